@@ -1,0 +1,61 @@
+"""What can go wrong, as a person meets it.
+
+    RtaError
+    ├── SetupError        this machine lacks something: Java, jars, a free port, a connector
+    ├── BrokerError       Kafka is away or refuses (retriable)
+    ├── TopicError        a topic is missing or not what was expected
+    ├── InputError        an argument, a name, a parameter or a schema is wrong (also a ValueError)
+    ├── QueryError        a streaming query cannot start or has failed: checkpoint, state, sink
+    ├── TableError        a serving table does not fit, or its database is away
+    └── JobError          a notebook job was refused or failed
+
+Every message says what happened, what was found, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class RtaError(Exception):
+    """The root of all errors that rta raises on purpose.
+
+    >>> raise InputError("topic 'a/b' is not a legal name", found="'/'", do="use letters, digits, . _ -")
+    Traceback (most recent call last):
+    rta.errors.InputError: topic 'a/b' is not a legal name; found: '/'; do: use letters, digits, . _ -
+    """
+
+    retriable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, found: object = None, do: str | None = None) -> None:
+        self.what, self.found, self.do = what, found, do
+        found_part = "" if found is None else f"; found: {found}"
+        super().__init__(what + found_part + ("" if do is None else f"; do: {do}"))
+
+
+class SetupError(RtaError):
+    """This machine lacks something that rta needs."""
+
+
+class BrokerError(RtaError):
+    """Kafka is away, or refuses; trying again later may help."""
+
+    retriable = True
+
+
+class TopicError(RtaError):
+    """A topic is missing, or is not what was expected."""
+
+
+class InputError(RtaError, ValueError):
+    """An argument, a name, a parameter or a schema is wrong."""
+
+
+class QueryError(RtaError):
+    """A streaming query cannot start, or has failed."""
+
+
+class TableError(RtaError):
+    """A serving table does not fit its query, or its database is away."""
+
+
+class JobError(RtaError):
+    """A notebook job was refused, or failed."""
