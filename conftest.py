@@ -1,0 +1,51 @@
+"""One broker and one Spark session for the whole run, in a home of its own."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the run an RTA_HOME of its own, and stop what was started in it."""
+    folder = tmp_path_factory.mktemp("rta-home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RTA_") and name != "RTA_CACHE"]:
+            patch.delenv(name)
+        patch.setenv("RTA_HOME", str(folder))
+        yield folder
+        from rta import broker
+
+        broker.down()
+
+
+@pytest.fixture(scope="session")
+def spark(home: Path) -> Iterator[SparkSession]:
+    """Lend the one real Spark session: rta's own, with two task slots for two cores."""
+    from rta.session import spark as start
+
+    session = start(master="local[4]", conf={"spark.ui.enabled": "false"})
+    yield session
+    for query in session.streams.active:
+        query.stop()
+    session.stop()
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make fresh topics on the real broker: `topic(partitions=2)` returns a name nobody used."""
+
+    def fresh(*, partitions: int = 2) -> str:
+        from rta.topics import create_topic
+
+        name = f"t{next(_numbers)}-{request.node.name.split('[')[0][:60]}"
+        return create_topic(name, partitions=partitions).name
+
+    return fresh

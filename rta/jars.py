@@ -1,0 +1,114 @@
+"""The pinned JVM artifacts: resolved by name, checked by sha256, cached once per user."""
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_UN, flock
+from pathlib import Path
+from typing import Final
+
+from rta.errors import SetupError
+from rta.progress import progress
+from rta.settings import private_folder, settings
+
+LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
+
+
+def pinned() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Return the connectors by PySpark version and the Kafka server: coordinate → sha256.
+
+    >>> connectors, kafka = pinned()
+    >>> sorted(connectors)
+    ['4.3.0']
+    """
+    lock = tomllib.loads(LOCK_FILE.read_text())
+    return lock["connector"], lock["kafka"]
+
+
+def connector_jars(pyspark_version: str) -> list[Path]:
+    """Return the verified jars of the Kafka connector that is known to work with this PySpark.
+
+    Raises SetupError for a PySpark that was not tested with a connector, for a jar that cannot
+    be had, and for a jar whose checksum is wrong.
+    """
+    connectors, _ = pinned()
+    if pyspark_version not in connectors:
+        known = ", ".join(sorted(connectors))
+        raise SetupError(
+            "no Kafka connector is known to work with this PySpark",
+            found=f"PySpark {pyspark_version}",
+            do=f"install one of: {known}",
+        )
+    return verified(connectors[pyspark_version], what="Spark's Kafka connector")
+
+
+def kafka_jars() -> list[Path]:
+    """Return the verified jars of the Apache Kafka server."""
+    _, kafka = pinned()
+    return verified(kafka, what="Apache Kafka")
+
+
+def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
+    """Resolve `group:artifact:version` coordinates into the cache and check each sha256.
+
+    Every call checks every jar again (a fifth of a second for all of Kafka). A cached jar that
+    was damaged is fetched once more; a fetched jar with a wrong checksum is deleted and refused.
+    """
+    folder = private_folder(settings().cache / "jars")
+    with _locked(folder):
+        missing = [c for c, sha in artifacts.items() if _sha256(_cached(folder, c)) != sha]
+        for coordinate in progress(missing, f"fetching {what}", unit="jar"):
+            _fetch(folder, coordinate, artifacts[coordinate])
+    return [_cached(folder, coordinate) for coordinate in artifacts]
+
+
+def _cached(folder: Path, coordinate: str) -> Path:
+    """Name the place of a jar in the cache: Maven's own layout."""
+    group, artifact, version = coordinate.split(":")
+    return folder.joinpath(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
+
+
+def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
+    """Download one jar, and keep it only if its checksum is right."""
+    from jgo.maven import MavenContext
+
+    group, artifact, version = coordinate.split(":")
+    target = _cached(folder, coordinate)
+    target.unlink(missing_ok=True)
+    context = MavenContext(repo_cache=folder, local_repos=[])
+    try:
+        path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
+    except Exception as error:  # noqa: BLE001 - the resolver raises whatever its HTTP client does
+        raise SetupError(
+            f"{coordinate} cannot be fetched",
+            found=f"{type(error).__name__}: {str(error)[:200]}",
+            do="connect to a network that reaches Maven Central, or copy a filled RTA_CACHE folder here",
+        ) from error
+    found = _sha256(path)
+    if found != sha256:
+        path.unlink(missing_ok=True)
+        raise SetupError(
+            f"{coordinate} has the wrong checksum and was refused",
+            found=f"sha256 {found}, not {sha256}",
+            do="check what your network serves in place of Maven Central; nothing was kept",
+        )
+
+
+def _sha256(path: Path) -> str | None:
+    """Hash a file; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time fill the cache."""
+    with (folder / ".lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        try:
+            yield
+        finally:
+            flock(lock, LOCK_UN)

@@ -1,0 +1,57 @@
+"""Find a Java that Spark and Kafka can run on, or say plainly why there is none."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rta.errors import SetupError
+from rta.settings import settings
+
+SUPPORTED: Final = (17, 21)
+_INSTALL: Final = "install a JDK 17 or 21 (Debian: apt install openjdk-17-jre-headless; conda: openjdk=17) or set RTA_JAVA_HOME"
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java that was asked for its version."""
+
+    executable: Path
+    version: int
+
+    @property
+    def home(self) -> Path:
+        """Return the folder that JAVA_HOME should name."""
+        return self.executable.resolve().parent.parent
+
+
+def find_java() -> Java:
+    """Return the first Java of RTA_JAVA_HOME, JAVA_HOME and PATH.
+
+    Raises SetupError where there is none, or where its version is not supported.
+
+    >>> find_java().version in SUPPORTED
+    True
+    """
+    home = settings().java_home
+    found = str(home / "bin" / "java") if home else shutil.which("java")
+    if not found or not Path(found).exists():
+        raise SetupError("Java was not found", found=found or "no java on the PATH", do=_INSTALL)
+    version = _version(Path(found))
+    if version not in SUPPORTED:
+        raise SetupError("this Java does not fit Spark 4", found=f"Java {version} at {found}", do=_INSTALL)
+    return Java(Path(found), version)
+
+
+def _version(java: Path) -> int:
+    """Ask a java executable for its major version (11, 17, 21 …)."""
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SetupError("Java does not start", found=f"{java}: {error}", do=_INSTALL) from None
+    match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
+    if not match:
+        raise SetupError("Java did not tell its version", found=repr(answer.stderr[:80]), do=_INSTALL)
+    return int(match.group(1))

@@ -1,0 +1,147 @@
+"""spark(): one real SparkSession, tuned for streaming here, or on the master that RTA_SPARK_MASTER names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rta.errors import InputError, SetupError
+from rta.jars import connector_jars
+from rta.jvm import find_java
+from rta.progress import step
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Each can be overridden: spark(conf={...}). Figures behind them are in bench/ and ARCHITECTURE.md.
+DEFAULTS: Final[Mapping[str, str]] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "4",  # frozen into a stateful checkpoint at its first start
+    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    "spark.sql.streaming.stopTimeout": "30s",  # stop() may block for ever on Kafka
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.driver.memory": "2g",
+    "spark.ui.showConsoleProgress": "false",
+    # The driver grows with what the UI keeps.
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "500",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.sql.streaming.ui.retainedQueries": "10",
+    "spark.sql.streaming.ui.retainedProgressUpdates": "50",
+}
+
+LOOPBACK: Final[Mapping[str, str]] = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+
+LOG4J: Final = """status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {folder}/spark.log
+appender.file.filePattern = {folder}/spark.log.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d %p %c{{1}}: %m%n%ex
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+def spark(
+    *, app_name: str = "rta", master: str | None = None, conf: Mapping[str, str] | None = None
+) -> SparkSession:
+    """Return the SparkSession of this process, started on first need, with Kafka's connector.
+
+    master: a Spark master URL, else RTA_SPARK_MASTER, else local[16]: slots are threads, and
+    real-time mode needs one for each Kafka partition and shuffle partition.
+    conf: Spark properties that override `DEFAULTS`.
+
+    Raises SetupError: no fitting Java, no jars, a PySpark that no connector is known for, or a
+    session without the connector that runs already. JVM messages go to `<RTA_HOME>/spark.log`.
+
+    >>> spark().range(3).count()
+    3
+    """
+    import pyspark
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    master = master or settings().spark_master
+    if master.startswith("sc://"):
+        raise InputError(
+            "Spark Connect is not supported", found=master,
+            do="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
+        )  # fmt: skip
+    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
+    if SparkContext._active_spark_context is None:  # noqa: SLF001 - PySpark's own way to ask
+        properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
+        with step("starting Spark"):
+            _start(app_name, master, properties)
+        return SparkSession.builder.getOrCreate()
+    session = SparkSession.builder.config(map=dict(conf or {})).getOrCreate()
+    _require_connector(session)
+    return session
+
+
+def _placed(master: str, jars: list[str]) -> dict[str, str]:
+    """Return the properties that depend on where Spark runs."""
+    folder = private_folder(settings().home)
+    (folder / "spark-log4j2.properties").write_text(LOG4J.format(folder=folder))
+    java_options = f"-Dlog4j2.configurationFile={folder}/spark-log4j2.properties -Duser.timezone=UTC -XX:+UseParallelGC"
+    placed = {
+        "spark.driver.extraJavaOptions": java_options,
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }
+    if master.startswith("local"):
+        return placed | LOOPBACK | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
+    return placed | {"spark.jars": ",".join(jars)}
+
+
+def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
+    """Start the driver's JVM with its noise in a file, not in the notebook."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    if master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # the UI binds to every address otherwise
+    conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
+    console = settings().home / "spark-console.log"
+    try:
+        with console.open("w") as output:
+            gateway = launch_gateway(conf, popen_kwargs={"stdout": output, "stderr": output})
+        SparkContext(conf=conf, gateway=gateway)
+    except (PySparkRuntimeError, Exception) as error:
+        raise SetupError(
+            "Spark did not start", found=_last_words(console) or str(error)[:400],
+            do="see `rta doctor`; the log is spark-console.log under RTA_HOME",
+        ) from error  # fmt: skip
+
+
+def _require_connector(session: SparkSession) -> None:
+    """Refuse a session that was started by somebody else without Kafka's connector."""
+    from py4j.protocol import Py4JJavaError
+
+    loader = session._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]  # noqa: SLF001
+    try:
+        loader.loadClass("org.apache.spark.sql.kafka010.KafkaSourceProvider")
+    except Py4JJavaError:
+        raise SetupError(
+            "the Spark session that runs in this process has no Kafka connector",
+            found=f"application {session.sparkContext.appName!r}",
+            do="call its stop() (or restart the kernel), then rta.spark() before any other session",
+        ) from None
+
+
+def _last_words(console: Path) -> str:
+    """Return the lines of the JVM's console that say why it ended."""
+    lines = console.read_text(errors="replace").splitlines() if console.exists() else []
+    return " | ".join(line for line in lines if "WARNING" not in line)[-400:]

@@ -1,0 +1,188 @@
+"""Topics, their offsets, and the consumer groups that read them: Kafka's own words, as plain facts."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rta.broker import bootstrap
+from rta.errors import BrokerError, InputError, TopicError
+from rta.names import checked
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the broker describes it; `events` counts offsets, so it is exact where nothing was compacted."""
+
+    name: str
+    partitions: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far one consumer group is behind on one partition, in records."""
+
+    topic: str
+    partition: int
+    committed: int
+    latest: int
+
+    @property
+    def lag(self) -> int:
+        """Return the records that the group has yet to read."""
+        return self.latest - self.committed
+
+
+def create_topic(
+    name: str, *, partitions: int = 4, exist_ok: bool = True, config: Mapping[str, str] | None = None
+) -> Topic:
+    """Create a topic, or return the one that is there.
+
+    Raises TopicError where it exists with another number of partitions, or at all with exist_ok=False.
+
+    >>> create_topic("doc-topics", partitions=2)
+    Topic(name='doc-topics', partitions=2, events=0)
+    """
+    from kafka.errors import TopicAlreadyExistsError
+
+    checked("topic", name)
+    if partitions < 1:
+        raise InputError("a topic needs at least one partition", found=partitions)
+    with _admin() as admin:
+        try:
+            admin.create_topics(
+                {name: {"num_partitions": partitions, "configs": dict(config or {})}}, wait_for_metadata=True
+            )
+        except TopicAlreadyExistsError:
+            if not exist_ok:
+                raise TopicError(f"topic {name!r} exists already", do="choose another name, or delete_topic()") from None
+    topic = describe_topic(name)
+    if topic.partitions != partitions:
+        raise TopicError(
+            f"topic {name!r} exists with another number of partitions",
+            found=f"{topic.partitions}, not {partitions}",
+            do=f"ask for partitions={topic.partitions}, or use another topic",
+        )
+    return topic
+
+
+def delete_topic(name: str) -> None:
+    """Delete a topic and all its events. Raises TopicError where there is none."""
+    from kafka.errors import UnknownTopicOrPartitionError
+
+    with _admin() as admin:
+        try:
+            admin.delete_topics([checked("topic", name)])
+        except UnknownTopicOrPartitionError:
+            raise missing(name) from None
+
+
+def list_topics() -> list[Topic]:
+    """Return the topics of the cluster, without Kafka's internal ones, by name."""
+    with _admin() as admin:
+        names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
+    return [describe_topic(name) for name in names]
+
+
+def describe_topic(name: str) -> Topic:
+    """Return what the broker knows of one topic. Raises TopicError where there is none."""
+    ranges = offsets(name)
+    return Topic(name, len(ranges), sum(latest - earliest for earliest, latest in ranges.values()))
+
+
+def offsets(name: str) -> dict[int, tuple[int, int]]:
+    """Return for each partition the earliest offset, and the latest: the next to be written.
+
+    Raises TopicError where there is no such topic.
+
+    >>> _ = create_topic("doc-offsets", partitions=2)
+    >>> offsets("doc-offsets")
+    {0: (0, 0), 1: (0, 0)}
+    """
+    from kafka import OffsetSpec, TopicPartition
+
+    checked("topic", name)
+    with _admin() as admin:
+        partitions = _partitions(admin, name)
+        ends = {}
+        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
+            found = admin.list_partition_offsets({TopicPartition(name, p): spec for p in partitions})
+            ends[spec] = {tp.partition: info.offset for tp, info in found.items()}
+    return {p: (ends[OffsetSpec.EARLIEST][p], ends[OffsetSpec.LATEST][p]) for p in sorted(partitions)}
+
+
+def lag(group: str) -> list[Lag]:
+    """Return how far a consumer group is behind, by topic and partition; empty where it never committed.
+
+    >>> lag("doc-nobody")
+    []
+    """
+    from kafka import OffsetSpec
+
+    with _admin() as admin:
+        committed = _committed(admin, checked("group", group))
+        latest = admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST)) if committed else {}
+    rows = [Lag(tp.topic, tp.partition, at.offset, latest[tp].offset) for tp, at in committed.items()]
+    return sorted(rows, key=lambda row: (row.topic, row.partition))
+
+
+def missing(name: str) -> TopicError:
+    """Build the error for a topic that is not there, with the names that look like it."""
+    with _admin() as admin:
+        known = sorted(topic for topic in admin.list_topics() if not topic.startswith("__"))
+    near = difflib.get_close_matches(name, known, n=3) or known[:5]
+    return TopicError(
+        f"there is no topic {name!r}",
+        found=f"topics: {', '.join(near)}" if near else "no topics at all",
+        do="publish to it first (rta.publish or `rta publish`), or correct the name",
+    )
+
+
+def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 10) -> dict[Any, Any]:
+    """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
+    from kafka.errors import CoordinatorNotAvailableError
+
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return dict(admin.list_group_offsets(group).get(group, {}))
+        except CoordinatorNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _partitions(admin: KafkaAdminClient, name: str) -> list[int]:
+    """Return the partition numbers of a topic."""
+    described = admin.describe_topics([name])
+    if not described or described[0].get("error_code"):
+        raise missing(name)
+    return [partition["partition_index"] for partition in described[0]["partitions"]]
+
+
+@contextmanager
+def _admin() -> Iterator[Any]:
+    """Lend an admin client and close it; a broker that is away becomes one sentence."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+    servers = bootstrap()
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000)
+    except (KafkaConnectionError, KafkaTimeoutError) as error:
+        raise BrokerError(
+            "Kafka does not answer", found=f"{servers} ({type(error).__name__})",
+            do="see `rta status`; check RTA_KAFKA_BOOTSTRAP if you set it",
+        ) from error  # fmt: skip
+    try:
+        yield admin
+    finally:
+        admin.close()
