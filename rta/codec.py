@@ -1,0 +1,162 @@
+"""Values of a column: to what a database stores exactly, and back to pandas as Spark has them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta.errors import TableError
+from rta.schema import KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql.types import DataType, StructField
+
+# White space that SQLite and Python skip before a number: it tells our numbers from other text.
+MARK: Final = "\v\f"
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
+_EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
+
+
+def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[Any]:
+    """Turn one column's values into what the database's driver stores exactly.
+
+    A naive datetime is local time, as in PySpark's own rows.
+    Raises TableError for a null in a required column, and for a value that would be changed.
+
+    >>> from decimal import Decimal
+    >>> from pyspark.sql.types import DecimalType, StructField
+    >>> encode(StructField("amount", DecimalType(12, 2)), [Decimal("1.5"), None], "sqlite")
+    ['1.50', None]
+    """
+    name = field.dataType.typeName()
+    kind, types = KINDS[name], set(map(type, values))
+    if type(None) in types and not field.nullable:
+        raise TableError(
+            f"column {field.name!r} must have a value in each row",
+            found="null",
+            do="filter such rows out, or fill them with coalesce() before the table",
+        )
+    if wrong := types - {type(None), *kind.python}:
+        raise _misfit(field, min(each.__name__ for each in wrong))
+    if kind.bits and (present := [value for value in values if value is not None]):
+        limit = 2 ** (kind.bits - 1)
+        if min(present) < -limit or max(present) >= limit:
+            raise _misfit(field, max(present, key=abs))
+    convert = _converter(field.dataType, name, dialect)
+    if convert is None:
+        return values
+    try:
+        return [None if value is None else convert(value) for value in values]
+    except (DecimalException, OverflowError, ValueError):
+        raise _misfit(field, _culprit(convert, values)) from None
+
+
+def _misfit(field: StructField, found: object) -> TableError:
+    kind = field.dataType.simpleString().upper()
+    return TableError(
+        f"column {field.name!r} is {kind} and cannot hold a value",
+        found=found,
+        do="cast the column in the query; nothing is rounded or cut here",
+    )
+
+
+def _culprit(convert: Callable[[Any], Any], values: Iterable[Any]) -> object:
+    for value in values:
+        try:
+            _ = None if value is None else convert(value)
+        except (DecimalException, OverflowError, ValueError):
+            return value
+    return None
+
+
+def _converter(kind: DataType, name: str, dialect: str) -> Callable[[Any], Any] | None:
+    if name == "decimal":
+        decimal = cast(Any, kind)
+        return _decimal_converter(decimal.precision, decimal.scale, text=dialect == "sqlite")
+    if name in ("float", "double"):
+        return _real if dialect == "sqlite" else float
+    if name == "timestamp":
+        return timestamp_text if dialect == "sqlite" else _utc
+    if name == "binary":
+        return bytes
+    return dt.date.isoformat if name == "date" and dialect == "sqlite" else None
+
+
+def _decimal_converter(precision: int, scale: int, *, text: bool) -> Callable[[Any], Any]:
+    unit, limit = Decimal(1).scaleb(-scale), Decimal(10) ** (precision - scale)
+
+    def convert(value: Any) -> Any:
+        exact = Decimal(value).quantize(unit, context=_EXACT)
+        if not -limit < exact < limit:
+            raise OverflowError
+        return f"{exact:f}" if text else exact
+
+    return convert
+
+
+def _real(value: float) -> float | str:
+    return MARK + "NaN" if math.isnan(value) else float(value)
+
+
+def _utc(value: dt.datetime) -> dt.datetime:
+    return value.astimezone(dt.UTC)
+
+
+def timestamp_text(value: dt.datetime) -> str:
+    """Write a moment as SQLite keeps it: UTC, microseconds, sortable as text."""
+    return value.astimezone(dt.UTC).isoformat(" ", "microseconds")
+
+
+def unmarked(value: Any) -> Any:
+    """Read a number that SQLite had to carry as marked text: NaN, or an exact sum."""
+    if type(value) is not str or not value.startswith(MARK):
+        return value
+    return math.nan if value.endswith("NaN") else Decimal(value)
+
+
+def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any]:
+    """Build the pandas column of a Spark type (by its typeName) that keeps each value exactly.
+
+    >>> series([1, None], "long", nullable=True).dtype
+    Int64Dtype()
+    """
+    import numpy as np
+    import pandas as pd
+
+    kind = KINDS[name]
+    if kind.pandas == "us":
+        plain = [None if v is None else v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+        return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")
+    if kind.pandas == "object":
+        return pd.Series(values, dtype=object)
+    if not nullable:
+        return pd.Series(np.array(values, dtype=kind.pandas))
+    missing = np.array([value is None for value in values], dtype=bool)
+    filled = np.array([0 if value is None else value for value in values], dtype=kind.pandas)
+    # Built from its parts, so that NaN (a value) and null (no value) stay apart.
+    extension: Any = cast(Any, pd.api.types.pandas_dtype(kind.nullable)).construct_array_type()
+    return pd.Series(extension(filled, missing))
+
+
+def guess(values: Sequence[Any]) -> tuple[str, bool]:
+    """Name the Spark type, and whether there are nulls, that values of a free query have."""
+    types = set(map(type, values))
+    nullable = type(None) in types
+    types.discard(type(None))
+    if types == {float, int}:
+        return "double", nullable
+    known = {int: "long", bool: "boolean", float: "double", dt.datetime: "timestamp"}
+    return (known.get(types.pop(), "string") if len(types) == 1 else "string"), nullable
+
+
+def moments(values: list[Any]) -> list[Any]:
+    """Read a column of text that is, each value of it, a moment as SQLite keeps it: MAX(time)."""
+    present = [value for value in values if value is not None]
+    if not present or not all(type(v) is str and _MOMENT.fullmatch(v) for v in present):
+        return values
+    return [None if value is None else dt.datetime.fromisoformat(value) for value in values]

@@ -1,0 +1,199 @@
+"""One engine per serving database, and the two kinds of transaction: writing and reading.
+
+SQLite (WAL) in RTA_HOME by default, PostgreSQL where RTA_DATABASE_URL says so; the same code above.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from rta.errors import InputError, TableError
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
+
+# A forked child must not use, nor close, its parent's connections: hence the process id.
+_engines: Final[dict[tuple[int, str], Engine]] = {}
+_lock = threading.RLock()
+# Any fixed number: who creates or drops tables on PostgreSQL holds this advisory lock.
+_DDL_LOCK: Final = 7_328_001
+
+
+class DatabaseAwayError(TableError):
+    """The serving database is away, full or busy; trying again later may help."""
+
+    retriable: ClassVar[bool] = True
+
+
+def _fresh_lock() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that the child lacks
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
+
+
+def engine(url: str | None = None) -> Engine:
+    """Return the engine of the serving database, with rta's own tables in place; one per URL.
+
+    `engine().begin()` takes SQLite's write lock at once (BEGIN IMMEDIATE).
+    Raises InputError for a URL that is none of ours, DatabaseAwayError where nothing answers.
+
+    >>> engine() is engine()
+    True
+    """
+    parsed, secrets = _parsed(url)
+    key = (os.getpid(), parsed.render_as_string(hide_password=False) + str(sorted(secrets.items())))
+    with _lock:
+        if key not in _engines:
+            _engines[key] = _made(parsed, secrets)
+        return _engines[key]
+
+
+def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
+    """Return the URL, and apart from it what must not show in its repr."""
+    import sqlalchemy as sa
+
+    given = url
+    if given is None:
+        configured = settings().database_url
+        home_file = settings().home / "rta.db"
+        given = configured.get_secret_value() if configured else f"sqlite:///{home_file.absolute()}"
+    try:
+        parsed = sa.make_url(given)
+    except (sa.exc.ArgumentError, ValueError):
+        raise InputError("the database URL cannot be read", do="see RTA_DATABASE_URL") from None
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        secrets = {name: value for name, value in parsed.query.items() if "password" in name}
+        named = parsed.set(drivername="postgresql+psycopg")
+        return named.difference_update_query(secrets), secrets
+    if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:"):
+        raise InputError(
+            "no serving database of this kind",
+            found=parsed.render_as_string(hide_password=True).partition("?")[0],
+            do="give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+        )
+    return parsed, {}
+
+
+def _made(url: URL, secrets: dict[str, Any]) -> Engine:
+    import sqlalchemy as sa
+
+    made = _sqlite(url) if url.drivername == "sqlite" else _postgresql(url, secrets)
+    from rta.catalog import METADATA
+
+    try:
+        with reading(made) as connection:
+            there = set(sa.inspect(connection).get_table_names())
+        if not there.issuperset(METADATA.tables):
+            with writing(made, ddl=True) as connection:
+                METADATA.create_all(connection)
+    except BaseException:
+        made.dispose()
+        raise
+    return made
+
+
+def _sqlite(url: URL) -> Engine:
+    import sqlite3
+
+    import sqlalchemy as sa
+
+    from rta import sqlite
+
+    path = Path(str(url.database))
+    try:
+        if path.parent == settings().home:
+            private_folder(path.parent)
+        sqlite.private_file(path)
+    except OSError as error:
+        raise DatabaseAwayError(
+            "the serving database cannot be opened", found=error, do="check its folder"
+        ) from None
+    sqlite.register()
+    arguments = {"detect_types": sqlite3.PARSE_DECLTYPES, "timeout": sqlite.BUSY_SECONDS}
+    made = sa.create_engine(url, hide_parameters=True, connect_args=arguments)
+
+    @sa.event.listens_for(made, "connect")
+    def _connect(connection: sqlite3.Connection, _: object) -> None:
+        sqlite.prepare(connection)
+
+    @sa.event.listens_for(made, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred transaction that starts to write later can fail whatever the busy timeout.
+        read = connection.get_execution_options().get("rta_read", False)
+        connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+    return made
+
+
+def _postgresql(url: URL, secrets: dict[str, Any]) -> Engine:
+    import sqlalchemy as sa
+
+    arguments = {"options": "-c timezone=UTC", "connect_timeout": 10, **secrets}
+    return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+
+
+@contextmanager
+def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
+    """Open a transaction that writes: all of it or nothing; `ddl` waits for others who create.
+
+    Raises TableError with the database's reason, DatabaseAwayError where trying again may help.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        with engine.begin() as connection:
+            if ddl and engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
+            yield connection
+    except DBAPIError as error:
+        raise _told(engine, error) from None
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that sees one moment of the database and is refused any write."""
+    from sqlalchemy.exc import DBAPIError
+
+    sqlite = engine.dialect.name == "sqlite"
+    options: dict[str, Any] = {"rta_read": True}
+    if not sqlite:
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    try:
+        with engine.connect().execution_options(**options) as connection, connection.begin():
+            if sqlite:
+                connection.exec_driver_sql("PRAGMA query_only=ON")
+            try:
+                yield connection
+            finally:
+                if sqlite:
+                    connection.exec_driver_sql("PRAGMA query_only=OFF")
+    except DBAPIError as error:
+        raise _told(engine, error) from None
+
+
+def _told(engine: Engine, error: DBAPIError) -> TableError:
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    reason = " ".join(str(error.orig).split())
+    if engine.url.password:
+        reason = reason.replace(str(engine.url.password), "***")
+    away = isinstance(error, (OperationalError, InterfaceError))
+    if engine.dialect.name == "sqlite":
+        away = away and any(w in reason for w in ("locked", "unable to open", "full", "disk I/O"))
+    if not away:
+        return TableError("the serving database refused a statement", found=reason)
+    where = engine.url.set(query={}).render_as_string(hide_password=True)
+    return DatabaseAwayError(
+        f"the serving database {where} is away, full or busy",
+        found=reason,
+        do="start it or free it, then run again: nothing of this was written",
+    )

@@ -1,0 +1,186 @@
+"""The ledger: which micro-batch of which query a table contains, and where each event went."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from rta import database
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+COUNTS = ("consumed", "used", "duplicate", "late", "quarantined", "rows")
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Where the events went: consumed = used + duplicate + late + quarantined.
+
+    >>> Accounting(consumed=10, used=7, late=3, batches=1)
+    consumed 10 = used 7 + duplicate 0 + late 3 + quarantined 0 (1 batch)
+    """
+
+    consumed: int = 0
+    used: int = 0
+    duplicate: int = 0
+    late: int = 0
+    quarantined: int = 0
+    rows: int = 0
+    batches: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every consumed event stands in one of the other terms."""
+        return self.consumed == self.used + self.duplicate + self.late + self.quarantined
+
+    def __repr__(self) -> str:
+        return (
+            f"consumed {self.consumed:,} {'=' if self.balanced else '≠'} used {self.used:,}"
+            f" + duplicate {self.duplicate:,} + late {self.late:,}"
+            f" + quarantined {self.quarantined:,}"
+            f" ({self.batches:,} {'batch' if self.batches == 1 else 'batches'})"
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch in a table. Offsets: partition → offset; an end is the next one to read.
+
+    `table`, `rows` and `committed_at` are filled in by commit_batch.
+    """
+
+    query_id: str
+    batch_id: int
+    topic: str
+    start_offsets: Mapping[int, int] = field(default_factory=dict)
+    end_offsets: Mapping[int, int] = field(default_factory=dict)
+    watermark: dt.datetime | None = None
+    consumed: int = 0
+    used: int = 0
+    duplicate: int = 0
+    late: int = 0
+    quarantined: int = 0
+    run_id: str | None = None
+    table: str = ""
+    rows: int = 0
+    committed_at: dt.datetime | None = None
+
+
+def enter(connection: Connection, table: str, batch: Batch) -> bool:
+    """Enter a batch before its rows; False where it is there already.
+
+    A second process with the same batch waits here until the first has committed or died.
+    """
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    from rta.catalog import BATCHES
+
+    entry: dict[str, Any] = asdict(batch) | {"committed_at": dt.datetime.now(dt.UTC)}
+    entry["table_name"] = table
+    del entry["table"]
+    statement = insert(BATCHES).values(entry).on_conflict_do_nothing()
+    return connection.execute(statement.returning(BATCHES.c.batch_id)).first() is not None
+
+
+def count_rows(connection: Connection, batch: Batch, rows: int) -> None:
+    """Note how many rows the batch has written."""
+    from rta.catalog import BATCHES
+
+    same = (BATCHES.c.query_id == batch.query_id) & (BATCHES.c.batch_id == batch.batch_id)
+    connection.execute(BATCHES.update().where(same).values(rows=rows))
+
+
+def batches(
+    name: str | None = None,
+    *,
+    query_id: str | None = None,
+    run_id: str | None = None,
+    on: Engine | None = None,
+) -> list[Batch]:
+    """List the batches of a table, a query or a run, in the order of their commits.
+
+    >>> batches("no_such_table")
+    []
+    """
+    from rta.catalog import BATCHES
+
+    found = BATCHES.select().where(*_which(name, query_id, run_id))
+    ordered = found.order_by(BATCHES.c.committed_at, BATCHES.c.query_id, BATCHES.c.batch_id)
+    with database.reading(on or database.engine()) as connection:
+        return [_from_row(dict(row)) for row in connection.execute(ordered).mappings()]
+
+
+def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
+    """Tell what a table contains: topic → partition → the next offset that is not in it.
+
+    >>> offsets("no_such_table")
+    {}
+    """
+    import sqlalchemy as sa
+
+    from rta.catalog import BATCHES
+
+    # A query's offsets only grow, so the newest batch of each query tells all.
+    newest = (
+        sa.select(
+            BATCHES.c.query_id, BATCHES.c.topic, sa.func.max(BATCHES.c.batch_id).label("last")
+        )
+        .where(BATCHES.c.table_name == name)
+        .group_by(BATCHES.c.query_id, BATCHES.c.topic)
+        .subquery()
+    )
+    same = (BATCHES.c.query_id == newest.c.query_id) & (BATCHES.c.batch_id == newest.c.last)
+    contained: dict[str, dict[int, int]] = {}
+    with database.reading(on or database.engine()) as connection:
+        for topic, ends in connection.execute(
+            sa.select(BATCHES.c.topic, BATCHES.c.end_offsets).join_from(BATCHES, newest, same)
+        ):
+            here = contained.setdefault(topic, {})
+            for partition, end in _numbered(ends).items():
+                here[partition] = max(end, here.get(partition, end))
+    return {topic: dict(sorted(ends.items())) for topic, ends in sorted(contained.items())}
+
+
+def accounting(
+    name: str | None = None,
+    *,
+    query_id: str | None = None,
+    run_id: str | None = None,
+    on: Engine | None = None,
+) -> Accounting:
+    """Sum the ledger over a table, a query, a run, or all of it.
+
+    >>> accounting("no_such_table")
+    consumed 0 = used 0 + duplicate 0 + late 0 + quarantined 0 (0 batches)
+    """
+    import sqlalchemy as sa
+
+    from rta.catalog import BATCHES
+
+    sums = [sa.func.coalesce(sa.func.sum(BATCHES.c[count]), 0).label(count) for count in COUNTS]
+    query = sa.select(*sums, sa.func.count().label("batches"))
+    with database.reading(on or database.engine()) as connection:
+        found = connection.execute(query.where(*_which(name, query_id, run_id))).mappings().one()
+    return Accounting(**{count: int(total) for count, total in found.items()})
+
+
+def _which(name: str | None, query_id: str | None, run_id: str | None) -> list[Any]:
+    from rta.catalog import BATCHES
+
+    wanted = {"table_name": name, "query_id": query_id, "run_id": run_id}
+    return [BATCHES.c[column] == value for column, value in wanted.items() if value is not None]
+
+
+def _numbered(stored: Mapping[str, int]) -> dict[int, int]:
+    return {int(partition): offset for partition, offset in stored.items()}
+
+
+def _from_row(row: Mapping[str, Any]) -> Batch:
+    facts = {each.name: row[each.name] for each in fields(Batch) if each.name != "table"}
+    facts |= {name: _numbered(facts[name]) for name in ("start_offsets", "end_offsets")}
+    return Batch(**facts, table=row["table_name"])

@@ -1,0 +1,238 @@
+"""Serving tables: made once with a schema and a key, found again with exactly those."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rta import database
+from rta.codec import encode
+from rta.errors import InputError, TableError
+from rta.names import checked
+from rta.schema import flat, sql_type
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from pyspark.sql.types import StructField, StructType
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True)
+class Table:
+    """A serving table: the schema of the query that fills it, and the columns that name a row.
+
+    >>> from pyspark.sql.types import StructType
+    >>> Table("totals", StructType().add("user_id", "string").add("events", "long"), ("user_id",))
+    Table(totals: user_id STRING, events BIGINT; key user_id)
+    """
+
+    name: str
+    schema: StructType
+    key: tuple[str, ...]
+    topic: str | None = None
+
+    @property
+    def columns(self) -> StructType:
+        """The columns as they lie in the database: structs flattened, key columns never null."""
+        from pyspark.sql.types import StructField, StructType
+
+        return StructType(
+            [
+                StructField(c.name, c.dataType, c.nullable and c.name not in self.key)
+                for c in flat(self.schema)
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return f"Table({self.name}: {_described(self.columns)}; key {', '.join(self.key)})"
+
+
+def create(
+    name: str,
+    schema: StructType,
+    key: Sequence[str],
+    *,
+    topic: str | None = None,
+    on: Engine | None = None,
+) -> Table:
+    """Make a serving table, or find the one that is there with this schema and key.
+
+    A struct in `key` (`window`) stands for its columns. Nullability may differ from the first time.
+    Raises InputError for a column no table can hold, TableError where the table there is another.
+
+    >>> from pyspark.sql.types import StructType
+    >>> create("visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
+    Table(visits: page STRING, visits BIGINT; key page)
+    """
+    wanted = _wanted(name, schema, key, topic)
+    engine = on or database.engine()
+    if (there := _find(engine, name)) is None:
+        # Looked for again under the lock: two processes may both be first.
+        with database.writing(engine, ddl=True) as connection:
+            there = _lookup(connection, name)
+            if there is None:
+                _create(connection, wanted)
+                return wanted
+    difference = _difference(there, wanted)
+    if difference:
+        raise TableError(
+            f"table {name!r} is there with another {difference[0]}",
+            found=f"{difference[1]} there, {difference[2]} wanted",
+            do=f"use another table name, or serving.drop({name!r})",
+        )
+    return there
+
+
+def table(name: str, *, on: Engine | None = None) -> Table:
+    """Find a serving table by its name.
+
+    Raises TableError that lists the tables there are.
+    """
+    engine = on or database.engine()
+    if (found := _find(engine, name)) is not None:
+        return found
+    names = ", ".join(each.name for each in tables(on=engine)) or "no table at all"
+    raise TableError(f"there is no serving table {name!r}", found=names, do="check the name")
+
+
+def tables(*, on: Engine | None = None) -> list[Table]:
+    """List the serving tables, by name."""
+    from rta.catalog import TABLES
+
+    with database.reading(on or database.engine()) as connection:
+        found = connection.execute(TABLES.select().order_by(TABLES.c.name)).mappings().all()
+    return [_from_row(row) for row in found]
+
+
+def drop(name: str, *, on: Engine | None = None) -> None:
+    """Drop a table with its entry and its ledger, in one transaction.
+
+    A query that fills it must start again from a new checkpoint: the old one holds its offsets.
+    Raises TableError where there is no such table.
+    """
+    import sqlalchemy as sa
+
+    from rta.catalog import BATCHES, TABLES
+
+    engine = on or database.engine()
+    gone = table(name, on=engine)
+    with database.writing(engine, ddl=True) as connection:
+        connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
+        connection.execute(BATCHES.delete().where(BATCHES.c.table_name == gone.name))
+        connection.execute(sa.schema.DropTable(relation(gone, "sqlite"), if_exists=True))
+
+
+def relation(table: Table, dialect: str) -> sa.Table:
+    """Describe a serving table to SQLAlchemy, in a database's own types."""
+    import sqlalchemy as sa
+
+    return sa.Table(
+        sa.sql.quoted_name(table.name, quote=True),
+        sa.MetaData(),
+        *(_column(column, table.key, dialect) for column in table.columns),
+        sa.PrimaryKeyConstraint(*table.key),
+        sqlite_with_rowid=False,
+    )
+
+
+def _column(column: StructField, key: tuple[str, ...], dialect: str) -> sa.Column[Any]:
+    import sqlalchemy as sa
+
+    from rta.catalog import Declared
+
+    spec = sql_type(column.dataType, dialect)
+    if spec.startswith("DECIMAL_TEXT"):
+        spec += " COLLATE decimal"
+    return sa.Column(
+        sa.sql.quoted_name(column.name, quote=True),
+        Declared(spec, lambda value: encode(column, [value], dialect)[0]),
+        nullable=column.name not in key,
+        autoincrement=False,
+    )
+
+
+def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None) -> Table:
+    from pyspark.sql.types import StructType
+
+    if checked("table", name).casefold().startswith(("rta_", "sqlite_", "pg_")):
+        raise InputError(f"table {name!r} is not free", do="begin with another word")
+    columns = flat(schema)
+    names: list[str] = []
+    for given in [key] if isinstance(key, str) else key:
+        inner = schema[given].dataType if given in schema.names else None
+        parts = inner.names if isinstance(inner, StructType) else None
+        names += [given] if parts is None else [f"{given}_{part}" for part in parts]
+    if not names or len(set(names)) < len(names) or not set(names) <= set(columns.names):
+        do = f"choose from {', '.join(columns.names)}, each once"
+        raise InputError(f"the key of table {name!r} is wrong", found=names, do=do)
+    for each in names:
+        if columns[each].dataType.typeName() in ("float", "double"):
+            do = "cast it to DECIMAL: equal floats are an accident"
+            raise InputError(f"key column {each!r} is a float", do=do)
+    # Metadata (Spark notes the watermark there) is no part of what a table is.
+    return Table(name, StructType.fromJson(_plain(schema.jsonValue())), tuple(names), topic)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: {} if k == "metadata" else _plain(v) for k, v in node.items()}
+    return [_plain(each) for each in node] if isinstance(node, list) else node
+
+
+def _find(engine: Engine, name: str) -> Table | None:
+    with database.reading(engine) as connection:
+        return _lookup(connection, name)
+
+
+def _lookup(connection: Connection, name: str) -> Table | None:
+    import sqlalchemy as sa
+
+    from rta.catalog import TABLES
+
+    # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one file there.
+    same = sa.func.lower(TABLES.c.name) == checked("table", name).lower()
+    found = connection.execute(TABLES.select().where(same)).mappings().one_or_none()
+    return None if found is None else _from_row(found)
+
+
+def _from_row(row: Any) -> Table:
+    from pyspark.sql.types import StructType
+
+    return Table(row["name"], StructType.fromJson(row["schema"]), tuple(row["key"]), row["topic"])
+
+
+def _create(connection: Connection, table: Table) -> None:
+    import sqlalchemy as sa
+
+    from rta.catalog import TABLES
+
+    if sa.inspect(connection).has_table(table.name):
+        do = "use another table name"
+        raise TableError(f"a table {table.name!r} that is not rta's is there", do=do)
+    connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
+    entry = {
+        "name": table.name,
+        "key": list(table.key),
+        "schema": json.loads(table.schema.json()),
+        "topic": table.topic,
+        "created_at": dt.datetime.now(dt.UTC),
+    }
+    connection.execute(TABLES.insert().values(entry))
+
+
+def _difference(there: Table, wanted: Table) -> tuple[str, str, str] | None:
+    for what, old, new in (
+        ("name", there.name, wanted.name),
+        ("schema", _described(there.columns), _described(wanted.columns)),
+        ("key", ", ".join(there.key), ", ".join(wanted.key)),
+    ):
+        if old != new:
+            return what, old, new
+    return None
+
+
+def _described(columns: StructType) -> str:
+    return ", ".join(f"{c.name} {c.dataType.simpleString().upper()}" for c in columns)

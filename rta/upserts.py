@@ -1,0 +1,83 @@
+"""Rows into a serving table by their key, in chunks, as fast as the driver goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.codec import encode
+from rta.errors import TableError
+from rta.schema import flat_rows, sql_type
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Dialect
+
+    from rta.tables import Table
+
+_CHUNK: Final = 10_000
+
+
+def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
+    """Insert rows, or replace those of the same key; return how many.
+
+    `rows`: Spark Rows, tuples in the schema's order, mappings, or an Arrow table.
+    Raises TableError for a null in the key, a value that would be changed, and for two rows
+    of one key: which of them is right would depend on their order.
+    """
+    statement, dialect = _upsert_statement(table, connection.dialect), connection.dialect.name
+    columns, names = list(table.columns), table.columns.names
+    places = [names.index(name) for name in table.key]
+    seen: set[Any] = set()
+    count = 0
+    for chunk in _chunks(flat_rows(table.schema, rows)):
+        values = [
+            encode(column, list(each), dialect)
+            for column, each in zip(columns, zip(*chunk, strict=True), strict=True)
+        ]
+        count += len(chunk)
+        keys = list(zip(*(values[place] for place in places), strict=True))
+        seen.update(keys)
+        if len(seen) != count:
+            raise TableError(
+                f"two rows of one batch have the same key in table {table.name!r}",
+                found=dict(zip(table.key, _repeated(keys, len(chunk)), strict=True)),
+                do="choose a key that names one row, or aggregate by it",
+            )
+        if dialect == "sqlite":
+            connection.exec_driver_sql(statement, list(zip(*values, strict=True)))
+        else:
+            connection.exec_driver_sql(statement, tuple(list(each) for each in values))
+    return count
+
+
+def _chunks(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk
+
+
+def _repeated(keys: list[Any], length: int) -> Any:
+    seen: set[Any] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return keys[length - 1]
+
+
+def _upsert_statement(table: Table, dialect: Dialect) -> str:
+    quote = dialect.identifier_preparer.quote_identifier
+    names = table.columns.names
+    if dialect.name == "sqlite":
+        source = f"VALUES ({', '.join('?' * len(names))})"
+    else:
+        # One array a column: one round trip, no temporary table to litter the catalog.
+        types = [sql_type(column.dataType, dialect.name) for column in table.columns]
+        source = f"SELECT * FROM unnest({', '.join(f'%s::{each}[]' for each in types)})"  # noqa: S608 - types of ours
+    changed = [f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.key]
+    return (
+        f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) {source} "
+        f"ON CONFLICT ({', '.join(map(quote, table.key))}) DO "
+        + (f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING")
+    )
