@@ -14,7 +14,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give the run an RTA_HOME of its own, and stop what was started in it."""
     folder = tmp_path_factory.mktemp("rta-home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("RTA_") and name != "RTA_CACHE"]:
+        for name in [
+            name for name in os.environ if name.startswith("RTA_") and name != "RTA_CACHE"
+        ]:
             patch.delenv(name)
         patch.setenv("RTA_HOME", str(folder))
         yield folder
@@ -24,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def spark(home: Path) -> Iterator[SparkSession]:
+def spark() -> Iterator[SparkSession]:
     """Lend the one real Spark session: rta's own, with two task slots for two cores."""
     from rta.session import spark as start
 

@@ -29,7 +29,13 @@ from rta.settings import private_folder, settings
 KAFKA_PORT: Final = 9092  # what every Kafka example says; another free port where it is taken
 
 # C1 only and the serial collector: half a second faster to the open port, and half the memory.
-JVM_OPTIONS: Final = ("-Xms64m", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
+JVM_OPTIONS: Final = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Djava.awt.headless=true",
+)
 
 # Kept by size, never by age: history replayed today carries timestamps of years ago.
 SERVER_PROPERTIES: Final = {
@@ -73,7 +79,9 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-_children: Final[list[subprocess.Popen[bytes]]] = []  # kept: a Popen that is forgotten while it runs warns
+_children: Final[
+    list[subprocess.Popen[bytes]]
+] = []  # kept: a Popen that is forgotten while it runs warns
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,10 @@ def status() -> Broker | None:
     try:
         broker = Broker(**json.loads(_state_file().read_text()))
         process = psutil.Process(broker.pid)
-        same = abs(process.create_time() - broker.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        same = (
+            abs(process.create_time() - broker.started) < 1
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
     except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
     return broker if same else None
@@ -161,7 +172,9 @@ def _start(timeout: float) -> Broker:
     _wait_for_port(process, port, timeout)
     import psutil
 
-    broker = Broker(process.pid, psutil.Process(process.pid).create_time(), f"127.0.0.1:{port}", str(folder))
+    broker = Broker(
+        process.pid, psutil.Process(process.pid).create_time(), f"127.0.0.1:{port}", str(folder)
+    )
     _state_file().write_text(json.dumps(asdict(broker)))
     return broker
 
@@ -183,7 +196,9 @@ def _write_configuration(folder: Path, port: int) -> None:
 def _format(command: list[str], properties: str) -> None:
     """Give the data folder its cluster id: Kafka's own first step."""
     arguments = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", properties]
-    answer = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     if answer.returncode != 0:
         raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),
                           do="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
@@ -191,7 +206,11 @@ def _format(command: list[str], properties: str) -> None:
 
 def _first_words(output: str) -> str:
     """Return the lines of a Java tool's output that are no stack trace."""
-    lines = [line for line in output.splitlines() if line.strip() and not line.startswith(("\tat ", "\t..."))]
+    lines = [
+        line
+        for line in output.splitlines()
+        if line.strip() and not line.startswith(("\tat ", "\t..."))
+    ]
     return " | ".join(lines)[:400]
 
 
@@ -217,8 +236,16 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) 
         process.wait()
     log = "".join((_folder() / name).read_text(errors="replace")[-600:] for name in ("console.log", "broker.log")
                   if (_folder() / name).exists())  # fmt: skip
-    what = "Kafka ended while it started" if ended else f"Kafka did not open its port within {timeout:g} s"
-    raise BrokerError(what, found=log.strip() or "an empty log", do="see `rta doctor`; the log is broker.log under RTA_HOME")
+    what = (
+        "Kafka ended while it started"
+        if ended
+        else f"Kafka did not open its port within {timeout:g} s"
+    )
+    raise BrokerError(
+        what,
+        found=log.strip() or "an empty log",
+        do="see `rta doctor`; the log is broker.log under RTA_HOME",
+    )
 
 
 def _free_port(preferred: int | None = None) -> int:

@@ -79,7 +79,7 @@ def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
     context = MavenContext(repo_cache=folder, local_repos=[])
     try:
         path = Path(context.project(group, artifact).at_version(version).artifact().resolve())
-    except Exception as error:  # noqa: BLE001 - the resolver raises whatever its HTTP client does
+    except Exception as error:
         raise SetupError(
             f"{coordinate} cannot be fetched",
             found=f"{type(error).__name__}: {str(error)[:200]}",

@@ -41,17 +41,23 @@ def find_java() -> Java:
         raise SetupError("Java was not found", found=found or "no java on the PATH", do=_INSTALL)
     version = _version(Path(found))
     if version not in SUPPORTED:
-        raise SetupError("this Java does not fit Spark 4", found=f"Java {version} at {found}", do=_INSTALL)
+        raise SetupError(
+            "this Java does not fit Spark 4", found=f"Java {version} at {found}", do=_INSTALL
+        )
     return Java(Path(found), version)
 
 
 def _version(java: Path) -> int:
     """Ask a java executable for its major version (11, 17, 21 …)."""
     try:
-        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise SetupError("Java does not start", found=f"{java}: {error}", do=_INSTALL) from None
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     if not match:
-        raise SetupError("Java did not tell its version", found=repr(answer.stderr[:80]), do=_INSTALL)
+        raise SetupError(
+            "Java did not tell its version", found=repr(answer.stderr[:80]), do=_INSTALL
+        )
     return int(match.group(1))

@@ -7,10 +7,26 @@ from rta.errors import InputError
 
 Kind = Literal["topic", "table", "column", "query", "job", "group"]
 
-_TOPIC: Final = (re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}"), "letters, digits, '.', '_' and '-', at most 200")
-_SQL: Final = (re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"), "letters, digits and '_', not a digit first, at most 63")
-_FILE: Final = (re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"), "letters, digits, '.', '_' and '-', at most 100")
-_RULES: Final = {"topic": _TOPIC, "group": _TOPIC, "table": _SQL, "column": _SQL, "query": _FILE, "job": _FILE}
+_TOPIC: Final = (
+    re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}"),
+    "letters, digits, '.', '_' and '-', at most 200",
+)
+_SQL: Final = (
+    re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"),
+    "letters, digits and '_', not a digit first, at most 63",
+)
+_FILE: Final = (
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"),
+    "letters, digits, '.', '_' and '-', at most 100",
+)
+_RULES: Final = {
+    "topic": _TOPIC,
+    "group": _TOPIC,
+    "table": _SQL,
+    "column": _SQL,
+    "query": _FILE,
+    "job": _FILE,
+}
 
 
 def checked(kind: Kind, name: str) -> str:

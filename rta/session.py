@@ -35,7 +35,10 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.streaming.ui.retainedProgressUpdates": "50",
 }
 
-LOOPBACK: Final[Mapping[str, str]] = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+LOOPBACK: Final[Mapping[str, str]] = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
 
 LOG4J: Final = """status = error
 appender.file.type = RollingFile
@@ -80,7 +83,7 @@ def spark(
             do="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
         )  # fmt: skip
     jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
-    if SparkContext._active_spark_context is None:  # noqa: SLF001 - PySpark's own way to ask
+    if SparkContext._active_spark_context is None:
         properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
         with step("starting Spark"):
             _start(app_name, master, properties)
@@ -130,7 +133,7 @@ def _require_connector(session: SparkSession) -> None:
     """Refuse a session that was started by somebody else without Kafka's connector."""
     from py4j.protocol import Py4JJavaError
 
-    loader = session._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]  # noqa: SLF001
+    loader = session._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]
     try:
         loader.loadClass("org.apache.spark.sql.kafka010.KafkaSourceProvider")
     except Py4JJavaError:

@@ -62,7 +62,9 @@ def settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "RTA_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InputError(f"{name} is wrong: {first['msg']}", found=repr(first["input"]), do=f"correct {name}") from None
+        raise InputError(
+            f"{name} is wrong: {first['msg']}", found=repr(first["input"]), do=f"correct {name}"
+        ) from None
 
 
 def private_folder(path: Path) -> Path:

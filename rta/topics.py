@@ -42,7 +42,11 @@ class Lag:
 
 
 def create_topic(
-    name: str, *, partitions: int = 4, exist_ok: bool = True, config: Mapping[str, str] | None = None
+    name: str,
+    *,
+    partitions: int = 4,
+    exist_ok: bool = True,
+    config: Mapping[str, str] | None = None,
 ) -> Topic:
     """Create a topic, or return the one that is there.
 
@@ -59,11 +63,14 @@ def create_topic(
     with _admin() as admin:
         try:
             admin.create_topics(
-                {name: {"num_partitions": partitions, "configs": dict(config or {})}}, wait_for_metadata=True
+                {name: {"num_partitions": partitions, "configs": dict(config or {})}},
+                wait_for_metadata=True,
             )
         except TopicAlreadyExistsError:
             if not exist_ok:
-                raise TopicError(f"topic {name!r} exists already", do="choose another name, or delete_topic()") from None
+                raise TopicError(
+                    f"topic {name!r} exists already", do="choose another name, or delete_topic()"
+                ) from None
     topic = describe_topic(name)
     if topic.partitions != partitions:
         raise TopicError(
@@ -114,9 +121,13 @@ def offsets(name: str) -> dict[int, tuple[int, int]]:
         partitions = _partitions(admin, name)
         ends = {}
         for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
-            found = admin.list_partition_offsets({TopicPartition(name, p): spec for p in partitions})
+            found = admin.list_partition_offsets(
+                {TopicPartition(name, p): spec for p in partitions}
+            )
             ends[spec] = {tp.partition: info.offset for tp, info in found.items()}
-    return {p: (ends[OffsetSpec.EARLIEST][p], ends[OffsetSpec.LATEST][p]) for p in sorted(partitions)}
+    return {
+        p: (ends[OffsetSpec.EARLIEST][p], ends[OffsetSpec.LATEST][p]) for p in sorted(partitions)
+    }
 
 
 def lag(group: str) -> list[Lag]:
@@ -129,8 +140,14 @@ def lag(group: str) -> list[Lag]:
 
     with _admin() as admin:
         committed = _committed(admin, checked("group", group))
-        latest = admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST)) if committed else {}
-    rows = [Lag(tp.topic, tp.partition, at.offset, latest[tp].offset) for tp, at in committed.items()]
+        latest = (
+            admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
+            if committed
+            else {}
+        )
+    rows = [
+        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset) for tp, at in committed.items()
+    ]
     return sorted(rows, key=lambda row: (row.topic, row.partition))
 
 
@@ -176,7 +193,9 @@ def _admin() -> Iterator[Any]:
 
     servers = bootstrap()
     try:
-        admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000)
+        admin = KafkaAdminClient(
+            bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000
+        )
     except (KafkaConnectionError, KafkaTimeoutError) as error:
         raise BrokerError(
             "Kafka does not answer", found=f"{servers} ({type(error).__name__})",

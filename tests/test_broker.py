@@ -22,13 +22,18 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _in_another_process(code: str) -> str:
     """Run Python in a fresh process and return what it printed."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_two_processes_at_once_share_one_broker() -> None:
     """Both ask at the same moment; both get the same process (half of F37)."""
     code = "from rta import broker; print(broker.up().pid)"
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     pids = {process.communicate(timeout=60)[0].strip() for process in both}
     assert pids == {str(broker.up().pid)}
 
@@ -46,10 +51,22 @@ def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: P
     again = broker.up()
     try:
         assert again.bootstrap == adopted.bootstrap
-        assert _in_another_process("from rta import topics; print([t.name for t in topics.list_topics()])") == "['kept']"
-        listening = {c.laddr.ip for c in psutil.Process(again.pid).net_connections("inet") if c.status == "LISTEN"}
+        assert (
+            _in_another_process(
+                "from rta import topics; print([t.name for t in topics.list_topics()])"
+            )
+            == "['kept']"
+        )
+        listening = {
+            c.laddr.ip
+            for c in psutil.Process(again.pid).net_connections("inet")
+            if c.status == "LISTEN"
+        }
         assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
-        assert own_home.stat().st_mode & 0o077 == 0 or (own_home / "broker").stat().st_mode & 0o077 == 0
+        assert (
+            own_home.stat().st_mode & 0o077 == 0
+            or (own_home / "broker").stat().st_mode & 0o077 == 0
+        )
     finally:
         broker.down()
 
@@ -57,21 +74,32 @@ def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: P
 def test_a_pid_that_belongs_to_somebody_else_is_not_the_broker(own_home: Path) -> None:
     """A state file left by a crash names a pid that was reused: it is not adopted, and not killed."""
     (own_home / "broker").mkdir()
-    claim = {"pid": os.getpid(), "started": 1.0, "bootstrap": "127.0.0.1:1", "folder": str(own_home)}
+    claim = {
+        "pid": os.getpid(),
+        "started": 1.0,
+        "bootstrap": "127.0.0.1:1",
+        "folder": str(own_home),
+    }
     (own_home / "broker" / "broker.json").write_text(json.dumps(claim))
     assert broker.status() is None
     assert broker.down() is False
 
 
-def test_a_cluster_of_ones_own_starts_nothing(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_of_ones_own_starts_nothing(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where RTA_KAFKA_BOOTSTRAP is set it is used as it is."""
     monkeypatch.setenv("RTA_KAFKA_BOOTSTRAP", "kafka-1:9092,kafka-2:9092")
     assert broker.bootstrap() == "kafka-1:9092,kafka-2:9092"
     assert broker.status() is None
 
 
-def test_a_broker_that_cannot_start_says_why(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_cannot_start_says_why(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its own log's last words stand in the error."""
-    monkeypatch.setattr(broker, "SERVER_PROPERTIES", broker.SERVER_PROPERTIES | {"process.roles": "nonsense"})
+    monkeypatch.setattr(
+        broker, "SERVER_PROPERTIES", broker.SERVER_PROPERTIES | {"process.roles": "nonsense"}
+    )
     with pytest.raises(BrokerError, match="nonsense"):
         broker.up()

@@ -1,0 +1,164 @@
+"""The second law: consumed = used + duplicate + late + quarantined, on every run, each term listable.
+
+Spark alone does not say which events were late. Its rule is known, though: a stateful operator drops
+a row whose event time (for a window: its end) is at or before the watermark of the batch before. So
+the rows that reach the operator, computed again from the batch's own offsets by the same transform,
+and filtered by that rule, are the late ones: exactly. Only batches in which Spark dropped something
+are read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.errors import QueryError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pyspark.sql import DataFrame, SparkSession
+
+Transform = Callable[["DataFrame"], "DataFrame"]
+ORIGIN: Final = ("topic", "partition", "offset")
+
+_BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
+_UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
+                   "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LateRule:
+    """Where a transform drops late rows: the event-time column its first stateful operator keeps."""
+
+    column: str  # of the rows that reach the operator; for a window its end
+
+    @staticmethod
+    def of(stream: DataFrame) -> LateRule | None:
+        """Read the rule from a streaming DataFrame; None where nothing is ever dropped as late.
+
+        Raises QueryError where the transform keeps state in a way that cannot be accounted for.
+        """
+        plan = _analyzed(stream)
+        _refuse_unknown(plan)
+        operator = _first_stateful(plan)
+        if operator is None:
+            return None
+        keys = (
+            operator.groupingExpressions()
+            if operator.nodeName() == "Aggregate"
+            else operator.keys()
+        )
+        for key in _each(keys):
+            if key.metadata().contains("spark.watermarkDelayMs"):
+                return LateRule(
+                    f"`{key.name()}`" + (".end" if key.dataType().typeName() == "struct" else "")
+                )
+        return None
+
+
+def late_rows(
+    events: DataFrame, transform: Transform, rule: LateRule, watermark: datetime
+) -> DataFrame:
+    """Return the rows of one micro-batch that its first stateful operator dropped as late.
+
+    events: the batch's good events as a static frame; watermark: that of the batch before.
+    Returns: the columns that reach the operator; topic, partition and offset are among them unless
+    the transform selected them away.
+    """
+    from pyspark.sql import DataFrame
+    from pyspark.sql import functions as F
+
+    session = events.sparkSession
+    operator = _first_stateful(_analyzed(transform(events)))
+    dataset = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
+    reaching = DataFrame(dataset.ofRows(session._jsparkSession, operator.child()), session)
+    return reaching.where(F.col(rule.column) <= F.lit(watermark))
+
+
+def count_events(rows: DataFrame) -> int:
+    """Count events, not rows, where the rows still say where they came from."""
+    if set(ORIGIN) <= set(rows.columns):
+        return rows.select(*ORIGIN).distinct().count()
+    return rows.count()
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What Spark itself knows of the micro-batch that runs, once its frame was evaluated."""
+
+    consumed: int
+    quarantined: int
+    duplicate: int
+    dropped_late: int  # rows after partial aggregation: tells whether, not how many
+
+
+def batch_facts(session: SparkSession) -> BatchFacts:
+    """Read the metrics of the current batch inside foreachBatch, after evaluating its frame exactly once.
+
+    Evaluated in part they are wrong, and evaluated twice the operators' own are doubled.
+    session: the one that started the query; the frame's own is a clone that does not know it.
+    """
+    from rta.sources import OBSERVED
+
+    context = session.sparkContext
+    identity = context.getLocalProperty("sql.streaming.queryId")
+    execution = session._jsparkSession.streams().get(identity).streamingQuery().lastExecution()
+    observed = {
+        pair._1(): json.loads(pair._2().json()) for pair in _each(execution.observedMetrics())
+    }
+    source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
+    operators = list(_walk(execution.executedPlan()))
+    return BatchFacts(
+        consumed=sum(metrics["consumed"] for metrics in source),
+        quarantined=sum(metrics["quarantined"] for metrics in source),
+        duplicate=_metric(operators, "numDroppedDuplicateRows"),
+        dropped_late=_metric(operators, "numRowsDroppedByWatermark"),
+    )
+
+
+def _metric(operators: list[Any], name: str) -> int:
+    """Sum one metric over a plan's operators."""
+    return sum(
+        int(op.metrics().apply(name).value()) for op in operators if op.metrics().contains(name)
+    )
+
+
+def _analyzed(frame: DataFrame) -> Any:
+    """Return Spark's analyzed plan of a frame."""
+    return frame._jdf.queryExecution().analyzed()
+
+
+def _first_stateful(plan: Any) -> Any:
+    """Find the stateful operator nearest to the source, or None."""
+    found = [node for node in _walk(plan) if node.nodeName() in _BY_WATERMARK]
+    return found[-1] if found else None
+
+
+def _refuse_unknown(plan: Any) -> None:
+    """Refuse state whose late rows cannot be told from outside."""
+    for node in _walk(plan):
+        joined = (
+            node.nodeName() == "Join" and node.left().isStreaming() and node.right().isStreaming()
+        )
+        if joined or node.nodeName() in _UNKNOWN:
+            raise QueryError(
+                "this transform keeps state in a way that rta cannot account for", found=node.nodeName(),
+                do="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
+            )  # fmt: skip
+
+
+def _walk(plan: Any) -> Iterator[Any]:
+    """Yield a plan's nodes, from the result down to the source."""
+    yield plan
+    for child in _each(plan.children()):
+        yield from _walk(child)
+
+
+def _each(scala_collection: Any) -> Iterator[Any]:
+    """Iterate over a Scala collection."""
+    iterator = scala_collection.iterator()
+    while iterator.hasNext():
+        yield iterator.next()

@@ -1,0 +1,138 @@
+"""What a Spark checkpoint says: whose it is, and what each micro-batch reads.
+
+Spark writes the offsets of a micro-batch down before it runs, and reads them back after a crash: so
+they are the one truth about what a batch with a given id contains. The form is Spark's own
+(`offsets/N`: a version line, a line of metadata, a line for each source), version 1.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rta.errors import QueryError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Offsets = dict[int, int]  # partition → offset
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a topic that one micro-batch reads: from `start`, before `end`, for each partition.
+
+    An event is late in this batch where its window ended at or before `watermark`, the watermark of
+    the batch before. (Spark works with two: that one to drop late events, the newer to end state.)
+    """
+
+    topic: str
+    start: Offsets
+    end: Offsets
+    watermark: datetime | None
+
+
+def query_id(session: SparkSession, checkpoint: str) -> str | None:
+    """Return the id of the query that owns the checkpoint, or None where none ever started.
+
+    Raises QueryError where the file that says it is damaged.
+    """
+    text = _read(session, f"{checkpoint}/metadata")
+    if text is None:
+        return None
+    try:
+        return str(json.loads(text)["id"])
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(f"{checkpoint}/metadata", text) from None
+
+
+def committed(session: SparkSession, checkpoint: str) -> bool:
+    """Tell whether a first micro-batch was ever committed."""
+    return _read(session, f"{checkpoint}/commits/0") is not None
+
+
+def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
+    """Return what a micro-batch reads. Raises QueryError where the checkpoint cannot tell.
+
+    Spark has written the file when a batch runs, so foreachBatch may ask for its own batch.
+    """
+    end = _offset_file(session, checkpoint, batch_id)
+    if batch_id > 0:
+        before = _offset_file(session, checkpoint, batch_id - 1)
+        start, watermark_ms = before.offsets, before.watermark_ms
+    else:
+        start, watermark_ms = _initial(session, checkpoint), 0
+    [topic] = end.offsets
+    partitions = {
+        p: start.get(topic, {}).get(p, 0) for p in end.offsets[topic]
+    }  # a new partition starts at 0
+    watermark = datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None
+    return Span(topic, partitions, end.offsets[topic], watermark)
+
+
+@dataclass(frozen=True)
+class _OffsetFile:
+    watermark_ms: int
+    offsets: dict[str, Offsets]
+
+
+def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _OffsetFile:
+    """Read `offsets/N`."""
+    path = f"{checkpoint}/offsets/{batch_id}"
+    text = _read(session, path)
+    if text is None:
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
+    try:
+        version, metadata, *sources = text.splitlines()
+        if version != "v1" or len(sources) != 1:
+            raise ValueError(f"version {version}, {len(sources)} sources")
+        return _OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path, text) from None
+
+
+def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
+    """Read the offsets that the first micro-batch started from."""
+    path = f"{checkpoint}/sources/0/0"
+    text = _read(session, path)
+    if text is None:
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
+    try:
+        return _offsets(text[text.index("{") :])
+    except (ValueError, AttributeError):
+        raise _damaged(path, text) from None
+
+
+def _offsets(line: str) -> dict[str, Offsets]:
+    """Parse Kafka's offsets: {"topic": {"partition": offset}}."""
+    found: dict[str, dict[str, Any]] = json.loads(line)
+    return {
+        topic: {int(p): int(o) for p, o in partitions.items()}
+        for topic, partitions in found.items()
+    }
+
+
+def _read(session: SparkSession, path: str) -> str | None:
+    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows."""
+    jvm: Any = session._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    system = place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
+    if not system.exists(place):
+        return None
+    stream = system.open(place)
+    try:
+        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+    finally:
+        stream.close()
+
+
+_START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"
+
+
+def _damaged(path: str, text: str) -> QueryError:
+    """Build the error for a file that is not in Spark's form."""
+    return QueryError(
+        "a file of the checkpoint is damaged", found=f"{path}: {text[:60]!r}", do=_START_OVER
+    )

@@ -1,0 +1,256 @@
+"""Keep a table up to date with a topic, exactly once: follow() goes on, drain() takes what is new.
+
+Exactly once = a replayable source + a checkpoint + a sink that writes a micro-batch's rows and its
+(query id, batch id) in one transaction. After a crash Spark runs the last batch again with its id;
+the ledger knows it, and the rows are not written twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rta import checkpoints, serving, sources
+from rta.accounting import LateRule, Transform, batch_facts, count_events, late_rows
+from rta.errors import InputError, QueryError
+from rta.event_types import EventType, event_type
+from rta.ledger import Accounting, Batch
+from rta.names import checked
+from rta.progress import bar
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+    from sqlalchemy import Engine
+
+Position = str | Mapping[int, int] | datetime
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What one drain() took from a topic into a table."""
+
+    table: str
+    topic: str
+    query_id: str | None
+    accounting: Accounting
+    start: Mapping[int, int]  # partition → the first offset taken
+    end: Mapping[int, int]  # partition → the next offset to take
+    rows: int  # written or replaced in the table
+    seconds: float
+
+    def __str__(self) -> str:
+        if not self.accounting.consumed:
+            return f"{self.table}: nothing new in {self.topic} ({self.seconds:.1f} s)"
+        rate = self.accounting.consumed / max(self.seconds, 1e-9)
+        return (
+            f"{self.table}: {self.accounting}\n"
+            f"  {self.rows:,} rows written from {self.topic} in {self.seconds:.1f} s, {rate:,.0f} events/s"
+        )
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What each micro-batch of one query needs to know."""
+
+    topic: str
+    event: EventType
+    max_skew: str
+    transform: Transform
+    late_rule: LateRule | None
+    session: SparkSession
+    checkpoint: str
+    engine: Engine
+    run_id: str | None
+
+
+def follow(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps `table` up to date with `topic`; return Spark's own StreamingQuery.
+
+    transform: the analysis, DataFrame to DataFrame; the table takes the schema of its result, with a
+    struct such as `window` flattened to window_start and window_end.
+    key: the result's columns that name a row, `window` included; a later row of a key replaces it.
+    trigger: as Spark's own, {"processingTime": "5 seconds"}; by default a batch follows a batch.
+    checkpoint: a folder; by default one for each table under RTA_HOME.
+
+    Raises TopicError, InputError, TableError, and QueryError where table and checkpoint do not belong
+    together: a lost checkpoint is said aloud, never a silent new start.
+
+    >>> from rta.transforms import totals
+    >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-follow", partitions=1)
+    >>> query = follow("doc-follow", totals, table="doc_follow", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> query.processAllAvailable(); query.stop()
+    >>> rta.accounting("doc_follow").consumed
+    100
+    """
+    checked("table", table)
+    event = event or event_type(topic)
+    stream = sources.read_stream(
+        topic, event=event, starting=starting, max_skew=max_skew,
+        max_events_per_batch=max_events_per_batch, options=options,
+    ).transform(transform)  # fmt: skip
+    if not stream.isStreaming:
+        raise InputError(
+            "the transform returned a static frame", do="return a frame made from its argument"
+        )
+    plan = _Plan(
+        topic, event, max_skew, transform, LateRule.of(stream), stream.sparkSession,
+        str(checkpoint or _checkpoint(table)), serving.engine(), settings().run_id,
+    )  # fmt: skip
+    _require_match(plan, table)
+    target = serving.create(table, stream.schema, key, topic=topic, on=plan.engine)
+    writer = (
+        stream.writeStream.queryName(table)
+        .outputMode("update")
+        .option("checkpointLocation", plan.checkpoint)
+        .foreachBatch(lambda frame, batch_id: _write(plan, target, frame, batch_id))
+    )
+    return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
+
+
+def drain(
+    topic: str, transform: Transform, *, table: str, key: Sequence[str], **how: Any
+) -> Drained:
+    """Take into `table` what is new in `topic` since the last time, and return the accounting.
+
+    The arguments and the errors are those of follow(), without the trigger; the first time all of the
+    topic is new.
+
+    >>> from rta.transforms import totals
+    >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-drain", partitions=1)
+    >>> drained = drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> drained.accounting.consumed
+    100
+    >>> print(drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS))
+    doc_drain: nothing new in doc-drain (... s)
+    """
+    began = time.monotonic()
+    before = {
+        (batch.query_id, batch.batch_id) for batch in serving.batches(checked("table", table))
+    }
+    query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
+    _wait(query, f"{topic} → {table}")
+    taken = [b for b in serving.batches(table) if (b.query_id, b.batch_id) not in before]
+    return _drained(table, topic, taken, time.monotonic() - began)
+
+
+def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
+    """Drop a serving table with its ledger and its checkpoint, so that the next drain() starts over.
+
+    >>> reset("doc_never_made")
+    """
+    import shutil
+
+    serving.drop(table)
+    shutil.rmtree(checkpoint or _checkpoint(table), ignore_errors=True)
+
+
+def _require_match(plan: _Plan, table: str) -> None:
+    """Refuse a table and a checkpoint of which one knows more than the other."""
+    session, checkpoint = plan.session, plan.checkpoint
+    owner = checkpoints.query_id(session, checkpoint)
+    known = serving.batches(table, on=plan.engine)
+    strangers = {batch.query_id for batch in known} - {owner}
+    again = f"rta.reset({table!r}) drops both, and the next run rebuilds the table from the topic"
+    if strangers:
+        raise QueryError(
+            f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count twice",
+            found=f"{checkpoint} {'is missing' if owner is None else 'belongs to another query'}",
+            do=f"restore the checkpoint, or {again}",
+        )
+    if owner and not known and checkpoints.committed(session, checkpoint):
+        raise QueryError(
+            f"the checkpoint is ahead of table {table!r}: what it has consumed is not there",
+            found=checkpoint, do=f"restore the table, or {again}",
+        )  # fmt: skip
+
+
+def _write(plan: _Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
+    """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
+    session = plan.session
+    rows = frame.toArrow()  # exactly one evaluation: the metrics below are wrong after none or two
+    facts = batch_facts(session)
+    span = checkpoints.span(session, plan.checkpoint, batch_id)
+    if facts.quarantined:
+        sources.quarantine(
+            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
+        )
+    late = 0
+    if facts.dropped_late and plan.late_rule and span.watermark:
+        events = sources.read_range(
+            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
+        )
+        late = count_events(late_rows(events, plan.transform, plan.late_rule, span.watermark))
+    batch = Batch(
+        query_id=session.sparkContext.getLocalProperty("sql.streaming.queryId"), batch_id=batch_id,
+        topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
+        consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
+        used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
+    )  # fmt: skip
+    serving.commit_batch(plan.engine, table, batch, rows)
+
+
+def _wait(query: StreamingQuery, label: str) -> None:
+    """Wait for a query that ends by itself, and show how far it is."""
+    from pyspark.errors import StreamingQueryException
+
+    with bar(label, unit="event") as advance:
+        shown = -1
+        try:
+            while not query.awaitTermination(0.2):
+                progress = query.lastProgress
+                if progress and progress["batchId"] != shown:
+                    shown = progress["batchId"]
+                    advance(progress["numInputRows"])
+        except StreamingQueryException as error:
+            raise _failed(query.name, error) from error
+        except BaseException:  # the Stop button: leave no query behind
+            query.stop()
+            raise
+
+
+def _failed(table: str, error: Exception) -> QueryError:
+    """Say in one sentence why a query failed; the trace stays behind it as the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("rta.errors.")]
+    return QueryError(
+        f"the query that fills {table!r} failed", found=(told or lines or [type(error).__name__])[-1 if told else 0],
+        do="mend the cause and run it again: it goes on where it was",
+    )  # fmt: skip
+
+
+def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:
+    """Sum up the batches of one drain."""
+    accounting = Accounting.of(taken)
+    start: dict[int, int] = {}
+    end: dict[int, int] = {}
+    for batch in taken:
+        start = dict(batch.start_offsets) | start
+        end |= batch.end_offsets
+    owner = taken[0].query_id if taken else None
+    return Drained(table, topic, owner, accounting, start, end, accounting.rows, seconds)
+
+
+def _checkpoint(table: str) -> Path:
+    """Name the checkpoint of a table."""
+    return private_folder(settings().home / "checkpoints") / checked("table", table)
