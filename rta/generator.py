@@ -18,6 +18,8 @@ _MICROSECONDS: Final = {
     "day": 86_400 * 10**6,
 }  # fmt: skip
 
+_VIEWS, _PURCHASES = 0.50, 0.95  # half are views, 45 % purchases, 5 % refunds
+
 
 def user_events(
     spark: SparkSession,
@@ -57,7 +59,7 @@ def user_events(
     +--------+----------------------+
     <BLANKLINE>
     """
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     for name, share in (("late_share", late_share), ("duplicates", duplicates)):
         _require(0 <= share <= 1, f"{name} is a share from 0 to 1", share)
@@ -80,10 +82,10 @@ def user_events(
     return numbered.select(
         F.concat(F.lit(f"{seed}-"), F.col("id")).alias("event_id"),
         _user(users, skew, _uniform(seed, "user")).alias("user_id"),
-        F.when(kind < 0.5, "view")
-        .when(kind < 0.95, "purchase")
+        F.when(kind < _VIEWS, "view")
+        .when(kind < _PURCHASES, "purchase")
         .otherwise("refund")
-        .alias("action"),  # noqa: PLR2004
+        .alias("action"),
         _amount(kind, _uniform(seed, "amount")).alias("amount"),
         F.timestamp_micros(happened).alias("timestamp"),
         F.timestamp_micros(arrived).alias("arrival_time"),
@@ -92,7 +94,7 @@ def user_events(
 
 def _uniform(seed: int, salt: str) -> Column:
     """Build a number in [0, 1) that depends on seed, row number and salt alone: 53 bits of a hash."""
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     hashed = F.xxhash64(F.col("id"), F.lit(seed).cast("bigint"), F.lit(salt))
     return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
@@ -103,7 +105,7 @@ def _user(users: int, skew: float, uniform: Column) -> Column:
 
     All powers are Spark's: it uses StrictMath, which gives the same bits on every machine.
     """
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     if skew == 0:
         rank = 1 + uniform * users
@@ -117,16 +119,16 @@ def _user(users: int, skew: float, uniform: Column) -> Column:
 
 def _amount(kind: Column, uniform: Column) -> Column:
     """Draw an amount: from 2.99, with a Pareto tail to 5,000.00; cents are whole until they are DECIMAL."""
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     cents = F.least(F.floor(299 / F.pow(1 - uniform, F.lit(0.7))), F.lit(500_000))
-    signed = F.when(kind < 0.5, F.lit(0)).when(kind < 0.95, cents).otherwise(-cents)  # noqa: PLR2004
+    signed = F.when(kind < _VIEWS, F.lit(0)).when(kind < _PURCHASES, cents).otherwise(-cents)
     return (signed.cast("decimal(10,0)") * F.lit(Decimal("0.01"))).cast("decimal(12,2)")
 
 
 def _up_to(duration: str, uniform: Column) -> Column:
     """Draw whole microseconds from 0 to just under the duration."""
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     return F.floor(uniform * _microseconds(duration))
 

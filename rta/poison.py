@@ -70,7 +70,7 @@ def poisoned(
     +-----+--------+
     <BLANKLINE>
     """
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     unknown = sorted(set(kinds) - set(POISON))
     if unknown or not kinds:
@@ -102,7 +102,7 @@ def poisoned(
 
 def _bad_values(event: EventType) -> dict[str, Column]:
     """Build, for each kind, the value of a bad message (BINARY) from the columns of a good event."""
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     whole = json_column(event.columns)
     half = F.floor(F.length(whole) / 2).cast("int")
@@ -142,7 +142,7 @@ def _bad_values(event: EventType) -> dict[str, Column]:
 
 def _with(event: EventType, field: str, raw: bytes, *, keep: bool = False) -> Column:
     """Build the event's JSON with raw bytes as one field's value, in the field's place or before it."""
-    from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+    from pyspark.sql import functions as F
 
     rest = json_column([name for name in event.columns if keep or name != field])
     head = b'{"' + field.encode() + b'":' + raw + b","

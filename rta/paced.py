@@ -1,0 +1,154 @@
+"""Publish by a clock that does not wait for Kafka, and keep what Kafka acknowledged."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.acknowledged import Acknowledged, Answers
+from rta.broker import bootstrap
+from rta.errors import InputError, TopicError
+from rta.topics import create_topic, describe_topic
+from rta.wire import as_messages, json_text
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+INTENDED: Final = "rta-intended"
+"""The header that holds the intended send time: microseconds since the epoch, as text."""
+
+
+def publish_paced(
+    events: DataFrame | Iterable[Mapping[str, Any]],
+    topic: str,
+    *,
+    key: str | None = None,
+    rate: float | None = None,
+    time: str | None = None,
+    speed_up: float = 3600.0,
+    partitions: int = 4,
+    headers: Mapping[str, str | bytes] | None = None,
+    log: str | Path | None = None,
+    timeout: float = 120.0,
+    options: Mapping[str, Any] | None = None,
+) -> Acknowledged:
+    """Publish events one by one through kafka-python, each at its own intended time (open loop).
+
+    rate: events a second. Or time: the column to replay by, `speed_up` times as fast as it happened;
+    a DataFrame is sorted by it, an iterable is taken as it comes. Neither: as fast as it goes.
+    A send that is behind its time is made at once, and keeps its intended time in the header
+    `rta-intended`, so that waiting is never left out of a latency.
+
+    A `value` column of a DataFrame is sent as it is; else the columns become a JSON object.
+    log: a file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A
+    sequence number that a killed producer left out of it is unknown. timeout: seconds to wait for the
+    last acknowledgements. options: for KafkaProducer. partitions: of a topic that is yet to be made.
+
+    Raises InputError for rate together with time, a column that is not there, or what JSON cannot hold.
+
+    >>> publish_paced([{"user_id": 7, "amount": Decimal("0.10")}], "doc-paced", key="user_id").ok
+    1
+    """
+    from kafka import KafkaProducer
+
+    if rate is not None and time is not None:
+        raise InputError("an event is sent by rate or by time, not by both", found=(rate, time))
+    if (rate is not None and rate <= 0) or speed_up <= 0:
+        raise InputError("rate and speed_up are above 0", found=(rate, speed_up))
+    ready_topic(topic, partitions)
+    constant = [
+        (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
+    ]
+    settings = {"bootstrap_servers": bootstrap(), "acks": "all", **(options or {})}
+    with ExitStack() as stack:
+        file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
+        answers = Answers(file)
+        producer = KafkaProducer(**settings)
+        stack.callback(answers.give_up)
+        stack.callback(producer.close, timeout=timeout)
+        pace = _Pace(rate, speed_up)
+        for name, value, moment in _messages(events, key, time):
+            header = (INTENDED, str(pace.wait(moment)).encode())
+            answers.send(producer, topic, name, value, [*constant, header])
+    seconds = clock.monotonic() - pace.began
+    file_name = Path(log) if log is not None else None
+    return answers.summary(topic, seconds=seconds, behind=pace.behind, log=file_name)
+
+
+def ready_topic(topic: str, partitions: int) -> None:
+    """Make the topic if it is missing; leave one that is there as it is."""
+    try:
+        describe_topic(topic)
+    except TopicError:
+        create_topic(topic, partitions=partitions)
+
+
+class _Pace:
+    """The clock of intended send times; it never waits for an answer."""
+
+    def __init__(self, rate: float | None, speed_up: float) -> None:
+        self.rate, self.speed_up = rate, speed_up
+        self.began, self.wall = clock.monotonic(), clock.time()
+        self.number, self.behind = 0, 0.0
+        self.first: int | None = None
+
+    def wait(self, moment: int | None) -> int:
+        """Wait for the next intended time; return it in microseconds since the epoch."""
+        delta = clock.monotonic() - self.began
+        if (
+            self.first is None
+        ):  # the clock starts with the first event, not with the query behind it
+            self.began, self.wall, delta = clock.monotonic(), clock.time(), 0.0
+            self.first = moment or 0
+        if moment is not None:
+            delta = (moment - self.first) / 1e6 / self.speed_up
+        elif self.rate is not None:
+            delta = self.number / self.rate
+        self.number += 1
+        early = self.began + delta - clock.monotonic()
+        if early > 0:
+            clock.sleep(early)
+        else:
+            self.behind = max(self.behind, -early)
+        return round((self.wall + delta) * 1e6)
+
+
+def _messages(
+    events: Any, key: str | None, time: str | None
+) -> Iterator[tuple[bytes | None, bytes | None, int | None]]:
+    """Yield key, value and, for a replay, the event's time in microseconds since the epoch."""
+    if not hasattr(events, "toLocalIterator"):
+        for event in events:
+            for name in filter(None, (key, time)):
+                if name not in event:
+                    raise InputError(f"an event has no {name!r}", found=sorted(map(str, event)))
+            moment = None if time is None else _microseconds(event[time])
+            yield _key(event[key]) if key else None, json_text(event).encode(), moment
+        return
+    from pyspark.sql import functions as F
+
+    frame = as_messages(events.orderBy(time) if time else events, key)
+    extra = [F.unix_micros(time).alias("moment")] if time else []
+    for row in frame.select("key", "value", *extra).toLocalIterator(prefetchPartitions=True):
+        fields = [None if v is None else bytes(v) for v in row[:2]]
+        yield fields[0], fields[1], row[2] if time else None
+
+
+def _key(value: Any) -> bytes | None:
+    """Write a key as Spark's cast to STRING does, so that it lands on the same partition."""
+    if value is None:
+        return None
+    return (format(value, "f") if isinstance(value, Decimal) else str(value)).encode()
+
+
+def _microseconds(moment: Any) -> int:
+    """Return microseconds since the epoch; text is ISO 8601, and no zone means UTC."""
+    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 10**6 + int(since.microseconds)
