@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rta.errors import InputError, TableError
-from rta.settings import private_folder, settings
+from rta.settings import settings
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -110,8 +110,6 @@ def _sqlite(url: URL) -> Engine:
 
     path = Path(str(url.database))
     try:
-        if path.parent == settings().home:
-            private_folder(path.parent)
         sqlite.private_file(path)
     except OSError as error:
         raise DatabaseAwayError(
@@ -137,7 +135,9 @@ def _sqlite(url: URL) -> Engine:
 def _postgresql(url: URL, secrets: dict[str, Any]) -> Engine:
     import sqlalchemy as sa
 
-    arguments = {"options": "-c timezone=UTC", "connect_timeout": 10, **secrets}
+    # A free query compares moments with literals: both must mean UTC.
+    options = f"{url.query.get('options', '')} -c timezone=UTC".strip()
+    arguments = {"connect_timeout": 10, "options": options, **secrets}
     return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.codec import MARK, unmarked
+from rta.settings import private_folder
 
 _WIDE: Final = Context(prec=200)
 BUSY_SECONDS: Final = 30
@@ -43,7 +44,7 @@ def register() -> None:
 
 def private_file(path: Path) -> None:
     """Make the database file before SQLite does, readable by its owner only (its WAL follows)."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
