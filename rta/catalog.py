@@ -1,4 +1,4 @@
-"""The tables that rta itself keeps in the serving database, as SQLAlchemy Core knows them.
+"""The tables of the serving database as SQLAlchemy Core knows them: rta's own, and a user's.
 
 Imported inside functions only: it loads SQLAlchemy, and `import rta` stays light.
 """
@@ -6,12 +6,18 @@ Imported inside functions only: it loads SQLAlchemy, and `import rta` stays ligh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
-from rta.codec import timestamp_text
+from rta.codec import encode, timestamp_text
+from rta.schema import sql_type
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructField
+
+    from rta.tables import Table
 
 
 class Declared(UserDefinedType[Any]):
@@ -84,3 +90,26 @@ JOBS: Final = sa.Table(
         "outcome IN ('running', 'succeeded', 'failed', 'died')", name="rta_jobs_outcome"
     ),
 )
+
+
+def relation(table: Table, dialect: str) -> sa.Table:
+    """Describe a serving table to SQLAlchemy, in a database's own types; names always quoted."""
+    return sa.Table(
+        sa.sql.quoted_name(table.name, quote=True),
+        sa.MetaData(),
+        *(_column(column, dialect) for column in table.columns),
+        sa.PrimaryKeyConstraint(*table.key),
+        sqlite_with_rowid=False,
+    )
+
+
+def _column(column: StructField, dialect: str) -> sa.Column[Any]:
+    spec = sql_type(column.dataType, dialect)
+    if spec.startswith("DECIMAL_TEXT"):
+        spec += " COLLATE decimal"
+    return sa.Column(
+        sa.sql.quoted_name(column.name, quote=True),
+        Declared(spec, lambda value: encode(column, [value], dialect)[0]),
+        nullable=column.nullable,
+        autoincrement=False,
+    )

@@ -108,12 +108,20 @@ def _utc(value: dt.datetime) -> dt.datetime:
 
 
 def timestamp_text(value: dt.datetime) -> str:
-    """Write a moment as SQLite keeps it: UTC, microseconds, sortable as text."""
+    """Write a moment as SQLite keeps it: UTC, microseconds, sortable as text.
+
+    >>> timestamp_text(dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC))
+    '2013-01-01 05:00:00.000000+00:00'
+    """
     return value.astimezone(dt.UTC).isoformat(" ", "microseconds")
 
 
 def unmarked(value: Any) -> Any:
-    """Read a number that SQLite had to carry as marked text: NaN, or an exact sum."""
+    """Read a number that SQLite had to carry as marked text: NaN, or an exact sum.
+
+    >>> unmarked(MARK + "1.50"), unmarked("1.50")
+    (Decimal('1.50'), '1.50')
+    """
     if type(value) is not str or not value.startswith(MARK):
         return value
     return math.nan if value.endswith("NaN") else Decimal(value)
@@ -144,7 +152,11 @@ def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any
 
 
 def guess(values: Sequence[Any]) -> tuple[str, bool]:
-    """Name the Spark type, and whether there are nulls, that values of a free query have."""
+    """Name the Spark type, and whether there are nulls, that values of a free query have.
+
+    >>> guess([1.5, 2, None])
+    ('double', True)
+    """
     types = set(map(type, values))
     nullable = type(None) in types
     types.discard(type(None))
@@ -155,7 +167,11 @@ def guess(values: Sequence[Any]) -> tuple[str, bool]:
 
 
 def moments(values: list[Any]) -> list[Any]:
-    """Read a column of text that is, each value of it, a moment as SQLite keeps it: MAX(time)."""
+    """Read a column of text that is, each value of it, a moment as SQLite keeps it: MAX(time).
+
+    >>> moments(["2013-01-01 05:00:00.000000+00:00"])
+    [datetime.datetime(2013, 1, 1, 5, 0, tzinfo=datetime.timezone.utc)]
+    """
     present = [value for value in values if value is not None]
     if not present or not all(type(v) is str and _MOMENT.fullmatch(v) for v in present):
         return values

@@ -146,6 +146,10 @@ def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
     """Open a transaction that writes: all of it or nothing; `ddl` waits for others who create.
 
     Raises TableError with the database's reason, DatabaseAwayError where trying again may help.
+
+    >>> with writing(engine()) as connection:
+    ...     connection.exec_driver_sql("SELECT 1").scalar()
+    1
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -160,7 +164,12 @@ def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that sees one moment of the database and is refused any write."""
+    """Open a transaction that sees one moment of the database and is refused any write.
+
+    >>> with reading(engine()) as connection:
+    ...     connection.exec_driver_sql("SELECT 1").scalar()
+    1
+    """
     from sqlalchemy.exc import DBAPIError
 
     sqlite = engine.dialect.name == "sqlite"

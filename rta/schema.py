@@ -110,7 +110,14 @@ def sql_type(kind: DataType, dialect: str) -> str:
 
 
 def flat_rows(schema: StructType, rows: Iterable[Any]) -> Iterable[Sequence[Any]]:
-    """Turn Rows, tuples, mappings or an Arrow table of `schema` into flat tuples in its order."""
+    """Turn Rows, tuples, mappings or an Arrow table of `schema` into flat tuples in its order.
+
+    >>> from pyspark.sql.types import StructType
+    >>> pair = StructType().add("a", "long").add("b", "long")
+    >>> schema = StructType().add("id", "long").add("pair", pair)
+    >>> [list(row) for row in flat_rows(schema, [(1, (2, 3)), {"id": 4}])]
+    [[1, 2, 3], [4, None, None]]
+    """
     from pyspark.sql.types import StructType
 
     if hasattr(rows, "to_batches"):

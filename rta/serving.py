@@ -15,7 +15,7 @@ from rta.codec import guess, moments, series, timestamp_text, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
 from rta.ledger import Accounting, Batch, accounting, batches, offsets
-from rta.tables import Table, create, drop, relation, table, tables
+from rta.tables import Table, create, drop, table, tables
 from rta.upserts import upsert
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def read(
     {'page': dtype('O'), 'n': Int64Dtype()}
     """
     import pandas as pd
+
+    from rta.catalog import relation
 
     source = on or database.engine()
     found = table(name, on=source)

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rta import database
-from rta.codec import encode
 from rta.errors import InputError, TableError
 from rta.names import checked
-from rta.schema import flat, sql_type
+from rta.schema import flat
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.types import StructType
     from sqlalchemy import Connection, Engine
 
 
@@ -90,6 +88,11 @@ def table(name: str, *, on: Engine | None = None) -> Table:
     """Find a serving table by its name.
 
     Raises TableError that lists the tables there are.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
+    >>> table("users").key
+    ('user_id',)
     """
     engine = on or database.engine()
     if (found := _find(engine, name)) is not None:
@@ -99,7 +102,13 @@ def table(name: str, *, on: Engine | None = None) -> Table:
 
 
 def tables(*, on: Engine | None = None) -> list[Table]:
-    """List the serving tables, by name."""
+    """List the serving tables, by name.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
+    >>> "users" in [each.name for each in tables()]
+    True
+    """
     from rta.catalog import TABLES
 
     with database.reading(on or database.engine()) as connection:
@@ -112,46 +121,23 @@ def drop(name: str, *, on: Engine | None = None) -> None:
 
     A query that fills it must start again from a new checkpoint: the old one holds its offsets.
     Raises TableError where there is no such table.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("to_drop", StructType().add("user_id", "long"), key="user_id")
+    >>> drop("to_drop")
+    >>> "to_drop" in [each.name for each in tables()]
+    False
     """
     import sqlalchemy as sa
 
-    from rta.catalog import BATCHES, TABLES
+    from rta.catalog import BATCHES, TABLES, relation
 
     engine = on or database.engine()
     gone = table(name, on=engine)
     with database.writing(engine, ddl=True) as connection:
         connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
         connection.execute(BATCHES.delete().where(BATCHES.c.table_name == gone.name))
-        connection.execute(sa.schema.DropTable(relation(gone, "sqlite"), if_exists=True))
-
-
-def relation(table: Table, dialect: str) -> sa.Table:
-    """Describe a serving table to SQLAlchemy, in a database's own types."""
-    import sqlalchemy as sa
-
-    return sa.Table(
-        sa.sql.quoted_name(table.name, quote=True),
-        sa.MetaData(),
-        *(_column(column, table.key, dialect) for column in table.columns),
-        sa.PrimaryKeyConstraint(*table.key),
-        sqlite_with_rowid=False,
-    )
-
-
-def _column(column: StructField, key: tuple[str, ...], dialect: str) -> sa.Column[Any]:
-    import sqlalchemy as sa
-
-    from rta.catalog import Declared
-
-    spec = sql_type(column.dataType, dialect)
-    if spec.startswith("DECIMAL_TEXT"):
-        spec += " COLLATE decimal"
-    return sa.Column(
-        sa.sql.quoted_name(column.name, quote=True),
-        Declared(spec, lambda value: encode(column, [value], dialect)[0]),
-        nullable=column.name not in key,
-        autoincrement=False,
-    )
+        connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
 
 
 def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None) -> Table:
@@ -207,7 +193,7 @@ def _from_row(row: Any) -> Table:
 def _create(connection: Connection, table: Table) -> None:
     import sqlalchemy as sa
 
-    from rta.catalog import TABLES
+    from rta.catalog import TABLES, relation
 
     if sa.inspect(connection).has_table(table.name):
         do = "use another table name"

@@ -24,6 +24,14 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
     `rows`: Spark Rows, tuples in the schema's order, mappings, or an Arrow table.
     Raises TableError for a null in the key, a value that would be changed, and for two rows
     of one key: which of them is right would depend on their order.
+
+    >>> from pyspark.sql.types import StructType
+    >>> from rta import serving
+    >>> counts = StructType().add("page", "string").add("n", "long")
+    >>> pages = serving.create("upserted", counts, ["page"])
+    >>> with serving.engine().begin() as connection:
+    ...     upsert(connection, pages, [("home", 5), ("help", 1)])
+    2
     """
     statement, dialect = _upsert_statement(table, connection.dialect), connection.dialect.name
     columns, names = list(table.columns), table.columns.names
