@@ -1,0 +1,140 @@
+"""How each type of column is written in an event: the plain form, and the rule for every other form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import Column
+    from pyspark.sql.types import DataType
+
+_STRING: Final = (
+    r'"(?:[^"\\\x00-\x1f\ufffd]++|\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}))*+"'
+)
+_DATE: Final = r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_CLOCK: Final = r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+_ZONE: Final = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+_NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?(?:[eE][+-]?0?[0-9])?"
+_DIGITS: Final = {"byte": 2, "short": 4, "integer": 9, "long": 18}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One field of an event, as both parsers see it; each is a column.
+
+    type: of the field in the schema. kind: the variant's type, such as BIGINT, DECIMAL(5,3), STRING.
+    written: its text. typed: what from_json made of it.
+    """
+
+    type: Any
+    kind: Column
+    written: Column
+    typed: Column
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a type is written: the pattern of its plain form, and why another form is bad (null: it is good)."""
+
+    plain: Callable[[Any], str]
+    fault: Callable[[Token], Column]
+
+
+def _string_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.when(token.kind != "STRING", "wrong type").when(
+        F.contains(token.typed, F.lit("\x00")), "NUL"
+    )
+
+
+def _boolean_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.when(token.kind != "BOOLEAN", "wrong type")
+
+
+def _integer_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    huge = F.abs(token.written.try_cast("double")) >= float(2**63)
+    number = token.kind.rlike("^(?:DECIMAL|DOUBLE)")
+    return F.when(number & huge, "out of range").when(token.kind != "BIGINT", "wrong type")
+
+
+def _double_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    finite = F.abs(token.typed.cast("double")) < float("inf")
+    return F.when(~token.kind.rlike("^(?:BIGINT|DECIMAL|DOUBLE)"), "wrong type").when(
+        ~finite, "out of range"
+    )
+
+
+def _decimal_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    number = token.kind.rlike("^(?:BIGINT|DECIMAL|DOUBLE)")
+    decimal_text = (token.kind == "STRING") & token.written.rlike(r"\A-?[0-9]+(?:\.[0-9]+)?\z")
+    size = F.abs(token.written.try_cast("double"))
+    significant = F.length(F.regexp_extract(token.written, r"\.([0-9]*?)0*\z", 1))
+    return (
+        F.when(~(number | decimal_text), "wrong type")
+        .when(size >= float(10 ** (token.type.precision - token.type.scale)), "out of range")
+        .when(
+            (token.kind == "DOUBLE") | (significant > token.type.scale), "inexact"
+        )  # an exponent, or over 38 digits
+    )
+
+
+def _timestamp_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    clock = rf"\A[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_CLOCK}"
+    return (
+        F.when(
+            (token.kind != "STRING") | ~token.written.rlike(rf"{clock}(?:\.[0-9]+)?{_ZONE}?\z"),
+            "wrong type",
+        )
+        .when(~token.written.rlike(rf"{_ZONE}\z"), "no zone")
+        .when(token.written.rlike(r"\A0000"), "out of range")
+        .when(token.written.rlike(r"\.[0-9]{7}"), "inexact")
+    )
+
+
+def _date_fault(token: Token) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.when((token.kind != "STRING") | ~token.written.rlike(rf"\A{_DATE}\z"), "wrong type")
+
+
+def _plain_decimal(type_: Any) -> str:
+    """Return the pattern of decimals that fit the type: few enough digits on both sides of the point."""
+    before, after = type_.precision - type_.scale, type_.scale
+    fraction = rf"(?:\.[0-9]{{1,{after}}})?" if after else ""
+    number = rf"-?(?:0|[1-9][0-9]{{0,{before - 1}}}){fraction}" if before else rf"-?0{fraction}"
+    return rf'(?:{number}|"{number}")'
+
+
+def _plain_integer(type_: DataType) -> str:
+    return rf"-?(?:0|[1-9][0-9]{{0,{_DIGITS[type_.typeName()] - 1}}})"
+
+
+_INTEGER: Final = Form(_plain_integer, _integer_fault)
+_DOUBLE: Final = Form(lambda _: _NUMBER, _double_fault)
+FORMS: Final = {
+    "string": Form(lambda _: _STRING, _string_fault),
+    "boolean": Form(lambda _: "true|false", _boolean_fault),
+    "byte": _INTEGER,
+    "short": _INTEGER,
+    "integer": _INTEGER,
+    "long": _INTEGER,
+    "float": _DOUBLE,
+    "double": _DOUBLE,
+    "decimal": Form(_plain_decimal, _decimal_fault),
+    "timestamp": Form(lambda _: rf'"{_DATE}{_CLOCK}(?:\.[0-9]{{1,6}})?{_ZONE}"', _timestamp_fault),
+    "date": Form(lambda _: rf'"{_DATE}"', _date_fault),
+}

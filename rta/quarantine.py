@@ -1,0 +1,143 @@
+"""parse(): Kafka's raw rows → typed columns and, where an event is bad, the reason. Nothing is dropped, rounded or guessed.
+
+Spark's from_json is generous without a word (tests/test_quarantine.py lists it, measured): it rounds 99.999 into
+DECIMAL(12,2), reads "1,5" as 15, the last of two equal keys, "2024" as a timestamp, 5 as the string "5", and ignores
+whatever follows the object. So each event takes one of two ways:
+
+- Plain: one regular expression, built from the schema, describes a good event wholly: known fields in any order and each
+  at most once, every value in the form of its type and inside its range, nothing after the object. Nearly all events.
+- Suspect: all others are parsed a second time, as a variant, and each field is judged. Most are bad; the good ones have
+  fields that the schema does not know, or unusual forms.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from rta.errors import InputError
+from rta.forms import FORMS
+from rta.judge import REASONS, judged
+from rta.names import checked
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import StructField, StructType
+
+    from rta.event_types import EventType
+
+__all__ = ["ORIGIN", "REASONS", "parse", "plain_pattern"]
+
+ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
+RAW: Final = ("key", "value", "headers")
+STRICT: Final = {
+    "mode": "PERMISSIVE",
+    "columnNameOfCorruptRecord": "_corrupt",
+    "allowNonNumericNumbers": "false",
+    "allowSingleQuotes": "false",
+}
+HEADERS: Final = "array<struct<key:string,value:binary>>"
+_SKEW: Final = re.compile(r"\d{1,6} (second|minute|hour|day)s?")
+
+
+def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> DataFrame:
+    """Type the events of Kafka's raw rows, and give the bad ones their reason; one row out for each row in.
+
+    raw: key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, and headers if asked for.
+    Returns the event's columns, topic, partition, offset, kafka_timestamp, key, value, headers, and reason: null where the
+    event is good, else one of `REASONS`, with the field it is about ("out of range: amount"). A bad event's own columns are
+    null, unless it is only ahead: an event time later than the Kafka timestamp + max_skew (no clock is asked).
+
+    Accepted: one JSON object in UTF-8; fields that the schema does not know; null or absent where the schema says nullable;
+    a decimal as a number or as a string ("12.50"); trailing zeros; a timestamp as text with its zone (Z or +02:00) and at
+    most six digits of a second; any spaces that JSON allows.
+
+    Raises InputError: a column of a type that has no rule here, a column named like one of Kafka's, a max_skew of another form.
+    """
+    from pyspark.sql import functions as F
+
+    names = _checked_names(event)
+    text = F.col("value").cast("string")
+    headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
+    read = raw.select(
+        "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
+        headers.cast(HEADERS).alias("headers"),
+        F.from_json(text, _lenient(event.schema), STRICT).alias("_row"),
+        F.coalesce(text.rlike(plain_pattern(event.schema)), F.lit(False)).alias("_plain"),  # noqa: FBT003
+    )  # fmt: skip
+    required = [
+        F.col("_row")[field.name].isNotNull() for field in event.schema if not field.nullable
+    ]
+    sound = F.col("_plain") & F.col("_row._corrupt").isNull()
+    for present in required:
+        sound = sound & present
+    fault = F.when(~sound, judged(event.schema, value=F.col("value"), row=F.col("_row")))
+    split = read.select("*", fault.alias("_fault"))
+    good_row = F.when(F.col("_fault").isNull(), F.col("_row"))
+    ahead = _ahead(event, max_skew)
+    return split.select(
+        *[good_row[name].alias(name) for name in names], *ORIGIN, *RAW,
+        F.coalesce("_fault", F.when(ahead, "ahead")).alias("reason"),
+    )  # fmt: skip
+
+
+def plain_pattern(schema: StructType) -> str:
+    r"""Return the regular expression that only a good event in plain form matches.
+
+    Each key is a group that refuses to match where it has matched before, so a key cannot stand twice.
+
+    >>> from pyspark.sql.types import StructType
+    >>> pattern = plain_pattern(StructType().add("n", "int"))
+    >>> texts = spark.createDataFrame([('{"n": 5}',), ('{"n": 5.0}',), ('{"n": 5, "n": 5}',), ('{"n": 5} {}',)], ["text"])
+    >>> [row[0] for row in texts.select(texts.text.rlike(pattern)).collect()]
+    [True, False, False, False]
+    """
+    members = "|".join(_member(number, field) for number, field in enumerate(schema, start=1))
+    return rf'\A\s*+\{{(?:\s*+"(?:{members})\s*+(?:,(?!\s*\}})|(?=\}})))++\}}\s*+\z'
+
+
+def _member(number: int, field: StructField) -> str:
+    """Return the pattern of one key and its value."""
+    form = FORMS[field.dataType.typeName()].plain(field.dataType)
+    null = "|null" if field.nullable else ""
+    return rf'((?!\{number}){re.escape(field.name)}")\s*+:\s*+(?:{form}{null})'
+
+
+def _ahead(event: EventType, max_skew: str) -> Column:
+    """Return whether an event claims to be from after it was sent."""
+    from pyspark.sql import functions as F
+
+    if not _SKEW.fullmatch(max_skew):
+        raise InputError(
+            "not a duration for max_skew", found=repr(max_skew), do="write it like '5 minutes'"
+        )
+    return F.col("_row")[event.event_time] > F.col("kafka_timestamp") + F.expr(
+        f"INTERVAL {max_skew}"
+    )
+
+
+def _lenient(schema: StructType) -> StructType:
+    """Return the schema for from_json, with the column that it fills where a field does not fit."""
+    from pyspark.sql.types import StructField, StructType
+
+    return StructType([StructField(field.name, field.dataType) for field in schema]).add(
+        "_corrupt", "string"
+    )
+
+
+def _checked_names(event: EventType) -> list[str]:
+    """Return the event's column names, once each is legal and its type has a rule."""
+    for field in event.schema:
+        checked("column", field.name)
+        if field.name in (*ORIGIN, *RAW, "reason") or field.name.startswith("_"):
+            raise InputError(
+                f"event type {event.name!r} has a column with a reserved name",
+                found=field.name,
+                do="rename it",
+            )
+        if field.dataType.typeName() not in FORMS:
+            raise InputError(
+                f"column {field.name!r} has a type that events cannot have", found=field.dataType.simpleString(),
+                do=f"use one of: {', '.join(sorted(FORMS))}",
+            )  # fmt: skip
+    return [field.name for field in event.schema]
