@@ -55,12 +55,21 @@ def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
     Every call checks every jar again (a fifth of a second for all of Kafka). A cached jar that
     was damaged is fetched once more; a fetched jar with a wrong checksum is deleted and refused.
     """
-    folder = private_folder(settings().cache / "jars")
+    folder = _folder()
     with _locked(folder):
-        missing = [c for c, sha in artifacts.items() if _sha256(_cached(folder, c)) != sha]
-        for coordinate in progress(missing, f"fetching {what}", unit="jar"):
+        for coordinate in progress(missing(artifacts), f"fetching {what}", unit="jar"):
             _fetch(folder, coordinate, artifacts[coordinate])
     return [_cached(folder, coordinate) for coordinate in artifacts]
+
+
+def missing(artifacts: Mapping[str, str]) -> list[str]:
+    """Return the coordinates whose jar is not in the cache, or is damaged."""
+    return [c for c, sha256 in artifacts.items() if _sha256(_cached(_folder(), c)) != sha256]
+
+
+def _folder() -> Path:
+    """Return the cache of jars, shared by all projects of a user."""
+    return private_folder(settings().cache / "jars")
 
 
 def _cached(folder: Path, coordinate: str) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rta import checkpoints, serving, sources
-from rta.accounting import LateRule, Transform, batch_facts, count_events, late_rows
+from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.errors import InputError, QueryError
 from rta.event_types import EventType, event_type
 from rta.ledger import Accounting, Batch

@@ -1,0 +1,64 @@
+# rta: every command a person needs. `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -e -o pipefail -c
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENV := $(VENV)/.complete
+NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report; again: only what is new
+	@$(BIN)/rta doctor
+	@$(BIN)/rta up
+	@$(BIN)/rta publish flights --until 2013-12-01 --once
+	@$(BIN)/rta run notebooks/1-foundations/03-run-flights-job.ipynb
+	@$(BIN)/rta sql "SELECT origin, SUM(flights) AS flights, SUM(delay_minutes) AS delay_minutes FROM delays GROUP BY origin ORDER BY origin"
+	@echo
+	@echo "What next:"
+	@echo "  rta publish flights --from 2013-12-01   December arrives: then make demo takes exactly those flights"
+	@echo "  make lab                                the same notebook, by hand"
+	@echo "  rta jobs                                the history of runs (rta is in $(BIN))"
+
+test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest -q --durations=15
+
+lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: $(ENV)  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+notebooks: $(ENV)  ## execute the notebooks again and keep their outputs
+	@$(BIN)/python -m tests.execute $(NOTEBOOKS)
+
+env: $(ENV)  ## create the environment (.venv), pinned and checked by hash
+
+$(ENV): requirements.lock build.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found %d.%d: make PYTHON=python3.12 …" % sys.version_info[:2])'
+	@echo "creating the environment in $(VENV): about 1.4 GB, one to three minutes the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r build.lock
+	@$(BIN)/pip install --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.lock \
+		| awk '/^(Collecting|Building|Installing)/ { printf "\r\033[K%.100s", $$0; fflush() } END { print "" }'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: $(ENV)  ## pin the newest versions that pyproject.toml allows (needs uv)
+	@uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes --no-header --upgrade -q -o requirements.lock
+	@printf 'setuptools>=77\nwheel>=0.45\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --upgrade -q -o build.lock
+
+down: $(ENV)  ## stop the embedded Apache Kafka
+	@$(BIN)/rta down
+
+clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
+	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help demo test lab lint notebooks env lock down clean

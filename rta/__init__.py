@@ -1,0 +1,65 @@
+"""rta: a real-time analytics workbench for Jupyter.
+
+    source  →  topic  →  stream query  →  table  →  chart, report  →  job
+
+    doctor     settings     errors                 this machine
+    broker     topics       session                Kafka and Spark, under the notebook
+    events     producer     sources                real and generated events; onto a topic; off it, typed
+    transforms lateness     sinks                  DataFrame → DataFrame; exactly once into a table
+    serving    monitor      charts                 read it back while it is written; how the query is doing
+    jobs       cli          testing                the notebook as a job; the command line; the proofs
+
+Nothing happens at import: a name loads its module when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rta.broker import bootstrap, down, up
+    from rta.errors import RtaError
+    from rta.event_types import FLIGHTS, PURCHASES, USER_EVENTS, WEATHER, EventType
+    from rta.events import flights, poisoned, purchases, user_events, weather
+    from rta.jobs import run
+    from rta.monitor import health
+    from rta.producer import publish, publish_paced
+    from rta.serving import accounting, read, sql
+    from rta.session import spark
+    from rta.sinks import drain, follow, reset
+    from rta.sources import read_batch, read_dead_letters, read_stream
+    from rta.topics import create_topic, delete_topic, lag, list_topics, offsets
+    from rta.transforms import deduplicate, totals
+
+_HOMES = {
+    "broker": ("bootstrap", "down", "up"),
+    "errors": ("RtaError",),
+    "event_types": ("FLIGHTS", "PURCHASES", "USER_EVENTS", "WEATHER", "EventType"),
+    "events": ("flights", "poisoned", "purchases", "user_events", "weather"),
+    "jobs": ("run",),
+    "monitor": ("health",),
+    "producer": ("publish", "publish_paced"),
+    "serving": ("accounting", "read", "sql"),
+    "session": ("spark",),
+    "sinks": ("drain", "follow", "reset"),
+    "sources": ("read_batch", "read_dead_letters", "read_stream"),
+    "topics": ("create_topic", "delete_topic", "lag", "list_topics", "offsets"),
+    "transforms": ("deduplicate", "totals"),
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module, once."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"rta.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'rta' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,228 @@
+"""The command line: `rta --help`. Exit codes: 0 done, 1 an error that says what to do, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rta.errors import RtaError
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+class Commands(click.Group):
+    """Answers an error that rta raised on purpose with its sentence, not with a trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn an RtaError into a message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except RtaError as error:
+            if ctx.params.get("trace"):
+                traceback.print_exc()
+            click.secho(f"✗ {error.what}", fg="red", err=True)
+            for label, text in (("found", error.found), ("do", error.do)):
+                if text is not None:
+                    click.echo(f"  {label + ':':<6} {text}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--trace", is_flag=True, help="Show the full trace behind an error.")
+@click.version_option(package_name="rta")
+def main(trace: bool) -> None:  # noqa: ARG001, FBT001 - read from the context where an error is shown
+    """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
+
+
+@main.command()
+@AS_JSON
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Look at this machine: a tick, or a sentence with the mend."""
+    from rta.doctor import examine
+
+    checks = []
+    for check in examine():
+        checks.append(check)
+        if not as_json:
+            click.secho(str(check), fg=None if check.ok else "red")
+    if as_json:
+        _print_json([asdict(check) for check in checks])
+    ctx.exit(0 if all(check.ok for check in checks) else 1)
+
+
+@main.command()
+@AS_JSON
+def up(*, as_json: bool) -> None:
+    """Start the embedded Apache Kafka, or find the one that runs."""
+    from rta import broker
+
+    running = broker.up()
+    _print_json(asdict(running)) if as_json else click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
+
+
+@main.command()
+def down() -> None:
+    """Stop the embedded Apache Kafka; its topics are kept."""
+    from rta import broker
+
+    click.echo("Apache Kafka stopped; its topics are kept" if broker.down() else "Apache Kafka was not running")
+
+
+@main.command()
+@AS_JSON
+@click.pass_context
+def status(ctx: click.Context, *, as_json: bool) -> None:
+    """Say what runs, and what each table contains. Exit code 3 where no broker runs."""
+    from rta import broker, serving
+    from rta.settings import settings
+
+    cluster = settings().kafka_bootstrap
+    running = broker.status()
+    tables = {table.name: serving.accounting(table.name) for table in serving.tables()}
+    if as_json:
+        _print_json({
+            "bootstrap": cluster or (running.bootstrap if running else None),
+            "broker": asdict(running) if running else None,
+            "tables": {name: asdict(sums) for name, sums in tables.items()},
+        })  # fmt: skip
+    else:
+        click.echo(f"cluster   {cluster}" if cluster else f"broker    {running.bootstrap if running else 'not running (rta up)'}")
+        for name, sums in tables.items():
+            click.echo(f"table     {name}: {sums}")
+    ctx.exit(0 if cluster or running else 3)
+
+
+@main.command()
+@click.option("--delete", metavar="TOPIC", help="Delete this topic and its events.")
+@click.option("--group", help="Show the lag of this consumer group.")
+@AS_JSON
+def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
+    """List the topics: partitions and events; or delete one, or show a group's lag."""
+    from rta import topics as kafka
+
+    if delete:
+        click.confirm(f"Delete topic {delete} and all its events?", abort=True)
+        kafka.delete_topic(delete)
+        return
+    if group:
+        lags = [asdict(row) | {"lag": row.lag} for row in kafka.lag(group)]
+        _print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json)
+        return
+    _print_rows([asdict(topic) for topic in kafka.list_topics()], ("name", "partitions", "events"), as_json)
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["flights", "weather", "purchases", "user-events"]))
+@click.option("--topic", help="The topic; by default the data set's name.")
+@click.option("--from", "start", type=DAY, help="Only what arrived at or after this day (UTC).")
+@click.option("--until", "end", type=DAY, help="Only what arrived before this day (UTC).")
+@click.option("--rows", default=100_000, show_default=True, help="How many user events to make.")
+@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
+@click.option("--speed-up", type=float, help="Replay in event time, so many times faster than life.")
+@click.option("--once", is_flag=True, help="Do nothing where the topic holds them already.")
+@AS_JSON
+def publish(dataset: str, **options: Any) -> None:
+    """Publish a data set, in the order in which its events arrived."""
+    from rta.datasets import publish_dataset
+
+    as_json = options.pop("as_json")
+    done = publish_dataset(dataset, **options)
+    if done is None:
+        click.echo(f"topic {options['topic'] or dataset} holds them already", err=as_json)
+    else:
+        _print_json(asdict(done)) if as_json else click.echo(str(done))
+
+
+@main.command()
+@click.argument("topic")
+@click.option("-n", "--count", default=10, show_default=True, help="How many of the newest events.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
+@AS_JSON
+def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
+    """Print the newest events of a topic, as they are."""
+    from rta.tail import records
+
+    for record in records(topic, count=count, follow=follow):
+        if as_json:
+            click.echo(json.dumps(asdict(record)))
+        else:
+            click.echo(str(record))
+
+
+@main.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option("--name", help="The job's name; by default the notebook's.")
+@click.option("--timeout", type=float, help="Give up after so many seconds.")
+@AS_JSON
+def run(notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float | None, as_json: bool) -> None:
+    """Run a notebook as a job: parameters, report, receipt, history."""
+    from rta import jobs
+
+    receipt = jobs.run(notebook, jobs.parse(notebook, pairs), name=name, timeout=timeout)
+    click.echo(receipt.to_json() if as_json else str(receipt))
+
+
+@main.command()
+@click.argument("job", required=False)
+@click.option("--limit", default=20, show_default=True, help="How many of the newest runs.")
+@AS_JSON
+def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
+    """Show the history of job runs, the newest first."""
+    from rta import jobs as runner
+
+    rows = [asdict(run) for run in runner.history(job, limit=limit)]
+    _print_rows(rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json)
+
+
+@main.command()
+@click.argument("query")
+@AS_JSON
+def sql(query: str, *, as_json: bool) -> None:
+    """Ask the serving tables; read only, also while a stream writes them."""
+    from rta import serving
+
+    rows = serving.sql(query).to_dict("records")
+    _print_rows(rows, tuple(rows[0]) if rows else (), as_json)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
+    """Print rows as an aligned table, or as JSON."""
+    if as_json:
+        _print_json(rows)
+        return
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    widths = [max(len(column), *(len(line[i]) for line in cells)) if cells else len(column) for i, column in enumerate(columns)]
+    numeric = [bool(rows) and all(isinstance(row[c], (int, float)) for row in rows) for c in columns]
+    for line in [list(columns), *cells]:
+        click.echo("  ".join(t.rjust(w) if n else t.ljust(w) for t, w, n in zip(line, widths, numeric, strict=True)).rstrip())
+    if not rows:
+        click.echo("(none)", err=True)
+
+
+def _cell(value: Any) -> str:
+    """Write a value for a person."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def _print_json(value: Any) -> None:
+    """Print JSON; dates as ISO 8601, decimals as text."""
+    click.echo(json.dumps(value, default=str, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

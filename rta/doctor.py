@@ -1,0 +1,129 @@
+"""Look at this machine: a tick, or a sentence with the mend, for everything that rta needs."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rta import broker, jars
+from rta.errors import RtaError, SetupError
+from rta.jvm import find_java
+from rta.settings import private_folder, settings
+
+GIB: Final = 1024**3
+MEMORY_WANTED: Final = 3 * GIB  # Spark's driver 2 GiB, the broker 256 MiB, a kernel
+DISK_WANTED: Final = 2 * GIB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look: `detail` is what was found, `mend` what to do where it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{'✓' if self.ok else '✗'} {self.name:<9} {self.detail}" + (
+            f"\n  {'':<9} → {self.mend}" if self.mend else ""
+        )
+
+
+def examine() -> Iterator[Check]:
+    """Yield one check after the other; nothing is started and nothing is fetched.
+
+    >>> [check.name for check in examine()]
+    ['java', 'memory', 'disk', 'jars', 'broker', 'ports', 'database']
+    """
+    looks: dict[str, Callable[[], str]] = {
+        "java": _java,
+        "memory": _memory,
+        "disk": _disk,
+        "jars": _jars,
+        "broker": _broker,
+        "ports": _ports,
+        "database": _database,
+    }
+    for name, look in looks.items():
+        try:
+            yield Check(name, ok=True, detail=look())
+        except RtaError as error:
+            found = "" if error.found is None else f" ({error.found})"
+            yield Check(name, ok=False, detail=f"{error.what}{found}", mend=error.do or "")
+
+
+def _java() -> str:
+    java = find_java()
+    return f"Java {java.version} at {java.executable}"
+
+
+def _memory() -> str:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if free < MEMORY_WANTED:
+        raise SetupError(
+            "too little memory is free",
+            found=f"{free / GIB:.1f} GiB of the {MEMORY_WANTED / GIB:.0f} GiB that Spark and Kafka want",
+            do="close programs, or start with rta.spark(conf={'spark.driver.memory': '1g'})",
+        )
+    return f"{free / GIB:.1f} GiB free"
+
+
+def _disk() -> str:
+    home = private_folder(settings().home)
+    free = shutil.disk_usage(home).free
+    if free < DISK_WANTED:
+        raise SetupError(
+            "the disk under RTA_HOME is nearly full",
+            found=f"{free / GIB:.1f} GiB free at {home}",
+            do=f"free some, or point RTA_HOME at a disk with {DISK_WANTED / GIB:.0f} GiB",
+        )
+    return f"{free / GIB:.1f} GiB free at {home}"
+
+
+def _jars() -> str:
+    import pyspark
+
+    connectors, kafka = jars.pinned()
+    if pyspark.__version__ not in connectors:
+        jars.connector_jars(pyspark.__version__)  # raises the sentence about this pair
+    wanted = {**connectors[pyspark.__version__], **kafka}
+    absent = jars.missing(wanted)
+    cached = f"{len(wanted) - len(absent)} of {len(wanted)} jars in the cache, checksums right"
+    return cached + ("; the rest is fetched on first need" if absent else "")
+
+
+def _broker() -> str:
+    servers = settings().kafka_bootstrap
+    if servers:
+        from rta.topics import list_topics
+
+        return f"cluster {servers}, {len(list_topics())} topics"
+    running = broker.status()
+    return f"running at {running.bootstrap}" if running else "not running; starts on first need"
+
+
+def _ports() -> str:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError as error:
+            raise SetupError("no port can be opened on 127.0.0.1", found=error, do="mend the loopback interface") from None
+    running = broker.status()
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", broker.KAFKA_PORT)) == 0
+    if taken and not (running and running.bootstrap.endswith(f":{broker.KAFKA_PORT}")):
+        return f"{broker.KAFKA_PORT} belongs to another program; Kafka takes another free port"
+    return f"{broker.KAFKA_PORT} is {'our broker' if taken else 'free for Kafka'}"
+
+
+def _database() -> str:
+    from rta import serving
+
+    tables = serving.tables()
+    return f"{serving.engine().url.render_as_string(hide_password=True)}, {len(tables)} tables"

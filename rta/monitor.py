@@ -1,0 +1,110 @@
+"""How a streaming query is doing: rates, phases, lag, watermark, state, and where its events went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from rta import serving, topics
+from rta.ledger import Accounting
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming import StreamingQuery
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at a query. Rates are rows per second, durations milliseconds, state in bytes."""
+
+    name: str
+    active: bool
+    message: str  # Spark's own word for what it is doing
+    batch_id: int | None
+    input_rate: float
+    processing_rate: float
+    phases: Mapping[str, int]  # duration of the last batch by phase, triggerExecution first
+    lag: Mapping[str, Mapping[int, int]]  # topic → partition → records not yet read
+    watermark: str | None
+    state_rows: int
+    state_bytes: int
+    accounting: Accounting  # over all batches of this query
+    error: str | None = None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a person reads: a label and a text for each fact."""
+        behind = sum(records for partitions in self.lag.values() for records in partitions.values())
+        detail = "; ".join(
+            f"{topic} " + " ".join(f"{p}:{records:,}" for p, records in partitions.items())
+            for topic, partitions in self.lag.items()
+        )
+        facts = {
+            "query": f"{self.name}, {'active' if self.active else 'stopped'}: {self.message}",
+            "batch": "none yet" if self.batch_id is None else f"{self.batch_id:,}",
+            "rates": f"{self.input_rate:,.0f} rows/s in, {self.processing_rate:,.0f} rows/s processed",
+            "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items()) or "–",
+            "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
+            "watermark": self.watermark or "none",
+            "state": f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
+            "events": repr(self.accounting),
+        }
+        return list((facts | ({"error": self.error} if self.error else {})).items())
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(label)}</th>"
+            f"<td style='text-align:left'>{escape(text)}</td></tr>"
+            for label, text in self.rows()
+        )
+        return f"<table>{cells}</table>"
+
+
+def health(query: StreamingQuery) -> Health:
+    """Return how a query is doing now; the lag is measured against the broker, not remembered.
+
+    >>> stream = spark.readStream.format("rate").load()
+    >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
+    >>> health(query).name
+    'doc_health'
+    >>> query.stop()
+    """
+    progress: dict[str, Any] = dict(query.lastProgress or {})
+    operators = progress.get("stateOperators", [])
+    durations = progress.get("durationMs", {})
+    watermark = progress.get("eventTime", {}).get("watermark")
+    failure = query.exception() if not query.isActive else None
+    return Health(
+        name=query.name or str(query.id),
+        active=query.isActive,
+        message=query.status["message"],
+        batch_id=progress.get("batchId"),
+        input_rate=float(progress.get("inputRowsPerSecond") or 0),
+        processing_rate=float(progress.get("processedRowsPerSecond") or 0),
+        phases=dict(sorted(durations.items(), key=lambda item: -item[1])),
+        lag=_lag(progress.get("sources", [])),
+        watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
+        state_rows=sum(op["numRowsTotal"] for op in operators),
+        state_bytes=sum(op["memoryUsedBytes"] for op in operators),
+        accounting=serving.accounting(query_id=str(query.id)),
+        error=None if failure is None else str(failure).strip().splitlines()[0],
+    )
+
+
+def _lag(sources: list[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
+    """Subtract the offsets that the last batch read up to from the topic's latest."""
+    import json
+
+    lags: dict[str, dict[int, int]] = {}
+    for source in sources:
+        if not str(source["description"]).startswith("KafkaV2"):
+            continue
+        end = source["endOffset"]
+        read = json.loads(end) if isinstance(end, str) else end
+        for topic, partitions in read.items():
+            latest = {p: ends[1] for p, ends in topics.offsets(topic).items()}
+            lags[topic] = {p: at - int(partitions.get(str(p), 0)) for p, at in latest.items()}
+    return lags
