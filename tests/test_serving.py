@@ -15,9 +15,7 @@ from rta import serving
 from rta.catalog import JOBS
 from rta.errors import InputError, TableError
 from rta.serving import Batch
-from tests.databases import NOON, VALUES, database_url, ended, engine, go, postgresql, started
-
-__all__ = ["database_url", "engine", "postgresql"]
+from tests.databases import NOON, VALUES, ended, go, started
 
 
 def test_f6_a_batch_seen_twice_is_written_once(engine: Engine) -> None:

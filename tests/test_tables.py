@@ -9,9 +9,7 @@ from sqlalchemy import Engine
 from rta import serving
 from rta.errors import InputError, TableError
 from rta.serving import Batch
-from tests.databases import TOTALS, VALUES, database_url, ended, engine, go, postgresql, started
-
-__all__ = ["database_url", "engine", "postgresql"]
+from tests.databases import TOTALS, VALUES, ended, go, started
 
 
 def test_an_existing_table_must_fit(engine: Engine) -> None:
