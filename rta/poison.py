@@ -60,7 +60,7 @@ def poisoned(
 
     Raises InputError for an unknown kind, or a share outside 0..1.
 
-    >>> events = user_events(spark, rows=1)
+    >>> events = rta.user_events(spark, rows=1)
     >>> poisoned(events, share=1, kinds=["exponent"]).selectExpr("string(value) like '%1e400%' bad", "poison").show()
     +-----+--------+
     |  bad|  poison|

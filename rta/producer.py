@@ -71,7 +71,7 @@ def publish(
 
     Raises InputError for a column that is not there, a streaming frame, or an event over the size limit.
 
-    >>> publish(user_events(spark, rows=10), "doc-publish", key="user_id").events
+    >>> publish(rta.user_events(spark, rows=10), "doc-publish", key="user_id").events
     10
     """
     if df.isStreaming:
