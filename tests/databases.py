@@ -3,6 +3,7 @@
 The conftest lends the fixtures to all tests: one server serves them all.
 """
 
+import atexit
 import datetime as dt
 import os
 import subprocess
@@ -39,6 +40,7 @@ def postgresql() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+            atexit.unregister(server._cleanup)  # it would make its lock folder anew
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
