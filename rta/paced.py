@@ -46,8 +46,8 @@ def publish_paced(
 
     A `value` column of a DataFrame is sent as it is; else the columns become a JSON object.
     log: a file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A
-    sequence number that a killed producer left out of it is unknown. timeout: seconds to wait for the
-    last acknowledgements. options: for KafkaProducer. partitions: of a topic that is yet to be made.
+    sequence number that a killed producer left out of it is unknown. timeout: seconds that an
+    event may be without an answer before it is unknown. options: for KafkaProducer. partitions: of a topic that is yet to be made.
 
     Raises InputError for rate together with time, a column that is not there, or what JSON cannot hold.
 
@@ -64,13 +64,12 @@ def publish_paced(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {"bootstrap_servers": bootstrap(), "acks": "all", **(options or {})}
+    settings = {**_patience(timeout), "bootstrap_servers": bootstrap(), **(options or {})}
     with ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
-        producer = KafkaProducer(**settings)
         stack.callback(answers.give_up)
-        stack.callback(producer.close, timeout=timeout)
+        producer = stack.enter_context(KafkaProducer(**settings))
         pace = _Pace(rate, speed_up)
         for name, value, moment in _messages(events, key, time):
             header = (INTENDED, str(pace.wait(moment)).encode())
@@ -86,6 +85,20 @@ def ready_topic(topic: str, partitions: int) -> None:
         describe_topic(topic)
     except TopicError:
         create_topic(topic, partitions=partitions)
+
+
+def _patience(timeout: float) -> dict[str, Any]:
+    """Bound the wait for an answer where the producer can still close cleanly: in its own settings.
+
+    Its close(timeout=…) does not: it raises, and leaves the thread that sends running.
+    """
+    wait = round(timeout * 1000)
+    limits = {"request_timeout_ms": 30_000, "max_block_ms": 60_000}
+    return {
+        "acks": "all",
+        "delivery_timeout_ms": wait,
+        **{name: min(most, wait) for name, most in limits.items()},
+    }
 
 
 class _Pace:
