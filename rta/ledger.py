@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,16 @@ class Accounting:
     quarantined: int = 0
     rows: int = 0
     batches: int = 0
+
+    @staticmethod
+    def of(taken: Sequence[Batch]) -> Accounting:
+        """Sum over some batches.
+
+        >>> Accounting.of([Batch("a-query", 0, "clicks", consumed=2, used=1, late=1)])
+        consumed 2 = used 1 + duplicate 0 + late 1 + quarantined 0 (1 batch)
+        """
+        sums = {count: sum(getattr(batch, count) for batch in taken) for count in COUNTS}
+        return Accounting(**sums, batches=len(taken))
 
     @property
     def balanced(self) -> bool:
