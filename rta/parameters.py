@@ -7,6 +7,7 @@ with a wrong name or a value of a wrong type is refused before anything runs.
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
@@ -42,13 +43,19 @@ def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def effective(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a run, defaults included, with whatever looks secret hidden."""
+    """Return all parameters of a run, defaults included, fit for JSON; what looks secret is hidden.
+
+    >>> from nbformat.v4 import new_code_cell, new_notebook
+    >>> cell = new_code_cell("hours = 2; token = ''", metadata={"tags": ["parameters"]})
+    >>> effective(new_notebook(cells=[cell]), {"token": "abc"})
+    {'hours': 2, 'token': '***'}
+    """
     defaults = {
         name: each.default if each.literal else each.source
         for name, each in known(notebook).items()
     }
     return {
-        name: HIDDEN if is_secret(name, value) else value
+        name: HIDDEN if is_secret(name, value) else _for_json(value)
         for name, value in {**defaults, **given}.items()
     }
 
@@ -116,6 +123,13 @@ def _read(parameter: Parameter, text: str) -> Any:
             f"parameter {parameter.name!r} cannot be read as {kind.__name__}",
             found=told, do=f"write it as in {parameter}",
         ) from None  # fmt: skip
+
+
+def _for_json(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError:  # a set, a key that is no text
+        return repr(value)
 
 
 def _named(there: Mapping[str, Parameter], name: str) -> Parameter:

@@ -1,0 +1,133 @@
+"""Run a notebook as a job: checked parameters, a folder, a report, a receipt, a place in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rta import execution, report, runs
+from rta import parameters as rules
+from rta.errors import InputError, JobError
+from rta.names import checked
+from rta.progress import step
+from rta.receipts import Receipt, consumed, versions
+from rta.runs import history, receipt
+
+__all__ = ["Receipt", "history", "read_notebook", "receipt", "run"]
+
+
+def run(
+    notebook: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    timeout: float | None = 6 * 3600,
+    start_timeout: float = 60,
+    show_code: bool = False,
+) -> Receipt:
+    """Run a notebook from its first cell to its last in a fresh kernel, and return the receipt.
+
+    parameters: values for names that its cell tagged `parameters` assigns. name: of the job, by
+    default the notebook's own; a job runs once at a time. timeout: seconds for the whole notebook,
+    start_timeout: for its kernel; None waits for ever. show_code: unfold the code in the report.
+    The notebook runs in its own folder; what the run leaves lies in `<home>/jobs/<job>/<run_id>/`.
+
+    Raises InputError (a parameter, a name; nothing has run) and JobError: the job is running
+    already, or a cell failed. Notebook, report and receipt of a failed run are kept.
+
+    >>> run("reports/daily.ipynb", {"hours": 2})
+    Traceback (most recent call last):
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    """
+    source = Path(notebook)
+    document = read_notebook(source)
+    values = rules.checked(document, parameters or {})
+    job = checked("job", name or source.stem)
+    with runs.claimed(job) as claim:
+        started = _started(claim, source, document, values)
+        try:
+            failure = _execute(started, document, values, timeout, start_timeout)
+        except OSError as error:
+            failure = f"the run's folder cannot be written: {error}"
+        except BaseException as error:
+            _ended(started, _why(error), show_code=show_code)
+            raise
+        ended = _ended(started, failure, show_code=show_code)
+    if ended.outcome == "failed":
+        raise JobError(
+            f"job {job!r} failed: {ended.message}", found=f"run {claim.run_id}",
+            do=f"read {ended.report or ended.executed or ended.folder}",
+        )  # fmt: skip
+    return ended
+
+
+def read_notebook(path: str | Path) -> Any:
+    """Read a Python notebook; raise InputError where it is none."""
+    import nbformat
+
+    try:
+        document = nbformat.read(path, as_version=4)
+    except OSError:
+        raise InputError("there is no such notebook", found=path, do="check the path") from None
+    except (ValueError, nbformat.ValidationError) as error:
+        raise InputError("this is no notebook", found=f"{path}: {error}"[:300]) from None
+    language = document.metadata.get("kernelspec", {}).get("language", "python")
+    if language != "python":
+        raise InputError("only Python notebooks are run", found=f"{path} in {language}")
+    return document
+
+
+def _why(error: BaseException) -> str:
+    stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+    return "interrupted" if stopped else f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, Any]) -> Receipt:
+    """Enter the run into the history."""
+    begun = Receipt(
+        job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
+        parameters=rules.effective(document, values), outcome="running", message=None,
+        started_at=claim.started_at, ended_at=None, versions=versions(), accounting={}, offsets={},
+        folder=str(claim.folder), executed=None, report=None,
+    )  # fmt: skip
+    runs.record(begun)
+    return begun
+
+
+def _execute(
+    started: Receipt, document: Any, values: Mapping[str, Any], timeout: float | None, start: float
+) -> str | None:
+    import nbformat
+
+    target = Path(started.folder) / "notebook.ipynb"
+    nbformat.write(execution.prepared(document, values), target)
+    source = Path(started.notebook)
+    with step(f"running {source.name}"):
+        return execution.execute(
+            target, cwd=source.parent, timeout=timeout, start_timeout=start,
+            environment={"RTA_RUN_ID": started.run_id, **execution.secret_environment(values)},
+        )  # fmt: skip
+
+
+def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt:
+    """Write report, receipt and history of a run that has ended."""
+    folder = Path(started.folder)
+    accounting, offsets = consumed(started.run_id)
+    executed, page = folder / "notebook.ipynb", folder / "report.html"
+    ended = replace(
+        started, outcome="failed" if failure else "succeeded", message=failure,
+        ended_at=datetime.now(UTC), accounting=accounting, offsets=offsets,
+        executed=str(executed) if executed.exists() else None,
+    )  # fmt: skip
+    try:
+        report.to_html(executed, page, receipt=ended, show_code=show_code)
+        ended = replace(ended, report=str(page))
+        ended.write()
+    except OSError as error:
+        words = f"{failure + '; ' if failure else ''}its report cannot be written: {error}"
+        ended = replace(ended, outcome="failed", message=words)
+    runs.record(ended)
+    return ended
