@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -116,6 +117,7 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
     os.environ["JAVA_HOME"] = str(find_java().home)
     if master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # the UI binds to every address otherwise
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the first python3 of PATH runs UDFs
     conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
     console = settings().home / "spark-console.log"
     try:

@@ -57,7 +57,7 @@ def test_f30_the_sessions_time_zone_changes_no_event(spark: SparkSession) -> Non
     """The same ids and instants whatever spark.sql.session.timeZone says."""
 
     def digest() -> list[Any]:
-        columns = ["event_id", F.unix_micros("arrival_time")]
+        columns = [F.col("event_id"), F.unix_micros("arrival_time")]
         frames = (events.flights(spark), events.weather(spark), events.purchases(spark))
         made = events.user_events(spark, rows=100)
         return [
