@@ -1,12 +1,19 @@
-"""One broker and one Spark session for the whole run, in a home of its own."""
+"""One broker and one Spark session for the whole run, in a home of its own; examples run as tests."""
 
 import os
 from collections.abc import Callable, Iterator
+from doctest import ELLIPSIS
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
 
 from tests.databases import database_url, engine, postgresql
 
@@ -40,6 +47,26 @@ def spark() -> Iterator[SparkSession]:
         query.stop()
     session.stop()
 
+
+def _examples(namespace: dict[str, Any]) -> None:
+    """Give examples what a person who reads them has: `import rta`."""
+    import rta
+
+    namespace["rta"] = rta
+
+
+pytest_collect_file = SybilCollection(
+    [
+        Sybil(
+            parsers=[DocTestParser(optionflags=ELLIPSIS)],
+            pattern="rta/*.py",
+            document_types={".py": PythonDocStringDocument},
+            setup=_examples,
+            fixtures=["spark"],
+        ),
+        Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md", fixtures=["spark"]),
+    ]
+).pytest()
 
 _numbers = count(1)
 

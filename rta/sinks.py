@@ -161,7 +161,8 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """
     import shutil
 
-    serving.drop(table)
+    if checked("table", table) in {known.name for known in serving.tables()}:
+        serving.drop(table)
     shutil.rmtree(checkpoint or _checkpoint(table), ignore_errors=True)
 
 
