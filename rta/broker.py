@@ -18,66 +18,20 @@ from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
-from rta.errors import BrokerError, SetupError
+from rta.errors import BrokerError
 from rta.jars import kafka_jars
 from rta.jvm import find_java
+from rta.kraft import (
+    JVM_OPTIONS,
+    KAFKA_PORT,
+    format_storage,
+    free_port,
+    last_port,
+    write_configuration,
+)
 from rta.progress import step
 from rta.settings import private_folder, settings
-
-KAFKA_PORT: Final = 9092  # what every Kafka example says; another free port where it is taken
-
-# C1 only and the serial collector: half a second faster to the open port, and half the memory.
-JVM_OPTIONS: Final = (
-    "-Xms64m",
-    "-Xmx256m",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-Djava.awt.headless=true",
-)
-
-# Kept by size, never by age: history replayed today carries timestamps of years ago.
-SERVER_PROPERTIES: Final = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    "num.partitions": "4",
-    "auto.create.topics.enable": "false",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "group.initial.rebalance.delay.ms": "0",
-    "log.retention.ms": "-1",
-    "log.retention.bytes": str(1024**3),
-    "log.segment.bytes": str(128 * 1024**2),
-    "log.cleaner.dedupe.buffer.size": str(8 * 1024**2),
-}
-
-LOG4J: Final = """status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {folder}/broker.log
-appender.file.filePattern = {folder}/broker.log.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d %p %m (%c)%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 5MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-rootLogger.level = warn
-rootLogger.appenderRef.file.ref = file
-"""
-
 
 _children: Final[
     list[subprocess.Popen[bytes]]
@@ -95,7 +49,11 @@ class Broker:
 
 
 def bootstrap() -> str:
-    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or the embedded broker, started on first need."""
+    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or the embedded broker, started on first need.
+
+    >>> bootstrap().startswith("127.0.0.1:")
+    True
+    """
     return settings().kafka_bootstrap or up().bootstrap
 
 
@@ -124,6 +82,9 @@ def up(*, timeout: float = 60) -> Broker:
 
     timeout: seconds to wait for the port. Raises SetupError (no Java, no jars) and BrokerError
     (it ended, or did not answer) with the end of its log.
+
+    >>> up().bootstrap == bootstrap()
+    True
     """
     with _locked():
         running = status()
@@ -134,7 +95,13 @@ def up(*, timeout: float = 60) -> Broker:
 
 
 def down(*, timeout: float = 30) -> bool:
-    """Stop the embedded broker cleanly; return whether there was one to stop. Data is kept."""
+    """Stop the embedded broker cleanly; return whether there was one to stop. Topics are kept.
+
+    timeout: seconds to wait before it is killed.
+
+    >>> down(), status()
+    (True, None)
+    """
     import psutil
 
     with _locked():
@@ -157,11 +124,11 @@ def _start(timeout: float) -> Broker:
     folder = _folder()
     command = [str(find_java().executable), *JVM_OPTIONS, f"-Dlog4j2.configurationFile={folder}/log4j2.properties",
                "-cp", os.pathsep.join(map(str, kafka_jars()))]  # fmt: skip
-    port = _free_port(preferred=_last_port() or KAFKA_PORT)
-    _write_configuration(folder, port)
+    port = free_port(preferred=last_port(folder) or KAFKA_PORT)
+    write_configuration(folder, port)
     properties = str(folder / "server.properties")
     if not (folder / "data" / "meta.properties").exists():
-        _format(command, properties)
+        format_storage(command, properties)
     with (folder / "console.log").open("w") as console:
         process = subprocess.Popen(
             [*command, "kafka.Kafka", properties],
@@ -177,48 +144,6 @@ def _start(timeout: float) -> Broker:
     )
     _state_file().write_text(json.dumps(asdict(broker)))
     return broker
-
-
-def _write_configuration(folder: Path, port: int) -> None:
-    """Write server.properties and the log's configuration."""
-    controller = _free_port()
-    properties = SERVER_PROPERTIES | {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "log.dirs": str(folder / "data"),
-    }
-    text = "".join(f"{name}={value}\n" for name, value in properties.items())
-    (folder / "server.properties").write_text(text)
-    (folder / "log4j2.properties").write_text(LOG4J.format(folder=folder))
-
-
-def _format(command: list[str], properties: str) -> None:
-    """Give the data folder its cluster id: Kafka's own first step."""
-    arguments = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", properties]
-    answer = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
-    if answer.returncode != 0:
-        raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),
-                          do="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
-
-
-def _first_words(output: str) -> str:
-    """Return the lines of a Java tool's output that are no stack trace."""
-    lines = [
-        line
-        for line in output.splitlines()
-        if line.strip() and not line.startswith(("\tat ", "\t..."))
-    ]
-    return " | ".join(lines)[:400]
-
-
-def _cluster_id() -> str:
-    """Make a random id in Kafka's form: 16 bytes in URL-safe base64, no dash first."""
-    from base64 import urlsafe_b64encode
-
-    return "A" + urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")[1:]
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:
@@ -246,29 +171,6 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) 
         found=log.strip() or "an empty log",
         do="see `rta doctor`; the log is broker.log under RTA_HOME",
     )
-
-
-def _free_port(preferred: int | None = None) -> int:
-    """Return a free loopback port: the preferred one if nobody has it."""
-    for port in (preferred, 0) if preferred else (0,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise SetupError("no free port on 127.0.0.1", do="close a program that listens there")
-
-
-def _last_port() -> int | None:
-    """Return the port of the last start, so that clients meet the broker again after a restart."""
-    try:
-        lines = (_folder() / "server.properties").read_text().splitlines()
-    except FileNotFoundError:
-        return None
-    advertised = next(line for line in lines if line.startswith("advertised.listeners="))
-    return int(advertised.rpartition(":")[2])
 
 
 def _folder() -> Path:

@@ -26,7 +26,9 @@ def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
     import altair as alt
 
     alt.theme.register("rta", enable=True)(_theme)
-    options: dict[str, Any] = {"svg": {}, "png": {"scale_factor": 2}, "jupyter": {"offline": True}}[renderer]
+    options: dict[str, Any] = {"svg": {}, "png": {"scale_factor": 2}, "jupyter": {"offline": True}}[
+        renderer
+    ]
     alt.renderers.enable(renderer, **options)
     alt.data_transformers.disable_max_rows()  # a limit for charts that carry their data; a picture does not
 
@@ -46,19 +48,34 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     drawn = frame.copy()
     for name in drawn.columns:
         column = drawn[name]
-        if isinstance(column.dtype, pd.Int64Dtype) or column.map(lambda value: isinstance(value, Decimal)).any():
+        if (
+            isinstance(column.dtype, pd.Int64Dtype)
+            or column.map(lambda value: isinstance(value, Decimal)).any()
+        ):
             drawn[name] = column.astype("float64")
     return drawn
 
 
 def _theme() -> Any:
     """Describe the look: little ink, room for the data."""
-    text = {"labelColor": _QUIET, "titleColor": _QUIET, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
+    text = {
+        "labelColor": _QUIET,
+        "titleColor": _QUIET,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    }
     return {
         "config": {
             "font": "Helvetica Neue, Helvetica, Arial, sans-serif",
             "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 240},
-            "title": {"anchor": "start", "fontSize": 15, "color": _INK, "subtitleColor": _QUIET, "offset": 12},
+            "title": {
+                "anchor": "start",
+                "fontSize": 15,
+                "color": _INK,
+                "subtitleColor": _QUIET,
+                "offset": 12,
+            },
             "axis": {**text, "gridColor": _GRID, "domain": False, "tickColor": _GRID},
             "legend": text,
             "header": {**text, "labelFontSize": 12, "labelColor": _INK},

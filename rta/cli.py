@@ -36,7 +36,9 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--trace", is_flag=True, help="Show the full trace behind an error.")
 @click.version_option(package_name="rta")
 def main(trace: bool) -> None:  # noqa: ARG001, FBT001 - read from the context where an error is shown
@@ -67,7 +69,9 @@ def up(*, as_json: bool) -> None:
     from rta import broker
 
     running = broker.up()
-    _print_json(asdict(running)) if as_json else click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
+    _print_json(asdict(running)) if as_json else click.echo(
+        f"Apache Kafka at {running.bootstrap} (pid {running.pid})"
+    )
 
 
 @main.command()
@@ -75,7 +79,11 @@ def down() -> None:
     """Stop the embedded Apache Kafka; its topics are kept."""
     from rta import broker
 
-    click.echo("Apache Kafka stopped; its topics are kept" if broker.down() else "Apache Kafka was not running")
+    click.echo(
+        "Apache Kafka stopped; its topics are kept"
+        if broker.down()
+        else "Apache Kafka was not running"
+    )
 
 
 @main.command()
@@ -96,7 +104,11 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             "tables": {name: asdict(sums) for name, sums in tables.items()},
         })  # fmt: skip
     else:
-        click.echo(f"cluster   {cluster}" if cluster else f"broker    {running.bootstrap if running else 'not running (rta up)'}")
+        click.echo(
+            f"cluster   {cluster}"
+            if cluster
+            else f"broker    {running.bootstrap if running else 'not running (rta up)'}"
+        )
         for name, sums in tables.items():
             click.echo(f"table     {name}: {sums}")
     ctx.exit(0 if cluster or running else 3)
@@ -118,7 +130,9 @@ def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
         lags = [asdict(row) | {"lag": row.lag} for row in kafka.lag(group)]
         _print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json)
         return
-    _print_rows([asdict(topic) for topic in kafka.list_topics()], ("name", "partitions", "events"), as_json)
+    _print_rows(
+        [asdict(topic) for topic in kafka.list_topics()], ("name", "partitions", "events"), as_json
+    )
 
 
 @main.command()
@@ -128,7 +142,9 @@ def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
 @click.option("--until", "end", type=DAY, help="Only what arrived before this day (UTC).")
 @click.option("--rows", default=100_000, show_default=True, help="How many user events to make.")
 @click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
-@click.option("--speed-up", type=float, help="Replay in event time, so many times faster than life.")
+@click.option(
+    "--speed-up", type=float, help="Replay in event time, so many times faster than life."
+)
 @click.option("--once", is_flag=True, help="Do nothing where the topic holds them already.")
 @AS_JSON
 def publish(dataset: str, **options: Any) -> None:
@@ -161,11 +177,20 @@ def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("notebook", type=click.Path(path_type=Path))
-@click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a parameter; may be repeated.",
+)
 @click.option("--name", help="The job's name; by default the notebook's.")
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @AS_JSON
-def run(notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float | None, as_json: bool) -> None:
+def run(
+    notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float | None, as_json: bool
+) -> None:
     """Run a notebook as a job: parameters, report, receipt, history."""
     from rta import jobs
 
@@ -202,10 +227,20 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_js
         _print_json(rows)
         return
     cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(line[i]) for line in cells)) if cells else len(column) for i, column in enumerate(columns)]
-    numeric = [bool(rows) and all(isinstance(row[c], (int, float)) for row in rows) for c in columns]
+    widths = [
+        max(len(column), *(len(line[i]) for line in cells)) if cells else len(column)
+        for i, column in enumerate(columns)
+    ]
+    numeric = [
+        bool(rows) and all(isinstance(row[c], (int, float)) for row in rows) for c in columns
+    ]
     for line in [list(columns), *cells]:
-        click.echo("  ".join(t.rjust(w) if n else t.ljust(w) for t, w, n in zip(line, widths, numeric, strict=True)).rstrip())
+        click.echo(
+            "  ".join(
+                t.rjust(w) if n else t.ljust(w)
+                for t, w, n in zip(line, widths, numeric, strict=True)
+            ).rstrip()
+        )
     if not rows:
         click.echo("(none)", err=True)
 
@@ -216,7 +251,13 @@ def _cell(value: Any) -> str:
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:,.1f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _print_json(value: Any) -> None:

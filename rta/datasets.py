@@ -68,7 +68,9 @@ def _frame(dataset: str, rows: int) -> DataFrame:
     session = spark()
     if dataset == "user-events":
         return events.user_events(session, rows=rows)
-    make = {"flights": events.flights, "weather": events.weather, "purchases": events.purchases}[dataset]
+    make = {"flights": events.flights, "weather": events.weather, "purchases": events.purchases}[
+        dataset
+    ]
     return make(session)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from rta import broker, jars
 from rta.errors import RtaError, SetupError
 from rta.jvm import find_java
+from rta.kraft import KAFKA_PORT
 from rta.settings import private_folder, settings
 
 GIB: Final = 1024**3
@@ -113,13 +114,15 @@ def _ports() -> str:
         try:
             probe.bind(("127.0.0.1", 0))
         except OSError as error:
-            raise SetupError("no port can be opened on 127.0.0.1", found=error, do="mend the loopback interface") from None
+            raise SetupError(
+                "no port can be opened on 127.0.0.1", found=error, do="mend the loopback interface"
+            ) from None
     running = broker.status()
     with socket.socket() as probe:
-        taken = probe.connect_ex(("127.0.0.1", broker.KAFKA_PORT)) == 0
-    if taken and not (running and running.bootstrap.endswith(f":{broker.KAFKA_PORT}")):
-        return f"{broker.KAFKA_PORT} belongs to another program; Kafka takes another free port"
-    return f"{broker.KAFKA_PORT} is {'our broker' if taken else 'free for Kafka'}"
+        taken = probe.connect_ex(("127.0.0.1", KAFKA_PORT)) == 0
+    if taken and not (running and running.bootstrap.endswith(f":{KAFKA_PORT}")):
+        return f"{KAFKA_PORT} belongs to another program; Kafka takes another free port"
+    return f"{KAFKA_PORT} is {'our broker' if taken else 'free for Kafka'}"
 
 
 def _database() -> str:

@@ -39,14 +39,19 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
     ranges = topics.offsets(topic)
     partitions = {partition: TopicPartition(topic, partition) for partition in ranges}
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap(), enable_auto_commit=False, group_id=None, consumer_timeout_ms=1_000
+        bootstrap_servers=bootstrap(),
+        enable_auto_commit=False,
+        group_id=None,
+        consumer_timeout_ms=1_000,
     )
     try:
         consumer.assign(list(partitions.values()))
         for partition, (earliest, latest) in ranges.items():
             consumer.seek(partitions[partition], max(earliest, latest - count))
         wanted = sum(min(count, latest - earliest) for earliest, latest in ranges.values())
-        newest = [message for message, _ in zip(consumer, range(wanted), strict=False)] if wanted else []
+        newest = (
+            [message for message, _ in zip(consumer, range(wanted), strict=False)] if wanted else []
+        )
         newest.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
         yield from map(_record, newest[-count:] if count else [])
         while follow:
@@ -57,8 +62,16 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
 
 def _record(message: Any) -> Record:
     """Turn kafka-python's record into facts for a person."""
-    moment = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
-    return Record(message.partition, message.offset, moment, _printable(message.key), _printable(message.value))
+    moment = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(
+        timespec="milliseconds"
+    )
+    return Record(
+        message.partition,
+        message.offset,
+        moment,
+        _printable(message.key),
+        _printable(message.value),
+    )
 
 
 def _printable(raw: bytes | None) -> str | None:

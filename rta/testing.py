@@ -32,7 +32,9 @@ class Fed:
     """What a stream made of its micro-batches, beside what batch made of the same events."""
 
     stream: Mapping[tuple[Any, ...], Row]  # the final row of each key
-    batch: Mapping[tuple[Any, ...], Row]  # the same from one batch over the events that were not late
+    batch: Mapping[
+        tuple[Any, ...], Row
+    ]  # the same from one batch over the events that were not late
     late: frozenset[int]  # positions of the late events in the input, counted from 0
     events: int
 
@@ -48,7 +50,12 @@ class Fed:
 
 
 def feed(
-    transform: Transform, batches: Batches, *, schema: StructType | str, key: Sequence[str], spark: SparkSession
+    transform: Transform,
+    batches: Batches,
+    *,
+    schema: StructType | str,
+    key: Sequence[str],
+    spark: SparkSession,
 ) -> Fed:
     """Feed rows to a transform in the given micro-batches, through a real streaming query.
 
@@ -66,11 +73,15 @@ def feed(
 
     described = schema if isinstance(schema, StructType) else _parse_datatype_string(schema)
     if not isinstance(described, StructType):
-        raise InputError("the schema is not that of a row", found=schema, do="give 'name TYPE, name TYPE'")
+        raise InputError(
+            "the schema is not that of a row", found=schema, do="give 'name TYPE, name TYPE'"
+        )
     located = _with_origin(described)
     with tempfile.TemporaryDirectory(prefix="rta-feed-") as folder:
         _write(Path(folder) / "input", batches)
-        stream = spark.readStream.schema(located).option("maxFilesPerTrigger", 1).json(f"{folder}/input")
+        stream = (
+            spark.readStream.schema(located).option("maxFilesPerTrigger", 1).json(f"{folder}/input")
+        )
         final, watermarks = _run(transform(stream), key, folder)
         static = spark.read.schema(located).json(f"{folder}/input")
         late = _late(static, transform, LateRule.of(transform(stream)), watermarks, batches)
@@ -80,7 +91,12 @@ def feed(
 
 
 def check_law(
-    transform: Transform, batches: Batches, *, schema: StructType | str, key: Sequence[str], spark: SparkSession
+    transform: Transform,
+    batches: Batches,
+    *,
+    schema: StructType | str,
+    key: Sequence[str],
+    spark: SparkSession,
 ) -> Fed:
     """Assert that the drained stream equals the batch, row for row; return both.
 
@@ -102,7 +118,12 @@ def _with_origin(schema: StructType) -> StructType:
     """Add the columns that say where an event came from."""
     from pyspark.sql.types import StructType
 
-    return StructType(list(schema.fields)).add("topic", "string").add("partition", "integer").add("offset", "long")
+    return (
+        StructType(list(schema.fields))
+        .add("topic", "string")
+        .add("partition", "integer")
+        .add("offset", "long")
+    )
 
 
 def _write(folder: Path, batches: Batches) -> None:
@@ -112,7 +133,11 @@ def _write(folder: Path, batches: Batches) -> None:
     for number, rows in enumerate(batches):
         lines = []
         for row in rows:
-            lines.append(json.dumps({**row, "topic": "fed", "partition": 0, "offset": offset}, default=_plain))
+            lines.append(
+                json.dumps(
+                    {**row, "topic": "fed", "partition": 0, "offset": offset}, default=_plain
+                )
+            )
             offset += 1
         path = folder / f"{number:06d}.json"
         path.write_text("\n".join(lines))
@@ -124,7 +149,9 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _run(result: DataFrame, key: Sequence[str], folder: str) -> tuple[dict[tuple[Any, ...], Row], list[str]]:
+def _run(
+    result: DataFrame, key: Sequence[str], folder: str
+) -> tuple[dict[tuple[Any, ...], Row], list[str]]:
     """Run the query to its end; return the final rows and the watermark of each micro-batch with input."""
     final: dict[tuple[Any, ...], Row] = {}
 
@@ -149,7 +176,11 @@ def _run(result: DataFrame, key: Sequence[str], folder: str) -> tuple[dict[tuple
 
 
 def _late(
-    static: DataFrame, transform: Transform, rule: LateRule | None, watermarks: Sequence[str], batches: Batches
+    static: DataFrame,
+    transform: Transform,
+    rule: LateRule | None,
+    watermarks: Sequence[str],
+    batches: Batches,
 ) -> set[int]:
     """Find the offsets of the late events, batch by batch."""
     late: set[int] = set()

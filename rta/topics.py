@@ -82,7 +82,11 @@ def create_topic(
 
 
 def delete_topic(name: str) -> None:
-    """Delete a topic and all its events. Raises TopicError where there is none."""
+    """Delete a topic and all its events. Raises TopicError where there is none.
+
+    >>> _ = create_topic("doc-deleted", partitions=1)
+    >>> delete_topic("doc-deleted")
+    """
     from kafka.errors import UnknownTopicOrPartitionError
 
     with _admin() as admin:
@@ -93,7 +97,12 @@ def delete_topic(name: str) -> None:
 
 
 def list_topics() -> list[Topic]:
-    """Return the topics of the cluster, without Kafka's internal ones, by name."""
+    """Return the topics of the cluster, without Kafka's internal ones, by name.
+
+    >>> _ = create_topic("doc-listed", partitions=1)
+    >>> "doc-listed" in [topic.name for topic in list_topics()]
+    True
+    """
     with _admin() as admin:
         names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
     return [describe_topic(name) for name in names]

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rta import broker
+from rta import broker, kraft
 from rta.errors import BrokerError
 
 
@@ -99,7 +99,7 @@ def test_a_broker_that_cannot_start_says_why(
 ) -> None:
     """Its own log's last words stand in the error."""
     monkeypatch.setattr(
-        broker, "SERVER_PROPERTIES", broker.SERVER_PROPERTIES | {"process.roles": "nonsense"}
+        kraft, "SERVER_PROPERTIES", kraft.SERVER_PROPERTIES | {"process.roles": "nonsense"}
     )
     with pytest.raises(BrokerError, match="nonsense"):
         broker.up()

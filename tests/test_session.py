@@ -1,0 +1,82 @@
+"""The Spark session: tuned, quiet, on loopback, with its connector or refused."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+from pyspark.sql import SparkSession
+
+from rta import session
+from rta.errors import InputError
+
+
+def test_the_defaults_are_in_force(spark: SparkSession) -> None:
+    """Every default of the table arrives in the session."""
+    for name, value in session.DEFAULTS.items():
+        assert spark.conf.get(name) == value, name
+    assert session.spark() is not None
+    assert session.spark().sparkContext is spark.sparkContext
+
+
+def test_a_default_can_be_overridden_in_a_running_session(spark: SparkSession) -> None:
+    """A property that Spark lets change is changed."""
+    session.spark(conf={"spark.sql.shuffle.partitions": "3"})
+    assert spark.conf.get("spark.sql.shuffle.partitions") == "3"
+    session.spark(conf={"spark.sql.shuffle.partitions": "4"})
+
+
+def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
+    """No socket of the driver's JVM is open to other machines."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    assert gateway is not None
+    process = psutil.Process(gateway.proc.pid)  # type: ignore[attr-defined]
+    family = [process, *process.children(recursive=True)]
+    listening = {
+        c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"
+    }
+    assert listening
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_a_session_without_the_connector_is_refused() -> None:
+    """Somebody else's plain session in this process: one sentence with the mend; and its end."""
+    code = """
+from pyspark.sql import SparkSession
+from rta import session, errors
+plain = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+try:
+    session.spark()
+except errors.SetupError as error:
+    print(error)
+plain.stop()
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "has no Kafka connector" in answer.stdout
+    assert "call its stop()" in answer.stdout
+
+
+def test_a_jvm_that_cannot_start_gives_its_last_words() -> None:
+    """A heap that no machine has: the reason stands in the error, not in a Java wall."""
+    code = """
+from rta import session, errors
+try:
+    session.spark(conf={"spark.driver.memory": "1k"})
+except errors.SetupError as error:
+    print(error)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "Spark did not start" in answer.stdout
+    assert "heap" in answer.stdout
+
+
+def test_spark_connect_is_refused_plainly() -> None:
+    """A Connect address gets a sentence, since foreachBatch would run elsewhere."""
+    with pytest.raises(InputError, match="Spark Connect is not supported"):
+        session.spark(master="sc://127.0.0.1")
