@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rta.errors import RtaError
+from rta.printing import print_json, print_rows
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -41,7 +41,7 @@ class Commands(click.Group):
 )
 @click.option("--trace", is_flag=True, help="Show the full trace behind an error.")
 @click.version_option(package_name="rta")
-def main(trace: bool) -> None:  # noqa: ARG001, FBT001 - read from the context where an error is shown
+def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an error is shown
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
@@ -58,7 +58,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         if not as_json:
             click.secho(str(check), fg=None if check.ok else "red")
     if as_json:
-        _print_json([asdict(check) for check in checks])
+        print_json([asdict(check) for check in checks])
     ctx.exit(0 if all(check.ok for check in checks) else 1)
 
 
@@ -69,7 +69,7 @@ def up(*, as_json: bool) -> None:
     from rta import broker
 
     running = broker.up()
-    _print_json(asdict(running)) if as_json else click.echo(
+    print_json(asdict(running)) if as_json else click.echo(
         f"Apache Kafka at {running.bootstrap} (pid {running.pid})"
     )
 
@@ -98,7 +98,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     running = broker.status()
     tables = {table.name: serving.accounting(table.name) for table in serving.tables()}
     if as_json:
-        _print_json({
+        print_json({
             "bootstrap": cluster or (running.bootstrap if running else None),
             "broker": asdict(running) if running else None,
             "tables": {name: asdict(sums) for name, sums in tables.items()},
@@ -128,11 +128,10 @@ def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
         return
     if group:
         lags = [asdict(row) | {"lag": row.lag} for row in kafka.lag(group)]
-        _print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json)
+        print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
         return
-    _print_rows(
-        [asdict(topic) for topic in kafka.list_topics()], ("name", "partitions", "events"), as_json
-    )
+    known = [asdict(topic) for topic in kafka.list_topics()]
+    print_rows(known, ("name", "partitions", "events"), as_json=as_json)
 
 
 @main.command()
@@ -156,7 +155,7 @@ def publish(dataset: str, **options: Any) -> None:
     if done is None:
         click.echo(f"topic {options['topic'] or dataset} holds them already", err=as_json)
     else:
-        _print_json(asdict(done)) if as_json else click.echo(str(done))
+        print_json(asdict(done)) if as_json else click.echo(str(done))
 
 
 @main.command()
@@ -207,7 +206,9 @@ def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
     from rta import jobs as runner
 
     rows = [asdict(run) for run in runner.history(job, limit=limit)]
-    _print_rows(rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json)
+    print_rows(
+        rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json=as_json
+    )
 
 
 @main.command()
@@ -217,52 +218,8 @@ def sql(query: str, *, as_json: bool) -> None:
     """Ask the serving tables; read only, also while a stream writes them."""
     from rta import serving
 
-    rows = serving.sql(query).to_dict("records")
-    _print_rows(rows, tuple(rows[0]) if rows else (), as_json)
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
-    """Print rows as an aligned table, or as JSON."""
-    if as_json:
-        _print_json(rows)
-        return
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = [
-        max(len(column), *(len(line[i]) for line in cells)) if cells else len(column)
-        for i, column in enumerate(columns)
-    ]
-    numeric = [
-        bool(rows) and all(isinstance(row[c], (int, float)) for row in rows) for c in columns
-    ]
-    for line in [list(columns), *cells]:
-        click.echo(
-            "  ".join(
-                t.rjust(w) if n else t.ljust(w)
-                for t, w, n in zip(line, widths, numeric, strict=True)
-            ).rstrip()
-        )
-    if not rows:
-        click.echo("(none)", err=True)
-
-
-def _cell(value: Any) -> str:
-    """Write a value for a person."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, bool) or value is None:
-        return "" if value is None else str(value)
-    return (
-        f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:,.1f}"
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
-def _print_json(value: Any) -> None:
-    """Print JSON; dates as ISO 8601, decimals as text."""
-    click.echo(json.dumps(value, default=str, indent=2))
+    answer = serving.sql(query)
+    print_rows(answer.to_dict("records"), tuple(answer.columns), as_json=as_json)
 
 
 if __name__ == "__main__":
