@@ -66,7 +66,6 @@ def execute(
                 progress_bar={"leave": False} if sys.stderr.isatty() else False,
                 kernel_manager_class=_kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
-                coalesce_streams=True,
             )  # fmt: skip
     except PapermillExecutionError as error:
         words = next((line.strip() for line in error.evalue.splitlines() if line.strip()), "")

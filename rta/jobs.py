@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from rta.progress import step
 from rta.receipts import Receipt, consumed, versions
 from rta.runs import history, receipt
 
-__all__ = ["Receipt", "history", "read_notebook", "receipt", "run"]
+__all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
 
 
 def run(
@@ -64,6 +64,18 @@ def run(
     return ended
 
 
+def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
+    """Turn `name=value` strings into values for run(), typed as the notebook's defaults are.
+
+    Raises InputError for what run() would refuse, and for a value that cannot be read.
+
+    >>> parse("reports/daily.ipynb", [])
+    Traceback (most recent call last):
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    """
+    return rules.parse(strings, read_notebook(notebook))
+
+
 def read_notebook(path: str | Path) -> Any:
     """Read a Python notebook; raise InputError where it is none."""
     import nbformat
@@ -90,7 +102,7 @@ def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, 
     begun = Receipt(
         job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
         parameters=rules.effective(document, values), outcome="running", message=None,
-        started_at=claim.started_at, ended_at=None, versions=versions(), accounting={}, offsets={},
+        started_at=claim.started_at, ended_at=None, seconds=None, versions=versions(), accounting={}, offsets={},
         folder=str(claim.folder), executed=None, report=None,
     )  # fmt: skip
     runs.record(begun)
@@ -114,20 +126,26 @@ def _execute(
 
 def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt:
     """Write report, receipt and history of a run that has ended."""
-    folder = Path(started.folder)
+    folder, now = Path(started.folder), datetime.now(UTC)
     accounting, offsets = consumed(started.run_id)
     executed, page = folder / "notebook.ipynb", folder / "report.html"
     ended = replace(
         started, outcome="failed" if failure else "succeeded", message=failure,
-        ended_at=datetime.now(UTC), accounting=accounting, offsets=offsets,
+        ended_at=now, seconds=round((now - started.started_at).total_seconds(), 3), accounting=accounting, offsets=offsets,
         executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
     try:
         report.to_html(executed, page, receipt=ended, show_code=show_code)
         ended = replace(ended, report=str(page))
+    except (OSError, ValueError) as error:  # ValueError: a full disk has cut the notebook off
+        ended = _spoiled(ended, f"its report cannot be written: {error}")
+    try:
         ended.write()
     except OSError as error:
-        words = f"{failure + '; ' if failure else ''}its report cannot be written: {error}"
-        ended = replace(ended, outcome="failed", message=words)
+        ended = _spoiled(ended, f"its receipt cannot be written: {error}")
     runs.record(ended)
     return ended
+
+
+def _spoiled(ended: Receipt, message: str) -> Receipt:
+    return replace(ended, outcome="failed", message=ended.message or message[:300])

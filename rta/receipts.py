@@ -31,7 +31,8 @@ class Receipt:
     outcome: str  # running, succeeded, failed, died
     message: str | None
     started_at: datetime
-    ended_at: datetime | None
+    ended_at: datetime | None  # None while it runs, and where nobody saw its end
+    seconds: float | None
     versions: Mapping[str, str]
     accounting: Mapping[str, Accounting]
     offsets: Mapping[str, Mapping[str, Mapping[int, Span]]]
@@ -39,14 +40,9 @@ class Receipt:
     executed: str | None  # the notebook with its outputs
     report: str | None  # the HTML page
 
-    @property
-    def seconds(self) -> float | None:
-        """How long the run took; None while it runs, and where nobody saw its end."""
-        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
-
     def as_dict(self) -> dict[str, Any]:
-        """Return the receipt as JSON has it: times in ISO 8601, `seconds` with the rest."""
-        facts = asdict(self) | {"seconds": self.seconds}
+        """Return the receipt as JSON has it: times in ISO 8601, partitions as text."""
+        facts = asdict(self)
         for name in ("started_at", "ended_at"):
             facts[name] = facts[name] and facts[name].isoformat()
         facts["offsets"] = {
@@ -61,7 +57,7 @@ class Receipt:
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Receipt:
         """Return the receipt that as_dict() gave."""
-        given = {name: value for name, value in facts.items() if name != "seconds"}
+        given = dict(facts)
         for name in ("started_at", "ended_at"):
             given[name] = given[name] and datetime.fromisoformat(given[name])
         given["accounting"] = {t: Accounting(**counts) for t, counts in given["accounting"].items()}
@@ -74,11 +70,15 @@ class Receipt:
         }
         return cls(**given)
 
+    def to_json(self) -> str:
+        """Return the receipt as indented JSON."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
+
     def write(self) -> None:
         """Write `receipt.json` into the run's folder, whole or not at all."""
         target = Path(self.folder) / "receipt.json"
         draft = target.with_suffix(".draft")
-        draft.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
+        draft.write_text(self.to_json() + "\n")
         draft.replace(target)
 
     def __str__(self) -> str:
@@ -113,13 +113,7 @@ def consumed(run_id: str) -> tuple[dict[str, Accounting], dict[str, dict[str, di
     for batch in batches(run_id=run_id):
         taken.setdefault(batch.table, []).append(batch)
     spans = {table: _spans(each) for table, each in taken.items()}
-    return {table: _sum(each) for table, each in taken.items()}, spans
-
-
-def _sum(taken: list[Batch]) -> Accounting:
-    counts = ("consumed", "used", "duplicate", "late", "quarantined", "rows")
-    sums = {name: sum(getattr(batch, name) for batch in taken) for name in counts}
-    return Accounting(**sums, batches=len(taken))
+    return {table: Accounting.of(each) for table, each in taken.items()}, spans
 
 
 def _spans(taken: list[Batch]) -> dict[str, dict[int, Span]]:

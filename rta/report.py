@@ -76,7 +76,26 @@ def _tidy(document: Any) -> None:
     ]  # fmt: skip
     for cell in document.cells:
         if cell.cell_type == "code":
-            cell.outputs = [_still(output) for output in cell.outputs if not _is_blank(output)]
+            cell.outputs = [_still(each) for each in _merged(cell.outputs) if not _is_blank(each)]
+
+
+def _merged(outputs: list[Any]) -> list[Any]:
+    """Join what a cell printed piece by piece; a line that rewrote itself keeps its last words.
+
+    nbclient's own coalesce_streams takes hours for one line of some megabytes.
+    """
+    merged: list[Any] = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if "text" in output and last.get("name") == output.get("name"):
+            last["text"] += output["text"]
+        else:
+            merged.append(output)
+    for output in merged:
+        if "text" in output:
+            lines = output["text"].replace("\r\n", "\n").split("\n")
+            output["text"] = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    return merged
 
 
 def _still(output: Any) -> Any:
@@ -89,6 +108,8 @@ def _still(output: Any) -> Any:
 
 def _is_blank(output: Any) -> bool:
     """Tell whether an output shows nothing, as a progress line that has cleared itself."""
+    if "text" in output:
+        return not output["text"].strip()
     data = output.get("data")
     return data is not None and not any(str(data.get(kind, "")).strip() for kind in PRIORITY)
 
