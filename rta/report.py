@@ -23,6 +23,7 @@ _URLS: Final = (
     "require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url", "jquery_url",
     "jupyter_widgets_base_url", "widget_renderer_url",
 )  # fmt: skip
+_LEFT_OUT: Final = {"remove-cell", "injected-parameters", "papermill-error-cell-tag"}
 _TITLE: Final = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
 
@@ -32,7 +33,8 @@ def to_html(
     """Turn an executed notebook and its run's receipt into one HTML file, and return its path.
 
     The page loads nothing (its Content-Security-Policy forbids it), so an output that needs a
-    script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it.
+    script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it. Cells tagged
+    `remove-cell` are left out.
     Raises OSError where a file cannot be read or written.
     """
     import nbformat
@@ -71,7 +73,7 @@ def _tidy(document: Any) -> None:
         cell
         for index, cell in enumerate(document.cells)
         if index not in inputs
-        and not {"injected-parameters", "papermill-error-cell-tag"} & set(cell.metadata.get("tags", ()))
+        and not _LEFT_OUT & set(cell.metadata.get("tags", ()))
         and (cell.source.strip() or cell.get("outputs"))
     ]  # fmt: skip
     for cell in document.cells:

@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from rta import jobs, serving
 from rta.errors import InputError, JobError
 from rta.paced import publish_paced
-from rta.runs import claimed
+from rta.runs import claimed, record
 
 DEADLINE = 60.0
 PARAMETERS = """
@@ -353,3 +353,20 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
             jobs.run(path)
     with pytest.raises(InputError, match="no run"):
         jobs.receipt("never")
+
+
+def test_the_history_is_the_same_in_each_database(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that stands as running while nobody holds the lock is found dead, on SQLite and PostgreSQL."""
+    monkeypatch.setenv("RTA_DATABASE_URL", database_url)
+    with claimed("anywhere") as run:
+        begun = jobs.Receipt(
+            job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, outcome="running",
+            message=None, started_at=run.started_at, ended_at=None, seconds=None, versions={}, accounting={},
+            offsets={}, folder=str(run.folder), executed=None, report=None,
+        )  # fmt: skip
+        record(begun)
+        assert jobs.history("anywhere") == [begun]
+    assert [each.outcome for each in jobs.history()] == ["died"]
+    assert jobs.receipt(run.run_id).started_at == run.started_at

@@ -127,3 +127,18 @@ def test_what_was_printed_in_pieces_is_one_block(receipt: Receipt, tmp_path: Pat
         receipt, tmp_path, *(new_output("stream", name="stdout", text=each) for each in pieces)
     )
     assert "<pre>one two\n100 %\nxxx" in page
+
+
+def test_cells_that_are_for_the_author_are_left_out(receipt: Receipt, tmp_path: Path) -> None:
+    """The parameters stand in the head already; a cell tagged `remove-cell` is for the notebook only."""
+    tags = {
+        "parameters": "hours = 815",
+        "injected-parameters": "hours = 816",
+        "remove-cell": "hours = 817",
+    }
+    cells = [new_code_cell(source, metadata={"tags": [tag]}) for tag, source in tags.items()]
+    nbformat.write(
+        new_notebook(cells=[*cells, new_code_cell("hours += 818")]), tmp_path / "n.ipynb"
+    )
+    page = report.to_html(tmp_path / "n.ipynb", tmp_path / "n.html", receipt=receipt).read_text()
+    assert re.findall(r"81\d", page.partition("<header>")[2]) == ["818"]
