@@ -62,9 +62,9 @@ pytest_collect_file = SybilCollection(
             pattern="rta/*.py",
             document_types={".py": PythonDocStringDocument},
             setup=_examples,
-            fixtures=["spark"],
+            fixtures=["home", "spark"],
         ),
-        Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md", fixtures=["spark"]),
+        Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md", fixtures=["home", "spark"]),
     ]
 ).pytest()
 

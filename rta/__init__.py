@@ -47,7 +47,43 @@ _HOMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
+__all__ = [  # literal: type checkers read it
+    "FLIGHTS",
+    "PURCHASES",
+    "USER_EVENTS",
+    "WEATHER",
+    "EventType",
+    "RtaError",
+    "accounting",
+    "bootstrap",
+    "create_topic",
+    "deduplicate",
+    "delete_topic",
+    "down",
+    "drain",
+    "flights",
+    "follow",
+    "health",
+    "lag",
+    "list_topics",
+    "offsets",
+    "poisoned",
+    "publish",
+    "publish_paced",
+    "purchases",
+    "read",
+    "read_batch",
+    "read_dead_letters",
+    "read_stream",
+    "reset",
+    "run",
+    "spark",
+    "sql",
+    "totals",
+    "up",
+    "user_events",
+    "weather",
+]
 
 
 def __getattr__(name: str) -> Any:

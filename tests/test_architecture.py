@@ -91,6 +91,7 @@ def test_public_names_are_the_same_for_people_and_for_type_checkers() -> None:
         for alias in node.names
     }
     assert checked == {(home, name) for home, names in rta._HOMES.items() for name in names}
+    assert sorted(rta.__all__) == sorted(name for names in rta._HOMES.values() for name in names)
     assert not set(rta.__all__) & set(MODULES), "a module would hide the function of its name"
 
 

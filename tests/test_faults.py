@@ -46,20 +46,17 @@ def test_f06_death_between_sink_write_and_commit(
     name = topic()
     rta.publish(rta.user_events(spark, rows=500), name, key="user_id", order_by="timestamp")
     how: dict[str, Any] = {"table": "f06", "key": KEY, "event": rta.USER_EVENTS}
-    seen: list[str] = []
-
-    def watched(events: DataFrame) -> DataFrame:
-        seen.append("planned")
-        return rta.totals(events)
-
-    rta.drain(name, watched, max_events_per_batch=300, **how)
+    # No batch without data at the end: the one to come again shall be one with rows.
+    with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
+        rta.drain(name, rta.totals, max_events_per_batch=300, **how)
     before, ledger = rta.read("f06"), serving.batches("f06")
     newest = max((checkpoint_of("f06") / "commits").glob("[0-9]*"), key=lambda path: int(path.name))
     for path in (newest, newest.with_name(f".{newest.name}.crc")):
         path.unlink()
     with repeated_batches() as repeated:
-        again = rta.drain(name, watched, max_events_per_batch=300, **how)
-    assert repeated == [int(newest.name)]
+        again = rta.drain(name, rta.totals, max_events_per_batch=300, **how)
+    assert repeated == [(int(newest.name), ledger[-1].rows)]
+    assert ledger[-1].rows > 0
     assert again.accounting.consumed == 0
     assert serving.batches("f06")[: len(ledger)] == ledger
     assert oracle.differences(pa.Table.from_pandas(before), "f06") == []
@@ -68,15 +65,27 @@ def test_f06_death_between_sink_write_and_commit(
 
 
 @contextmanager
-def repeated_batches() -> Iterator[list[int]]:
-    """Note the batches that came again, as the sink's own commit says it."""
-    found: list[int] = []
+def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    """Set one property of the session for a while."""
+    before = spark.conf.get(name, None)
+    spark.conf.set(name, value)
+    yield
+    if before is None:
+        spark.conf.unset(name)
+    else:
+        spark.conf.set(name, before)
+
+
+@contextmanager
+def repeated_batches() -> Iterator[list[tuple[int, int]]]:
+    """Note the batches that came again with their rows, as the sink's own commit says it."""
+    found: list[tuple[int, int]] = []
     commit = serving.commit_batch
 
     def noting(engine: Any, table: Any, batch: Any, rows: Any) -> bool:
         written = commit(engine, table, batch, rows)
         if not written:
-            found.append(batch.batch_id)
+            found.append((batch.batch_id, rows.num_rows))
         return written
 
     with pytest.MonkeyPatch.context() as patch:
