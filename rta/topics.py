@@ -81,11 +81,12 @@ def create_topic(
     return topic
 
 
-def delete_topic(name: str) -> None:
-    """Delete a topic and all its events. Raises TopicError where there is none.
+def delete_topic(name: str, *, missing_ok: bool = False) -> None:
+    """Delete a topic and all its events. Raises TopicError where there is none, unless missing_ok.
 
     >>> _ = create_topic("doc-deleted", partitions=1)
     >>> delete_topic("doc-deleted")
+    >>> delete_topic("doc-deleted", missing_ok=True)
     """
     from kafka.errors import UnknownTopicOrPartitionError
 
@@ -93,7 +94,8 @@ def delete_topic(name: str) -> None:
         try:
             admin.delete_topics([checked("topic", name)])
         except UnknownTopicOrPartitionError:
-            raise missing(name) from None
+            if not missing_ok:
+                raise missing(name) from None
 
 
 def list_topics() -> list[Topic]:

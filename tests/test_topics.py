@@ -29,9 +29,12 @@ def test_a_missing_topic_names_its_neighbours(topic: Callable[..., str]) -> None
 
 
 def test_a_deleted_topic_is_gone(topic: Callable[..., str]) -> None:
-    """Deleting removes the topic from the list."""
+    """Deleting removes the topic from the list; deleting it again is fine only where that is said."""
     name = topic()
     topics.delete_topic(name)
+    topics.delete_topic(name, missing_ok=True)
+    with pytest.raises(TopicError):
+        topics.delete_topic(name)
     assert name not in [known.name for known in topics.list_topics()]
 
 
