@@ -34,6 +34,7 @@ class LateRule:
     """Where a transform drops late rows: the event-time column its first stateful operator keeps."""
 
     column: str  # of the rows that reach the operator; for a window its end
+    place: int = -1  # among the plan's operators that may keep state, from the result down
 
     @staticmethod
     def of(stream: DataFrame) -> LateRule | None:
@@ -43,19 +44,24 @@ class LateRule:
         """
         plan = _analyzed(stream)
         _refuse_unknown(plan)
-        operator = _first_stateful(plan)
-        if operator is None:
+        stateful = _stateful(plan)
+        first = [  # an aggregate of a static frame beside the stream keeps no state
+            place
+            for place, node in enumerate(stateful)
+            if node.isStreaming() and not any(n.isStreaming() for n in _stateful(node)[1:])
+        ]
+        if len(first) > 1:
+            raise _unaccountable(f"{len(first)} branches that keep state")
+        if not first:
             return None
-        keys = (
-            operator.groupingExpressions()
-            if operator.nodeName() == "Aggregate"
-            else operator.keys()
-        )
-        for key in _each(keys):
-            if key.metadata().contains("spark.watermarkDelayMs"):
-                return LateRule(
-                    f"`{key.name()}`" + (".end" if key.dataType().typeName() == "struct" else "")
-                )
+        operator = stateful[first[0]]
+        grouped = operator.nodeName() == "Aggregate"
+        for column in _each(
+            operator.groupingExpressions() if grouped else operator.child().output()
+        ):
+            if column.metadata().contains("spark.watermarkDelayMs"):
+                end = ".end" if column.dataType().typeName() == "struct" else ""
+                return LateRule(f"`{column.name()}`{end}", first[0])
         return None
 
 
@@ -72,7 +78,7 @@ def late_rows(
     from pyspark.sql import functions as F
 
     session = events.sparkSession
-    operator = _first_stateful(_analyzed(transform(events)))
+    operator = _stateful(_analyzed(transform(events)))[rule.place]
     dataset = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
     reaching = DataFrame(dataset.ofRows(session._jsparkSession, operator.child()), session)
     return reaching.where(F.col(rule.column) <= F.lit(watermark))
@@ -131,10 +137,9 @@ def _analyzed(frame: DataFrame) -> Any:
     return frame._jdf.queryExecution().analyzed()
 
 
-def _first_stateful(plan: Any) -> Any:
-    """Find the stateful operator nearest to the source, or None."""
-    found = [node for node in _walk(plan) if node.nodeName() in _BY_WATERMARK]
-    return found[-1] if found else None
+def _stateful(plan: Any) -> list[Any]:
+    """List the operators that keep state where their input streams, from the result down."""
+    return [node for node in _walk(plan) if node.nodeName() in _BY_WATERMARK]
 
 
 def _refuse_unknown(plan: Any) -> None:
@@ -143,11 +148,16 @@ def _refuse_unknown(plan: Any) -> None:
         joined = (
             node.nodeName() == "Join" and node.left().isStreaming() and node.right().isStreaming()
         )
-        if joined or node.nodeName() in _UNKNOWN:
-            raise QueryError(
-                "this transform keeps state in a way that rta cannot account for", found=node.nodeName(),
-                do="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
-            )  # fmt: skip
+        if joined or (node.nodeName() in _UNKNOWN and node.isStreaming()):
+            raise _unaccountable(node.nodeName())
+
+
+def _unaccountable(found: str) -> QueryError:
+    """Build the error for state whose late rows cannot be told."""
+    return QueryError(
+        "this transform keeps state in a way that rta cannot account for", found=found,
+        do="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
+    )  # fmt: skip
 
 
 def _walk(plan: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from rta import serving, topics
 from rta.ledger import Accounting
 
 if TYPE_CHECKING:
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ the ledger knows it, and the rows are not written twice.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rta import checkpoints, serving, sources
-from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.errors import InputError, QueryError
 from rta.event_types import EventType, event_type
+from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.ledger import Accounting, Batch
 from rta.names import checked
 from rta.progress import bar
@@ -25,9 +26,10 @@ from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
     from sqlalchemy import Engine
 
+_CAUSE: Final = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): .")  # the end of a Python trace
 Position = str | Mapping[int, int] | datetime
 
 
@@ -203,7 +205,7 @@ def _write(plan: _Plan, table: serving.Table, frame: DataFrame, batch_id: int) -
         )
         late = count_events(late_rows(events, plan.transform, plan.late_rule, span.watermark))
     batch = Batch(
-        query_id=session.sparkContext.getLocalProperty("sql.streaming.queryId"), batch_id=batch_id,
+        query_id=str(session.sparkContext.getLocalProperty("sql.streaming.queryId")), batch_id=batch_id,
         topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
         consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
         used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
@@ -218,7 +220,7 @@ def _wait(query: StreamingQuery, label: str) -> None:
     with bar(label, unit="event") as advance:
         shown = -1
         try:
-            while not query.awaitTermination(0.2):
+            while not query.awaitTermination(0.2):  # type: ignore[arg-type]
                 progress = query.lastProgress
                 if progress and progress["batchId"] != shown:
                     shown = progress["batchId"]
@@ -233,9 +235,11 @@ def _wait(query: StreamingQuery, label: str) -> None:
 def _failed(table: str, error: Exception) -> QueryError:
     """Say in one sentence why a query failed; the trace stays behind it as the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("rta.errors.")]
+    causes = [line for line in lines if _CAUSE.match(line)]
+    told = [line for line in causes if line.startswith("rta.errors.")]
+    found = (told or causes or lines or [type(error).__name__])[-1 if causes else 0]
     return QueryError(
-        f"the query that fills {table!r} failed", found=(told or lines or [type(error).__name__])[-1 if told else 0],
+        f"the query that fills {table!r} failed", found=found.rpartition("terminated with exception: ")[2],
         do="mend the cause and run it again: it goes on where it was",
     )  # fmt: skip
 

@@ -150,6 +150,7 @@ def test_the_spark_query_as_printed(spark: SparkSession, starts: dict[int, int])
     }
 
 
+@pytest.mark.filterwarnings("ignore:value_(de)?serializer does not implement:DeprecationWarning")
 def test_the_producer_and_consumer_as_printed(starts: dict[int, int]) -> None:
     """The consumer gets the event that the producer sent, where its group has been here before.
 

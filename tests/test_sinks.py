@@ -131,7 +131,7 @@ def test_what_cannot_be_done_is_one_sentence(
     rta.publish(rta.user_events(spark, rows=20), name)
 
     def failing(events: DataFrame) -> DataFrame:
-        return rta.totals(events).withColumn("bad", F.raise_error("no such luck"))
+        return rta.totals(events).withColumn("bad", F.raise_error("no such luck").cast("string"))
 
     with pytest.raises(QueryError, match=r"fills 'failing' failed.*mend the cause") as caught:
         rta.drain(name, failing, table="failing", **HOW)

@@ -1,0 +1,164 @@
+"""Late events, told exactly: for every form in which a transform may keep state."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from rta.errors import QueryError
+from rta.lateness import LateRule, count_events, late_rows
+from rta.testing import feed
+
+SCHEMA = "event_id STRING, user_id INT, timestamp TIMESTAMP"
+
+
+def _event(number: int, minute: int, user: int = 1) -> dict[str, Any]:
+    return {
+        "event_id": f"e{number}",
+        "user_id": user,
+        "timestamp": f"2024-11-15 10:{minute:02d}:00",
+    }
+
+
+# The watermark is the newest event time - 10 minutes: 10:30 for the third batch, 10:40 for the fourth.
+BATCHES = [
+    [_event(0, 40), _event(1, 12)],
+    [
+        _event(2, 50),
+        _event(3, 1),
+    ],  # nothing is late yet: the watermark counts from the next batch but one
+    [_event(4, 29), _event(5, 30), _event(6, 31), _event(7, 4)],
+    [_event(8, 41), _event(9, 34), _event(10, 40), _event(1, 12)],
+]
+BY_WINDOW = {4, 7, 9, 11}  # window of 5 minutes: ended at or before the watermark
+BY_TIME = {4, 5, 7, 9, 10, 11}  # event time at or before the watermark
+
+
+def marked(events: DataFrame) -> DataFrame:
+    """Give events their allowed lateness."""
+    return events.withWatermark("timestamp", "10 minutes")
+
+
+def five(events: DataFrame, *keys: Any) -> DataFrame:
+    """Count by window and keys."""
+    return marked(events).groupBy(F.window("timestamp", "5 minutes"), *keys).count()
+
+
+def in_another_name(events: DataFrame) -> DataFrame:
+    """Call the window something else."""
+    return (
+        marked(events).groupBy(F.window("timestamp", "5 minutes").alias("span"), "user_id").count()
+    )
+
+
+def by_expression(events: DataFrame) -> DataFrame:
+    """Group by what is no column."""
+    return five(events, (F.col("user_id") % 2).alias("odd"))
+
+
+def by_instant(events: DataFrame) -> DataFrame:
+    """Group by the event time itself."""
+    return marked(events).groupBy("timestamp", "user_id").count()
+
+
+def beside_a_static_aggregate(events: DataFrame) -> DataFrame:
+    """Join with a static frame that was aggregated: its state is none of the stream's."""
+    users = events.sparkSession.sql("SELECT 1 AS user_id, 1 AS n UNION ALL SELECT 1, 2")
+    limits = users.groupBy("user_id").agg(F.max("n").alias("limit"))
+    return five(events.join(limits, "user_id"), "user_id", "limit")
+
+
+def only_the_id(events: DataFrame) -> DataFrame:
+    """Keep one of each id: state without end, and yet late events are dropped."""
+    return marked(events).dropDuplicates(["event_id"])
+
+
+def selected_before(events: DataFrame) -> DataFrame:
+    """Filter and rename first."""
+    return five(events.where("user_id > 0").withColumnRenamed("user_id", "who"), "who")
+
+
+@pytest.mark.parametrize(
+    ("transform", "key", "late"),
+    [
+        (five, "window", BY_WINDOW),
+        (in_another_name, "span", BY_WINDOW),
+        (by_expression, "window", BY_WINDOW),
+        (beside_a_static_aggregate, "window", BY_WINDOW),
+        (selected_before, "window", BY_WINDOW),
+        (by_instant, "timestamp", BY_TIME),
+        (only_the_id, "event_id", BY_TIME),
+    ],
+)
+def test_late_events_are_found(
+    spark: SparkSession, transform: Callable[[DataFrame], DataFrame], key: str, late: set[int]
+) -> None:
+    """Exactly those that the definition names, and the rest makes what the stream has made."""
+    fed = feed(transform, BATCHES, schema=SCHEMA, key=[key], spark=spark)
+    assert fed.late == late
+    counted = sum(row.asDict().get("count", 1) for row in fed.stream.values())
+    assert counted + len(late) == fed.events
+    assert fed.stream.keys() == fed.batch.keys()
+
+
+def test_deduplication_within_the_watermark_has_its_rule(
+    stream: DataFrame, spark: SparkSession
+) -> None:
+    """It has no batch form, and yet its late rows can be listed from the batch's own events."""
+
+    def once(events: DataFrame) -> DataFrame:
+        return marked(events).dropDuplicatesWithinWatermark(["user_id"])
+
+    rule = LateRule.of(once(stream))
+    assert rule is not None
+    assert rule.column == "`timestamp`"
+    events = spark.sql("SELECT 1 user_id, timestamp'2024-11-15 10:31:00' timestamp")
+    for hour, late in ((10, 0), (11, 1)):
+        watermark = datetime(2024, 11, 15, hour, tzinfo=UTC)
+        assert late_rows(events, once, rule, watermark).count() == late
+
+
+@pytest.fixture
+def stream(spark: SparkSession) -> DataFrame:
+    """Give a streaming frame; nothing is started."""
+    return spark.readStream.format("rate").load().selectExpr("value AS user_id", "timestamp")
+
+
+def test_nothing_is_late_without_a_watermark(stream: DataFrame) -> None:
+    """No state, or state without a watermark: there is no rule."""
+    assert LateRule.of(stream.where("user_id > 1")) is None
+    assert LateRule.of(stream.groupBy("user_id").count()) is None
+    assert LateRule.of(stream.dropDuplicates(["user_id"])) is None
+    assert (
+        LateRule.of(marked(stream).groupBy("user_id").count()) is None
+    )  # Spark keeps all its groups
+
+
+def test_state_that_cannot_be_accounted_for_is_refused(stream: DataFrame) -> None:
+    """A join of two streams, two branches, a limit: better no query than a sum that is not true."""
+    once = marked(stream).dropDuplicates(["user_id"])
+    with pytest.raises(QueryError, match="found: Join"):
+        LateRule.of(stream.join(marked(stream).withColumnRenamed("timestamp", "seen"), "user_id"))
+    with pytest.raises(QueryError, match="found: 2 branches"):
+        LateRule.of(once.where("user_id = 1").union(once.where("user_id = 2")))
+    with pytest.raises(QueryError, match="found: GlobalLimit"):
+        LateRule.of(stream.limit(5))
+
+
+def test_an_event_in_two_windows_is_one_event(spark: SparkSession) -> None:
+    """Late rows are counted by where they came from, where that is still known."""
+    event = spark.sql(
+        "SELECT 't' topic, 0 partition, 5L offset, timestamp'2024-11-15 10:31:00' timestamp"
+    )
+    watermark = datetime(2024, 11, 15, 11, tzinfo=UTC)
+
+    def sliding(events: DataFrame) -> DataFrame:
+        return marked(events).groupBy(F.window("timestamp", "10 minutes", "5 minutes")).count()
+
+    rule = LateRule("`window`.end")
+    rows = late_rows(event, sliding, rule, watermark)
+    assert (rows.count(), count_events(rows)) == (2, 1)
+    assert count_events(rows.drop("topic")) == 2
