@@ -50,7 +50,7 @@ def _reason(schema: StructType, event: Column) -> Column:
     one_value = F.try_variant_get(pair, "$[1]", "string") == event["proof"]
     syntax = (
         F.when(event["value"].isNull(), "null value")
-        .when(F.length(F.trim(text)) == 0, "empty value")
+        .when(text.rlike(r"\A\s*\z"), "empty value")
         .when(~F.is_valid_utf8(text), "invalid UTF-8")
         .when(text.startswith("\ufeff"), "byte order mark")
         .when(pair.isNull() | ~F.coalesce(one_value, F.lit(False)), _syntax_fault(text))  # noqa: FBT003

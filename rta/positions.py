@@ -12,8 +12,15 @@ from rta.topics import offsets
 Position = str | Mapping[int, int] | datetime
 
 
-def starting_at(topic: str, position: Position) -> dict[str, str]:
-    """Translate where to start into Spark's options."""
+def starting_at(topic: str, position: Position, *, finite: bool = False) -> dict[str, str]:
+    """Translate where to start into Spark's options; finite: for a batch, which Spark refuses to start at "latest".
+
+    >>> _ = rta.create_topic("doc-positions", partitions=1)
+    >>> starting_at("doc-positions", "latest", finite=True)
+    {'startingOffsets': '{"doc-positions": {"0": 0}}'}
+    """
+    if finite and position == "latest":
+        position = {partition: latest for partition, (_, latest) in offsets(topic).items()}
     options = _position(topic, position, "starting", unnamed=-2)
     # No record as young as the timestamp: begin with the next one to come, as with "latest".
     by_time = (
@@ -23,7 +30,11 @@ def starting_at(topic: str, position: Position) -> dict[str, str]:
 
 
 def ending_at(topic: str, position: Position) -> dict[str, str]:
-    """Translate where to end into Spark's options."""
+    """Translate where to end into Spark's options.
+
+    >>> ending_at("doc-positions", "latest")
+    {'endingOffsets': 'latest'}
+    """
     return _position(topic, position, "ending", unnamed=-1)
 
 

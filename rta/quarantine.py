@@ -4,8 +4,8 @@ Spark's from_json is generous without a word (tests/test_quarantine.py lists it,
 DECIMAL(12,2), reads "1,5" as 15, the last of two equal keys, "2024" as a timestamp, 5 as the string "5", and ignores
 whatever follows the object. So each event takes one of two ways:
 
-- Plain: one regular expression, built from the schema, describes a good event wholly: known fields in any order and each
-  at most once, every value in the form of its type and inside its range, nothing after the object. Nearly all events.
+- Plain: a regular expression, built from the schema, describes a good event wholly: known fields, each at most once, every
+  value in the form of its type and inside its range, nothing after the object. Nearly all events.
 - Suspect: all others are parsed a second time, as a variant, and each field is judged. Most are bad; the good ones have
   fields that the schema does not know, or unusual forms.
 """
@@ -63,7 +63,7 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
         "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
         headers.cast(HEADERS).alias("headers"),
         F.from_json(text, _lenient(event.schema), STRICT).alias("_row"),
-        F.coalesce(text.rlike(plain_pattern(event.schema)), F.lit(False)).alias("_plain"),  # noqa: FBT003
+        F.coalesce(_plain(text, event.schema), F.lit(False)).alias("_plain"),  # noqa: FBT003
     )  # fmt: skip
     required = [
         F.col("_row")[field.name].isNotNull() for field in event.schema if not field.nullable
@@ -81,26 +81,55 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     )  # fmt: skip
 
 
+def _plain(text: Column, schema: StructType) -> Column:
+    """Return whether a text is a good event by its form alone; the second pattern is tried where the first fails."""
+    from pyspark.sql import functions as F
+
+    ordered, any_order = plain_pattern(schema), any_order_pattern(schema)
+    return F.is_valid_utf8(text) & (text.rlike(ordered) | text.rlike(any_order))
+
+
 def plain_pattern(schema: StructType) -> str:
-    r"""Return the regular expression that only a good event in plain form matches.
+    r"""Return the regular expression of good events as most producers write them: fields in the schema's order, few spaces.
+
+    A nullable field may be absent. Half the work of `any_order_pattern`.
+
+    >>> from pyspark.sql.types import StructType
+    >>> plain_pattern(StructType().add("ok", "boolean", False).add("old", "boolean"))
+    '\\A\\{"ok": ?+(?:true|false)(?:, ?+"old": ?+(?:true|false|null))?+\\}\\z'
+    """
+    pattern, comma = r"\A\{", ""
+    for field in schema:
+        member = f'"{field.name}": ?+{_value(field)}'
+        # Before the first required field, a comma follows; after it, a comma goes before.
+        after = "" if comma or not field.nullable else ", ?+"
+        pattern += f"(?:{comma}{member}{after})?+" if field.nullable else f"{comma}{member}"
+        comma = comma or ("" if field.nullable else ", ?+")
+    return pattern + r"\}\z"
+
+
+def any_order_pattern(schema: StructType) -> str:
+    r"""Return the regular expression of good events whose fields stand in any order.
 
     Each key is a group that refuses to match where it has matched before, so a key cannot stand twice.
 
     >>> from pyspark.sql.types import StructType
-    >>> pattern = plain_pattern(StructType().add("n", "int"))
+    >>> pattern = any_order_pattern(StructType().add("n", "int"))
     >>> texts = spark.createDataFrame([('{"n": 5}',), ('{"n": 5.0}',), ('{"n": 5, "n": 5}',), ('{"n": 5} {}',)], ["text"])
     >>> [row[0] for row in texts.select(texts.text.rlike(pattern)).collect()]
     [True, False, False, False]
     """
-    members = "|".join(_member(number, field) for number, field in enumerate(schema, start=1))
-    return rf'\A\s*+\{{(?:\s*+"(?:{members})\s*+(?:,(?!\s*\}})|(?=\}})))++\}}\s*+\z'
+    members = "|".join(
+        rf'((?!\{number})"{field.name}")\s*+:\s*+{_value(field)}'
+        for number, field in enumerate(schema, start=1)
+    )
+    return rf"\A\s*+\{{\s*+(?:(?:{members})\s*+(?:,(?!\s*\}})\s*+|(?=\}})))++\}}\s*+\z"
 
 
-def _member(number: int, field: StructField) -> str:
-    """Return the pattern of one key and its value."""
+def _value(field: StructField) -> str:
+    """Return the pattern of a field's value in plain form."""
     form = FORMS[field.dataType.typeName()].plain(field.dataType)
-    null = "|null" if field.nullable else ""
-    return rf'((?!\{number}){re.escape(field.name)}")\s*+:\s*+(?:{form}{null})'
+    return f"(?:{form}|null)" if field.nullable else f"(?:{form})"
 
 
 def _ahead(event: EventType, max_skew: str) -> Column:

@@ -61,7 +61,8 @@ def read_batch(
     """
     event = event or event_type(topic)
     raw = _read(
-        topic, starting_at(topic, starting) | ending_at(topic, ending) | dict(options or {})
+        topic,
+        starting_at(topic, starting, finite=True) | ending_at(topic, ending) | dict(options or {}),
     )
     return _good(parse(raw, event, max_skew), event, topic)
 
