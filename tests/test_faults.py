@@ -42,9 +42,11 @@ def checkpoint_of(table: str) -> Path:
 def test_f06_death_between_sink_write_and_commit(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
-    """Without its last commit file Spark runs the batch again: rows once, ledger once."""
+    """Without its last commit file Spark runs the batch again: rows, ledger, dead letters once."""
     name = topic()
-    rta.publish(rta.user_events(spark, rows=500), name, key="user_id", order_by="timestamp")
+    messages = rta.poisoned(rta.user_events(spark, rows=500), share=0.05, kinds=["nan"]).cache()
+    bad = messages.count() - 500
+    rta.publish(messages, name, order_by="arrival_time")
     how: dict[str, Any] = {"table": "f06", "key": KEY, "event": rta.USER_EVENTS}
     # No batch without data at the end: the one to come again shall be one with rows.
     with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
@@ -61,7 +63,8 @@ def test_f06_death_between_sink_write_and_commit(
     assert serving.batches("f06")[: len(ledger)] == ledger
     assert oracle.differences(pa.Table.from_pandas(before), "f06") == []
     assert oracle.differences(true_totals(name), "f06") == []
-    oracle.check_accounted("f06", name, used=500)
+    oracle.check_accounted("f06", name, used=500, quarantined=bad)
+    assert rta.read_dead_letters(name).count() == bad  # sent again, and still each once
 
 
 @contextmanager

@@ -193,26 +193,53 @@ def test_a_stateless_transform_keyed_by_origin(
     assert oracle.check_accounted("bought", name, used=200).batches == 3
 
 
-def test_late_events_are_counted_exactly(spark: SparkSession, topic: Callable[..., str]) -> None:
-    """In several batches with much disorder: those that plain Python finds late, no more and no fewer."""
+def distinct_totals(events: DataFrame) -> DataFrame:
+    """Add up each event once."""
+    return rta.totals(rta.deduplicate(events), lateness=None)
+
+
+@pytest.mark.parametrize(
+    ("transform", "window"),
+    [(rta.totals, timedelta(minutes=5)), (distinct_totals, None)],
+    ids=["totals", "deduplicated"],
+)
+def test_every_event_is_accounted_for(
+    spark: SparkSession,
+    topic: Callable[..., str],
+    transform: Callable[[DataFrame], DataFrame],
+    window: timedelta | None,
+) -> None:
+    """Much disorder, copies, several batches: late and duplicate are what plain Python finds, exactly."""
     name = topic()
-    events = rta.user_events(spark, rows=600, rate=0.2, lateness="50 minutes", late_share=0.4)
+    events = rta.user_events(
+        spark, rows=500, rate=0.2, lateness="50 minutes", late_share=0.4, duplicates=0.2, duplicate_delay="20 minutes",
+    )  # fmt: skip
     rta.publish(events, name, order_by="arrival_time")
-    rta.drain(name, rta.totals, table="tardy", max_events_per_batch=100, **HOW)
-    late = late_by_definition(name, "tardy")
+    table = f"tardy_{transform.__name__}"
+    rta.drain(name, transform, table=table, max_events_per_batch=100, **HOW)
+
+    late = late_by_definition(name, table, window)
     assert len(late) > 20
-    oracle.check_accounted("tardy", name, late=len(late), used=600 - len(late))
     places = ", ".join(map(str, late))
     on_time = f'SELECT * FROM events WHERE (partition, "offset") NOT IN ({places})'
-    assert oracle.differences(true_totals(name, on_time), "tardy") == []
+    once = on_time if window else f"SELECT DISTINCT ON (event_id) * FROM ({on_time})"
+    used = oracle.run(once, events=oracle.events(name, rta.USER_EVENTS)).num_rows
+    copies = events.count() - len(late) - used
+    assert (copies > 20) == (window is None)
+    oracle.check_accounted(table, name, late=len(late), duplicate=copies, used=used, quarantined=0)
+    assert oracle.differences(true_totals(name, once), table) == []
 
 
-def late_by_definition(topic: str, table: str) -> list[tuple[int, int]]:
-    """Find the late events from the batches' offsets alone: window's end ≤ watermark before the last."""
+def late_by_definition(topic: str, table: str, window: timedelta | None) -> list[tuple[int, int]]:
+    """Find the late events from the batches' offsets alone: they, or their windows, ended before."""
     rows = oracle.events(topic, rta.USER_EVENTS).to_pylist()
     times = {(row["partition"], row["offset"]): row["timestamp"] for row in rows}
     epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - the oracle's instants are UTC without a zone
-    five, marks, late = timedelta(minutes=5), [epoch, epoch], []
+
+    def ends(when: datetime) -> datetime:
+        return when if window is None else epoch + ((when - epoch) // window + 1) * window
+
+    marks, late = [epoch, epoch], []
     for batch in serving.batches(table):
         here = {
             (p, at): times[p, at]
@@ -220,14 +247,9 @@ def late_by_definition(topic: str, table: str) -> list[tuple[int, int]]:
             for at in range(batch.start_offsets[p], end)
         }
         assert batch.watermark is None or batch.watermark.replace(tzinfo=None) == marks[-2]
-        late += [
-            at
-            for at, when in here.items()
-            if epoch + ((when - epoch) // five + 1) * five <= marks[-2]
-        ]
-        # Spark's watermark has milliseconds.
+        late += [at for at, when in here.items() if ends(when) <= marks[-2]]
         newest = max(here.values(), default=epoch)
-        newest -= timedelta(microseconds=newest.microsecond % 1000)
+        newest -= timedelta(microseconds=newest.microsecond % 1000)  # Spark's has milliseconds
         marks.append(max(marks[-1], newest - timedelta(minutes=10)))
     return late
 
