@@ -4,7 +4,7 @@ Spark alone does not say which events were late. Its rule is known, though: a st
 a row whose event time (for a window: its end) is at or before the watermark of the batch before. So
 the rows that reach the operator, computed again from the batch's own offsets by the same transform,
 and filtered by that rule, are the late ones: exactly. Only batches in which Spark dropped something
-are read again.
+are read again. An event that falls into several (sliding) windows is late if one of them had ended.
 """
 
 from __future__ import annotations

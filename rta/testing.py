@@ -100,6 +100,8 @@ def check_law(
 ) -> Fed:
     """Assert that the drained stream equals the batch, row for row; return both.
 
+    With sliding windows let no event be late: one that missed some of its windows is in the others.
+
     Raises AssertionError with the first differences.
 
     >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
