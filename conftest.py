@@ -45,7 +45,11 @@ def spark() -> Iterator[SparkSession]:
     yield session
     for query in session.streams.active:
         query.stop()
+    gateway = session.sparkContext._gateway
     session.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # the JVM ends when this closes
+    gateway.proc.wait(30)
 
 
 def _examples(namespace: dict[str, Any]) -> None:

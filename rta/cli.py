@@ -185,10 +185,12 @@ def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
     help="Set a parameter; may be repeated.",
 )
 @click.option("--name", help="The job's name; by default the notebook's.")
-@click.option("--timeout", type=float, help="Give up after so many seconds.")
+@click.option(
+    "--timeout", default=6 * 3600.0, show_default=True, help="Give up after so many seconds."
+)
 @AS_JSON
 def run(
-    notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float | None, as_json: bool
+    notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float, as_json: bool
 ) -> None:
     """Run a notebook as a job: parameters, report, receipt, history."""
     from rta import jobs
@@ -205,7 +207,7 @@ def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
     """Show the history of job runs, the newest first."""
     from rta import jobs as runner
 
-    rows = [asdict(run) for run in runner.history(job, limit=limit)]
+    rows = [run.as_dict() for run in runner.history(job, limit=limit)]
     print_rows(
         rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json=as_json
     )

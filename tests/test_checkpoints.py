@@ -1,0 +1,72 @@
+"""What a checkpoint says, and what is said where it is damaged."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from rta import checkpoints
+from rta.errors import QueryError
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Write a checkpoint of two micro-batches in Spark's form; a partition joins in the second."""
+    for folder in ("offsets", "commits", "sources/0"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "metadata").write_text('{"id":"a-query"}')
+    (tmp_path / "sources/0/0").write_text('v1\n{"clicks":{"0":2}}')
+    for batch, (watermark, offsets) in enumerate(
+        [(0, '{"0":5}'), (1_700_000_000_000, '{"0":9,"1":3}')]
+    ):
+        text = (
+            f'v1\n{{"batchWatermarkMs":{watermark},"batchTimestampMs":1}}\n{{"clicks":{offsets}}}'
+        )
+        (tmp_path / "offsets" / str(batch)).write_text(text)
+    return tmp_path
+
+
+def test_spans_follow_on_one_another(spark: SparkSession, checkpoint: Path) -> None:
+    """A batch starts where the one before ended; a new partition starts at 0; late is by the watermark before."""
+    first = checkpoints.span(spark, str(checkpoint), 0)
+    second = checkpoints.span(spark, str(checkpoint), 1)
+    assert first == checkpoints.Span("clicks", {0: 2}, {0: 5}, None)
+    assert second == checkpoints.Span("clicks", {0: 5, 1: 0}, {0: 9, 1: 3}, None)
+    (checkpoint / "offsets" / "2").write_text((checkpoint / "offsets" / "1").read_text())
+    assert checkpoints.span(spark, str(checkpoint), 2).watermark == datetime.fromtimestamp(
+        1_700_000_000, UTC
+    )
+
+
+def test_the_owner_is_read_and_its_absence_is_no_error(
+    spark: SparkSession, checkpoint: Path
+) -> None:
+    """A folder without a query has no owner; one whose first batch has not ended has committed nothing."""
+    assert checkpoints.query_id(spark, str(checkpoint)) == "a-query"
+    assert checkpoints.query_id(spark, str(checkpoint / "nowhere")) is None
+    assert not checkpoints.committed(spark, str(checkpoint))
+    (checkpoint / "commits" / "0").write_text("v1\n{}")
+    assert checkpoints.committed(spark, str(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["metadata", "offsets/1", "sources/0/0"])
+@pytest.mark.parametrize("text", ["", "v1", "v9\n{}\n{}", "{"])
+def test_a_damaged_file_is_named(
+    spark: SparkSession, checkpoint: Path, name: str, text: str
+) -> None:
+    """No guess and no silent restart: the file, what it holds, and what to do."""
+    (checkpoint / name).write_text(text)
+    ask = {
+        "metadata": lambda: checkpoints.query_id(spark, str(checkpoint)),
+        "offsets/1": lambda: checkpoints.span(spark, str(checkpoint), 1),
+        "sources/0/0": lambda: checkpoints.span(spark, str(checkpoint), 0),
+    }[name]
+    with pytest.raises(QueryError, match=r"damaged.*rta\.reset"):
+        ask()
+
+
+def test_a_missing_file_is_named(spark: SparkSession, checkpoint: Path) -> None:
+    """A batch that the checkpoint does not know is an error with the file's name."""
+    with pytest.raises(QueryError, match="offsets/7"):
+        checkpoints.span(spark, str(checkpoint), 7)
