@@ -26,15 +26,13 @@ def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
     import altair as alt
 
     alt.theme.register("rta", enable=True)(_theme)
-    options: dict[str, Any] = {"svg": {}, "png": {"scale_factor": 2}, "jupyter": {"offline": True}}[
-        renderer
-    ]
-    alt.renderers.enable(renderer, **options)
+    options: dict[str, dict[str, Any]] = {"png": {"scale_factor": 2}, "jupyter": {"offline": True}}
+    alt.renderers.enable(renderer, **options.get(renderer, {}))
     alt.data_transformers.disable_max_rows()  # a limit for charts that carry their data; a picture does not
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy for drawing: DECIMAL as float, nullable integers as float. Never for adding up.
+    """Return a copy for drawing: DECIMAL as float, nullable integers as plain ones, or floats with gaps.
 
     >>> from decimal import Decimal
     >>> import pandas as pd
@@ -48,10 +46,9 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     drawn = frame.copy()
     for name in drawn.columns:
         column = drawn[name]
-        if (
-            isinstance(column.dtype, pd.Int64Dtype)
-            or column.map(lambda value: isinstance(value, Decimal)).any()
-        ):
+        if isinstance(column.dtype, pd.Int64Dtype):
+            drawn[name] = column.astype("float64" if column.hasnans else "int64")
+        elif column.map(lambda value: isinstance(value, Decimal)).any():
             drawn[name] = column.astype("float64")
     return drawn
 
@@ -67,6 +64,7 @@ def _theme() -> Any:
     }
     return {
         "config": {
+            "aria": False,  # a label for each mark would be half of the picture's size
             "font": "Helvetica Neue, Helvetica, Arial, sans-serif",
             "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 240},
             "title": {

@@ -221,7 +221,11 @@ def sql(query: str, *, as_json: bool) -> None:
     from rta import serving
 
     answer = serving.sql(query)
-    print_rows(answer.to_dict("records"), tuple(answer.columns), as_json=as_json)
+    print_rows(
+        [{str(name): value for name, value in row.items()} for row in answer.to_dict("records")],
+        tuple(answer.columns),
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class Health:
             "query": f"{self.name}, {'active' if self.active else 'stopped'}: {self.message}",
             "batch": "none yet" if self.batch_id is None else f"{self.batch_id:,}",
             "rates": f"{self.input_rate:,.0f} rows/s in, {self.processing_rate:,.0f} rows/s processed",
-            "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items()) or "–",
+            "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items())
+            or "none yet",
             "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
             "watermark": self.watermark or "none",
             "state": f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",

@@ -88,4 +88,4 @@ def _cell() -> Any:
         return None
     from IPython.display import display
 
-    return display({"text/plain": ""}, raw=True, display_id=True)
+    return display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]

@@ -104,27 +104,28 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
     }
     if master.startswith("local"):
-        return placed | LOOPBACK | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
+        return placed | dict(LOOPBACK) | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
     return placed | {"spark.jars": ",".join(jars)}
 
 
 def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
     """Start the driver's JVM with its noise in a file, not in the notebook."""
     from pyspark import SparkConf, SparkContext
-    from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
 
     os.environ["JAVA_HOME"] = str(find_java().home)
     if master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # the UI binds to every address otherwise
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the first python3 of PATH runs UDFs
+        # Else the first python3 of the PATH would run UDFs.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
     console = settings().home / "spark-console.log"
     try:
         with console.open("w") as output:
-            gateway = launch_gateway(conf, popen_kwargs={"stdout": output, "stderr": output})
+            noise = {"stdout": output, "stderr": output}
+            gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
         SparkContext(conf=conf, gateway=gateway)
-    except (PySparkRuntimeError, Exception) as error:
+    except Exception as error:
         raise SetupError(
             "Spark did not start", found=_last_words(console) or str(error)[:400],
             do="see `rta doctor`; the log is spark-console.log under RTA_HOME",

@@ -1,9 +1,4 @@
-"""Keep a table up to date with a topic, exactly once: follow() goes on, drain() takes what is new.
-
-Exactly once = a replayable source + a checkpoint + a sink that writes a micro-batch's rows and its
-(query id, batch id) in one transaction. After a crash Spark runs the last batch again with its id;
-the ledger knows it, and the rows are not written twice.
-"""
+"""Keep a table up to date with a topic, exactly once: follow() goes on, drain() takes what is new."""
 
 from __future__ import annotations
 
@@ -15,19 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta import checkpoints, serving, sources
+from rta import serving, sources
 from rta.errors import InputError, QueryError
 from rta.event_types import EventType, event_type
-from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
+from rta.exactly_once import Plan, require_match, write_batch
+from rta.lateness import LateRule, Transform
 from rta.ledger import Accounting, Batch
 from rta.names import checked
 from rta.progress import bar
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
-    from sqlalchemy import Engine
 
 _CAUSE: Final = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): .")  # the end of a Python trace
 Position = str | Mapping[int, int] | datetime
@@ -56,21 +50,6 @@ class Drained:
         )
 
     __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What each micro-batch of one query needs to know."""
-
-    topic: str
-    event: EventType
-    max_skew: str
-    transform: Transform
-    late_rule: LateRule | None
-    session: SparkSession
-    checkpoint: str
-    engine: Engine
-    run_id: str | None
 
 
 def follow(
@@ -115,17 +94,17 @@ def follow(
         raise InputError(
             "the transform returned a static frame", do="return a frame made from its argument"
         )
-    plan = _Plan(
+    plan = Plan(
         topic, event, max_skew, transform, LateRule.of(stream), stream.sparkSession,
         str(checkpoint or _checkpoint(table)), serving.engine(), settings().run_id,
     )  # fmt: skip
-    _require_match(plan, table)
+    require_match(plan, table)
     target = serving.create(table, stream.schema, key, topic=topic, on=plan.engine)
     writer = (
         stream.writeStream.queryName(table)
         .outputMode("update")
         .option("checkpointLocation", plan.checkpoint)
-        .foreachBatch(lambda frame, batch_id: _write(plan, target, frame, batch_id))
+        .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
     )
     return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
 
@@ -166,51 +145,6 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     if checked("table", table) in {known.name for known in serving.tables()}:
         serving.drop(table)
     shutil.rmtree(checkpoint or _checkpoint(table), ignore_errors=True)
-
-
-def _require_match(plan: _Plan, table: str) -> None:
-    """Refuse a table and a checkpoint of which one knows more than the other."""
-    session, checkpoint = plan.session, plan.checkpoint
-    owner = checkpoints.query_id(session, checkpoint)
-    known = serving.batches(table, on=plan.engine)
-    strangers = {batch.query_id for batch in known} - {owner}
-    again = f"rta.reset({table!r}) drops both, and the next run rebuilds the table from the topic"
-    if strangers:
-        raise QueryError(
-            f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count twice",
-            found=f"{checkpoint} {'is missing' if owner is None else 'belongs to another query'}",
-            do=f"restore the checkpoint, or {again}",
-        )
-    if owner and not known and checkpoints.committed(session, checkpoint):
-        raise QueryError(
-            f"the checkpoint is ahead of table {table!r}: what it has consumed is not there",
-            found=checkpoint, do=f"restore the table, or {again}",
-        )  # fmt: skip
-
-
-def _write(plan: _Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
-    """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
-    session = plan.session
-    rows = frame.toArrow()  # exactly one evaluation: the metrics below are wrong after none or two
-    facts = batch_facts(session)
-    span = checkpoints.span(session, plan.checkpoint, batch_id)
-    if facts.quarantined:
-        sources.quarantine(
-            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
-        )
-    late = 0
-    if facts.dropped_late and plan.late_rule and span.watermark:
-        events = sources.read_range(
-            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
-        )
-        late = count_events(late_rows(events, plan.transform, plan.late_rule, span.watermark))
-    batch = Batch(
-        query_id=str(session.sparkContext.getLocalProperty("sql.streaming.queryId")), batch_id=batch_id,
-        topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
-        consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
-        used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
-    )  # fmt: skip
-    serving.commit_batch(plan.engine, table, batch, rows)
 
 
 def _wait(query: StreamingQuery, label: str) -> None:

@@ -22,7 +22,7 @@ class Record:
     value: str | None
 
     def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}  {self.timestamp}  {self.key or '–'}  {self.value or '(null)'}"
+        return f"{self.partition}:{self.offset}  {self.timestamp}  {self.key or '(no key)'}  {self.value or '(null)'}"
 
 
 def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:

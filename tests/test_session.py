@@ -32,7 +32,7 @@ def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
 
     gateway = SparkContext._gateway
     assert gateway is not None
-    process = psutil.Process(gateway.proc.pid)  # type: ignore[attr-defined]
+    process = psutil.Process(gateway.proc.pid)
     family = [process, *process.children(recursive=True)]
     listening = {
         c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"

@@ -30,7 +30,7 @@ def test_a_secret_is_not_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_frozen() -> None:
     """Nobody changes a fact of the environment in passing."""
     with pytest.raises(ValueError, match="frozen"):
-        settings().home = Path("elsewhere")  # type: ignore[misc]
+        settings().home = Path("elsewhere")
 
 
 def test_folders_are_private(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_no_name_from_outside_holds_a_path_or_sql(name: str) -> None:
     """Whatever passes the allow-list has no separator, quote, space or control character."""
     for kind in ("topic", "table", "column", "query", "job", "group"):
         try:
-            passed = checked(kind, name)  # type: ignore[arg-type]
+            passed = checked(kind, name)
         except InputError:
             continue
         assert passed not in {".", "..", ""}
