@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -110,13 +110,23 @@ def down(*, timeout: float = 30) -> bool:
             return False
         process = psutil.Process(running.pid)
         process.terminate()
-        try:
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
+        if not _ended(timeout):
             process.kill()
-            process.wait(timeout)
+            _ended(timeout)
+        with suppress(
+            psutil.TimeoutExpired
+        ):  # a zombie stays while the kernel that started it lives
+            process.wait(1)
         _state_file().unlink(missing_ok=True)
         return True
+
+
+def _ended(timeout: float) -> bool:
+    """Wait until the broker has ended, reaped or not."""
+    deadline = time.monotonic() + timeout
+    while status() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return status() is None
 
 
 def _start(timeout: float) -> Broker:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,22 @@ def test_two_processes_at_once_share_one_broker() -> None:
     assert pids == {str(broker.up().pid)}
 
 
+def test_it_stops_while_its_starter_lives(own_home: Path) -> None:
+    """A kernel that started the broker and never looks after it does not hold up `rta down` elsewhere."""
+    code = "from rta import broker; print(broker.up().pid, flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout
+        starter.stdout.readline()
+        began = time.monotonic()
+        assert broker.down(timeout=20) is True
+        assert time.monotonic() - began < 20
+        assert broker.status() is None
+        starter.communicate("\n")
+
+
 def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: Path) -> None:
     """Started by a process that ended, adopted, stopped, started again on the same port with the topic kept."""
     pid = _in_another_process(
@@ -46,7 +63,10 @@ def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: P
     adopted = broker.up()
     assert adopted.pid == int(pid)
     assert broker.down() is True
-    assert not psutil.pid_exists(adopted.pid)
+    assert (
+        not psutil.pid_exists(adopted.pid)
+        or psutil.Process(adopted.pid).status() == psutil.STATUS_ZOMBIE
+    )
     assert broker.down() is False
     again = broker.up()
     try:
