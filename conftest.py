@@ -30,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ]:
             patch.delenv(name)
         patch.setenv("RTA_HOME", str(folder))
+        patch.setenv("RTA_SPARK_MASTER", "local[4]")
         yield folder
         from rta import broker
 
@@ -41,7 +42,7 @@ def spark() -> Iterator[SparkSession]:
     """Lend the one real Spark session: rta's own, with two task slots for two cores."""
     from rta.session import spark as start
 
-    session = start(master="local[4]", conf={"spark.ui.enabled": "false"})
+    session = start(conf={"spark.ui.enabled": "false"})
     yield session
     for query in session.streams.active:
         query.stop()

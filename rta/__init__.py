@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rta.producer import publish, publish_paced
     from rta.serving import accounting, read, sql
     from rta.session import spark
-    from rta.sinks import drain, follow, reset
+    from rta.sinks import drain, follow, late_events, reset
     from rta.sources import read_batch, read_dead_letters, read_stream
     from rta.topics import create_topic, delete_topic, lag, list_topics, offsets
     from rta.transforms import deduplicate, totals
@@ -40,7 +40,7 @@ _HOMES = {
     "producer": ("publish", "publish_paced"),
     "serving": ("accounting", "read", "sql"),
     "session": ("spark",),
-    "sinks": ("drain", "follow", "reset"),
+    "sinks": ("drain", "follow", "late_events", "reset"),
     "sources": ("read_batch", "read_dead_letters", "read_stream"),
     "topics": ("create_topic", "delete_topic", "lag", "list_topics", "offsets"),
     "transforms": ("deduplicate", "totals"),
@@ -65,6 +65,7 @@ __all__ = [  # literal: type checkers read it
     "follow",
     "health",
     "lag",
+    "late_events",
     "list_topics",
     "offsets",
     "poisoned",

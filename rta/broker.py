@@ -117,6 +117,8 @@ def down(*, timeout: float = 30) -> bool:
             psutil.TimeoutExpired
         ):  # a zombie stays while the kernel that started it lives
             process.wait(1)
+        for child in _children:
+            child.poll()
         _state_file().unlink(missing_ok=True)
         return True
 

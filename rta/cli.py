@@ -127,7 +127,7 @@ def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
         kafka.delete_topic(delete)
         return
     if group:
-        lags = [asdict(row) | {"lag": row.lag} for row in kafka.lag(group)]
+        lags = [asdict(row) for row in kafka.lag(group)]
         print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
         return
     known = [asdict(topic) for topic in kafka.list_topics()]

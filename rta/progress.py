@@ -17,6 +17,8 @@ def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterab
     >>> list(progress(["a"], "fetching"))
     ['a']
     """
+    if not items:
+        return
     with bar(label, total=len(items), unit=unit) as advance:
         for item in items:
             yield item
@@ -27,32 +29,27 @@ def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterab
 def bar(
     label: str, *, total: int | None = None, unit: str = "item"
 ) -> Iterator[Callable[[int], None]]:
-    """Show a bar that appears after half a second and leaves nothing behind; lend `advance(count)`.
+    """Show a bar that appears after a second and leaves nothing behind; lend `advance(count)`.
 
     >>> with bar("counting", total=2) as advance:
     ...     advance(1)
     """
     from tqdm import tqdm
 
-    cell = _cell()
+    began, done, cell = time.monotonic(), 0, None
+    here = _in_notebook()
     with tqdm(
-        total=total,
-        desc=label,
-        unit=unit,
-        leave=False,
-        delay=0.5,
-        unit_scale=True,
-        disable=bool(cell),
-    ) as shown:
-        done = 0
+        total=total, desc=label, unit=unit, leave=False, delay=1, unit_scale=True, disable=here
+    ) as shown:  # fmt: skip
 
         def advance(count: int) -> None:
-            nonlocal done
+            nonlocal done, cell
             done += count
-            if cell:
-                cell.update({"text/plain": f"{label}: {done:,} {unit}s"}, raw=True)
-            else:
+            if not here:
                 shown.update(count)
+            elif cell or time.monotonic() - began > 1:
+                cell = cell or _cell()
+                cell.update({"text/plain": f"{label}: {done:,} {unit}s"}, raw=True)
 
         yield advance
     if cell:
@@ -67,7 +64,7 @@ def step(label: str) -> Iterator[None]:
     ...     pass
     """
     began = time.monotonic()
-    cell = _cell()
+    cell = _cell() if _in_notebook() else None
     if cell:
         cell.update({"text/plain": f"{label} …"}, raw=True)
     else:
@@ -80,12 +77,14 @@ def step(label: str) -> Iterator[None]:
         print(f"{label}: {took:.1f} s", file=sys.stderr, flush=True)
 
 
-def _cell() -> Any:
-    """Return a display of the running cell that can be updated; None where there is no notebook."""
+def _in_notebook() -> bool:
+    """Tell whether a kernel runs this, so that a person looks at cells and not at a terminal."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if shell is None or not hasattr(shell, "kernel"):
-        return None
+    return hasattr(ipython.get_ipython(), "kernel") if ipython else False
+
+
+def _cell() -> Any:
+    """Return a display of the running cell that can be updated."""
     from IPython.display import display
 
     return display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,13 +15,14 @@ from rta import serving, sources
 from rta.errors import InputError, QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, require_match, write_batch
-from rta.lateness import LateRule, Transform
+from rta.lateness import LateRule, Transform, late_rows
 from rta.ledger import Accounting, Batch
 from rta.names import checked
 from rta.progress import bar
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
 _CAUSE: Final = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): .")  # the end of a Python trace
@@ -133,6 +135,44 @@ def drain(
     _wait(query, f"{topic} → {table}")
     taken = [b for b in serving.batches(table) if (b.query_id, b.batch_id) not in before]
     return _drained(table, topic, taken, time.monotonic() - began)
+
+
+def late_events(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    event: EventType | None = None,
+    max_skew: str = "5 minutes",
+) -> DataFrame:
+    """List the late events that `table` lacks, read again from the topic.
+
+    transform, event and max_skew: those that the table was filled with.
+    Returns the columns that reach the transform's state, as a static DataFrame: the event's own, with
+    topic, partition and offset unless the transform selects them away. Its windows, too, if it has any.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
+    >>> _ = drain("doc-late", rta.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> late_events("doc-late", rta.totals, table="doc_late", event=rta.USER_EVENTS).count()
+    0
+    """
+    event = event or event_type(topic)
+    rule = LateRule.of(sources.read_stream(topic, event=event).transform(transform))
+    found = [
+        late_rows(
+            sources.read_range(
+                topic, event, start=batch.start_offsets, end=batch.end_offsets, max_skew=max_skew
+            ),
+            transform,
+            rule,
+            batch.watermark,
+        )
+        for batch in serving.batches(table)
+        if batch.late and batch.watermark and rule
+    ]
+    if not found:
+        return sources.read_batch(topic, event=event).limit(0)
+    return reduce(lambda left, right: left.unionByName(right), found)
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:

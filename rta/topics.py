@@ -34,11 +34,7 @@ class Lag:
     partition: int
     committed: int
     latest: int
-
-    @property
-    def lag(self) -> int:
-        """Return the records that the group has yet to read."""
-        return self.latest - self.committed
+    lag: int
 
 
 def create_topic(
@@ -157,7 +153,8 @@ def lag(group: str) -> list[Lag]:
             else {}
         )
     rows = [
-        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset) for tp, at in committed.items()
+        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
+        for tp, at in committed.items()
     ]
     return sorted(rows, key=lambda row: (row.topic, row.partition))
 

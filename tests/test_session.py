@@ -15,7 +15,7 @@ def test_the_defaults_are_in_force(spark: SparkSession) -> None:
     """Every default of the table arrives in the session."""
     for name, value in session.DEFAULTS.items():
         assert spark.conf.get(name) == value, name
-    assert session.spark() is not None
+    assert spark.sparkContext.master == "local[4]", "RTA_SPARK_MASTER of the test run"
     assert session.spark().sparkContext is spark.sparkContext
 
 

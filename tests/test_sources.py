@@ -71,6 +71,7 @@ def test_batch_and_stream_give_the_same_frame(
 
 def test_a_type_is_found_by_the_name_of_its_topic(spark: SparkSession) -> None:
     """Without an event type the topic's own name decides; a topic without one of its name asks for it."""
+    topics.delete_topic(USER_EVENTS.name, missing_ok=True)
     publish(user_events(spark, rows=10), USER_EVENTS.name)
     assert sources.read_batch(USER_EVENTS.name).count() == 10
     with pytest.raises(InputError, match="EventType"):

@@ -1,0 +1,76 @@
+"""A job that is killed at each of its cells, and run again (F36)."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+import rta
+from rta import jobs, oracle, serving
+from tests.test_jobs import DEADLINE, _processes_of, _until
+
+HOLD = """
+import pathlib, time
+def hold(cell):
+    if cell == stop_at:
+        pathlib.Path(folder, f"reached-{cell}").touch()
+        time.sleep(600)
+"""
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("spark")
+def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[..., str]) -> None:
+    """SIGKILL before Spark, between two micro-batches, and after the drain: then the table is the oracle's."""
+    name, table = topic(partitions=2), "f36_totals"
+    spark = rta.spark()
+    rta.publish(
+        rta.user_events(spark, rows=300, users=20), name, key="user_id", order_by="arrival_time"
+    )
+    path = tmp_path / "f36.ipynb"
+    cells = [
+        HOLD + "hold(0)\nimport rta\nspark = rta.spark(master='local[2]')",
+        f"""rta.drain({name!r}, rta.totals, table={table!r}, key=["window", "user_id"],
+            event=rta.USER_EVENTS, max_events_per_batch=30)""",
+        f"hold(2)\nrta.read({table!r})",
+    ]
+    parameters = f"folder = {str(tmp_path)!r}\nstop_at = -1"
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[tagged, *map(new_code_cell, cells)]), path)
+
+    _killed(path, stop_at=0, when=(tmp_path / "reached-0").exists)
+    _killed(path, stop_at=-1, when=lambda: len(serving.batches(table)) >= 2)
+    assert 0 < serving.accounting(table).consumed < 300
+    _killed(path, stop_at=2, when=(tmp_path / "reached-2").exists)
+    last = jobs.run(path)
+
+    assert last.outcome == "succeeded"
+    assert [each.outcome for each in jobs.history("f36")] == ["succeeded", "died", "died", "died"]
+    truth = oracle.run(
+        "SELECT time_bucket(INTERVAL 5 MINUTE, timestamp) AS window_start, window_start + INTERVAL 5 MINUTE"
+        " AS window_end, user_id, SUM(amount) AS total_amount, COUNT(*) AS event_count FROM events GROUP BY ALL",
+        events=oracle.events(name, rta.USER_EVENTS),
+    )
+    assert oracle.differences(truth, table) == []
+    oracle.check_accounted(table, name)
+
+
+def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> None:
+    """Run the job elsewhere, kill the runner when a thing has happened; nothing stays, the output is readable."""
+    code = f"import sys; from rta import jobs; jobs.run(sys.argv[1], {{'stop_at': {stop_at}}})"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE
+    ) as runner:
+        _until(when)
+        runner.kill()
+    died = jobs.history(path.stem)[0]
+    assert died.outcome == "died"
+    assert died.executed
+    nbformat.validate(nbformat.read(died.executed, as_version=4))
+    _, alive = psutil.wait_procs(list(_processes_of(died.run_id)), timeout=DEADLINE)
+    assert not alive
