@@ -20,9 +20,9 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@$(BIN)/rta sql "SELECT origin, SUM(flights) AS flights, SUM(delay_minutes) AS delay_minutes FROM delays GROUP BY origin ORDER BY origin"
 	@echo
 	@echo "What next:"
-	@echo "  rta publish flights --from 2013-12-01   December arrives: then make demo takes exactly those flights"
-	@echo "  make lab                                the same notebook, by hand"
-	@echo "  rta jobs                                the history of runs (rta is in $(BIN))"
+	@echo "  $(BIN)/rta publish flights --from 2013-12-01   December arrives: then make demo takes exactly those flights"
+	@echo "  make lab                                          the same notebook, by hand"
+	@echo "  $(BIN)/rta jobs                                   the history of runs"
 
 test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README
 	@$(MAKE) --no-print-directory lint

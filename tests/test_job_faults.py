@@ -26,7 +26,7 @@ def hold(cell):
 @pytest.mark.kafka
 @pytest.mark.usefixtures("spark")
 def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[..., str]) -> None:
-    """SIGKILL before Spark, between two micro-batches, and after the drain: then the table is the oracle's."""
+    """SIGKILL before Spark, between two micro-batches, after the drain; then the rest: the table is the oracle's."""
     name, table = topic(partitions=2), "f36_totals"
     spark = rta.spark()
     rta.publish(
@@ -36,7 +36,7 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     cells = [
         HOLD + "hold(0)\nimport rta\nspark = rta.spark(master='local[2]')",
         f"""rta.drain({name!r}, rta.totals, table={table!r}, key=["window", "user_id"],
-            event=rta.USER_EVENTS, max_events_per_batch=30)""",
+            event=rta.USER_EVENTS, max_events_per_batch=75)""",
         f"hold(2)\nrta.read({table!r})",
     ]
     parameters = f"folder = {str(tmp_path)!r}\nstop_at = -1"
@@ -44,12 +44,20 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     nbformat.write(new_notebook(cells=[tagged, *map(new_code_cell, cells)]), path)
 
     _killed(path, stop_at=0, when=(tmp_path / "reached-0").exists)
-    _killed(path, stop_at=-1, when=lambda: len(serving.batches(table)) >= 2)
-    assert 0 < serving.accounting(table).consumed < 300
-    _killed(path, stop_at=2, when=(tmp_path / "reached-2").exists)
+    _killed(path, stop_at=-1, when=lambda: len(serving.batches(table)) >= 1)
+    before = serving.accounting(table).consumed
+    assert 0 < before < 300
+    third = _killed(path, stop_at=2, when=(tmp_path / "reached-2").exists)
+    assert third.accounting[table].consumed == 300 - before
+    assert {at: span[1] for at, span in third.offsets[table][name].items()} == serving.offsets(
+        table
+    )[name]
+    rta.publish(rta.user_events(spark, rows=50, first_row=300, users=20), name, key="user_id")
     last = jobs.run(path)
 
     assert last.outcome == "succeeded"
+    assert last.accounting[table].consumed == 50
+    assert last.accounting[table].balanced
     assert [each.outcome for each in jobs.history("f36")] == ["succeeded", "died", "died", "died"]
     truth = oracle.run(
         "SELECT time_bucket(INTERVAL 5 MINUTE, timestamp) AS window_start, window_start + INTERVAL 5 MINUTE"
@@ -60,7 +68,7 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     oracle.check_accounted(table, name)
 
 
-def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> None:
+def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> jobs.Receipt:
     """Run the job elsewhere, kill the runner when a thing has happened; nothing stays, the output is readable."""
     code = f"import sys; from rta import jobs; jobs.run(sys.argv[1], {{'stop_at': {stop_at}}})"
     with subprocess.Popen(
@@ -74,3 +82,4 @@ def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> None:
     nbformat.validate(nbformat.read(died.executed, as_version=4))
     _, alive = psutil.wait_procs(list(_processes_of(died.run_id)), timeout=DEADLINE)
     assert not alive
+    return died

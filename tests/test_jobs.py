@@ -6,10 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,8 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from rta import jobs, serving
+from rta import jobs
 from rta.errors import InputError, JobError
-from rta.paced import publish_paced
 from rta.runs import claimed, record
 
 DEADLINE = 60.0
@@ -74,15 +71,6 @@ class Gate:
 def gate(tmp_path: Path) -> Gate:
     """Lend a gate to stop a run at."""
     return Gate(tmp_path / "reached", tmp_path / "opened")
-
-
-def _purchases(numbers: Iterable[int]) -> list[dict[str, Any]]:
-    """Make user events of one day, in order."""
-    return [
-        {"event_id": f"e{n}", "user_id": n % 3, "action": "purchase", "amount": Decimal("1.25"),
-         "timestamp": datetime(2026, 1, 1, 12, n, tzinfo=UTC)}
-        for n in numbers
-    ]  # fmt: skip
 
 
 def _run_elsewhere(path: Path) -> subprocess.Popen[bytes]:
@@ -287,38 +275,6 @@ def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -
     assert runner.returncode != 0
     assert run.report
     assert not list(_processes_of(run.run_id))
-
-
-@pytest.mark.kafka
-def test_the_receipt_tells_what_was_consumed_also_after_a_kill(
-    notebook: Callable[..., Path], topic: Callable[..., str], gate: Gate
-) -> None:
-    """Killed after it has drained the topic: its Spark ends too; the next run takes the rest, and says so."""
-    name, table = topic(partitions=1), "job_totals"
-    path = notebook(
-        "import rta\nfrom rta.transforms import totals\nspark = rta.spark(master='local[2]')",
-        f"rta.drain({name!r}, totals, table={table!r}, key=['window', 'user_id'], event=rta.USER_EVENTS)",
-        gate.cell,
-        name="totals",
-    )
-    publish_paced(_purchases(range(30)), name)
-    with _run_elsewhere(path) as runner:
-        _until(gate.reached.exists)
-        [running] = jobs.history("totals")
-        java = [each for each in _processes_of(running.run_id) if "java" in each.name()]
-        runner.kill()
-    [died] = jobs.history("totals")
-    assert java
-    assert not [each for each in java if each.is_running()]
-    assert died.offsets == {table: {name: {0: (0, 30)}}}
-    publish_paced(_purchases(range(30, 50)), name)
-    gate.opened.touch()
-    run = jobs.run(path)
-    assert run.accounting[table].balanced
-    assert run.accounting[table].consumed == 20
-    assert run.offsets == {table: {name: {0: (30, 50)}}}
-    assert "consumed 20 = used 20" in str(run)
-    assert int(serving.read(table)["event_count"].sum()) == 50
 
 
 def test_a_full_disk_is_said_plainly(notebook: Callable[..., Path]) -> None:
