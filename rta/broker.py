@@ -21,7 +21,7 @@ from typing import Final
 
 from rta.errors import BrokerError
 from rta.jars import kafka_jars
-from rta.jvm import find_java
+from rta.jvm import find_java, log_to_file
 from rta.kraft import (
     JVM_OPTIONS,
     KAFKA_PORT,
@@ -134,7 +134,7 @@ def _ended(timeout: float) -> bool:
 def _start(timeout: float) -> Broker:
     """Format the storage once, start the JVM and wait for its port."""
     folder = _folder()
-    command = [str(find_java().executable), *JVM_OPTIONS, f"-Dlog4j2.configurationFile={folder}/log4j2.properties",
+    command = [str(find_java().executable), *JVM_OPTIONS, log_to_file(folder, "broker"),
                "-cp", os.pathsep.join(map(str, kafka_jars()))]  # fmt: skip
     port = free_port(preferred=last_port(folder) or KAFKA_PORT)
     write_configuration(folder, port)

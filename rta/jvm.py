@@ -1,4 +1,4 @@
-"""Find a Java that Spark and Kafka can run on, or say plainly why there is none."""
+"""Find a Java that Spark and Kafka can run on, or say plainly why there is none; keep its log in a file."""
 
 import re
 import shutil
@@ -12,6 +12,22 @@ from rta.settings import settings
 
 SUPPORTED: Final = (17, 21)
 _INSTALL: Final = "install a JDK 17 or 21 (Debian: apt install openjdk-17-jre-headless; conda: openjdk=17) or set RTA_JAVA_HOME"
+
+_LOG4J: Final = """status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {folder}/{name}.log
+appender.file.filePattern = {folder}/{name}.log.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d %p %c{{1}}: %m%n%ex
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,20 @@ def find_java() -> Java:
             "this Java does not fit Spark 4", found=f"Java {version} at {found}", do=_INSTALL
         )
     return Java(Path(found), version)
+
+
+def log_to_file(folder: Path, name: str) -> str:
+    """Write a log4j configuration that keeps `<name>.log` in a folder; return the JVM's option for it.
+
+    At most three files of 10 MB, warnings and errors.
+
+    >>> from tempfile import mkdtemp
+    >>> log_to_file(Path(mkdtemp()), "doc").endswith("doc-log4j2.properties")
+    True
+    """
+    configuration = folder / f"{name}-log4j2.properties"
+    configuration.write_text(_LOG4J.format(folder=folder, name=name))
+    return f"-Dlog4j2.configurationFile={configuration}"
 
 
 def _version(java: Path) -> int:

@@ -47,25 +47,9 @@ SERVER_PROPERTIES: Final = {
     "log.cleaner.dedupe.buffer.size": str(8 * 1024**2),
 }
 
-LOG4J: Final = """status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {folder}/broker.log
-appender.file.filePattern = {folder}/broker.log.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d %p %m (%c)%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 5MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-rootLogger.level = warn
-rootLogger.appenderRef.file.ref = file
-"""
-
 
 def write_configuration(folder: Path, port: int) -> None:
-    """Write server.properties and the log's configuration."""
+    """Write server.properties."""
     controller = free_port()
     properties = SERVER_PROPERTIES | {
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -75,7 +59,6 @@ def write_configuration(folder: Path, port: int) -> None:
     }
     text = "".join(f"{name}={value}\n" for name, value in properties.items())
     (folder / "server.properties").write_text(text)
-    (folder / "log4j2.properties").write_text(LOG4J.format(folder=folder))
 
 
 def format_storage(command: list[str], properties: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rta.errors import InputError, SetupError
 from rta.jars import connector_jars
-from rta.jvm import find_java
+from rta.jvm import find_java, log_to_file
 from rta.progress import step
 from rta.settings import private_folder, settings
 
@@ -40,22 +40,6 @@ LOOPBACK: Final[Mapping[str, str]] = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-
-LOG4J: Final = """status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {folder}/spark.log
-appender.file.filePattern = {folder}/spark.log.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d %p %c{{1}}: %m%n%ex
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 10MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-rootLogger.level = warn
-rootLogger.appenderRef.file.ref = file
-"""
 
 
 def spark(
@@ -97,8 +81,7 @@ def spark(
 def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)
-    (folder / "spark-log4j2.properties").write_text(LOG4J.format(folder=folder))
-    java_options = f"-Dlog4j2.configurationFile={folder}/spark-log4j2.properties -Duser.timezone=UTC -XX:+UseParallelGC"
+    java_options = f"{log_to_file(folder, 'spark')} -Duser.timezone=UTC -XX:+UseParallelGC"
     placed = {
         "spark.driver.extraJavaOptions": java_options,
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
