@@ -228,6 +228,8 @@ def test_every_event_is_accounted_for(
     assert (copies > 20) == (window is None)
     oracle.check_accounted(table, name, late=len(late), duplicate=copies, used=used, quarantined=0)
     assert oracle.differences(true_totals(name, once), table) == []
+    listed = rta.late_events(name, transform, table=table, event=rta.USER_EVENTS).collect()
+    assert sorted((row["partition"], row["offset"]) for row in listed) == sorted(late)
 
 
 def late_by_definition(topic: str, table: str, window: timedelta | None) -> list[tuple[int, int]]:
