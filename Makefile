@@ -28,6 +28,12 @@ test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebook
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -q --durations=15
 
+soak: $(ENV)  ## the faults that take longer: repeated kills, a random schedule (SEED=…), ten minutes of load
+	@$(BIN)/pytest -q -m soak --durations=0
+
+bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for the main ratios in two minutes
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
 lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
@@ -61,4 +67,4 @@ down: $(ENV)  ## stop the embedded Apache Kafka
 clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
 	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test lab lint notebooks env lock down clean
+.PHONY: help demo test soak bench lab lint notebooks env lock down clean

@@ -20,7 +20,7 @@ import rta
 from rta import oracle
 from rta.errors import TopicError
 from rta.settings import settings
-from tests.test_faults import true_totals
+from tests.truth import true_totals
 
 pytestmark = pytest.mark.kafka
 

@@ -1,12 +1,7 @@
 """Faults, against the real broker and Spark; the oracle (kafka-python, DuckDB) says what is right."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,27 +11,9 @@ from pyspark.sql import functions as F
 
 import rta
 from rta import oracle, serving
-from rta.settings import settings
+from tests.truth import KEY, checkpoint_of, child, setting, true_totals
 
 pytestmark = pytest.mark.kafka
-KEY = ["window", "user_id"]
-TOTALS = """
-    SELECT time_bucket(INTERVAL '5 minutes', "timestamp") AS window_start,
-           time_bucket(INTERVAL '5 minutes', "timestamp") + INTERVAL '5 minutes' AS window_end,
-           user_id, SUM(amount) AS total_amount, COUNT(*) AS event_count
-    FROM events GROUP BY ALL
-"""
-
-
-def true_totals(topic: str, events: str = "SELECT * FROM events") -> pa.Table:
-    """Compute the article's totals from the topic itself, without Spark."""
-    good = oracle.run(events, events=oracle.events(topic, rta.USER_EVENTS))
-    return oracle.run(TOTALS, events=good)
-
-
-def checkpoint_of(table: str) -> Path:
-    """Return the folder where a table's query keeps its checkpoint."""
-    return settings().home / "checkpoints" / table
 
 
 def test_f06_death_between_sink_write_and_commit(
@@ -65,18 +42,6 @@ def test_f06_death_between_sink_write_and_commit(
     assert oracle.differences(true_totals(name), "f06") == []
     oracle.check_accounted("f06", name, used=500, quarantined=bad)
     assert rta.read_dead_letters(name).count() == bad  # sent again, and still each once
-
-
-@contextmanager
-def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
-    """Set one property of the session for a while."""
-    before = spark.conf.get(name, None)
-    spark.conf.set(name, value)
-    yield
-    if before is None:
-        spark.conf.unset(name)
-    else:
-        spark.conf.set(name, before)
 
 
 @contextmanager
@@ -129,20 +94,16 @@ def test_f07_death_in_the_middle_of_the_sink_write(
     first = rta.read("f07")
     rta.publish(rta.user_events(spark, rows=400, first_row=400), name, key="user_id")
 
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, name],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(Path(__file__).parents[1])},
-    )  # fmt: skip
+    killed = child(KILLED, name)
     try:
-        assert child.stdout is not None
-        _, written = child.stdout.readline().rsplit(maxsplit=1)
+        assert killed.stdout is not None
+        _, written = killed.stdout.readline().rsplit(maxsplit=1)
         assert int(written) > 10
         assert oracle.differences(pa.Table.from_pandas(first), "f07") == []
         assert rta.accounting("f07").consumed == 400
     finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.communicate(timeout=30)
+        killed.kill()
+        killed.communicate(timeout=30)
     assert oracle.differences(pa.Table.from_pandas(first), "f07") == []
 
     rta.drain(name, rta.totals, table="f07", **how)

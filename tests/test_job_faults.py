@@ -23,6 +23,7 @@ def hold(cell):
 """
 
 
+@pytest.mark.soak
 @pytest.mark.kafka
 @pytest.mark.usefixtures("spark")
 def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[..., str]) -> None:

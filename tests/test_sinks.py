@@ -19,7 +19,7 @@ import rta
 from rta import oracle, serving
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
-from tests.test_faults import KEY, true_totals
+from tests.truth import KEY, true_totals
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}

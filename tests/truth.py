@@ -1,0 +1,59 @@
+"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+import rta
+from rta import oracle
+from rta.settings import settings
+
+ROOT: Final = Path(__file__).parents[1]
+KEY: Final = ["window", "user_id"]
+TOTALS: Final = """
+    SELECT time_bucket(INTERVAL '5 minutes', "timestamp") AS window_start,
+           time_bucket(INTERVAL '5 minutes', "timestamp") + INTERVAL '5 minutes' AS window_end,
+           user_id, SUM(amount) AS total_amount, COUNT(*) AS event_count
+    FROM events GROUP BY ALL
+"""
+
+
+def true_totals(topic: str, events: str = "SELECT * FROM events") -> pa.Table:
+    """Compute the article's totals from the topic itself, without Spark."""
+    good = oracle.run(events, events=oracle.events(topic, rta.USER_EVENTS))
+    return oracle.run(TOTALS, events=good)
+
+
+def checkpoint_of(table: str) -> Path:
+    """Return the folder where a table's query keeps its checkpoint."""
+    return settings().home / "checkpoints" / table
+
+
+@contextmanager
+def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    """Set one property of the session for a while."""
+    before = spark.conf.get(name, None)
+    spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            spark.conf.unset(name)
+        else:
+            spark.conf.set(name, before)
+
+
+def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Run code in a process of its own, on the same broker: one that a test may kill."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
