@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 import rta
-from rta import oracle
+from rta import oracle, serving
 from rta.settings import settings
 
 ROOT: Final = Path(__file__).parents[1]
@@ -57,3 +58,33 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[st
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
+
+
+def late_places(
+    topic: str, table: str, *, delay: timedelta, window: timedelta | None
+) -> set[tuple[int, int]]:
+    """Find the late events, (partition, offset), from the batches' offsets alone: they, or their windows, had ended."""
+    rows = oracle.events(topic, rta.USER_EVENTS).to_pylist()
+    times = {(row["partition"], row["offset"]): row["timestamp"] for row in rows}
+    epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - the oracle's instants are UTC without a zone
+    late: set[tuple[int, int]] = set()
+    before = now = epoch  # the watermarks of the batch before and of this one
+    for batch in serving.batches(table):
+        assert batch.watermark is None or batch.watermark.replace(tzinfo=None) == before
+        here = [
+            (p, at)
+            for p, end in batch.end_offsets.items()
+            for at in range(batch.start_offsets.get(p, 0), end)
+            if (p, at) in times  # the bad ones move no watermark
+        ]
+        ends = {
+            at: times[at]
+            if window is None
+            else epoch + ((times[at] - epoch) // window + 1) * window
+            for at in here
+        }
+        late |= {at for at, end in ends.items() if end <= before}
+        newest = max((times[at] for at in here), default=epoch)
+        newest -= timedelta(microseconds=newest.microsecond % 1000)  # Spark's has milliseconds
+        before, now = now, max(now, newest - delay)
+    return late
