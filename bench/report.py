@@ -1,0 +1,175 @@
+"""Show what came out: a line while it runs, tables, the results file of the day, the section of the README."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from os import getloadavg, sched_getaffinity
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench.measure import ROOT, Measurement
+from bench.summary import Place, Runs, faults, figure, number, places, ratio
+from bench.targets import TARGETS
+from rta.jars import pinned
+from rta.jvm import find_java
+
+RESULTS: Final = ROOT / "bench" / "results"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+LABELS: Final = {
+    "seconds": "s", "from_first_record": "s from first record", "cpu_seconds": "CPU s", "peak_mb": "peak MB",
+    "broker_cpu_seconds": "broker CPU s", "events_per_second": "events/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms",
+    "max_ms": "max ms", "behind_ms": "sender behind, ms", "kernel_mb": "kernel MB", "jvm_mb": "Spark's JVM MB",
+    "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB",
+}  # fmt: skip
+_COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
+GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "drain": ("Drain the topic to the final table", _COST),
+    "batch": ("The same function over the whole topic", _COST),
+    "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
+    "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
+    "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "state_mb", "checkpoint_mb")),
+    "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
+}  # fmt: skip
+NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
+
+
+def begin(command: Sequence[str], events: int) -> dict[str, Any]:
+    """Return the facts of a run that begins: what, when, and on what; no name of host or path."""
+    kafka = next(c.rpartition(":")[2] for c in pinned()[1] if ":kafka_" in c)
+    packages = ("pyspark", "pyarrow", "pandas", "kafka-python", "duckdb", "sqlalchemy")
+    return {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m bench", *command]),
+        "events": events,
+        "machine": {
+            "cores": len(sched_getaffinity(0)),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9),
+            "load_before": round(getloadavg()[0], 2),
+            "java": find_java().version,
+            "python": platform.python_version(),
+            "kafka": kafka,
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def line(measurement: Measurement) -> str:
+    """Say in one line what a phase gave."""
+    facts = ", ".join(
+        f"{LABELS[n]} {number(v)}" for n, v in measurement.figures.items() if n in LABELS
+    )
+    where = f"{measurement.group}: {measurement.row}, {measurement.phase}"
+    return f"{where} ({measurement.repetition + 1}): {measurement.fault or facts}"
+
+
+def record(run: Mapping[str, Any]) -> Path:
+    """Add a run to the results of its day, draw the chart and write the README's section.
+
+    Runs of one day stand together, and their spread is shown. Delete the file to start over.
+    """
+    from bench.chart import draw
+
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{run['began'][:10]}.json"
+    runs = [*load(path), plain(run)]
+    path.write_text(json.dumps({"runs": runs}, indent=1, ensure_ascii=False) + "\n")
+    draw(runs, path.with_suffix(".svg"))
+    readme = ROOT / "README.md"
+    readme.write_text(with_section(readme.read_text(), section(path)))
+    return path
+
+
+def plain(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run as a results file has it."""
+    return {**run, "measurements": [asdict(m) for m in run["measurements"]]}
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """Return the runs of a results file; none where there is no file."""
+    return json.loads(path.read_text())["runs"] if path.exists() else []
+
+
+def newest() -> Path | None:
+    """Return the newest results file."""
+    return max(RESULTS.glob("*.json"), default=None)
+
+
+def section(path: Path | None) -> str:
+    """Write the README's section from a results file."""
+    if path is None:
+        return NOTHING
+    runs = load(path)
+    machine = runs[-1]["machine"]
+    where = (
+        f"{path.stem}, {machine['cores']} cores, {machine['memory_gb']} GB, Java {machine['java']},"
+        f" Python {machine['python']}, PySpark {machine['pyspark']}, Kafka {machine['kafka']};"
+        f" {runs[-1]['events']:,} events; medians, with the least and the greatest."
+    )
+    chart = f"![The rows side by side](bench/results/{path.stem}.svg)"
+    return f"{where}\n\n{chart}\n\n{tables(runs)}"
+
+
+def with_section(text: str, content: str) -> str:
+    """Replace what stands between the markers.
+
+    >>> with_section(f"a {BEGIN} old {END} z", "new").split()
+    ['a', '<!--', 'bench:begin', '-->', 'new', '<!--', 'bench:end', '-->', 'z']
+    """
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+
+
+def tables(runs: Runs) -> str:
+    """Write all tables in Markdown: first what was wanted, then each group."""
+    groups = [_group(runs, group) for group in GROUPS if places(runs, group)]
+    return "\n\n".join([*filter(None, [_targets(runs)]), *groups])
+
+
+def _targets(runs: Runs) -> str:
+    lines = []
+    for target in TARGETS:
+        found = target.achieved(runs)
+        if found:
+            verdict = "yes" if target.held(found) else "**no**"
+            lines.append((target.what, target.wanted, str(found), verdict))
+    return _table(("", "wanted", "achieved", "held"), lines) if lines else ""
+
+
+def _group(runs: Runs, group: str) -> str:
+    """Write one group: the figures that its rows have, the ratio to its first row, the guarantee."""
+    title, names = GROUPS[group]
+    known = places(runs, group)
+    used = [name for name in names if any(figure(runs, where, name) for where in known)]
+    timed = "from_first_record" in used
+    lines = [_line(runs, where, used, known[0][1] if timed else None) for where in known]
+    head = [
+        "",
+        *(LABELS[name] for name in used),
+        *(["times as fast"] if timed else []),
+        "guarantee",
+    ]
+    return f"**{title}**\n\n{_table(head, lines)}"
+
+
+def _line(runs: Runs, where: Place, used: Sequence[str], base: str | None) -> list[str]:
+    """Write one row; a wrong one says so, and where all its repetitions were wrong it has no figure."""
+    group, row, phase = where
+    cells = [str(figure(runs, where, name) or "") for name in used]
+    if base:
+        cells.append(str(ratio(runs, (group, base, phase), where, "seconds") or ""))
+    guarantee = next(m["guarantee"] for run in runs for m in run["measurements"] if m["row"] == row)
+    return [f"{row}, {phase}", *cells, "; ".join([*faults(runs, where), guarantee])]
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    clean = [[cell.replace("|", "\\|").replace("\n", " ") for cell in cells] for cells in lines]
+    rule = ["---"] + ["---:"] * (len(head) - 2) + ["---"]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *clean])
