@@ -70,6 +70,7 @@ BATCHES: Final = sa.Table(
         sa.Column(count, sa.BigInteger, nullable=False)
         for count in ("consumed", "used", "duplicate", "late", "quarantined", "rows")
     ),
+    sa.Column("lost", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("committed_at", UTC, nullable=False),
 )
 

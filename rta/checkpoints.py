@@ -33,13 +33,18 @@ class Span:
     end: Offsets
     watermark: datetime | None
 
+    @property
+    def events(self) -> int:
+        """The number of its offsets: that of its events, where all are still there."""
+        return sum(end - self.start[partition] for partition, end in self.end.items())
+
 
 def query_id(session: SparkSession, checkpoint: str) -> str | None:
     """Return the id of the query that owns the checkpoint, or None where none ever started.
 
     Raises QueryError where the file that says it is damaged.
     """
-    text = _read(session, f"{checkpoint}/metadata")
+    text = read(session, f"{checkpoint}/metadata")
     if text is None:
         return None
     try:
@@ -50,7 +55,7 @@ def query_id(session: SparkSession, checkpoint: str) -> str | None:
 
 def committed(session: SparkSession, checkpoint: str) -> bool:
     """Tell whether a first micro-batch was ever committed."""
-    return _read(session, f"{checkpoint}/commits/0") is not None
+    return read(session, f"{checkpoint}/commits/0") is not None
 
 
 def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
@@ -81,7 +86,7 @@ class _OffsetFile:
 def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _OffsetFile:
     """Read `offsets/N`."""
     path = f"{checkpoint}/offsets/{batch_id}"
-    text = _read(session, path)
+    text = read(session, path)
     if text is None:
         raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
     try:
@@ -96,7 +101,7 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _Offs
 def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
     """Read the offsets that the first micro-batch started from."""
     path = f"{checkpoint}/sources/0/0"
-    text = _read(session, path)
+    text = read(session, path)
     if text is None:
         raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
     try:
@@ -114,8 +119,8 @@ def _offsets(line: str) -> dict[str, Offsets]:
     }
 
 
-def _read(session: SparkSession, path: str) -> str | None:
-    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows."""
+def read(session: SparkSession, path: str) -> str | None:
+    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not."""
     jvm: Any = session._jvm
     place = jvm.org.apache.hadoop.fs.Path(path)
     system = place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
@@ -124,6 +129,18 @@ def _read(session: SparkSession, path: str) -> str | None:
     stream = system.open(place)
     try:
         return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+    finally:
+        stream.close()
+
+
+def write(session: SparkSession, path: str, text: str) -> None:
+    """Write a small file into a checkpoint."""
+    jvm: Any = session._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    system = place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
+    stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
+    try:
+        jvm.org.apache.commons.io.IOUtils.write(text, stream, "UTF-8")
     finally:
         stream.close()
 

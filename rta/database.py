@@ -95,10 +95,32 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
         if not there.issuperset(METADATA.tables):
             with writing(made, ddl=True) as connection:
                 METADATA.create_all(connection)
+        _add_columns(made)
     except BaseException:
         made.dispose()
         raise
     return made
+
+
+def _add_columns(made: Engine) -> None:
+    """Give tables of an older rta the columns that came since; each of them has a default."""
+    import sqlalchemy as sa
+
+    from rta.catalog import METADATA
+
+    def absent(connection: Connection) -> list[sa.Column[Any]]:
+        look = sa.inspect(connection)
+        there = {(t, each["name"]) for t in METADATA.tables for each in look.get_columns(t)}
+        columns = [c for table in METADATA.sorted_tables for c in table.columns]
+        return [c for c in columns if (c.table.name, c.name) not in there]
+
+    with reading(made) as connection:
+        if not absent(connection):
+            return
+    with writing(made, ddl=True) as connection:  # looked at again under the lock
+        for column in absent(connection):
+            spec = sa.schema.CreateColumn(column).compile(dialect=made.dialect)
+            connection.exec_driver_sql(f'ALTER TABLE "{column.table.name}" ADD COLUMN {spec}')
 
 
 def _sqlite(url: URL) -> Engine:

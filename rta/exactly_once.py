@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rta import checkpoints, serving, sources
+from rta import checkpoints, continuity, serving, sources
 from rta.errors import QueryError
 from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.ledger import Batch
@@ -27,6 +27,7 @@ class Plan:
     """What each micro-batch of one query needs to know."""
 
     topic: str
+    topic_id: str
     event: EventType
     max_skew: str
     transform: Transform
@@ -60,12 +61,19 @@ def require_match(plan: Plan, table: str) -> None:
 def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
     """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
     session = plan.session
-    rows = frame.toArrow()  # exactly one evaluation: the metrics below are wrong after none or two
+    planned = checkpoints.span(session, plan.checkpoint, batch_id)
+    with continuity.explained(plan.topic_id, planned):
+        # Exactly one evaluation: the metrics below are wrong after none or two.
+        rows = frame.toArrow()
     facts = batch_facts(session)
-    span = checkpoints.span(session, plan.checkpoint, batch_id)
+    continuity.require_topic(plan.topic, plan.topic_id)
+    # An offset without an event is one that retention took, or a mark of a transaction.
+    span = planned if facts.consumed == planned.events else continuity.kept(planned)
     if facts.quarantined:
-        sources.quarantine(
-            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
+        continuity.patiently(
+            lambda: sources.quarantine(
+                plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
+            )
         )
     late = 0
     if facts.dropped_late and plan.late_rule and span.watermark:
@@ -77,6 +85,7 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
         query_id=str(session.sparkContext.getLocalProperty("sql.streaming.queryId")), batch_id=batch_id,
         topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
         consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
+        lost=planned.events - span.events,
         used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
     )  # fmt: skip
     serving.commit_batch(plan.engine, table, batch, rows)

@@ -12,12 +12,14 @@ from rta import database
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-COUNTS = ("consumed", "used", "duplicate", "late", "quarantined", "rows")
+COUNTS = ("consumed", "used", "duplicate", "late", "quarantined", "lost", "rows")
 
 
 @dataclass(frozen=True)
 class Accounting:
     """Where the events went: consumed = used + duplicate + late + quarantined.
+
+    lost: deleted by Kafka's retention before they were read, so none of the consumed.
 
     >>> Accounting(consumed=10, used=7, late=3, batches=1)
     consumed 10 = used 7 + duplicate 0 + late 3 + quarantined 0 (1 batch)
@@ -30,6 +32,7 @@ class Accounting:
     quarantined: int = 0
     rows: int = 0
     batches: int = 0
+    lost: int = 0
 
     @staticmethod
     def of(taken: Sequence[Batch]) -> Accounting:
@@ -52,6 +55,7 @@ class Accounting:
             f" + duplicate {self.duplicate:,} + late {self.late:,}"
             f" + quarantined {self.quarantined:,}"
             f" ({self.batches:,} {'batch' if self.batches == 1 else 'batches'})"
+            + (f"; lost {self.lost:,}" if self.lost else "")
         )
 
 
@@ -77,6 +81,7 @@ class Batch:
     table: str = ""
     rows: int = 0
     committed_at: dt.datetime | None = None
+    lost: int = 0
 
 
 def enter(connection: Connection, table: str, batch: Batch) -> bool:

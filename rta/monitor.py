@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rta import serving, topics
+from rta.errors import TopicError
 from rta.ledger import Accounting
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def health(query: StreamingQuery) -> Health:
     durations = progress.get("durationMs", {})
     watermark = progress.get("eventTime", {}).get("watermark")
     failure = query.exception() if not query.isActive else None
+    error = None if failure is None else _cause(str(failure))
+    try:
+        lag = _lag(progress.get("sources", []) or _in_table(query.name))
+    except TopicError as gone:  # deleted while it was read
+        lag, error = {}, f"{error or 'the query goes on'}; {gone}"
     return Health(
         name=query.name or str(query.id),
         active=query.isActive,
@@ -86,16 +92,23 @@ def health(query: StreamingQuery) -> Health:
         input_rate=float(progress.get("inputRowsPerSecond") or 0),
         processing_rate=float(progress.get("processedRowsPerSecond") or 0),
         phases=dict(sorted(durations.items(), key=lambda item: -item[1])),
-        lag=_lag(progress.get("sources", [])),
+        lag=lag,
         watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
         state_rows=sum(op["numRowsTotal"] for op in operators),
         state_bytes=sum(op["memoryUsedBytes"] for op in operators),
         accounting=serving.accounting(query_id=str(query.id)),
-        error=None if failure is None else str(failure).strip().splitlines()[0],
+        error=error,
     )
 
 
-def _lag(sources: list[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
+def _cause(trace: str) -> str:
+    """Return the line of a failure that a person needs: rta's own sentence where there is one."""
+    lines = trace.strip().splitlines()
+    told = [line.strip() for line in lines if line.startswith("rta.errors.")]
+    return (told[-1:] or lines)[0]
+
+
+def _lag(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
     """Subtract the offsets that the last batch read up to from the topic's latest."""
     import json
 
@@ -106,6 +119,19 @@ def _lag(sources: list[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
         end = source["endOffset"]
         read = json.loads(end) if isinstance(end, str) else end
         for topic, partitions in read.items():
-            latest = {p: ends[1] for p, ends in topics.offsets(topic).items()}
-            lags[topic] = {p: at - int(partitions.get(str(p), 0)) for p, at in latest.items()}
+            lags[topic] = {
+                p: latest - max(int(partitions.get(str(p), 0)), earliest)
+                for p, (earliest, latest) in topics.offsets(topic).items()
+            }
     return lags
+
+
+def _in_table(name: str | None) -> list[Mapping[str, Any]]:
+    """Tell what the table of a query contains, while its first batch is still on the way."""
+    known = {table.name: table.topic for table in serving.tables()}
+    topic = known.get(name or "")
+    if topic is None:
+        return []
+    ends = serving.offsets(str(name)).get(topic, {})
+    text = {str(partition): end for partition, end in ends.items()}
+    return [{"description": "KafkaV2", "endOffset": {topic: text}}]

@@ -11,7 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta import serving, sources
+from rta import continuity, serving, sources
 from rta.errors import InputError, QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, require_match, write_batch
@@ -43,7 +43,7 @@ class Drained:
     seconds: float
 
     def __str__(self) -> str:
-        if not self.accounting.consumed:
+        if not self.accounting.consumed + self.accounting.lost:
             return f"{self.table}: nothing new in {self.topic} ({self.seconds:.1f} s)"
         rate = self.accounting.consumed / max(self.seconds, 1e-9)
         return (
@@ -96,12 +96,14 @@ def follow(
         raise InputError(
             "the transform returned a static frame", do="return a frame made from its argument"
         )
+    session, place = stream.sparkSession, str(checkpoint or _checkpoint(table))
     plan = Plan(
-        topic, event, max_skew, transform, LateRule.of(stream), stream.sparkSession,
-        str(checkpoint or _checkpoint(table)), serving.engine(), settings().run_id,
+        topic, continuity.topic_of(session, place, topic), event, max_skew, transform,
+        LateRule.of(stream), session, place, serving.engine(), settings().run_id,
     )  # fmt: skip
     require_match(plan, table)
     target = serving.create(table, stream.schema, key, topic=topic, on=plan.engine)
+    continuity.note(session, place, plan.topic_id)
     writer = (
         stream.writeStream.queryName(table)
         .outputMode("update")

@@ -138,9 +138,10 @@ def quarantined(
     +------+-----------------+
     <BLANKLINE>
     """
-    known = offsets(topic)
-    start = start or {partition: earliest for partition, (earliest, _) in known.items()}
-    end = end or {partition: latest for partition, (_, latest) in known.items()}
+    if start is None or end is None:
+        known = offsets(topic)
+        start = start or {partition: earliest for partition, (earliest, _) in known.items()}
+        end = end or {partition: latest for partition, (_, latest) in known.items()}
     parsed = parse(_range(topic, start, end, headers=True), event or event_type(topic), max_skew)
     return parsed.where("reason IS NOT NULL").select(*ORIGIN, "reason", "key", "value", "headers")
 

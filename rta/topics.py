@@ -125,7 +125,8 @@ def offsets(name: str) -> dict[int, tuple[int, int]]:
 
     checked("topic", name)
     with _admin() as admin:
-        partitions = _partitions(admin, name)
+        described = _described(admin, name)["partitions"]
+        partitions = [partition["partition_index"] for partition in described]
         ends = {}
         for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
             found = admin.list_partition_offsets(
@@ -135,6 +136,19 @@ def offsets(name: str) -> dict[int, tuple[int, int]]:
     return {
         p: (ends[OffsetSpec.EARLIEST][p], ends[OffsetSpec.LATEST][p]) for p in sorted(partitions)
     }
+
+
+def topic_id(name: str) -> str:
+    """Return Kafka's own id of a topic: one that is deleted and made again under its name has another.
+
+    Raises TopicError where there is no such topic.
+
+    >>> _ = create_topic("doc-id", partitions=1)
+    >>> topic_id("doc-id") == topic_id("doc-id")
+    True
+    """
+    with _admin() as admin:
+        return str(_described(admin, checked("topic", name))["topic_id"])
 
 
 def lag(group: str) -> list[Lag]:
@@ -185,31 +199,42 @@ def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 10) -> 
             time.sleep(0.1)
 
 
-def _partitions(admin: KafkaAdminClient, name: str) -> list[int]:
-    """Return the partition numbers of a topic."""
+def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:
+    """Return Kafka's own description of a topic."""
     described = admin.describe_topics([name])
     if not described or described[0].get("error_code"):
         raise missing(name)
-    return [partition["partition_index"] for partition in described[0]["partitions"]]
+    return dict(described[0])
 
 
 @contextmanager
 def _admin() -> Iterator[Any]:
-    """Lend an admin client and close it; a broker that is away becomes one sentence."""
+    """Lend an admin client and close it; a broker that is away, or goes away, becomes one sentence."""
     from kafka import KafkaAdminClient
-    from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+    from kafka.errors import BrokerResponseError, RequestTimedOutError, RetriableError
 
     servers = bootstrap()
+    admin = None
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000
-        )
-    except (KafkaConnectionError, KafkaTimeoutError) as error:
+            bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000,
+            reconnect_backoff_max_ms=1_000,
+        )  # fmt: skip
+        yield admin
+    except RetriableError as error:
+        if isinstance(error, BrokerResponseError) and not isinstance(error, RequestTimedOutError):
+            raise  # an answer, not silence
         raise BrokerError(
             "Kafka does not answer", found=f"{servers} ({type(error).__name__})",
             do="see `rta status`; check RTA_KAFKA_BOOTSTRAP if you set it",
         ) from error  # fmt: skip
-    try:
-        yield admin
+    except ValueError as error:
+        if admin:
+            raise
+        raise InputError(
+            "no address of a Kafka broker", found=servers,
+            do="correct RTA_KAFKA_BOOTSTRAP: host:port, and a comma between several",
+        ) from error  # fmt: skip
     finally:
-        admin.close()
+        if admin:
+            admin.close()
