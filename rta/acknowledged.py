@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+AHEAD: Final = (
+    "this machine's clock is over an hour ahead of Kafka's, and Kafka refuses such records"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,8 +129,10 @@ def _verdict(error: BaseException) -> str:
 
 def _reason(error: BaseException, limit: int | None = None) -> str:
     """Say in one line why an event was not acknowledged; for one too large, the limit."""
-    from kafka.errors import MessageSizeTooLargeError
+    from kafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 
+    if isinstance(error, InvalidTimestampError):
+        return AHEAD
     if not isinstance(error, MessageSizeTooLargeError):
         return f"{type(error).__name__}: {error}"
     if limit is None:

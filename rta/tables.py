@@ -79,7 +79,7 @@ def create(
         raise TableError(
             f"table {name!r} is there with another {difference[0]}",
             found=f"{difference[1]} there, {difference[2]} wanted",
-            do=f"use another table name, or serving.drop({name!r})",
+            do=f"use another table name; rta.reset({name!r}) would drop this one and its checkpoint",
         )
     return there
 
