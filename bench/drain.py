@@ -33,11 +33,13 @@ UPSERT: Final = """
 """
 
 
-def printed(setup: Setup, sink: str, *, starting: str | None = None) -> str:
+def printed(
+    setup: Setup, sink: str, *, topic: str | None = None, starting: str | None = None
+) -> str:
     """Return the article's query as printed, but for address, topic, sink, and where it starts."""
     changes = {
         '"localhost:9092"': repr(setup.bootstrap),
-        '"user-events"': repr(setup.topic),
+        '"user-events"': repr(topic or setup.topic),
         '.format("console")': sink,
     }
     if starting:

@@ -5,15 +5,40 @@ from __future__ import annotations
 from typing import Final
 
 from bench.measure import Row
-from bench.setup import check_totals
+from bench.setup import check_totals, trusted
 
 NONE: Final = "none: in memory, amounts as floats, nothing counted or set aside"
 HAND: Final = "idempotent upsert; a bad event vanishes, nothing is accounted for"
 RTA: Final = "exactly once with its accounting; strict, bad events in the DLQ, late ones counted"
+PURE: Final = "exact; strict, bad events left out"
+EXACT: Final = "exact; the archive is trusted"
+KEYS: Final = "every key is in the state; the result goes nowhere"
+LOOP: Final = "no acknowledgement is looked at; amounts as floats"
+ALL: Final = "acknowledged by all replicas, or an error"
+EACH: Final = "each event's acknowledgement is kept, each has its intended time"
 
 ROWS: Final = [
     Row("drain", "article", NONE, "bench.drain:article", check_totals, quick=True),
     Row("drain", "hand-written", HAND, "bench.drain:hand", check_totals, quick=True),
     Row("drain", "rta", RTA, "bench.drain:rta", check_totals, quick=True),
+    Row("batch", "replay by rta.drain", RTA, "bench.drain:rta", check_totals),
+    Row("batch", "rta.read_batch", PURE, "bench.batch:spark", check_totals),
+    Row("batch", "DuckDB over the archive", EXACT, "bench.batch:duckdb", check_totals),
+    Row(
+        "start", "a notebook", "the row is in the table", "bench.start:session", trusted, quick=True
+    ),
+    Row("start", "the broker", "it answers", "bench.start:broker", trusted, quick=True),
+    Row("start", "the flights job", "totals as DuckDB has them", "bench.start:job", trusted),
+    Row("start", "the demo", "totals as DuckDB has them", "bench.start:demo", trusted),
+    Row("latency", "article", NONE, "bench.latency:article", trusted),
+    Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
+    Row("memory", "a notebook", "the drain is accounted for", "bench.memory:kernel", trusted),
+    Row("memory", "state of 1,000 keys", KEYS, "bench.memory:state_1k", trusted),
+    Row("memory", "state of 100,000 keys", KEYS, "bench.memory:state_100k", trusted),
+    Row("memory", "state of 1,000,000 keys", KEYS, "bench.memory:state_1m", trusted),
+    Row("publish", "article", LOOP, "bench.publish:article", trusted),
+    Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
+    Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),
+    Row("publish", "rta.publish_paced", EACH, "bench.publish:paced", trusted),
 ]
 GROUPS: Final = list(dict.fromkeys(row.group for row in ROWS))

@@ -17,6 +17,7 @@ import pyspark
 import rta
 from bench.child import Setup
 from bench.measure import ROOT
+from bench.topic import records
 from rta.errors import TopicError
 from rta.jars import connector_jars
 from rta.session import DEFAULTS, _placed
@@ -80,26 +81,11 @@ def read_topic(topic: str, archive: Path) -> None:
     """Write a topic's user events to a Parquet file, without Spark."""
     lines = archive.with_suffix(".json")
     with lines.open("wb") as file:
-        for value in values(topic):
-            file.write(value + b"\n")
+        for record in records(topic):
+            file.write(record.value + b"\n")
     source = f"read_json('{lines}', format = 'newline_delimited', columns = {_COLUMNS})"
     duckdb.execute(f"COPY (FROM {source}) TO '{archive}'")
     lines.unlink()
-
-
-def values(topic: str) -> Any:
-    """Yield the values of a topic, partition by partition as they come."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    consumer = KafkaConsumer(bootstrap_servers=rta.bootstrap(), enable_auto_commit=False)
-    partitions = [TopicPartition(topic, number) for number in rta.offsets(topic)]
-    consumer.assign(partitions)
-    consumer.seek_to_beginning(*partitions)
-    ends = consumer.end_offsets(partitions)
-    while any(consumer.position(each) < ends[each] for each in partitions):
-        for records in consumer.poll(timeout_ms=1_000).values():
-            yield from (record.value for record in records)
-    consumer.close()
 
 
 def _spark_settings() -> dict[str, str]:

@@ -1,0 +1,208 @@
+"""From intended send to visible result, for each event: an open loop, so no omission is coordinated.
+
+A sender in a process of its own sends by the clock and never waits; each event carries when it was
+meant to be sent. The n-th event of a window and user is visible with the first result that counts n.
+
+An engine is a context manager `(setup, topic, seen, scratch)`: inside it a query runs on the topic,
+and hands each result that a person could see to `seen.see()`. To add one: write it, a function that
+calls `_each_rate` with it, and a row in bench/rows.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from bench.child import Setup, timed
+from bench.drain import article_session, printed
+
+RATES: Final = (200, 1_000, 5_000)  # events a second
+WARM, MEASURED = 15, 30  # seconds; those of the first are sent and not counted
+PATIENCE: Final = 180  # seconds for the last result
+WINDOW: Final = 300 * 10**6  # microseconds
+Key = tuple[int, int]  # start of the window in microseconds since the epoch, user
+
+
+class Seen:
+    """What became visible, and when: only growing counts, so a replay of older results changes nothing."""
+
+    def __init__(self) -> None:
+        self.results: list[tuple[float, Key, int]] = []
+        self.counts: Counter[Key] = Counter()
+
+    def see(self, rows: Iterable[tuple[Key, int]]) -> None:
+        """Write down results that are visible now."""
+        now = time.time()
+        for key, count in rows:
+            if count > self.counts[key]:
+                self.counts[key] = count
+                self.results.append((now, key, count))
+
+
+Engine = Callable[[Setup, str, Seen, Path], AbstractContextManager[Any]]
+
+
+def article(setup: Setup, scratch: Path) -> None:
+    """Measure the article's query as printed: its default trigger, its default settings."""
+    _each_rate(setup, scratch, _article)
+
+
+def micro_batch(setup: Setup, scratch: Path) -> None:
+    """Measure rta.follow(), until another connection sees the rows in the table."""
+    _each_rate(setup, scratch, _micro_batch)
+
+
+@contextmanager
+def _article(setup: Setup, topic: str, seen: Seen, _: Path) -> Iterator[None]:
+    """Run the printed query; its batches are collected, as the console sink does before it prints."""
+
+    def keep(frame: Any, _: int) -> None:
+        rows = frame.selectExpr("unix_micros(window.start)", "user_id", "event_count").collect()
+        seen.see(((row[0], row[1]), row[2]) for row in rows)
+
+    code = printed(setup, ".foreachBatch(keep)", topic=topic).replace(
+        "query.awaitTermination()", ""
+    )
+    space = article_session(setup) | {"keep": keep}
+    exec(code, space)  # noqa: S102 - the article's own text
+    space["query"].processAllAvailable()  # as printed, it starts at the latest offsets: fixed now
+    yield
+    space["query"].stop()
+
+
+@contextmanager
+def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
+    import rta
+
+    table = topic.replace("-", "_")
+    query = rta.follow(
+        topic, rta.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
+    )
+    query.processAllAvailable()
+    done = threading.Event()
+    reader = threading.Thread(target=_read_table, args=(table, seen, done))
+    reader.start()
+    yield
+    done.set()
+    reader.join()
+    query.stop()
+    rta.reset(table)
+
+
+def _read_table(table: str, seen: Seen, done: threading.Event) -> None:
+    """Look at the table whenever somebody has committed to its database."""
+    import rta
+    from rta.serving import engine
+
+    known = None
+    with closing(sqlite3.connect(str(engine().url.database))) as look:
+        while not done.wait(0.002):
+            version = look.execute("PRAGMA data_version").fetchone()
+            if version != known:
+                known = version
+                rows = rta.sql(f"SELECT window_start, user_id, event_count FROM {table}")
+                starts = [int(start.timestamp()) * 10**6 for start in rows["window_start"]]
+                keys = zip(starts, map(int, rows["user_id"]), strict=True)
+                seen.see(zip(keys, map(int, rows["event_count"]), strict=True))
+
+
+def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:
+    """Measure an engine at each rate, on a fresh topic with a fresh query."""
+    import rta
+
+    shorter = min(1.0, setup.events / 300_000)  # a small topic asks for a short look
+    for rate in RATES:
+        topic, seen = f"latency-{uuid4().hex[:8]}", Seen()
+        rta.create_topic(topic, partitions=4)
+        seconds = (WARM + MEASURED) * shorter
+        with engine(setup, topic, seen, scratch):
+            phase, behind = timed(f"{rate:,} events/s", partial(_send, topic, rate, seconds))
+            _wait(seen, round(rate * seconds))
+        sent = _sent(topic)
+        rta.delete_topic(topic)
+        after = sent[0][1] + WARM * shorter
+        found = latencies(sent, seen.results)
+        counted = [ms for (_, when), ms in zip(sent, found, strict=True) if when >= after]
+        wrong = Counter(key for key, _ in sent) != seen.counts
+        phase.tell(
+            fault=f"WRONG: counted {seen.counts.total()} of {len(sent)} events" if wrong else "",
+            figures={} if wrong else percentiles(counted) | {"behind_ms": behind * 1000},
+        )
+
+
+def _send(topic: str, rate: int, seconds: float) -> float:
+    """Send in another process; return by how much it was behind the clock, in seconds."""
+    command = [sys.executable, "-m", "bench.sender", topic, str(rate), str(seconds)]
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
+    return float(json.loads(done.stdout)["behind"])
+
+
+def _wait(seen: Seen, events: int) -> None:
+    """Wait until every event is in a visible result, or patience ends: then the row is wrong."""
+    deadline = time.monotonic() + PATIENCE
+    while sum(list(seen.counts.values())) < events and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _sent(topic: str) -> list[tuple[Key, float]]:
+    """Read back what was sent: key, and when it was meant to be; in the order of each key."""
+    from datetime import datetime
+
+    from bench.topic import records
+    from rta.paced import INTENDED
+
+    found = []
+    for record in records(topic):
+        event = json.loads(record.value)
+        moment = round(datetime.fromisoformat(event["timestamp"]).timestamp() * 10**6)
+        intended = int(dict(record.headers)[INTENDED]) / 1e6
+        found.append(((moment - moment % WINDOW, event["user_id"]), intended))
+    return sorted(found, key=lambda each: each[1])
+
+
+def latencies(
+    sent: Sequence[tuple[Key, float]], results: Iterable[tuple[float, Key, int]]
+) -> list[float | None]:
+    """Return for each event the milliseconds to the first result that counts it; None if there is none.
+
+    >>> latencies([((0, 7), 1.0), ((0, 7), 1.5)], [(2.0, (0, 7), 1), (3.0, (0, 7), 2)])
+    [1000.0, 1500.0]
+    """
+    visible: dict[tuple[Key, int], float] = {}
+    counts: Counter[Key] = Counter()
+    for moment, key, count in results:
+        visible |= {(key, n): moment for n in range(counts[key] + 1, count + 1)}
+        counts[key] = max(counts[key], count)
+    place: Counter[Key] = Counter()
+    found: list[float | None] = []
+    for key, intended in sent:
+        place[key] += 1
+        moment = visible.get((key, place[key]), float("nan"))
+        found.append(None if moment != moment else (moment - intended) * 1000)  # noqa: PLR0124
+    return found
+
+
+def percentiles(values: Sequence[float | None]) -> dict[str, float]:
+    """Return median, 99th percentile and maximum: the least value that so many do not exceed.
+
+    >>> percentiles([float(ms) for ms in range(1, 101)])
+    {'p50_ms': 50.0, 'p99_ms': 99.0, 'max_ms': 100.0}
+    """
+    ordered = sorted(value for value in values if value is not None)
+    last = len(ordered) - 1
+    shares = {"p50_ms": 0.50, "p99_ms": 0.99, "max_ms": 1.0}
+    return {
+        name: ordered[max(0, min(last, -int(-len(ordered) * s // 1) - 1))]
+        for name, s in shares.items()
+    }

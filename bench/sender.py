@@ -1,0 +1,35 @@
+"""`python -m bench.sender TOPIC RATE SECONDS`: send user events by an open-loop clock, from a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import rta
+
+USERS: Final = 100
+
+
+def events(rate: float, count: int) -> Iterator[dict[str, Any]]:
+    """Make events that happen when they are meant to be sent."""
+    began = datetime.now(UTC)
+    for number in range(count):
+        yield {
+            "event_id": str(number),
+            "user_id": number % USERS,
+            "action": "purchase",
+            "amount": Decimal("0.10"),
+            "timestamp": began + timedelta(seconds=number / rate),
+        }
+
+
+if __name__ == "__main__":
+    topic, rate, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+    sent = rta.publish_paced(events(rate, round(rate * seconds)), topic, key="user_id", rate=rate)
+    if sent.ok != sent.sent:
+        sys.exit(repr(sent))
+    print(json.dumps({"behind": sent.behind}))
