@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rta.broker import bootstrap
+from rta.cluster import spark_options
 from rta.errors import TopicError
 from rta.topics import create_topic, offsets
 
@@ -58,9 +58,7 @@ def send(bad: DataFrame, topic: str) -> None:
     queue = topic + SUFFIX
     if not _exists(queue):
         create_topic(queue, partitions=1)
-    dead_letters(bad).write.format("kafka").options(
-        **{"kafka.bootstrap.servers": bootstrap(), "topic": queue}
-    ).save()
+    dead_letters(bad).write.format("kafka").options(**spark_options(), topic=queue).save()
 
 
 def read_dead_letters(topic: str) -> DataFrame:
@@ -82,7 +80,7 @@ def read_dead_letters(topic: str) -> DataFrame:
     if not _exists(queue):
         schema = "topic string, partition int, offset bigint, kafka_timestamp timestamp, reason string, key binary, value binary"
         return spark().createDataFrame([], schema)
-    options = {"kafka.bootstrap.servers": bootstrap(), "subscribe": queue, "includeHeaders": "true"}
+    options = {**spark_options(), "subscribe": queue, "includeHeaders": "true"}
     letters = spark().read.format("kafka").options(**options).load()
     return letters.select(
         _header("topic").alias("topic"),

@@ -77,6 +77,10 @@ def _memory() -> str:
 
 def _disk() -> str:
     home = private_folder(settings().home)
+    if home.stat().st_mode & 0o077:
+        raise SetupError(
+            "RTA_HOME is open to other users of this machine: it holds your events", found=home, do=f"chmod 700 {home}"
+        )  # fmt: skip
     free = shutil.disk_usage(home).free
     if free < DISK_WANTED:
         raise SetupError(
@@ -100,11 +104,12 @@ def _jars() -> str:
 
 
 def _broker() -> str:
-    servers = settings().kafka_bootstrap
-    if servers:
+    chosen = settings()
+    if chosen.kafka_bootstrap:
         from rta.topics import list_topics
 
-        return f"cluster {servers}, {len(list_topics())} topics"
+        where = f"cluster {chosen.kafka_bootstrap}, {chosen.kafka_security_protocol}"
+        return f"{where}, {len(list_topics())} topics"
     running = broker.status()
     return f"running at {running.bootstrap}" if running else "not running; starts on first need"
 

@@ -2,7 +2,8 @@
 
     RtaError
     ├── SetupError        this machine lacks something: Java, jars, a free port, a connector
-    ├── BrokerError       Kafka is away or refuses (retriable)
+    ├── BrokerError       Kafka is away (retriable)
+    │   └── RefusedError  Kafka refuses us, or its certificate is none to trust
     ├── TopicError        a topic is missing or not what was expected
     ├── InputError        an argument, a name, a parameter or a schema is wrong (also a ValueError)
     ├── QueryError        a streaming query cannot start or has failed: checkpoint, state, sink
@@ -36,9 +37,15 @@ class SetupError(RtaError):
 
 
 class BrokerError(RtaError):
-    """Kafka is away, or refuses; trying again later may help."""
+    """Kafka is away; trying again later may help."""
 
     retriable = True
+
+
+class RefusedError(BrokerError):
+    """Kafka refuses us: a password, a certificate, a right; trying again does not help."""
+
+    retriable = False
 
 
 class TopicError(RtaError):

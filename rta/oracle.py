@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import serving
-from rta.broker import bootstrap
+from rta.cluster import client_options
 from rta.errors import InputError, SetupError
 from rta.event_types import EventType, event_type
 from rta.ledger import Accounting, Batch
@@ -48,7 +48,7 @@ def read_topic(topic: str) -> list[Raw]:
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap(), enable_auto_commit=False, group_id=None)
+    consumer = KafkaConsumer(**client_options(), enable_auto_commit=False, group_id=None)
     try:
         numbers = consumer.partitions_for_topic(topic) or set()
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]

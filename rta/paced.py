@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.acknowledged import Acknowledged, Answers
-from rta.broker import bootstrap
+from rta.cluster import client_options
 from rta.errors import InputError, TopicError
-from rta.topics import create_topic, describe_topic
+from rta.refusals import refusals_said
+from rta.topics import create_topic, offsets
 from rta.wire import as_messages, json_text
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def publish_paced(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**_patience(timeout), "bootstrap_servers": bootstrap(), **(options or {})}
-    with ExitStack() as stack:
+    settings = {**_patience(timeout), **client_options(), **(options or {})}
+    with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
         stack.callback(answers.give_up)
@@ -82,7 +83,7 @@ def publish_paced(
 def ready_topic(topic: str, partitions: int) -> None:
     """Make the topic if it is missing; leave one that is there as it is."""
     try:
-        describe_topic(topic)
+        offsets(topic, right="WRITE")
     except TopicError:
         create_topic(topic, partitions=partitions)
 

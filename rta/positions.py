@@ -40,7 +40,7 @@ def ending_at(topic: str, position: Position) -> dict[str, str]:
 
 def _position(topic: str, position: Position, which: str, *, unnamed: int) -> dict[str, str]:
     """Check a position against the topic, and translate it. Raises TopicError where the topic is missing."""
-    partitions = offsets(topic)
+    partitions = offsets(topic, right="READ")
     if isinstance(position, datetime):
         if position.tzinfo is None:
             raise InputError(

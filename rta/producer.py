@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rta.acknowledged import Acknowledged
-from rta.broker import bootstrap
+from rta.cluster import spark_options
 from rta.errors import InputError
 from rta.paced import INTENDED, publish_paced, ready_topic
+from rta.refusals import refusals_said
 from rta.topics import offsets
 from rta.wire import as_messages
 
@@ -92,11 +93,11 @@ def publish(
     before, began = offsets(topic), time.monotonic()
     settings = {
         **DEFAULTS,
-        "kafka.bootstrap.servers": bootstrap(),
+        **spark_options(),
         "topic": topic,
         **(options or {}),
     }
-    with _size_limit_said():
+    with _size_limit_said(), refusals_said():
         frame.select(*sent).write.format("kafka").options(**settings).save()
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}

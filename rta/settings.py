@@ -10,12 +10,25 @@
 | RTA_DATABASE_URL     | the serving database (a secret: it may hold a password)   | SQLite in RTA_HOME           |
 | RTA_JAVA_HOME        | the Java to use, before JAVA_HOME and PATH                | JAVA_HOME, then PATH         |
 | RTA_RUN_ID           | set by a job for its notebook: joins batches to their run | none                         |
+
+A cluster that is secured (RTA_KAFKA_…; the files are PEM, and lie where each Spark executor finds them, too):
+
+| variable             | meaning                                                   | default                      |
+|----------------------|-----------------------------------------------------------|------------------------------|
+| …SECURITY_PROTOCOL   | PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT                | PLAINTEXT                    |
+| …SASL_MECHANISM      | SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN                     | SCRAM-SHA-512                |
+| …SASL_USERNAME       | who we are, by password                                   | none                         |
+| …SASL_PASSWORD       | a secret                                                  | none                         |
+| …SSL_CAFILE          | the authorities whose certificates we trust               | those of Python and of Java  |
+| …SSL_CERTFILE        | our own certificate, with its chain                       | none                         |
+| …SSL_KEYFILE         | its private key (PKCS #8, not encrypted)                  | none                         |
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rta.errors import InputError
@@ -41,12 +54,49 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=lambda: _Xdg().xdg_cache_home / "rta")
     data: Path = Path(__file__).resolve().parent.parent / "data"
     kafka_bootstrap: str | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: FilePath | None = None
+    kafka_ssl_certfile: FilePath | None = None
+    kafka_ssl_keyfile: FilePath | None = None
     spark_master: str = "local[16]"
     database_url: SecretStr | None = None
     java_home: Path | None = Field(
         default=None, validation_alias=AliasChoices("RTA_JAVA_HOME", "JAVA_HOME")
     )
     run_id: str | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """Refuse variables that contradict each other: a protection that is ignored is worse than none."""
+        for wrong, what, do in self._contradictions():
+            if wrong:
+                raise InputError(what, do=do)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[bool, str, str]]:
+        """Yield each rule for a secured cluster: is it broken, what is wrong, what to do."""
+        protocol = self.kafka_security_protocol
+        sasl = {"MECHANISM": self.kafka_sasl_mechanism, "USERNAME": self.kafka_sasl_username,
+                "PASSWORD": self.kafka_sasl_password}  # fmt: skip
+        files = {"CAFILE": self.kafka_ssl_cafile, "CERTFILE": self.kafka_ssl_certfile,
+                 "KEYFILE": self.kafka_ssl_keyfile}  # fmt: skip
+        unused = f"is set, but RTA_KAFKA_SECURITY_PROTOCOL is {protocol}"
+        yield (protocol != "PLAINTEXT" and not self.kafka_bootstrap,
+               f"RTA_KAFKA_SECURITY_PROTOCOL is {protocol}, but no cluster is named", "set RTA_KAFKA_BOOTSTRAP")  # fmt: skip
+        for name, value in sasl.items():
+            yield (value is not None and "SASL" not in protocol, f"RTA_KAFKA_SASL_{name} {unused}",
+                   "set it to SASL_SSL")  # fmt: skip
+            yield (not value and "SASL" in protocol and name != "MECHANISM",
+                   f"{protocol} needs a user and a password", f"set RTA_KAFKA_SASL_{name}")  # fmt: skip
+        for name, file in files.items():
+            yield (file is not None and not protocol.endswith("SSL"), f"RTA_KAFKA_SSL_{name} {unused}",
+                   "set it to SSL or SASL_SSL")  # fmt: skip
+        for name in ("CERTFILE", "KEYFILE"):
+            yield (not files[name] and bool(files["CERTFILE"] or files["KEYFILE"]),
+                   "a certificate of our own and its key belong together", f"set RTA_KAFKA_SSL_{name}")  # fmt: skip
 
 
 def settings(**overrides: Any) -> Settings:
@@ -61,6 +111,9 @@ def settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
+        told = first.get("ctx", {}).get("error")
+        if isinstance(told, InputError):
+            raise told from None
         name = "RTA_" + "_".join(str(part) for part in first["loc"]).upper()
         raise InputError(
             f"{name} is wrong: {first['msg']}", found=repr(first["input"]), do=f"correct {name}"
@@ -68,6 +121,9 @@ def settings(**overrides: Any) -> Settings:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can read (mode 0700), and return it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a folder that only its owner can enter (mode 0700), and those above it that are missing; return it."""
+    # mkdir(parents=True) would leave those above open.
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True, mode=0o700)
     return path

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import continuity, serving, sources
-from rta.errors import InputError, QueryError
+from rta.errors import InputError, QueryError, RtaError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, require_match, write_batch
 from rta.lateness import LateRule, Transform, late_rows
 from rta.ledger import Accounting, Batch
 from rta.names import checked
 from rta.progress import bar
+from rta.refusals import refusal
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
@@ -208,8 +209,10 @@ def _wait(query: StreamingQuery, label: str) -> None:
             raise
 
 
-def _failed(table: str, error: Exception) -> QueryError:
+def _failed(table: str, error: Exception) -> RtaError:
     """Say in one sentence why a query failed; the trace stays behind it as the cause."""
+    if refused := refusal(error):
+        return refused
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line for line in lines if _CAUSE.match(line)]
     told = [line for line in causes if line.startswith("rta.errors.")]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from rta.broker import bootstrap
+from rta.cluster import spark_options
 from rta.dead_letters import dead_letters, read_dead_letters, send
 from rta.event_types import EventType, event_type
 from rta.positions import Position, ending_at, starting_at
@@ -207,7 +207,7 @@ def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) ->
     from rta.session import spark
 
     session = spark()
-    where = {"kafka.bootstrap.servers": bootstrap()}
+    where = spark_options()
     if not {"assign", "subscribePattern"} & options.keys():
         where["subscribe"] = topic
     reader = session.readStream if streaming else session.read

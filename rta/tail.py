@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from rta import topics
-from rta.broker import bootstrap
+from rta.cluster import client_options
+from rta.refusals import refusals_said
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Record:
 def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:
     """Yield the newest `count` records of a topic in the order of their timestamps, then what arrives.
 
-    Raises TopicError where there is no such topic. Nothing is committed: no group is joined.
+    Raises TopicError where there is no such topic, RefusedError where it may not be read. Nothing is
+    committed: no group is joined.
 
     >>> _ = rta.create_topic("doc-tail", partitions=1)
     >>> list(records("doc-tail"))
@@ -36,28 +39,20 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
     """
     from kafka import KafkaConsumer, TopicPartition
 
-    ranges = topics.offsets(topic)
+    ranges = topics.offsets(topic, right="READ")
     partitions = {partition: TopicPartition(topic, partition) for partition in ranges}
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap(),
-        enable_auto_commit=False,
-        group_id=None,
-        consumer_timeout_ms=1_000,
-    )
-    try:
+    options = {"enable_auto_commit": False, "group_id": None, "consumer_timeout_ms": 1_000}
+    with refusals_said(), closing(KafkaConsumer(**client_options(), **options)) as consumer:
         consumer.assign(list(partitions.values()))
         for partition, (earliest, latest) in ranges.items():
             consumer.seek(partitions[partition], max(earliest, latest - count))
         wanted = sum(min(count, latest - earliest) for earliest, latest in ranges.values())
-        newest = (
-            [message for message, _ in zip(consumer, range(wanted), strict=False)] if wanted else []
-        )
+        # The range first: the other way round, zip takes one record more, and drops it.
+        newest = [message for _, message in zip(range(wanted), consumer, strict=False)]
         newest.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
         yield from map(_record, newest[-count:] if count else [])
         while follow:
             yield from map(_record, consumer)
-    finally:
-        consumer.close()
 
 
 def _record(message: Any) -> Record:

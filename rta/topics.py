@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rta.broker import bootstrap
-from rta.errors import BrokerError, InputError, TopicError
+from rta.cluster import administrator
+from rta.errors import InputError, TopicError
 from rta.names import checked
+from rta.refusals import denied
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
@@ -56,7 +56,7 @@ def create_topic(
     checked("topic", name)
     if partitions < 1:
         raise InputError("a topic needs at least one partition", found=partitions)
-    with _admin() as admin:
+    with administrator() as admin:
         try:
             admin.create_topics(
                 {name: {"num_partitions": partitions, "configs": dict(config or {})}},
@@ -86,7 +86,7 @@ def delete_topic(name: str, *, missing_ok: bool = False) -> None:
     """
     from kafka.errors import UnknownTopicOrPartitionError
 
-    with _admin() as admin:
+    with administrator() as admin:
         try:
             admin.delete_topics([checked("topic", name)])
         except UnknownTopicOrPartitionError:
@@ -101,7 +101,7 @@ def list_topics() -> list[Topic]:
     >>> "doc-listed" in [topic.name for topic in list_topics()]
     True
     """
-    with _admin() as admin:
+    with administrator() as admin:
         names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
     return [describe_topic(name) for name in names]
 
@@ -112,10 +112,11 @@ def describe_topic(name: str) -> Topic:
     return Topic(name, len(ranges), sum(latest - earliest for earliest, latest in ranges.values()))
 
 
-def offsets(name: str) -> dict[int, tuple[int, int]]:
+def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
     """Return for each partition the earliest offset, and the latest: the next to be written.
 
-    Raises TopicError where there is no such topic.
+    right: "READ" or "WRITE", where the caller is about to. Raises TopicError where there is no such topic,
+    RefusedError where the user may not see it, or lacks the right.
 
     >>> _ = create_topic("doc-offsets", partitions=2)
     >>> offsets("doc-offsets")
@@ -124,9 +125,12 @@ def offsets(name: str) -> dict[int, tuple[int, int]]:
     from kafka import OffsetSpec, TopicPartition
 
     checked("topic", name)
-    with _admin() as admin:
-        described = _described(admin, name)["partitions"]
-        partitions = [partition["partition_index"] for partition in described]
+    with administrator() as admin:
+        described = _described(admin, name)
+        rights = described.get("authorized_operations")  # None from an old broker
+        if right and rights is not None and right not in rights:
+            raise denied(name)
+        partitions = [partition["partition_index"] for partition in described["partitions"]]
         ends = {}
         for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
             found = admin.list_partition_offsets(
@@ -147,7 +151,7 @@ def topic_id(name: str) -> str:
     >>> topic_id("doc-id") == topic_id("doc-id")
     True
     """
-    with _admin() as admin:
+    with administrator() as admin:
         return str(_described(admin, checked("topic", name))["topic_id"])
 
 
@@ -159,7 +163,7 @@ def lag(group: str) -> list[Lag]:
     """
     from kafka import OffsetSpec
 
-    with _admin() as admin:
+    with administrator() as admin:
         committed = _committed(admin, checked("group", group))
         latest = (
             admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
@@ -175,7 +179,7 @@ def lag(group: str) -> list[Lag]:
 
 def missing(name: str) -> TopicError:
     """Build the error for a topic that is not there, with the names that look like it."""
-    with _admin() as admin:
+    with administrator() as admin:
         known = sorted(topic for topic in admin.list_topics() if not topic.startswith("__"))
     near = difflib.get_close_matches(name, known, n=3) or known[:5]
     return TopicError(
@@ -187,13 +191,18 @@ def missing(name: str) -> TopicError:
 
 def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 10) -> dict[Any, Any]:
     """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
-    from kafka.errors import CoordinatorNotAvailableError
+    from kafka.errors import (
+        CoordinatorLoadInProgressError,
+        CoordinatorNotAvailableError,
+        NotCoordinatorError,
+    )
 
+    young = CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError
     deadline = time.monotonic() + patience
     while True:
         try:
             return dict(admin.list_group_offsets(group).get(group, {}))
-        except CoordinatorNotAvailableError:
+        except young:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -201,40 +210,12 @@ def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 10) -> 
 
 def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:
     """Return Kafka's own description of a topic."""
+    from kafka.errors import NoError, TopicAuthorizationFailedError
+
     described = admin.describe_topics([name])
-    if not described or described[0].get("error_code"):
+    code = described[0].get("error_code") if described else None
+    if code == TopicAuthorizationFailedError.errno:
+        raise denied(name)
+    if code != NoError.errno:
         raise missing(name)
     return dict(described[0])
-
-
-@contextmanager
-def _admin() -> Iterator[Any]:
-    """Lend an admin client and close it; a broker that is away, or goes away, becomes one sentence."""
-    from kafka import KafkaAdminClient
-    from kafka.errors import BrokerResponseError, RequestTimedOutError, RetriableError
-
-    servers = bootstrap()
-    admin = None
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=servers, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000,
-            reconnect_backoff_max_ms=1_000,
-        )  # fmt: skip
-        yield admin
-    except RetriableError as error:
-        if isinstance(error, BrokerResponseError) and not isinstance(error, RequestTimedOutError):
-            raise  # an answer, not silence
-        raise BrokerError(
-            "Kafka does not answer", found=f"{servers} ({type(error).__name__})",
-            do="see `rta status`; check RTA_KAFKA_BOOTSTRAP if you set it",
-        ) from error  # fmt: skip
-    except ValueError as error:
-        if admin:
-            raise
-        raise InputError(
-            "no address of a Kafka broker", found=servers,
-            do="correct RTA_KAFKA_BOOTSTRAP: host:port, and a comma between several",
-        ) from error  # fmt: skip
-    finally:
-        if admin:
-            admin.close()
