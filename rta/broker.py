@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Final
 
-from rta.errors import BrokerError
 from rta.jars import kafka_jars
 from rta.jvm import find_java, log_to_file
 from rta.kraft import (
@@ -28,6 +26,7 @@ from rta.kraft import (
     format_storage,
     free_port,
     last_port,
+    not_started,
     write_configuration,
 )
 from rta.progress import step
@@ -159,30 +158,29 @@ def _start(timeout: float) -> Broker:
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:
-    """Wait on the socket: a Kafka client that meets a closed port backs off for seconds."""
+    """Wait for the socket: a Kafka client that meets a closed port backs off for seconds."""
     deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if _listens(process.pid, port):
+            return
         time.sleep(0.05)
     ended = process.poll() is not None
     if not ended:
         process.kill()
         process.wait()
-    log = "".join((_folder() / name).read_text(errors="replace")[-600:] for name in ("console.log", "broker.log")
-                  if (_folder() / name).exists())  # fmt: skip
-    what = (
-        "Kafka ended while it started"
-        if ended
-        else f"Kafka did not open its port within {timeout:g} s"
-    )
-    raise BrokerError(
-        what,
-        found=log.strip() or "an empty log",
-        do="see `rta doctor`; the log is broker.log under RTA_HOME",
-    )
+    raise not_started(_folder(), port, None if ended else timeout)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Return whether this very process has the port: another program may have taken it meanwhile."""
+    import psutil
+
+    with suppress(psutil.Error):  # it has just ended
+        sockets = psutil.Process(pid).net_connections("tcp")
+        return any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets
+        )
+    return False
 
 
 def _folder() -> Path:

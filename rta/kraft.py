@@ -22,6 +22,12 @@ JVM_OPTIONS: Final = (
     "-Djava.awt.headless=true",
 )
 
+# What Kafka says where it cannot start → what to do.
+MENDS: Final = {
+    "Address already in use": "port {port} was free a moment ago: run it again, and it takes another one",
+    "No space left on device": "free disk space under RTA_HOME, then `rta up`: what was acknowledged is kept",
+}
+
 # Kept by size, never by age: history replayed today carries timestamps of years ago.
 SERVER_PROPERTIES: Final = {
     "process.roles": "broker,controller",
@@ -70,6 +76,29 @@ def format_storage(command: list[str], properties: str) -> None:
     if answer.returncode != 0:
         raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),
                           do="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
+
+
+def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
+    """Build the error of a Kafka that ended while it started, or had no port after `patience` seconds."""
+    found = _last_words(folder) or "an empty log"
+    do = "see `rta doctor`; the log is broker.log under RTA_HOME"
+    for sign, mend in MENDS.items():
+        if sign in found:
+            do = mend.format(port=port)
+    if patience is None:
+        return BrokerError("Kafka ended while it started", found=found, do=do)
+    return BrokerError(f"Kafka did not open its port within {patience:g} s", found=found, do=do)
+
+
+def _last_words(folder: Path) -> str:
+    """Return the root of what Kafka's console and log said last: no stack trace."""
+    words = []
+    for name in ("console.log", "broker.log"):
+        if (folder / name).exists():
+            lines = (folder / name).read_text(errors="replace")[-20_000:].splitlines()
+            told = [line.strip() for line in lines if line.strip() and not line.startswith("\t")]
+            words += told[-1:]
+    return " | ".join(words)[-400:]
 
 
 def _first_words(output: str) -> str:
