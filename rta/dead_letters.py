@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 SUFFIX: Final = ".dlq"
+# An event as large as Kafka takes has its reason and origin on top here: it must not stop the query.
+_LARGEST: Final = str(64 * 2**20)
 _NAMES: Final = ("reason", "topic", "partition", "offset", "kafka_timestamp")
 
 
@@ -57,8 +59,10 @@ def send(bad: DataFrame, topic: str) -> None:
     """Send bad events to the dead letter queue of their topic, which is made on first need."""
     queue = topic + SUFFIX
     if not _exists(queue):
-        create_topic(queue, partitions=1)
-    dead_letters(bad).write.format("kafka").options(**spark_options(), topic=queue).save()
+        create_topic(queue, partitions=1, config={"max.message.bytes": _LARGEST})
+    room = {"kafka.max.request.size": _LARGEST, "kafka.buffer.memory": _LARGEST}
+    options = {**spark_options(), **room, "topic": queue}
+    dead_letters(bad).write.format("kafka").options(**options).save()
 
 
 def read_dead_letters(topic: str) -> DataFrame:
