@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rta.jars import kafka_jars
 from rta.jvm import find_java, log_to_file
@@ -42,7 +42,7 @@ class Broker:
     """A running embedded Apache Kafka."""
 
     pid: int
-    started: float  # the process's own start time, seconds since the epoch: a pid alone is reused
+    started: float  # when the process started, seconds since the machine did: a pid alone is reused
     bootstrap: str
     folder: str
 
@@ -68,8 +68,7 @@ def status() -> Broker | None:
         broker = Broker(**json.loads(_state_file().read_text()))
         process = psutil.Process(broker.pid)
         same = (
-            abs(process.create_time() - broker.started) < 1
-            and process.status() != psutil.STATUS_ZOMBIE
+            abs(_started(process) - broker.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
         )
     except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
@@ -151,10 +150,17 @@ def _start(timeout: float) -> Broker:
     import psutil
 
     broker = Broker(
-        process.pid, psutil.Process(process.pid).create_time(), f"127.0.0.1:{port}", str(folder)
+        process.pid, _started(psutil.Process(process.pid)), f"127.0.0.1:{port}", str(folder)
     )
     _state_file().write_text(json.dumps(asdict(broker)))
     return broker
+
+
+def _started(process: Any) -> float:
+    """Return when a process started, in seconds since the machine did: not moved where its clock is set."""
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:

@@ -117,15 +117,19 @@ def batches(
     run_id: str | None = None,
     on: Engine | None = None,
 ) -> list[Batch]:
-    """List the batches of a table, a query or a run, in the order of their commits.
+    """List the batches of a table, a query or a run: each query's in their order, the oldest query's first.
 
     >>> batches("no_such_table")
     []
     """
+    import sqlalchemy as sa
+
     from rta.catalog import BATCHES
 
     found = BATCHES.select().where(*_which(name, query_id, run_id))
-    ordered = found.order_by(BATCHES.c.committed_at, BATCHES.c.query_id, BATCHES.c.batch_id)
+    # Not by committed_at alone: a clock that is set back would turn the batches round.
+    oldest = sa.func.min(BATCHES.c.committed_at).over(partition_by=BATCHES.c.query_id)
+    ordered = found.order_by(oldest, BATCHES.c.query_id, BATCHES.c.batch_id)
     with database.reading(on or database.engine()) as connection:
         return [_from_row(dict(row)) for row in connection.execute(ordered).mappings()]
 

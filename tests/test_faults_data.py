@@ -12,6 +12,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import kafka
+import psutil
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -19,7 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
 import rta
-from rta import ledger, oracle, serving
+from rta import broker, ledger, oracle, serving
 from rta.errors import TableError
 from rta.producer import Acknowledged
 from tests.truth import KEY, late_places, setting, true_totals
@@ -175,6 +176,15 @@ def ledger_clock(jumps: Sequence[float]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "dt", SimpleNamespace(datetime=clock, UTC=UTC))
         yield
+
+
+@pytest.mark.parametrize("jump", [3_600, -3_600])
+def test_f29_the_broker_is_known_again(jump: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the machine's clock, and all processes have started at another time: the broker stays ours all the same."""
+    running = broker.up()
+    booted = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + jump)
+    assert broker.status() == running
 
 
 def test_f29_ahead_is_judged_by_the_record_not_by_a_clock(topic: Callable[..., str]) -> None:
