@@ -1,0 +1,36 @@
+"""F41: a random schedule of faults; its seed repeats it."""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.schedule import EVERYWHERE, HERE, World, happen
+
+pytestmark = pytest.mark.kafka
+
+
+def test_f41_a_dozen_actions(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Twelve actions in this process, always the same ones."""
+    dice = random.Random(41)  # noqa: S311 - dice, not secrets
+    happen(World(spark, topic(), "f41_dozen", dice, tmp_path), HERE, 12)
+
+
+@pytest.mark.soak
+def test_f41_two_hundred_random_actions(
+    spark: SparkSession,
+    topic: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Kills of drivers and of Kafka among them: SEED=… make soak repeats a schedule."""
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
+    with capsys.disabled():
+        print(f"\nF41: SEED={seed} make soak repeats this schedule")
+    dice = random.Random(seed)  # noqa: S311 - dice, not secrets
+    happen(World(spark, topic(), "f41", dice, tmp_path), EVERYWHERE, 200)
