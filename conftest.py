@@ -16,8 +16,9 @@ from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
 from tests.databases import database_url, engine, postgresql
+from tests.secured import secured
 
-__all__ = ["database_url", "engine", "home", "postgresql", "spark", "topic"]
+__all__ = ["database_url", "engine", "home", "postgresql", "secured", "spark", "topic"]
 
 
 @pytest.fixture(scope="session", autouse=True)

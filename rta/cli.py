@@ -122,11 +122,11 @@ def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
     """List the topics: partitions and events; or delete one, or show a group's lag."""
     from rta import topics as kafka
 
-    if delete:
+    if delete is not None:
         click.confirm(f"Delete topic {delete} and all its events?", abort=True)
         kafka.delete_topic(delete)
         return
-    if group:
+    if group is not None:
         lags = [asdict(row) for row in kafka.lag(group)]
         print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
         return

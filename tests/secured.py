@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -34,6 +36,14 @@ USER: Final = "ana"
 CORE: Final = "s3cretKafka7Zq"
 PASSWORD: Final = f'pl@nt "{CORE}" \\ for=Kafka; {{x}} ü'  # whatever a quoting could get wrong
 STORE: Final = "storepass"
+NOON: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
+EVENT: Final = {
+    "event_id": "e",
+    "user_id": 7,
+    "action": "view",
+    "amount": Decimal(1),
+    "timestamp": NOON,
+}
 ALLOWED: Final = "sec-"  # ana may do everything with the topics and groups of this prefix
 SEEN: Final = "seen-"  # ana may see, but not read, the topics of this prefix
 PROTOCOLS: Final = {

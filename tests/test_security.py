@@ -4,8 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,13 @@ import rta
 from rta import cluster, doctor, oracle, tail
 from rta.cli import main
 from rta.errors import RefusedError
-from tests.secured import CORE, PASSWORD, Secured, secured
+from tests.secured import CORE, EVENT, PASSWORD, Secured
 from tests.truth import KEY, true_totals
-
-__all__ = ["secured"]
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
 QUICK = {"fetchOffset.retryIntervalMs": "10"}  # Spark asks three times, a second apart
 PATIENCE = 15.0  # seconds that a person waits for a refusal; each took below 4 on two quiet cores
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-EVENT = {"event_id": "e", "user_id": 7, "action": "view", "amount": Decimal(1), "timestamp": NOON}
-
 Case = tuple[str, dict[str, str], str]
 WRONG_PASSWORD: Case = ("MAIN", {"SASL_PASSWORD": "guessed"}, "refuses this user with this pass")
 EXPIRED: Case = ("OLD", {}, "certificate of the Kafka broker has expired")
