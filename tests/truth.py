@@ -1,4 +1,4 @@
-"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while."""
+"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while, a sink that waits."""
 
 import os
 import subprocess
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from threading import Event
+from typing import Any, Final
 
 import pyarrow as pa
+import pytest
 from pyspark.sql import SparkSession
 
 import rta
@@ -88,3 +90,21 @@ def late_places(
         newest -= timedelta(microseconds=newest.microsecond % 1000)  # Spark's has milliseconds
         before, now = now, max(now, newest - delay)
     return late
+
+
+@contextmanager
+def held_sink() -> Iterator[tuple[Event, Event]]:
+    """Hold each batch at its commit until the gate opens; gives (a batch has come, the gate)."""
+    come, gate, commit = Event(), Event(), serving.commit_batch
+
+    def held(*arguments: Any) -> bool:
+        come.set()
+        assert gate.wait(120)
+        return commit(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving, "commit_batch", held)
+        try:
+            yield come, gate
+        finally:
+            gate.set()
