@@ -10,9 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
 
-AHEAD: Final = (
-    "this machine's clock is over an hour ahead of Kafka's, and Kafka refuses such records"
-)
+NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of Kafka's clock, or older than the topic allows"
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,10 +127,10 @@ def _verdict(error: BaseException) -> str:
 
 def _reason(error: BaseException, limit: int | None = None) -> str:
     """Say in one line why an event was not acknowledged; for one too large, the limit."""
-    from kafka.errors import InvalidTimestampError, MessageSizeTooLargeError
+    from kafka.errors import InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError
 
-    if isinstance(error, InvalidTimestampError):
-        return AHEAD
+    if isinstance(error, (InvalidRecordError, InvalidTimestampError)) and "imestamp" in str(error):
+        return NOT_THIS_TIME
     if not isinstance(error, MessageSizeTooLargeError):
         return f"{type(error).__name__}: {error}"
     if limit is None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rta.acknowledged import Acknowledged
+from rta.acknowledged import NOT_THIS_TIME, Acknowledged
 from rta.cluster import spark_options
 from rta.errors import InputError
 from rta.paced import INTENDED, publish_paced, ready_topic
@@ -70,7 +70,8 @@ def publish(
     options: for the sink, such as "kafka.compression.type". The frame is computed once; events are
     counted by the topic's offsets, so those of another producer at the same time are among them.
 
-    Raises InputError for a column that is not there, a streaming frame, or an event over the size limit.
+    Raises InputError for a column that is not there, a streaming frame, an event over the size limit, or a
+    machine whose clock is over an hour ahead of Kafka's.
 
     >>> publish(rta.user_events(spark, rows=10), "doc-publish", key="user_id").events
     10
@@ -97,7 +98,7 @@ def publish(
         "topic": topic,
         **(options or {}),
     }
-    with _size_limit_said(), refusals_said():
+    with _refused_record_said(), refusals_said():
         frame.select(*sent).write.format("kafka").options(**settings).save()
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}
@@ -113,8 +114,8 @@ def _header_column(headers: Mapping[str, str | bytes]) -> Column:
 
 
 @contextmanager
-def _size_limit_said() -> Iterator[None]:
-    """Turn Spark's page-long error for an event too large into one sentence that names the limit."""
+def _refused_record_said() -> Iterator[None]:
+    """Turn Spark's page-long error for an event too large, or from the future, into one sentence."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
@@ -122,6 +123,11 @@ def _size_limit_said() -> Iterator[None]:
         yield
     except (Py4JJavaError, PySparkException) as error:
         text = str(error)
+        if future := re.search(r"Timestamp (\d+) of message .*?within \[-?\d+, (\d+)\]", text):
+            over = (int(future[1]) - int(future[2])) / 1000
+            raise InputError(
+                NOT_THIS_TIME, found=f"{over:,.0f} s over that", do="set the clock of this machine"
+            ) from None
         if "RecordTooLargeException" not in text:
             raise
         sizes = re.search(r"message is (\d+) bytes.*?larger than (\d+)", text)
