@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rta import errors
+from rta import cluster, errors
 from rta.errors import InputError, RtaError
 from rta.names import checked
 from rta.settings import private_folder, settings
@@ -25,6 +25,51 @@ def test_a_secret_is_not_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTA_DATABASE_URL", "postgresql://user:planted@127.0.0.1/x")
     assert "planted" not in repr(settings())
     assert "planted" not in str(settings().model_dump())
+
+
+SECURED = {"BOOTSTRAP": "kafka:9093", "SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "ana", "SASL_PASSWORD": "planted"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"BOOTSTRAP": ""}, "no cluster is named; do: set RTA_KAFKA_BOOTSTRAP"),
+        ({"SECURITY_PROTOCOL": "TLS"}, "RTA_KAFKA_SECURITY_PROTOCOL is wrong.*SASL_SSL"),
+        ({"SECURITY_PROTOCOL": ""}, "RTA_KAFKA_SASL_USERNAME is set, but .* is PLAINTEXT"),
+        ({"SECURITY_PROTOCOL": "SSL"}, "RTA_KAFKA_SASL_USERNAME is set, but .* is SSL"),
+        ({"SASL_USERNAME": ""}, "needs a user and a password; do: set RTA_KAFKA_SASL_USERNAME"),
+        ({"SASL_PASSWORD": ""}, "needs a user and a password; do: set RTA_KAFKA_SASL_PASSWORD"),
+        ({"SASL_MECHANISM": "GSSAPI"}, "RTA_KAFKA_SASL_MECHANISM is wrong.*SCRAM-SHA-512"),
+        ({"SSL_CAFILE": "/nowhere/ca.pem"}, "RTA_KAFKA_SSL_CAFILE is wrong.*/nowhere/ca.pem"),
+        ({"SSL_KEYFILE": __file__}, "belong together; do: set RTA_KAFKA_SSL_CERTFILE"),
+        ({"SSL_CERTFILE": __file__}, "belong together; do: set RTA_KAFKA_SSL_KEYFILE"),
+        ({"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SSL_CAFILE": __file__}, "RTA_KAFKA_SSL_CAFILE is set"),
+    ],
+)  # fmt: skip
+def test_variables_of_a_cluster_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], message: str
+) -> None:
+    """A protection that is asked for and would not be used is an error, without the password in it."""
+    for name, value in (SECURED | changed).items():
+        monkeypatch.setenv(f"RTA_KAFKA_{name}", value)
+    with pytest.raises(InputError, match=message) as refused:
+        settings()
+    assert "planted" not in str(refused.value)
+
+
+def test_variables_of_a_cluster_reach_both_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same facts for Spark and for kafka-python; SCRAM-SHA-512 where no mechanism is named."""
+    for name, value in SECURED.items():
+        monkeypatch.setenv(f"RTA_KAFKA_{name}", value)
+    java, python = cluster.spark_options(), cluster.client_options()
+    assert java["kafka.bootstrap.servers"] == python["bootstrap_servers"] == "kafka:9093"
+    assert java["kafka.security.protocol"] == python["security_protocol"] == "SASL_SSL"
+    assert java["kafka.sasl.mechanism"] == python["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert java["kafka.sasl.jaas.config"].endswith('ScramLoginModule required username="ana" password="planted";')  # fmt: skip
+    assert python["ssl_context"].check_hostname
+    assert "planted" not in repr(python) + repr(settings())
+    monkeypatch.setenv("RTA_KAFKA_SASL_MECHANISM", "PLAIN")
+    assert "PlainLoginModule" in cluster.spark_options()["kafka.sasl.jaas.config"]
 
 
 def test_settings_are_frozen() -> None:
