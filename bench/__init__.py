@@ -4,7 +4,7 @@
 
     setup     the topic, its archive and its truth, once for each size
     child     what runs inside a measured process
-    measure   start it, sample it, hold its answer to the truth
+    measure   start it, watch it, hold its answer to the truth
     drain batch start latency memory publish    the rows
     targets report                              what was wanted, what came out
 

@@ -11,18 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from bench.child import TOLD, Setup
-from rta import broker
+from bench.watch import Sample, Watch
 
 ROOT: Final = Path(__file__).parents[1]
-INTERVAL: Final = 0.25  # seconds between two looks at the tree
 KEPT: Final = ("RTA_CACHE", "RTA_JAVA_HOME", "RTA_DATA")
 CAUSE: Final = re.compile(r"(\w+\.)*\w*(Error|Exception|Interrupt)\b")
 _MB: Final = 1e6
@@ -63,16 +59,6 @@ class Measurement:
     ) -> Measurement:
         """Name a phase by its row."""
         return Measurement(row.group, row.name, phase, repetition, row.guarantee, figures, fault)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One look: resident bytes of the tree and of the broker, and the broker's CPU seconds."""
-
-    time: float
-    tree: int
-    broker: int
-    broker_cpu: float
 
 
 def measure(row: Row, setup: Setup, repetition: int) -> list[Measurement]:
@@ -137,49 +123,6 @@ def _run(row: Row, setup: Setup, scratch: Path) -> tuple[list[dict[str, Any]], l
     return [json.loads(line) for line in told], watch.samples, code
 
 
-class Watch:
-    """Looks at a process tree a few times a second, in a thread."""
-
-    def __init__(self, pid: int) -> None:
-        self.root, self.seen = psutil.Process(pid), {psutil.Process(pid)}
-        running = broker.status()
-        self.broker = psutil.Process(running.pid) if running else None
-        self.samples: list[Sample] = []
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
-        self.thread.start()
-
-    def kill(self) -> None:
-        """End a tree that takes too long."""
-        for process in self.seen:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def end(self) -> None:
-        """Stop looking, and wait until nothing of the tree runs that would disturb the next row."""
-        self.done.set()
-        self.thread.join()
-        _, alive = psutil.wait_procs(self.seen, timeout=30)
-        self.seen = set(alive)
-        self.kill()
-
-    def _look(self) -> None:
-        while not self.done.wait(INTERVAL):
-            with suppress(psutil.NoSuchProcess):
-                self.seen |= {self.root, *self.root.children(recursive=True)}
-            tree = sum(map(resident, self.seen))
-            spent = sum(self.broker.cpu_times()[:2]) if self.broker else 0.0
-            size = resident(self.broker) if self.broker else 0
-            self.samples.append(Sample(time.time(), tree, size, spent))
-
-
-def resident(process: psutil.Process) -> int:
-    """Return the resident bytes of a process; 0 where it has ended."""
-    with suppress(psutil.NoSuchProcess):
-        return int(process.memory_info().rss)
-    return 0
-
-
 def _figures(
     phase: Mapping[str, Any], launched: float, samples: Sequence[Sample]
 ) -> dict[str, float]:
@@ -187,10 +130,10 @@ def _figures(
     from_start = phase.get("from_start", False)
     began = launched if from_start else phase["began"]
     during = [s for s in samples if began <= s.time <= phase["ended"]]
-    figures = {
-        "seconds": phase["ended"] - began,
-        "cpu_seconds": phase["cpu"] - (0 if from_start else phase["cpu_before"]),
-    }
+    # The child knows the exact CPU of what lives at the end; only the watch knows of orphans.
+    exact = phase["cpu"] - (0 if from_start else phase["cpu_before"])
+    watched = during[-1].cpu - during[0].cpu if during else 0.0
+    figures = {"seconds": phase["ended"] - began, "cpu_seconds": max(exact, watched)}
     if "first_record" in phase:
         figures["from_first_record"] = phase["ended"] - phase["first_record"]
     if during:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -75,41 +77,47 @@ def broker(_: Setup, scratch: Path) -> None:
 
 def job(_: Setup, scratch: Path) -> None:
     """Run the flights notebook as a job over a topic of its own home, end to end."""
-    home = _enter(scratch.parents[1] / "demo")
-    _rta("publish", "flights", "--until", UNTIL, "--once")
-    table = f"delays_{uuid4().hex[:8]}"
-    phase, receipt = timed("job", partial(_rta, "run", NOTEBOOK, "-p", f"table={table}", "--json"))
-    counts = json.loads(receipt)["accounting"][table]
-    phase.tell(fault=_wrong_delays(home, table), figures={"events": counts["used"]})
-    _rta("down")
+    with _home(scratch):
+        _rta("publish", "flights", "--until", UNTIL, "--once")
+        table = f"delays_{uuid4().hex[:8]}"
+        command = ("run", NOTEBOOK, "-p", f"table={table}", "--json")
+        phase, receipt = timed("job", partial(_rta, *command))
+        counts = json.loads(receipt)["accounting"][table]
+        phase.tell(fault=_wrong_delays(table), figures={"events": counts["used"]})
 
 
 def demo(_: Setup, scratch: Path) -> None:
     """Run `make demo` where it has run before."""
-    home = _enter(scratch.parents[1] / "demo")
-    _make_demo()
-    phase, _printed = timed("make demo, the second time", _make_demo)
-    phase.tell(fault=_wrong_delays(home, "delays"))
-    _rta("down")
+    with _home(scratch):
+        _said("make", "demo")
+        phase, _printed = timed("make demo, the second time", partial(_said, "make", "demo"))
+        phase.tell(fault=_wrong_delays("delays"))
 
 
-def _enter(home: Path) -> Path:
-    """Work in a home of its own from here on."""
-    os.environ["RTA_HOME"] = str(home)
-    return home
+@contextmanager
+def _home(scratch: Path) -> Iterator[None]:
+    """Work in a home of its own, and stop what was started there."""
+    os.environ["RTA_HOME"] = str(scratch.parents[1] / "demo")
+    try:
+        yield
+    finally:
+        _rta("down")
 
 
 def _rta(*arguments: str) -> str:
-    command = [sys.executable, "-m", "rta.cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+    return _said(sys.executable, "-m", "rta.cli", *arguments)
 
 
-def _make_demo() -> str:
-    done = subprocess.run(["make", "demo"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
+def _said(*command: str) -> str:
+    """Run a command and return what it said; RuntimeError with its last words where it fails."""
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    if done.returncode:
+        words = " | ".join((done.stdout + done.stderr).strip().splitlines()[-4:])
+        raise RuntimeError(f"{' '.join(command[-2:])}: {words}")
     return done.stdout
 
 
-def _wrong_delays(home: Path, table: str) -> str:
+def _wrong_delays(table: str) -> str:
     """Compare a table of delays with DuckDB over the data file; "" where they agree."""
     import duckdb
 
@@ -123,6 +131,4 @@ def _wrong_delays(home: Path, table: str) -> str:
         f"SELECT COUNT(*), SUM(delay_minutes) FROM '{settings().data / 'flights.parquet'}'"
         f" WHERE {arrived} < TIMESTAMP '{UNTIL}'"
     ).fetchall()[0]
-    return (
-        "" if tuple(found) == tuple(wanted) else f"WRONG: {found}, not {list(wanted)} ({home.name})"
-    )
+    return "" if tuple(found) == tuple(wanted) else f"WRONG: {found}, not {list(wanted)}"
