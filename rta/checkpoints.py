@@ -8,11 +8,13 @@ they are the one truth about what a batch with a given id contains. The form is 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rta.errors import QueryError
+from rta.traces import cause
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -44,18 +46,40 @@ def query_id(session: SparkSession, checkpoint: str) -> str | None:
 
     Raises QueryError where the file that says it is damaged.
     """
-    text = read(session, f"{checkpoint}/metadata")
+    path = f"{checkpoint}/metadata"
+    text = read(session, path)
     if text is None:
         return None
-    try:
-        return str(json.loads(text)["id"])
-    except (ValueError, KeyError, TypeError):
-        raise _damaged(f"{checkpoint}/metadata", text) from None
+    identity = parsed(path, text).get("id")
+    if not isinstance(identity, str):
+        raise damaged(path, text)
+    return identity
 
 
-def committed(session: SparkSession, checkpoint: str) -> bool:
-    """Tell whether a first micro-batch was ever committed."""
-    return read(session, f"{checkpoint}/commits/0") is not None
+def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
+    """Return the number of the newest file in `offsets` or `commits`, whose names are numbers; -1 where there is none."""
+    system, place = opened(session, f"{checkpoint}/{folder}")
+    if not system.exists(place):
+        return -1
+    names = [status.getPath().getName() for status in system.listStatus(place)]
+    return max((int(name) for name in names if name.isdecimal()), default=-1)
+
+
+def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Offsets]:
+    """Return topic → partition → the offset before which a micro-batch ends.
+
+    Raises QueryError where the checkpoint cannot tell.
+    """
+    return _offset_file(session, checkpoint, batch_id).offsets
+
+
+def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> None:
+    """Raise QueryError where the file that commits a micro-batch is damaged."""
+    path = f"{checkpoint}/commits/{batch_id}"
+    version, _, content = (read(session, path) or "").partition("\n")
+    if not re.fullmatch(r"v\d+", version):
+        raise damaged(path, version + content)
+    parsed(path, content)
 
 
 def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
@@ -88,14 +112,14 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _Offs
     path = f"{checkpoint}/offsets/{batch_id}"
     text = read(session, path)
     if text is None:
-        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
     try:
         version, metadata, *sources = text.splitlines()
         if version != "v1" or len(sources) != 1:
             raise ValueError(f"version {version}, {len(sources)} sources")
         return _OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _damaged(path, text) from None
+        raise damaged(path, text) from None
 
 
 def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
@@ -103,11 +127,11 @@ def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
     path = f"{checkpoint}/sources/0/0"
     text = read(session, path)
     if text is None:
-        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=_START_OVER)
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
     try:
         return _offsets(text[text.index("{") :])
     except (ValueError, AttributeError):
-        raise _damaged(path, text) from None
+        raise damaged(path, text) from None
 
 
 def _offsets(line: str) -> dict[str, Offsets]:
@@ -119,37 +143,54 @@ def _offsets(line: str) -> dict[str, Offsets]:
     }
 
 
+def parsed(path: str, text: str) -> dict[str, Any]:
+    """Read JSON. Raises QueryError where it is none."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise damaged(path, text) from None
+
+
 def read(session: SparkSession, path: str) -> str | None:
-    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not."""
-    jvm: Any = session._jvm
-    place = jvm.org.apache.hadoop.fs.Path(path)
-    system = place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
+    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not.
+
+    Raises QueryError where its checksum says that it is damaged.
+    """
+    from py4j.protocol import Py4JJavaError
+
+    system, place = opened(session, path)
     if not system.exists(place):
         return None
     stream = system.open(place)
     try:
-        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+        return str(session._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))  # type: ignore[union-attr]
+    except Py4JJavaError as error:
+        raise damaged(path, cause(str(error.java_exception))) from error
     finally:
         stream.close()
 
 
 def write(session: SparkSession, path: str, text: str) -> None:
     """Write a small file into a checkpoint."""
-    jvm: Any = session._jvm
-    place = jvm.org.apache.hadoop.fs.Path(path)
-    system = place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
+    system, place = opened(session, path)
     stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
     try:
-        jvm.org.apache.commons.io.IOUtils.write(text, stream, "UTF-8")
+        session._jvm.org.apache.commons.io.IOUtils.write(text, stream, "UTF-8")  # type: ignore[union-attr]
     finally:
         stream.close()
 
 
-_START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"
+def opened(session: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the file system of a path, and the path, in Hadoop's words."""
+    place = session._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    return place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf()), place
 
 
-def _damaged(path: str, text: str) -> QueryError:
+START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"
+
+
+def damaged(path: str, found: str) -> QueryError:
     """Build the error for a file that is not in Spark's form."""
     return QueryError(
-        "a file of the checkpoint is damaged", found=f"{path}: {text[:60]!r}", do=_START_OVER
+        "a file of the checkpoint is damaged", found=f"{path}: {found[:80]!r}", do=START_OVER
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta import checkpoints, continuity, serving, sources
-from rta.errors import QueryError
 from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.ledger import Batch
 
@@ -36,26 +35,6 @@ class Plan:
     checkpoint: str
     engine: Engine
     run_id: str | None
-
-
-def require_match(plan: Plan, table: str) -> None:
-    """Refuse a table and a checkpoint of which one knows more than the other."""
-    session, checkpoint = plan.session, plan.checkpoint
-    owner = checkpoints.query_id(session, checkpoint)
-    known = serving.batches(table, on=plan.engine)
-    strangers = {batch.query_id for batch in known} - {owner}
-    again = f"rta.reset({table!r}) drops both, and the next run rebuilds the table from the topic"
-    if strangers:
-        raise QueryError(
-            f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count twice",
-            found=f"{checkpoint} {'is missing' if owner is None else 'belongs to another query'}",
-            do=f"restore the checkpoint, or {again}",
-        )
-    if owner and not known and checkpoints.committed(session, checkpoint):
-        raise QueryError(
-            f"the checkpoint is ahead of table {table!r}: what it has consumed is not there",
-            found=checkpoint, do=f"restore the table, or {again}",
-        )  # fmt: skip
 
 
 def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:

@@ -116,7 +116,7 @@ def batch_facts(session: SparkSession) -> BatchFacts:
         pair._1(): json.loads(pair._2().json()) for pair in _each(execution.observedMetrics())
     }
     source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
-    operators = list(_walk(execution.executedPlan()))
+    operators = list(walk(execution.executedPlan()))
     return BatchFacts(
         consumed=sum(metrics["consumed"] for metrics in source),
         quarantined=sum(metrics["quarantined"] for metrics in source),
@@ -139,12 +139,12 @@ def _analyzed(frame: DataFrame) -> Any:
 
 def _stateful(plan: Any) -> list[Any]:
     """List the operators that keep state where their input streams, from the result down."""
-    return [node for node in _walk(plan) if node.nodeName() in _BY_WATERMARK]
+    return [node for node in walk(plan) if node.nodeName() in _BY_WATERMARK]
 
 
 def _refuse_unknown(plan: Any) -> None:
     """Refuse state whose late rows cannot be told from outside."""
-    for node in _walk(plan):
+    for node in walk(plan):
         joined = (
             node.nodeName() == "Join" and node.left().isStreaming() and node.right().isStreaming()
         )
@@ -160,11 +160,11 @@ def _unaccountable(found: str) -> QueryError:
     )  # fmt: skip
 
 
-def _walk(plan: Any) -> Iterator[Any]:
-    """Yield a plan's nodes, from the result down to the source."""
+def walk(plan: Any) -> Iterator[Any]:
+    """Yield the nodes of one of Spark's plans, from the result down to the source."""
     yield plan
     for child in _each(plan.children()):
-        yield from _walk(child)
+        yield from walk(child)
 
 
 def _each(scala_collection: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Final
 
 from rta.errors import InputError, SetupError
@@ -13,6 +14,7 @@ from rta.jars import connector_jars
 from rta.jvm import find_java, log_to_file
 from rta.progress import step
 from rta.settings import private_folder, settings
+from rta.traces import cause
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -68,6 +70,8 @@ def spark(
             do="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
         )  # fmt: skip
     jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
+    if ended():
+        _forget()
     if SparkContext._active_spark_context is None:
         properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
         with step("starting Spark"):
@@ -102,15 +106,14 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
         # Else the first python3 of the PATH would run UDFs.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
-    console = settings().home / "spark-console.log"
     try:
-        with console.open("w") as output:
+        with _console().open("w") as output:
             noise = {"stdout": output, "stderr": output}
             gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
         SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
         raise SetupError(
-            "Spark did not start", found=_last_words(console) or str(error)[:400],
+            "Spark did not start", found=_last_words() or cause(str(error)),
             do="see `rta doctor`; the log is spark-console.log under RTA_HOME",
         ) from error  # fmt: skip
 
@@ -130,7 +133,43 @@ def _require_connector(session: SparkSession) -> None:
         ) from None
 
 
-def _last_words(console: Path) -> str:
+def ended(*, patience: float = 0) -> str | None:
+    """Say how the JVM of this process's session ended; None where it lives, or there was none.
+
+    patience: seconds to wait for its end.
+
+    >>> ended() is None
+    True
+    """
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    try:
+        code = process.wait(patience) if process else None
+    except TimeoutExpired:
+        code = None
+    if code is None:
+        return None
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return ": ".join(filter(None, (how, _last_words())))
+
+
+def _forget() -> None:
+    """Let go of a session whose JVM has ended: PySpark would ask it for ever."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = SparkSession._activeSession = None
+
+
+def _console() -> Path:
+    """Name the file that holds what the JVM said outside its log."""
+    return settings().home / "spark-console.log"
+
+
+def _last_words() -> str:
     """Return the lines of the JVM's console that say why it ended."""
+    console = _console()
     lines = console.read_text(errors="replace").splitlines() if console.exists() else []
     return " | ".join(line for line in lines if "WARNING" not in line)[-400:]

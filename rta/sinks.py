@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rta import continuity, serving, sources
-from rta.errors import InputError, QueryError, RtaError
+from rta.claims import refuse_claimed, while_claimed
+from rta.errors import InputError
 from rta.event_types import EventType, event_type
-from rta.exactly_once import Plan, require_match, write_batch
+from rta.exactly_once import Plan, write_batch
+from rta.failures import failures_said
 from rta.lateness import LateRule, Transform, late_rows
 from rta.ledger import Accounting, Batch
+from rta.matching import require_match
+from rta.meaning import meaning, require_same
 from rta.names import checked
 from rta.progress import bar
-from rta.refusals import refusal
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
-_CAUSE: Final = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception): .")  # the end of a Python trace
 Position = str | Mapping[int, int] | datetime
 
 
@@ -87,31 +88,34 @@ def follow(
     >>> rta.accounting("doc_follow").consumed
     100
     """
-    checked("table", table)
-    event = event or event_type(topic)
-    stream = sources.read_stream(
-        topic, event=event, starting=starting, max_skew=max_skew,
-        max_events_per_batch=max_events_per_batch, options=options,
-    ).transform(transform)  # fmt: skip
-    if not stream.isStreaming:
-        raise InputError(
-            "the transform returned a static frame", do="return a frame made from its argument"
+    event, place = event or event_type(topic), str(checkpoint or _checkpoint(table))
+
+    def start() -> StreamingQuery:
+        on, session = serving.engine(), stream.sparkSession
+        require_match(session, place, table, topic, serving.batches(table, on=on))
+        topic_id = continuity.topic_of(session, place, topic)
+        require_same(session, place, table, meaning(events, transform))
+        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id)  # fmt: skip
+        target = serving.create(table, stream.schema, key, topic=topic, on=on)
+        continuity.note(session, place, topic_id)
+        writer = (
+            stream.writeStream.queryName(table)
+            .outputMode("update")
+            .option("checkpointLocation", place)
+            .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
         )
-    session, place = stream.sparkSession, str(checkpoint or _checkpoint(table))
-    plan = Plan(
-        topic, continuity.topic_of(session, place, topic), event, max_skew, transform,
-        LateRule.of(stream), session, place, serving.engine(), settings().run_id,
-    )  # fmt: skip
-    require_match(plan, table)
-    target = serving.create(table, stream.schema, key, topic=topic, on=plan.engine)
-    continuity.note(session, place, plan.topic_id)
-    writer = (
-        stream.writeStream.queryName(table)
-        .outputMode("update")
-        .option("checkpointLocation", plan.checkpoint)
-        .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
-    )
-    return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
+        return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
+
+    with failures_said(place, table):
+        events = sources.read_stream(
+            topic, event=event, starting=starting, max_skew=max_skew,
+            max_events_per_batch=max_events_per_batch, options=options,
+        )  # fmt: skip
+        stream = events.transform(transform)
+        if not stream.isStreaming:
+            do = "return a frame made from its argument"
+            raise InputError("the transform returned a static frame", do=do)
+        return while_claimed(stream.sparkSession, place, table, start)
 
 
 def drain(
@@ -131,12 +135,11 @@ def drain(
     doc_drain: nothing new in doc-drain (... s)
     """
     began = time.monotonic()
-    before = {
-        (batch.query_id, batch.batch_id) for batch in serving.batches(checked("table", table))
-    }
+    known = len(serving.batches(checked("table", table)))
     query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
-    _wait(query, f"{topic} → {table}")
-    taken = [b for b in serving.batches(table) if (b.query_id, b.batch_id) not in before]
+    with failures_said(how.get("checkpoint") or _checkpoint(table), table):
+        _wait(query, f"{topic} → {table}")
+    taken = serving.batches(table)[known:]
     return _drained(table, topic, taken, time.monotonic() - began)
 
 
@@ -185,15 +188,15 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """
     import shutil
 
-    if checked("table", table) in {known.name for known in serving.tables()}:
+    place = checkpoint or _checkpoint(checked("table", table))
+    refuse_claimed(place, table)
+    if table in {known.name for known in serving.tables()}:
         serving.drop(table)
-    shutil.rmtree(checkpoint or _checkpoint(table), ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _wait(query: StreamingQuery, label: str) -> None:
     """Wait for a query that ends by itself, and show how far it is."""
-    from pyspark.errors import StreamingQueryException
-
     with bar(label, unit="event") as advance:
         shown = -1
         try:
@@ -202,25 +205,9 @@ def _wait(query: StreamingQuery, label: str) -> None:
                 if progress and progress["batchId"] != shown:
                     shown = progress["batchId"]
                     advance(progress["numInputRows"])
-        except StreamingQueryException as error:
-            raise _failed(query.name, error) from error
-        except BaseException:  # the Stop button: leave no query behind
+        except KeyboardInterrupt:  # the Stop button: leave no query behind
             query.stop()
             raise
-
-
-def _failed(table: str, error: Exception) -> RtaError:
-    """Say in one sentence why a query failed; the trace stays behind it as the cause."""
-    if refused := refusal(error):
-        return refused
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if _CAUSE.match(line)]
-    told = [line for line in causes if line.startswith("rta.errors.")]
-    found = (told or causes or lines or [type(error).__name__])[-1 if causes else 0]
-    return QueryError(
-        f"the query that fills {table!r} failed", found=found.rpartition("terminated with exception: ")[2],
-        do="mend the cause and run it again: it goes on where it was",
-    )  # fmt: skip
 
 
 def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:

@@ -43,15 +43,19 @@ def test_spans_follow_on_one_another(spark: SparkSession, checkpoint: Path) -> N
 def test_the_owner_is_read_and_its_absence_is_no_error(
     spark: SparkSession, checkpoint: Path
 ) -> None:
-    """A folder without a query has no owner; one whose first batch has not ended has committed nothing."""
+    """A folder without a query has no owner; one whose first batch has not ended has committed none."""
     assert checkpoints.query_id(spark, str(checkpoint)) == "a-query"
     assert checkpoints.query_id(spark, str(checkpoint / "nowhere")) is None
-    assert not checkpoints.committed(spark, str(checkpoint))
-    (checkpoint / "commits" / "0").write_text("v1\n{}")
-    assert checkpoints.committed(spark, str(checkpoint))
+    assert checkpoints.newest(spark, str(checkpoint), "offsets") == 1
+    assert checkpoints.newest(spark, str(checkpoint), "commits") == -1
+    assert checkpoints.newest(spark, str(checkpoint / "nowhere"), "commits") == -1
+    for batch in (2, 10):
+        (checkpoint / "commits" / str(batch)).write_text("v1\n{}")
+        (checkpoint / "commits" / f".{batch}.half.tmp").touch()
+    assert checkpoints.newest(spark, str(checkpoint), "commits") == 10
 
 
-@pytest.mark.parametrize("name", ["metadata", "offsets/1", "sources/0/0"])
+@pytest.mark.parametrize("name", ["metadata", "offsets/1", "sources/0/0", "commits/1"])
 @pytest.mark.parametrize("text", ["", "v1", "v9\n{}\n{}", "{"])
 def test_a_damaged_file_is_named(
     spark: SparkSession, checkpoint: Path, name: str, text: str
@@ -62,8 +66,9 @@ def test_a_damaged_file_is_named(
         "metadata": lambda: checkpoints.query_id(spark, str(checkpoint)),
         "offsets/1": lambda: checkpoints.span(spark, str(checkpoint), 1),
         "sources/0/0": lambda: checkpoints.span(spark, str(checkpoint), 0),
+        "commits/1": lambda: checkpoints.require_commit(spark, str(checkpoint), 1),
     }
-    with pytest.raises(QueryError, match=r"damaged.*rta\.reset"):
+    with pytest.raises(QueryError, match=rf"damaged.*{name}.*rta\.reset"):
         asks[name]()
 
 

@@ -1,0 +1,144 @@
+"""One query at a time on a checkpoint: a claim that ends with the query, or with the JVM that ran it.
+
+Spark does not refuse the second query. In one session it stops the first one; in two processes both go
+on, until one of them finds that the other has written its file. So the JVM that is to run a query locks
+a file beside the checkpoint first. The lock is the operating system's: it is there as long as the JVM
+can still write to the checkpoint, also where its notebook was killed a moment ago, and no longer.
+
+A checkpoint on another file system (hdfs:, s3a:) has its claim under RTA_HOME: it holds for the queries
+of this machine and home. Between machines there is what Spark and the ledger do: one of the two fails.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta.errors import QueryError
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+_PATIENCE: Final = 0.5  # seconds: a query that has just ended lets go within milliseconds
+_DYING: Final = 30.0  # seconds that a JVM may take to end once its notebook is gone
+_one_at_a_time: Final = threading.Lock()
+
+
+def while_claimed(
+    session: SparkSession, checkpoint: str, table: str, start: Callable[[], StreamingQuery]
+) -> StreamingQuery:
+    """Claim a checkpoint, start a query on it, and let go when that query ends.
+
+    Raises QueryError where another query works on it: in which process, and since when.
+
+    >>> stream = spark.readStream.format("rate").load().writeStream.format("noop")
+    >>> query = while_claimed(spark, "/tmp/doc-claimed", "doc_claimed", stream.start)
+    >>> refuse_claimed("/tmp/doc-claimed", "doc_claimed")
+    Traceback (most recent call last):
+    rta.errors.QueryError: another query fills table 'doc_claimed'; found: process ... (this one), since ...
+    >>> query.stop()
+    >>> refuse_claimed("/tmp/doc-claimed", "doc_claimed")
+    """
+    opened = _locked(session, checkpoint, table)
+    try:
+        query = start()
+    except BaseException:
+        opened.close()
+        raise
+    threading.Thread(target=_let_go, args=(query, opened), daemon=True).start()
+    return query
+
+
+def refuse_claimed(checkpoint: str | Path, table: str) -> None:
+    """Raise QueryError where a query works on the checkpoint; one that has just ended gets a moment to let go.
+
+    >>> refuse_claimed("/tmp/doc-unclaimed", "doc_unclaimed")
+    """
+    file, began = _claim_file(str(checkpoint)), time.monotonic()
+    while _is_locked(file):
+        holder = _holder(file)
+        if time.monotonic() - began > (_PATIENCE if _lives(holder) else _DYING):
+            raise QueryError(
+                f"another query fills table {table!r}",
+                found=_described(holder),
+                do="stop it, or wait for its end; rta.read() needs no query",
+            )
+        time.sleep(0.02)
+
+
+def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
+    """Lock the claim's file in the JVM; return what to close in order to let go."""
+    file, jvm = _claim_file(checkpoint), cast("Any", session._jvm)
+    with _one_at_a_time:  # a JVM that opens a locked file again and closes it loses the lock
+        while True:
+            refuse_claimed(checkpoint, table)
+            opened = jvm.java.io.RandomAccessFile(str(file), "rw")
+            if opened.getChannel().tryLock() is not None:
+                break
+            opened.close()  # another process was faster
+        since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        file.write_text(json.dumps({"pid": os.getpid(), "since": since}))
+        return opened
+
+
+def _let_go(query: StreamingQuery, opened: Any) -> None:
+    """Wait for the end of a query, and close what it holds."""
+    with suppress(Exception):  # why it ended is told to the one who waits for it, not here
+        query.awaitTermination()
+    with suppress(Exception):  # the JVM is gone, and its lock with it
+        opened.close()
+
+
+def _claim_file(checkpoint: str) -> Path:
+    """Name the file that stands for a checkpoint."""
+    local = checkpoint.removeprefix("file://")
+    if re.match(r"[a-z][a-z0-9+.-]*:", local):
+        claims = private_folder(private_folder(settings().home) / "claims")
+        return claims / sha256(checkpoint.encode()).hexdigest()[:32]
+    path = Path(local.removeprefix("file:")).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{path.name}.claim")
+
+
+def _is_locked(file: Path) -> bool:
+    """Try the lock: with the same kind as Java's, which are the process's, not the file handle's."""
+    with file.open("a") as tried:
+        try:
+            fcntl.lockf(tried, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _holder(file: Path) -> dict[str, Any]:
+    """Read who holds the lock; nothing where it is being written."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except ValueError:
+        return {}
+
+
+def _described(holder: dict[str, Any]) -> str:
+    """Say which process it is."""
+    gone = "" if _lives(holder) else ", which is gone, but its JVM has not ended yet"
+    which = " (this one)" if holder.get("pid") == os.getpid() else gone
+    return f"process {holder.get('pid')}{which}, since {holder.get('since')}"
+
+
+def _lives(holder: dict[str, Any]) -> bool:
+    """Tell whether the notebook that started the query is still there."""
+    import psutil
+
+    return psutil.pid_exists(holder.get("pid", 0))
