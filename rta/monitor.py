@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rta import serving, topics
 from rta.errors import TopicError
 from rta.ledger import Accounting
+from rta.refusals import refusal
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -79,7 +80,7 @@ def health(query: StreamingQuery) -> Health:
     durations = progress.get("durationMs", {})
     watermark = progress.get("eventTime", {}).get("watermark")
     failure = query.exception() if not query.isActive else None
-    error = None if failure is None else _cause(str(failure))
+    error = None if failure is None else str(refusal(failure) or _cause(str(failure)))
     try:
         lag = _lag(progress.get("sources", []) or _in_table(query.name))
     except TopicError as gone:  # deleted while it was read
