@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from base64 import urlsafe_b64encode
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from rta.errors import BrokerError, SetupError
 
+FULL: Final = 16 * 2**20  # bytes; with less than that free Kafka does not start
 KAFKA_PORT: Final = 9092  # what every Kafka example says; another free port where it is taken
 
 # C1 only and the serial collector: half a second faster to the open port, and half the memory.
@@ -21,12 +23,6 @@ JVM_OPTIONS: Final = (
     "-XX:+UseSerialGC",
     "-Djava.awt.headless=true",
 )
-
-# What Kafka says where it cannot start → what to do.
-MENDS: Final = {
-    "Address already in use": "port {port} was free a moment ago: run it again, and it takes another one",
-    "No space left on device": "free disk space under RTA_HOME, then `rta up`: what was acknowledged is kept",
-}
 
 # Kept by size, never by age: history replayed today carries timestamps of years ago.
 SERVER_PROPERTIES: Final = {
@@ -82,9 +78,13 @@ def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
     """Build the error of a Kafka that ended while it started, or had no port after `patience` seconds."""
     found = _last_words(folder) or "an empty log"
     do = "see `rta doctor`; the log is broker.log under RTA_HOME"
-    for sign, mend in MENDS.items():
-        if sign in found:
-            do = mend.format(port=port)
+    if "Address already in use" in found:
+        do = f"port {port} was free a moment ago: run it again, and it takes another one"
+    # A full disk has many faces in Java: an I/O error, or a fault in memory that is mapped to a file.
+    free = shutil.disk_usage(folder / "data").free
+    if free < FULL:
+        found = f"{free / 2**20:.1f} MB of disk free; {found}"
+        do = "free disk space under RTA_HOME, then `rta up`: what was acknowledged is kept"
     if patience is None:
         return BrokerError("Kafka ended while it started", found=found, do=do)
     return BrokerError(f"Kafka did not open its port within {patience:g} s", found=found, do=do)

@@ -69,8 +69,8 @@ def publish_paced(
     with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
-        stack.callback(answers.give_up)
-        producer = stack.enter_context(KafkaProducer(**settings))
+        producer = KafkaProducer(**settings)
+        stack.callback(_end, producer, answers, timeout)
         pace = _Pace(rate, speed_up)
         for name, value, moment in _messages(events, key, time):
             header = (INTENDED, str(pace.wait(moment)).encode())
@@ -100,6 +100,23 @@ def _patience(timeout: float) -> dict[str, Any]:
         "delivery_timeout_ms": wait,
         **{name: min(most, wait) for name, most in limits.items()},
     }
+
+
+def _end(producer: Any, answers: Answers, timeout: float) -> None:
+    """Wait for the answers that are out, then close; what has none by then is unknown.
+
+    kafka-python alone waits for ever for a broker that stays away: once an event is given up, its idempotent
+    producer wants a new id before it gives up another.
+    """
+    from kafka.errors import KafkaTimeoutError
+
+    try:
+        producer.flush(timeout=timeout + 5)  # each event gives up by itself after `timeout`
+    except KafkaTimeoutError:
+        answers.give_up()
+        producer._sender.force_close()
+    producer.close()
+    answers.give_up()
 
 
 class _Pace:
