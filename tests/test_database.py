@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from rta import serving
 from rta.errors import InputError
 from rta.serving import Batch
-from tests.databases import VALUES
+from tests.databases import VALUES, ended, go, started
 
 
 def test_the_default_is_a_private_file_in_the_home(
@@ -88,3 +88,17 @@ def test_float_columns_keep_single_precision(engine: Engine) -> None:
     with engine.begin() as connection:
         serving.upsert(connection, table, [(1, tenth)])
     assert float(serving.read("t", on=engine)["x"][0]) == tenth
+
+
+def test_a_database_of_an_older_rta_gets_the_columns_that_came_since(database_url: str) -> None:
+    """Its batches stay, and have the default there."""
+    older = serving.engine(database_url)
+    table = serving.create("t", VALUES, ["id"], on=older)
+    serving.commit_batch(older, table, Batch("q", 0, "events", {0: 0}, {0: 5}), [(1, 1)])
+    with older.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE rta_batches DROP COLUMN lost")
+    older.dispose()
+    code = "print(serving.accounting('t', on=on).lost, serving.batches('t', on=on)[0].end_offsets)"
+    child = started(database_url, code)
+    go(child)
+    assert ended(child) == "0 {0: 5}\n"
