@@ -13,20 +13,25 @@ whatever follows the object. So each event takes one of two ways:
 from __future__ import annotations
 
 import re
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING, Final
 
 from rta.errors import InputError
 from rta.forms import FORMS
 from rta.judge import REASONS, judged
 from rta.names import checked
+from rta.plain import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructField, StructType
 
     from rta.event_types import EventType
 
-__all__ = ["ORIGIN", "REASONS", "parse", "plain_pattern"]
+__all__ = ["ORIGIN", "REASONS", "any_order_pattern", "parse"]
 
 ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
 RAW: Final = ("key", "value", "headers")
@@ -59,32 +64,65 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     from pyspark.sql import functions as F
 
     names = _checked_names(event)
-    text = F.col("value").cast("string")
-    plain = F.coalesce(_plain(text, event.schema), F.lit(False))  # noqa: FBT003
-    huge = ~plain & F.coalesce(text.rlike(_huge_pattern(event.schema)), F.lit(False))  # noqa: FBT003
     headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
-    read = raw.select(
+    form = plain(event.schema, F.col("_parts"))
+    # Three steps, since Spark computes again in each step what it uses twice, and interprets what stands around a parser.
+    cut = raw.select(
         "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
-        headers.cast(HEADERS).alias("headers"),
-        F.from_json(F.when(~huge, text), _lenient(event.schema), STRICT).alias("_row"),
-        plain.alias("_plain"), huge.alias("_huge"),
+        headers.cast(HEADERS).alias("headers"), F.split(F.col("value").cast("string"), '"').alias("_parts"),
     )  # fmt: skip
-    required = [
-        F.col("_row")[field.name].isNotNull() for field in event.schema if not field.nullable
-    ]
-    sound = F.col("_plain") & F.col("_row._corrupt").isNull()
-    for present in required:
-        sound = sound & present
-    fault = F.when(F.col("_huge"), "out of range").when(
-        ~sound, judged(event.schema, value=F.col("value"), row=F.col("_row"))
-    )
-    split = read.select("*", fault.alias("_fault"))
-    good_row = F.when(F.col("_fault").isNull(), F.col("_row"))
-    ahead = _ahead(event, max_skew)
+    read = cut.select(
+        *ORIGIN, *RAW, form.is_plain.alias("_plain"),
+        *[value.alias(f"_{name}") for name, value in form.values.items()],
+    )  # fmt: skip
+    split = read.select("*", F.when(~F.col("_plain"), _suspect(event.schema)).alias("_suspect"))
+    good = {
+        name: F.when(F.col("_plain"), F.col(f"_{name}")).when(
+            F.col("_suspect.fault").isNull(), F.col("_suspect.row")[name]
+        )
+        for name in names
+    }
+    fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event.event_time], max_skew), "ahead"))
     return split.select(
-        *[good_row[name].alias(name) for name in names], *ORIGIN, *RAW,
-        F.coalesce("_fault", F.when(ahead, "ahead")).alias("reason"),
-    )  # fmt: skip
+        *[value.alias(name) for name, value in good.items()], *ORIGIN, *RAW, fault.alias("reason")
+    )
+
+
+def _suspect(schema: StructType) -> Column:
+    """Parse an event that is not plain: its row and its fault, null where it is good all the same.
+
+    In higher-order functions, which are interpreted: the code for the plain events stays short enough for the JIT, and
+    each step is computed once.
+    """
+    from pyspark.sql import functions as F
+
+    def parsed(value: Column) -> Column:
+        text = value.cast("string")
+        huge = F.coalesce(text.rlike(_huge_pattern(schema)), F.lit(False))  # noqa: FBT003
+        return F.struct(
+            value.alias("value"), huge.alias("huge"),
+            F.from_json(F.when(~huge, text), _lenient(schema), STRICT).alias("row"),
+            (F.is_valid_utf8(text) & text.rlike(any_order_pattern(schema))).alias("formal"),
+        )  # fmt: skip
+
+    def judge(event: Column) -> Column:
+        row = event["row"]
+        required = [row[field.name].isNotNull() for field in schema if not field.nullable]
+        sound = reduce(and_, required, event["formal"] & row["_corrupt"].isNull())
+        fault = F.when(event["huge"], "out of range").when(
+            ~F.coalesce(sound, F.lit(False)),  # noqa: FBT003
+            judged(schema, value=event["value"], row=row),
+        )
+        return F.struct(row.alias("row"), fault.alias("fault"))
+
+    return _once(_once(F.col("value"), parsed), judge)
+
+
+def _once(value: Column, step: Callable[[Column], Column]) -> Column:
+    """Apply a step to a value that is computed once, however often the step uses it."""
+    from pyspark.sql import functions as F
+
+    return F.transform(F.array(value), step)[0]
 
 
 def _huge_pattern(schema: StructType) -> str:
@@ -95,35 +133,6 @@ def _huge_pattern(schema: StructType) -> str:
     decimals = [field.name for field in schema if field.dataType.typeName() == "decimal"]
     quoted = rf'|"(?:{"|".join(decimals)})"\s*:\s*"' if decimals else ""
     return rf"(?:[:\[,]\s*{quoted})-?[0-9][0-9.]*[eE][+-]?[0-9]{{5,}}"
-
-
-def _plain(text: Column, schema: StructType) -> Column:
-    """Return whether a text is a good event by its form alone; the second pattern is tried where the first fails."""
-    from pyspark.sql import functions as F
-
-    ordered, any_order = plain_pattern(schema), any_order_pattern(schema)
-    return F.is_valid_utf8(text) & (text.rlike(ordered) | text.rlike(any_order))
-
-
-def plain_pattern(schema: StructType) -> str:
-    """Return the regular expression of good events as most producers write them: fields in the schema's order, few spaces.
-
-    A nullable field may be absent. Half the work of `any_order_pattern`.
-
-    >>> from pyspark.sql.types import StructType
-    >>> pattern = plain_pattern(StructType().add("ok", "boolean", False).add("old", "boolean"))
-    >>> texts = spark.createDataFrame([('{"ok":true}',), ('{"ok": true, "old": null}',), ('{"old":true,"ok":true}',)], ["text"])
-    >>> [row[0] for row in texts.select(texts.text.rlike(pattern)).collect()]
-    [True, True, False]
-    """
-    pattern, comma = r"\A\{", ""
-    for field in schema:
-        member = f'"{field.name}": ?+{_value(field)}'
-        # Before the first required field, a comma follows; after it, a comma goes before.
-        after = "" if comma or not field.nullable else ", ?+"
-        pattern += f"(?:{comma}{member}{after})?+" if field.nullable else f"{comma}{member}"
-        comma = comma or ("" if field.nullable else ", ?+")
-    return pattern + r"\}\z"
 
 
 def any_order_pattern(schema: StructType) -> str:
@@ -150,7 +159,7 @@ def _value(field: StructField) -> str:
     return f"(?:{form}|null)" if field.nullable else f"(?:{form})"
 
 
-def _ahead(event: EventType, max_skew: str) -> Column:
+def _ahead(event_time: Column, max_skew: str) -> Column:
     """Return whether an event claims to be from after it was sent."""
     from pyspark.sql import functions as F
 
@@ -158,9 +167,7 @@ def _ahead(event: EventType, max_skew: str) -> Column:
         raise InputError(
             "not a duration for max_skew", found=repr(max_skew), do="write it like '5 minutes'"
         )
-    return F.col("_row")[event.event_time] > F.col("kafka_timestamp") + F.expr(
-        f"INTERVAL {max_skew}"
-    )
+    return event_time > F.col("kafka_timestamp") + F.expr(f"INTERVAL {max_skew}")
 
 
 def _lenient(schema: StructType) -> StructType:

@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Final
 
+from rta import class_data
 from rta.errors import InputError, SetupError
 from rta.jars import connector_jars
 from rta.jvm import find_java, log_to_file
@@ -85,9 +86,10 @@ def spark(
 def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)
-    java_options = f"{log_to_file(folder, 'spark')} -Duser.timezone=UTC -XX:+UseParallelGC"
+    java_options = [log_to_file(folder, "spark"), "-Duser.timezone=UTC", "-XX:+UseParallelGC"]
+    java_options += class_data.options()
     placed = {
-        "spark.driver.extraJavaOptions": java_options,
+        "spark.driver.extraJavaOptions": " ".join(f"'{option}'" for option in java_options),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
     }
     if master.startswith("local"):
