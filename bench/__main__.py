@@ -24,7 +24,9 @@ QUICK: Final = 300_000
 @click.option(
     "--quick", is_flag=True, help="The main ratios, on fewer events; nothing is recorded."
 )
-@click.option("--only", multiple=True, metavar="GROUP", help="Only this group; may be repeated.")
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this group or row; may be repeated."
+)
 @click.option("--repeat", type=click.IntRange(1), help="Repetitions; by default 3, quick 1.")
 @click.option("--events", type=int, help="Another size than 2,000,000; nothing is recorded.")
 @click.option("--home", type=click.Path(path_type=Path), default=ROOT / ".bench", help="RTA_HOME.")
@@ -35,10 +37,12 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave nothing behind
     home = home.resolve()
     _enter(home)
-    unknown = set(only) - set(GROUPS)
+    names = [*GROUPS, *dict.fromkeys(row.name for row in ROWS)]
+    unknown = set(only) - set(names)
     if unknown:
-        raise click.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(GROUPS)}")
-    chosen = [r for r in ROWS if r.group in (only or GROUPS) and (r.quick or not quick or only)]
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+    chosen = [r for r in ROWS if {r.group, r.name} & set(only or GROUPS)]
+    chosen = [r for r in chosen if r.quick or not quick or only]
     size = events or (QUICK if quick else FULL)
     found = []
     try:

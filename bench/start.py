@@ -87,11 +87,18 @@ def job(_: Setup, scratch: Path) -> None:
 
 
 def demo(_: Setup, scratch: Path) -> None:
-    """Run `make demo` where it has run before."""
+    """Run `make demo` where it has run before, in an environment that it finds complete."""
+    _require_environment()
     with _home(scratch):
         _said("make", "demo")
         phase, _printed = timed("make demo, the second time", partial(_said, "make", "demo"))
         phase.tell(fault=_wrong_delays("delays"))
+
+
+def _require_environment() -> None:
+    """Refuse an environment that make would install again: a bench measures, it changes nothing."""
+    if subprocess.run(["make", "--question", ".venv/.complete"], cwd=ROOT, check=False).returncode:
+        raise RuntimeError("the environment is older than its pins: run `make env` first")
 
 
 @contextmanager

@@ -56,9 +56,12 @@ class Watch:
 
     def _look(self) -> None:
         while not self.done.wait(INTERVAL):
+            before = set(self.seen)
             with suppress(psutil.NoSuchProcess):
                 self.seen |= {self.root, *self.root.children(recursive=True)}
-            tree = sum(map(self._weigh, self.seen))
+            sizes = {process: self._weigh(process) for process in self.seen}
+            # What a JVM has just forked, to run a command, shares all of its pages: not counted twice.
+            tree = sum(size for process, size in sizes.items() if process in before)
             spent = sum(self.spent[process] for process in self.seen)
             size = self._weigh(self.broker) if self.broker else 0
             spent_there = self.spent[self.broker] if self.broker else 0.0
