@@ -95,9 +95,11 @@ def _patience(timeout: float) -> dict[str, Any]:
     """
     wait = round(timeout * 1000)
     limits = {"request_timeout_ms": 30_000, "max_block_ms": 60_000}
+    # kafka-python alone may look only every 30 s whether a broker that was away is back.
     return {
         "acks": "all",
         "delivery_timeout_ms": wait,
+        "reconnect_backoff_max_ms": 1_000,
         **{name: min(most, wait) for name, most in limits.items()},
     }
 

@@ -88,7 +88,9 @@ def broker_again() -> Iterator[broker.Broker]:
         broker.up()
 
 
-@pytest.mark.parametrize("fault", ["f01_restarted", "f02_killed"])
+@pytest.mark.parametrize(
+    "fault", [pytest.param("f01_restarted", marks=pytest.mark.soak), "f02_killed"]
+)
 def test_f01_f02_the_broker_ends_under_load(
     spark: SparkSession, topic: Callable[..., str], tmp_path: Path, fault: str
 ) -> None:
