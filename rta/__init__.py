@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rta.jobs import run
     from rta.monitor import health
     from rta.producer import publish, publish_paced
+    from rta.realtime import relay
     from rta.serving import accounting, read, sql
     from rta.session import spark
     from rta.sinks import drain, follow, late_events, reset
@@ -38,6 +39,7 @@ _HOMES = {
     "jobs": ("run",),
     "monitor": ("health",),
     "producer": ("publish", "publish_paced"),
+    "realtime": ("relay",),
     "serving": ("accounting", "read", "sql"),
     "session": ("spark",),
     "sinks": ("drain", "follow", "late_events", "reset"),
@@ -76,6 +78,7 @@ __all__ = [  # literal: type checkers read it
     "read_batch",
     "read_dead_letters",
     "read_stream",
+    "relay",
     "reset",
     "run",
     "spark",

@@ -142,6 +142,11 @@ def _stateful(plan: Any) -> list[Any]:
     return [node for node in walk(plan) if node.nodeName() in _BY_WATERMARK]
 
 
+def keeps_state(stream: DataFrame) -> bool:
+    """Tell whether a streaming frame aggregates or deduplicates: its query shuffles, and has a state store."""
+    return any(node.isStreaming() for node in _stateful(_analyzed(stream)))
+
+
 def _refuse_unknown(plan: Any) -> None:
     """Refuse state whose late rows cannot be told from outside."""
     for node in walk(plan):

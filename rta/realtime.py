@@ -1,0 +1,131 @@
+"""relay(): a topic → a topic, event by event in milliseconds (Spark's real-time mode), or in micro-batches.
+
+At least once, either way: after a crash Spark sends the results since its last checkpoint again, in real-time mode up to
+one `real_time` interval of them. A result is the whole value of its key (and window), so a reader keeps the newest
+one of each key: for sums and counts, the largest count. What must be exact stands in a table: see rta.follow.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rta import cluster, sources, topics
+from rta.errors import InputError, QueryError
+from rta.event_types import EventType, event_type
+from rta.lateness import Transform, keeps_state
+from rta.settings import private_folder, settings
+from rta.traces import cause
+from rta.wire import as_messages
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+# What costs milliseconds by default; each is overridden by `options` and `sink_options`.
+SOURCE: Final[Mapping[str, str]] = {"kafka.fetch.max.wait.ms": "20"}
+SINK: Final[Mapping[str, str]] = {"kafka.linger.ms": "0", "kafka.acks": "all"}
+_LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
+_MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"
+
+
+def relay(
+    topic: str,
+    transform: Transform,
+    *,
+    into: str,
+    key: str | None = None,
+    event: EventType | None = None,
+    real_time: str | None = "5 minutes",
+    starting: str | Mapping[int, int] = "earliest",
+    max_skew: str = "5 minutes",
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+    sink_options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps the results of a transform on the topic `into`; return Spark's own StreamingQuery.
+
+    into: a topic that exists; each result becomes one JSON object. key: the result's column that keys the message.
+    real_time: how often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
+    checkpoint: a folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
+    options: for Spark's Kafka source; sink_options: for its sink.
+
+    Raises TopicError, InputError; QueryError where real-time mode cannot run this query: too few task slots (it holds
+    one for each partition of the topic and each shuffle partition), a Python function, an operator that it lacks.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
+    >>> _ = rta.create_topic("doc-relayed", partitions=1)
+    >>> query = relay("doc-relay", rta.totals, into="doc-relayed", key="user_id", event=rta.USER_EVENTS, real_time=None)
+    >>> query.processAllAvailable(); query.stop()
+    >>> rta.list_topics()[[each.name for each in rta.list_topics()].index("doc-relayed")].events > 0
+    True
+    """
+    from pyspark.errors import PySparkException
+
+    topics.describe_topic(into)
+    stream = sources.read_stream(
+        topic, event=event or event_type(topic), starting=starting, max_skew=max_skew,
+        options={**(SOURCE if real_time else {}), **(options or {})},
+    ).transform(transform)  # fmt: skip
+    if not stream.isStreaming:
+        raise InputError(
+            "the transform returned a static frame", do="return a frame made from its argument"
+        )
+    if real_time:
+        _require_slots(stream, topics.describe_topic(topic).partitions)
+    messages = as_messages(stream, key).select("key", "value")
+    writer = (
+        messages.writeStream.queryName(into).format("kafka").outputMode("update")
+        .options(**{**cluster.spark_options(), **SINK, **(sink_options or {}), "topic": into})
+        .option("checkpointLocation", str(checkpoint or _checkpoint(into)))
+    )  # fmt: skip
+    try:
+        query = writer.trigger(**_trigger(real_time)).start()
+        return _planned(query, stream.sparkSession) if real_time else query
+    except PySparkException as error:
+        raise _refused(error) from error
+
+
+def _trigger(real_time: str | None) -> dict[str, Any]:
+    return {"realTime": real_time} if real_time else {"processingTime": "0 seconds"}
+
+
+def _checkpoint(into: str) -> Path:
+    """Name the checkpoint's folder; a topic's name may not collide with a table's."""
+    return private_folder(settings().home / "checkpoints") / f"{into}.relay"
+
+
+def _require_slots(stream: DataFrame, partitions: int) -> None:
+    """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time."""
+    session = stream.sparkSession
+    shuffled = (
+        int(session.conf.get("spark.sql.shuffle.partitions") or 0) if keeps_state(stream) else 0
+    )
+    slots = session.sparkContext.defaultParallelism
+    if slots < partitions + shuffled:
+        raise QueryError(
+            "real-time mode has too few task slots for this query: it would wait for ever",
+            found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}",
+            do=f"start Spark with RTA_SPARK_MASTER=local[{partitions + shuffled}] or more (slots are threads), or use real_time=None",
+        )  # fmt: skip
+
+
+def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:
+    """Wait until the query's tasks run: only then has Spark looked whether real-time mode can run its plan."""
+    tracker = session.sparkContext.statusTracker()
+    while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
+        time.sleep(0.02)
+    if failed := query.exception():
+        raise failed
+    return query
+
+
+def _refused(error: Exception) -> QueryError:
+    """Say in one sentence what real-time mode does not do."""
+    found = _LIMIT.search(str(error))
+    if found is None:
+        return QueryError("this query cannot start", found=cause(str(error)), do="mend the cause")
+    return QueryError("real-time mode cannot run this query", found=found[1], do=_MICRO_BATCHES)
