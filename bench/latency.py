@@ -63,6 +63,11 @@ def micro_batch(setup: Setup, scratch: Path) -> None:
     _each_rate(setup, scratch, _micro_batch)
 
 
+def real_time(setup: Setup, scratch: Path) -> None:
+    """Measure rta.relay() in real-time mode, until a consumer has the result from the topic."""
+    _each_rate(setup, scratch, _real_time)
+
+
 @contextmanager
 def _article(setup: Setup, topic: str, seen: Seen, _: Path) -> Iterator[None]:
     """Run the printed query; its batches are collected, as the console sink does before it prints."""
@@ -98,6 +103,43 @@ def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[N
     reader.join()
     query.stop()
     rta.reset(table)
+
+
+@contextmanager
+def _real_time(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
+    import rta
+
+    into = rta.create_topic(f"{topic}-results", partitions=4).name
+    query = rta.relay(topic, rta.totals, into=into, key="user_id", event=rta.USER_EVENTS)
+    done = threading.Event()
+    reader = threading.Thread(target=_read_results, args=(into, seen, done))
+    reader.start()
+    yield
+    done.set()
+    reader.join()
+    query.stop()
+    rta.delete_topic(into)
+
+
+def _read_results(into: str, seen: Seen, done: threading.Event) -> None:
+    """Read the results as any consumer does."""
+    from datetime import datetime
+
+    from kafka import KafkaConsumer
+
+    from rta import cluster
+
+    consumer = KafkaConsumer(
+        into, **cluster.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
+    )
+    with closing(consumer):
+        while not done.is_set():
+            for records in consumer.poll(timeout_ms=100).values():
+                for record in records:
+                    result = json.loads(record.value)
+                    start = datetime.fromisoformat(result["window"]["start"])
+                    key = (int(start.timestamp()) * 10**6, result["user_id"])
+                    seen.see([(key, result["event_count"])])
 
 
 def _read_table(table: str, seen: Seen, done: threading.Event) -> None:

@@ -12,6 +12,7 @@ HAND: Final = "idempotent upsert; a bad event vanishes, nothing is accounted for
 RTA: Final = "exactly once with its accounting; strict, bad events in the DLQ, late ones counted"
 PURE: Final = "exact; strict, bad events left out"
 EXACT: Final = "exact; the archive is trusted"
+LEAST: Final = "at least once onto a topic; strict, bad events left out"
 KEYS: Final = "every key is in the state; the result goes nowhere"
 LOOP: Final = "no acknowledgement is looked at; amounts as floats"
 ALL: Final = "acknowledged by all replicas, or an error"
@@ -32,6 +33,7 @@ ROWS: Final = [
     Row("start", "the demo", "totals as DuckDB has them", "bench.start:demo", trusted),
     Row("latency", "article", NONE, "bench.latency:article", trusted),
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
+    Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),
     Row("memory", "a notebook", "the drain is accounted for", "bench.memory:kernel", trusted),
     Row("memory", "state of 1,000 keys", KEYS, "bench.memory:state_1k", trusted),
     Row("memory", "state of 100,000 keys", KEYS, "bench.memory:state_100k", trusted),

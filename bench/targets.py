@@ -59,4 +59,7 @@ TARGETS: Final = [
            over=_drain("hand-written", "warm")),
     Target("rta, 2,000,000 events from the first record, cold", _drain("rta", "cold"), "from_first_record", 12, "s",
            full=True),
+    Target("real-time mode, 200 events/s, 99 %", ("latency", "real-time mode", "200 events/s"), "p99_ms", 25, "ms"),
+    Target("real-time mode, 1,000 events/s, 99 %", ("latency", "real-time mode", "1,000 events/s"), "p99_ms", 40, "ms"),
+    Target("micro-batches, 1,000 events/s, 99 %", ("latency", "micro-batch", "1,000 events/s"), "p99_ms", 1_000, "ms"),
 ]  # fmt: skip
