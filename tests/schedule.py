@@ -23,6 +23,7 @@ from rta import broker, oracle, serving
 from tests.truth import KEY, checkpoint_of, child, late_places, true_totals
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "max_events_per_batch": 60}
+OLD: Final = 0.3  # the share of publications that go back in time
 DEADLINE: Final = 120  # seconds until something that must happen has not
 FOLLOWER: Final = """
 import sys
@@ -61,12 +62,16 @@ class World:
         return self.query is None and self.elsewhere is None
 
     def some(self, most: int) -> DataFrame:
-        """Make the next events: some of them late, some of them copies of others."""
-        rows, first = self.random.randrange(10, most), self.events
-        self.events += rows
+        """Make the next events; now and then old ones again (copies), or others of that time (late)."""
+        rows, dice = self.random.randrange(10, most), self.random.random()
+        seed, first = 0, self.events
+        if dice < OLD and self.events:
+            seed = 0 if dice < OLD / 2 else self.events
+            first = self.random.randrange(self.events)
+        self.events = max(self.events, first + rows)
         return rta.user_events(
-            self.spark, rows=rows, first_row=first, users=20, rate=0.1, lateness="30 minutes", late_share=0.3,
-            duplicates=0.15, duplicate_delay="20 minutes",
+            self.spark, rows=rows, first_row=first, seed=seed, users=20, rate=0.1, lateness="30 minutes",
+            late_share=0.3, duplicates=0.15, duplicate_delay="20 minutes",
         )  # fmt: skip
 
 

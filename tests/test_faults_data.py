@@ -132,7 +132,7 @@ def sent_by_clock(events: Sequence[dict[str, Any]], topic: str, jump: float) -> 
         return rta.publish_paced(events, topic, key="user_id", timeout=30)
 
 
-def user_event(number: int, when: datetime | str, **others: Any) -> dict[str, Any]:
+def user_event(number: int, when: datetime | str | int, **others: Any) -> dict[str, Any]:
     """Make one good event in plain Python."""
     amount = Decimal(number % 700).scaleb(-2)
     event = {"event_id": f"e{number}", "user_id": number % 7, "action": "purchase"}
@@ -183,7 +183,7 @@ def test_f29_the_broker_is_known_again(jump: int, monkeypatch: pytest.MonkeyPatc
     """Set the machine's clock, and all processes have started at another time: the broker stays ours all the same."""
     running = broker.up()
     booted = psutil.boot_time()
-    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + jump)
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: booted + jump)
     assert broker.status() == running
 
 
