@@ -221,7 +221,9 @@ def _told(engine: Engine, error: DBAPIError) -> TableError:
     if engine.dialect.name == "sqlite":
         away = away and any(w in reason for w in ("locked", "unable to open", "full", "disk I/O"))
     if not away:
-        return TableError("the serving database refused a statement", found=reason)
+        return TableError(
+            "the serving database refused a statement", found=reason, do="correct the statement"
+        )
     where = engine.url.set(query={}).render_as_string(hide_password=True)
     return DatabaseAwayError(
         f"the serving database {where} is away, full or busy",

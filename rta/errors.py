@@ -31,6 +31,25 @@ class RtaError(Exception):
         found_part = "" if found is None else f"; found: {found}"
         super().__init__(what + found_part + ("" if do is None else f"; do: {do}"))
 
+    def _render_traceback_(self) -> list[str]:
+        """Show in a notebook the person's own lines and the sentence: IPython asks for this.
+
+        What lies behind it may be hundreds of lines of Java; it is kept, and shown on request.
+        """
+        import traceback
+        from pathlib import Path
+
+        package = str(Path(__file__).parent)
+        own = [
+            f"  line {frame.lineno}: {frame.line}"
+            for frame in traceback.extract_tb(self.__traceback__)
+            if "site-packages" not in frame.filename and not frame.filename.startswith(package)
+        ]
+        facts = {"found": self.found, "do": self.do}
+        said = [f"  {name + ':':<6} {fact}" for name, fact in facts.items() if fact is not None]
+        behind = "All that lies behind it: import traceback; traceback.print_last()"
+        return [f"{type(self).__name__}: {self.what}", *said, *own, behind]
+
 
 class SetupError(RtaError):
     """This machine lacks something that rta needs."""

@@ -160,4 +160,4 @@ def _instant(start: str | datetime) -> int:
 def _require(holds: bool, what: str, found: object) -> None:  # noqa: FBT001 - reads as a sentence
     """Raise InputError where an argument is out of its range."""
     if not holds:
-        raise InputError(what, found=found)
+        raise InputError(what, found=found, do="correct the argument")

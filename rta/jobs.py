@@ -85,10 +85,16 @@ def read_notebook(path: str | Path) -> Any:
     except OSError:
         raise InputError("there is no such notebook", found=path, do="check the path") from None
     except (ValueError, nbformat.ValidationError) as error:
-        raise InputError("this is no notebook", found=f"{path}: {error}"[:300]) from None
+        raise InputError(
+            "this is no notebook",
+            found=f"{path}: {error}"[:300],
+            do="give a file that Jupyter opens",
+        ) from None
     language = document.metadata.get("kernelspec", {}).get("language", "python")
     if language != "python":
-        raise InputError("only Python notebooks are run", found=f"{path} in {language}")
+        raise InputError(
+            "only Python notebooks are run", found=f"{path} in {language}", do="choose another"
+        )
     return document
 
 

@@ -103,7 +103,9 @@ def _arrow_type(kind: Any) -> pa.DataType:
     if kind.typeName() == "decimal":
         return pa.decimal128(kind.precision, kind.scale)
     if kind.typeName() not in plain:
-        raise InputError("the oracle has no rule for this type", found=kind.simpleString())
+        raise InputError(
+            "the oracle has no rule for this type", found=kind.simpleString(), do="cast the column"
+        )
     return plain[kind.typeName()]
 
 

@@ -58,9 +58,13 @@ def publish_paced(
     from kafka import KafkaProducer
 
     if rate is not None and time is not None:
-        raise InputError("an event is sent by rate or by time, not by both", found=(rate, time))
+        raise InputError(
+            "an event is sent by rate or by time, not by both",
+            found=(rate, time),
+            do="give one of them",
+        )
     if (rate is not None and rate <= 0) or speed_up <= 0:
-        raise InputError("rate and speed_up are above 0", found=(rate, speed_up))
+        raise InputError("rate and speed_up are above 0", found=(rate, speed_up), do="correct it")
     ready_topic(topic, partitions)
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
@@ -159,7 +163,11 @@ def _messages(
         for event in events:
             for name in filter(None, (key, time)):
                 if name not in event:
-                    raise InputError(f"an event has no {name!r}", found=sorted(map(str, event)))
+                    raise InputError(
+                        f"an event has no {name!r}",
+                        found=sorted(map(str, event)),
+                        do="choose from these",
+                    )
             moment = None if time is None else _microseconds(event[time])
             yield _key(event[key]) if key else None, json_text(event).encode(), moment
         return

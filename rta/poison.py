@@ -78,7 +78,7 @@ def poisoned(
             "unknown kinds of poison", found=unknown, do=f"choose from {', '.join(POISON)}"
         )
     if not 0 <= share <= 1:
-        raise InputError("share is from 0 to 1", found=share)
+        raise InputError("share is from 0 to 1", found=share, do="correct it")
 
     chance = F.shiftrightunsigned(F.xxhash64(json_column(event.columns), F.lit(seed)), 11)
     kind = F.element_at(F.array(*map(F.lit, kinds)), (chance % len(kinds) + 1).cast("int"))
@@ -155,4 +155,8 @@ def _required(event: EventType, *kinds: type[DataType]) -> str:
         for field in event.schema.fields:
             if isinstance(field.dataType, kind) and not field.nullable and field.name != "event_id":
                 return field.name
-    raise InputError(f"{event.name!r} has no required column that can be spoilt", found=event)
+    raise InputError(
+        f"{event.name!r} has no required column that can be spoilt",
+        found=event,
+        do="leave out such kinds",
+    )

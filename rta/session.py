@@ -88,7 +88,8 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)
     java_options = [log_to_file(folder, "spark"), "-Duser.timezone=UTC", "-XX:+UseParallelGC"]
-    java_options += class_data.options()
+    # After an OutOfMemoryError a JVM has lost threads that nobody misses: better it ends, and says so.
+    java_options += ["-XX:+ExitOnOutOfMemoryError", *class_data.options()]
     placed = {
         "spark.driver.extraJavaOptions": " ".join(f"'{option}'" for option in java_options),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
@@ -115,10 +116,10 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
             gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
         SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
-        raise SetupError(
-            "Spark did not start", found=_last_words() or cause(str(error)),
-            do="see `rta doctor`; the log is spark-console.log under RTA_HOME",
-        ) from error  # fmt: skip
+        found = _last_words() or cause(str(error))
+        small = "raise spark.driver.memory; " if "DRIVER_MEMORY" in found else ""
+        do = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
+        raise SetupError("Spark did not start", found=found, do=do) from error
 
 
 def _require_connector(session: SparkSession) -> None:

@@ -55,7 +55,7 @@ def create_topic(
 
     checked("topic", name)
     if partitions < 1:
-        raise InputError("a topic needs at least one partition", found=partitions)
+        raise InputError("a topic needs at least one partition", found=partitions, do="ask for 1")
     with administrator() as admin:
         try:
             admin.create_topics(

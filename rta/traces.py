@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# `rta.errors.TableError: …`, `Caused by: java.io.IOException: …`, `: org.apache.spark.SparkException: …`
+# `rta.errors.TableError: …`, `decimal.DivisionByZero: …`, `Caused by: java.io.IOException: …`; no line that only announces.
 _SAID: Final = re.compile(
-    r"(?:Caused by: |: )?(?:[\w$]+\.)*([\w$]*(?:Error|Exception|Exit|Interrupt)): (.*\S)"
+    r"(?:Caused by: |: )?(?:(?:[\w$]+\.)+(?=[A-Z])|(?=\w*(?:Error|Exception): ))([\w$]+): (.*[^\s:])"
 )
 _NOISE: Final = re.compile(r"\s*SQLSTATE: \w+|\[STREAM_FAILED\].*terminated with exception: ")
 _LONGEST: Final = 300

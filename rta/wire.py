@@ -43,7 +43,9 @@ def as_messages(frame: DataFrame, key: str | None = None) -> DataFrame:
     from pyspark.sql import functions as F
 
     if key is not None and key not in frame.columns:
-        raise InputError(f"there is no column {key!r} for the key", found=frame.columns)
+        raise InputError(
+            f"there is no column {key!r} for the key", found=frame.columns, do="choose from these"
+        )
     raw = "value" in frame.columns and frame.schema["value"].dataType.typeName() in {
         "string",
         "binary",
