@@ -266,7 +266,7 @@ def test_f30_daylight_saving_and_zones(spark: SparkSession, topic: Callable[...,
         for lived, part in ((first, events[:150]), (second, events[150:])):
             rta.publish_paced(part, name, key="user_id")
             with living_in(spark, lived):
-                rta.drain(name, seen, table=table, max_events_per_batch=50, **HOW)
+                rta.drain(name, seen, table=table, max_events_per_batch=75, **HOW)
         hour = timedelta(hours=1)
         late = late_places(name, table, delay=timedelta(minutes=10), window=hour)
         assert len(late) > 5
