@@ -3,9 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import pyspark
 import pytest
 
 from rta import class_data
+from rta.jars import connector_jars
 from rta.jvm import find_java
 
 
@@ -22,7 +24,7 @@ def test_another_java_has_another_archive(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_no_archive_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked of the JVM before the archive is built."""
-    jars = class_data.connector_jars("4.3.0")
+    jars = connector_jars(pyspark.__version__)
     monkeypatch.setattr(class_data, "connector_jars", lambda _: jars)
     monkeypatch.setenv("RTA_CACHE", str(tmp_path))
     assert class_data.options() == []
