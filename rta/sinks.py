@@ -135,7 +135,7 @@ def drain(
     doc_drain: nothing new in doc-drain (... s)
     """
     began = time.monotonic()
-    known = len(serving.batches(checked("table", table)))
+    known = serving.accounting(checked("table", table)).batches
     query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
     with failures_said(how.get("checkpoint") or _checkpoint(table), table):
         _wait(query, f"{topic} → {table}")

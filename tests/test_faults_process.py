@@ -18,9 +18,9 @@ from jupyter_client.manager import KernelManager
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, claims, oracle, serving
+from rta import broker, oracle, serving
 from rta.errors import QueryError
-from tests.truth import KEY, ROOT, checkpoint_of, child, true_totals
+from tests.truth import KEY, ROOT, child, true_totals
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -119,8 +119,10 @@ def executed(client: BlockingKernelClient, code: str) -> str:
     return "".join(printed)
 
 
-def test_f08_the_kernel_is_killed(spark: SparkSession, topic: Callable[..., str]) -> None:
-    """SIGKILL of a notebook's kernel while its query runs: the JVM ends, the broker stays, the next one goes on at once."""
+def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Two processes, one checkpoint: the first is untouched; SIGKILL of its kernel leaves the broker and no lock."""
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     kernel = KernelManager()
@@ -136,8 +138,11 @@ def test_f08_the_kernel_is_killed(spark: SparkSession, topic: Callable[..., str]
         process: int = kernel.provisioner.pid  # type: ignore[union-attr]
         jvm = jvm_of(process)
         assert jvm
-        with pytest.raises(QueryError, match=rf"process {process}, since"):
-            claims.refuse_claimed(checkpoint_of("f08"), "f08")
+        with pytest.raises(
+            QueryError, match=rf"another query fills table 'f08'; found: process {process}, since"
+        ):
+            rta.drain(name, rta.totals, table="f08", **HOW)
+        assert executed(client, "query.processAllAvailable(); print(query.isActive)") == "True\n"
         os.kill(process, signal.SIGKILL)
     finally:
         client.stop_channels()
