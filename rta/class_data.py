@@ -22,6 +22,7 @@ from rta.jvm import find_java
 from rta.progress import step
 from rta.settings import private_folder, settings
 
+_KEPT: Final = 3  # one for each environment that somebody may work in
 _EXERCISE: Final = """
 import sys, rta
 spark = rta.spark(conf={"spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseParallelGC '-XX:ArchiveClassesAtExit=" + sys.argv[1] + "'"})
@@ -68,7 +69,7 @@ def options() -> Sequence[str]:
 
 
 def build() -> Path:
-    """Build the archive where it is missing, about 15 seconds and 150 MB; drop those that no longer fit.
+    """Build the archive where it is missing: about 15 seconds and 150 MB. The newest three are kept.
 
     Raises SetupError where the JVM wrote none. The drain that it learns from has a broker and a folder of its own.
     """
@@ -91,11 +92,11 @@ def build() -> Path:
                 "the class-data archive was not built; Spark starts without it, two seconds slower",
                 found=answer.stderr.strip()[-300:] or "the JVM wrote no archive", do="see `rta doctor`",
             )  # fmt: skip
-        for old in folder.glob("*.jsa"):
-            old.unlink()
         partial = path.with_suffix(".part")
         partial.write_bytes(
             made.read_bytes()
         )  # another disk, perhaps: copied, then renamed in one step
         partial.rename(path)
+    for old in sorted(folder.glob("*.jsa"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+        old.unlink()
     return path

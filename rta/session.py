@@ -40,6 +40,12 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.streaming.ui.retainedProgressUpdates": "50",
 }
 
+# For checkpoints on this machine. Without Hadoop's native library, Spark's default way of renaming a file starts the program
+# `readlink` four times: over fifty processes in each micro-batch. A local rename is atomic either way.
+LOCAL_CHECKPOINTS: Final[Mapping[str, str]] = {
+    "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager",
+}
+
 LOOPBACK: Final[Mapping[str, str]] = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -95,7 +101,11 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
     }
     if master.startswith("local"):
-        return placed | dict(LOOPBACK) | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
+        return (
+            placed
+            | {**LOOPBACK, **LOCAL_CHECKPOINTS}
+            | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
+        )
     return placed | {"spark.jars": ",".join(jars)}
 
 

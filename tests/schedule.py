@@ -50,6 +50,7 @@ class World:
     table: str
     random: random.Random
     folder: Path
+    most: int = 120  # events of one publication
     events: int = 0
     partitions: int = 2
     query: Any = None
@@ -61,9 +62,9 @@ class World:
         """Whether nobody follows the topic."""
         return self.query is None and self.elsewhere is None
 
-    def some(self, most: int) -> DataFrame:
+    def some(self) -> DataFrame:
         """Make the next events; now and then old ones again (copies), or others of that time (late)."""
-        rows, dice = self.random.randrange(10, most), self.random.random()
+        rows, dice = self.random.randrange(10, self.most), self.random.random()
         seed, first = 0, self.events
         if dice < OLD and self.events:
             seed = 0 if dice < OLD / 2 else self.events
@@ -78,7 +79,7 @@ class World:
 def publish(world: World) -> None:
     """Publish in bulk: good, late, doubled and bad events."""
     share = world.random.choice((0.0, 0.1))
-    rta.publish(rta.poisoned(world.some(120), share=share), world.topic, order_by="arrival_time")
+    rta.publish(rta.poisoned(world.some(), share=share), world.topic, order_by="arrival_time")
 
 
 def drain(world: World) -> None:
@@ -155,7 +156,7 @@ def kill_broker(world: World) -> None:
 def kill_broker_under_load(world: World) -> None:
     """Kill Kafka while a producer waits for its answers; what was acknowledged is written down."""
     log = world.folder / f"acknowledged-{world.events}"
-    events = world.some(120)
+    events = world.some()
     sender = threading.Thread(
         target=rta.publish_paced, args=(events, world.topic),
         kwargs={"key": "user_id", "time": "timestamp", "speed_up": 600, "log": log, "timeout": 60},

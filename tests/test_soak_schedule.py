@@ -18,7 +18,7 @@ def test_f41_a_dozen_actions(
 ) -> None:
     """Twelve actions in this process, always the same ones."""
     dice = random.Random(41)  # noqa: S311 - dice, not secrets
-    happen(World(spark, topic(), "f41_dozen", dice, tmp_path), HERE, 12)
+    happen(World(spark, topic(), "f41_dozen", dice, tmp_path, most=60), HERE, 12)
 
 
 @pytest.mark.soak

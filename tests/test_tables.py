@@ -20,7 +20,9 @@ def test_an_existing_table_must_fit(engine: Engine) -> None:
     looser["user_id"].metadata = {"spark.watermarkDelayMs": 1}
     assert serving.create("totals", looser, ["window", "user_id"], on=engine) == table
     other = StructType([*TOTALS.fields[:3], VALUES["id"]])
-    with pytest.raises(TableError, match=r"event_count BIGINT there.*id INT wanted.*drop\('totals"):
+    with pytest.raises(
+        TableError, match=r"event_count BIGINT there.*id INT wanted.*reset\('totals"
+    ):
         serving.create("totals", other, ["window", "user_id"], on=engine)
     with pytest.raises(TableError, match="another key"):
         serving.create("totals", TOTALS, ["window"], on=engine)
