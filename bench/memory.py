@@ -103,6 +103,7 @@ def _state(setup: Setup, scratch: Path, keys: int) -> None:
     phase.tell(
         fault="" if rows == wanted else f"WRONG: state of {rows} keys, not {wanted}",
         figures={
+            "keys": rows,
             "jvm_mb": jvm.memory_info().rss / MB,
             "state_mb": operator["memoryUsedBytes"] / MB,
             "checkpoint_mb": sum(path.stat().st_size for path in files) / MB,

@@ -26,7 +26,7 @@ LABELS: Final = {
     "seconds": "s", "from_first_record": "s from first record", "cpu_seconds": "CPU s", "peak_mb": "peak MB",
     "broker_cpu_seconds": "broker CPU s", "events_per_second": "events/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms",
     "max_ms": "max ms", "behind_ms": "sender behind, ms", "kernel_mb": "kernel MB", "jvm_mb": "Spark's JVM MB",
-    "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB",
+    "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB", "keys": "keys", "events": "events",
 }  # fmt: skip
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -34,7 +34,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "batch": ("The same function over the whole topic", _COST),
     "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
     "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
-    "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "state_mb", "checkpoint_mb")),
+    "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb")),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."

@@ -74,6 +74,7 @@ def plain(schema: StructType, parts: Column) -> Plain:
             strings += [] if inner else [token]
             checks += [token.rlike(rf"\A{inner}\z")] if inner else []
         values[field.name] = token if inner == "" else token.try_cast(field.dataType)
+        checks += [values[field.name].isNotNull()] if inner else []
     compact = '"'.join(names)
     spaced = '"'.join(f"{name} " if name in ":," else name for name in names)
     same = F.concat_ws('"', *map(part, fixed)).isin(compact, spaced)
