@@ -89,10 +89,14 @@ def read_topic(topic: str, archive: Path) -> None:
 
 
 def _spark_settings() -> dict[str, str]:
-    """Return what rta.spark() sets, for those who start Spark without it."""
+    """Return what rta.spark() sets, for those who start Spark without it; the class-data archive is no setting."""
     master = settings().spark_master
     jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
-    return {"spark.master": master, **DEFAULTS, **_placed(master, jars)}
+    placed = _placed(master, jars)
+    options = placed["spark.driver.extraJavaOptions"].split("' '")
+    kept = [each.strip("'") for each in options if "SharedArchive" not in each]
+    placed["spark.driver.extraJavaOptions"] = " ".join(f"'{each}'" for each in kept)
+    return {"spark.master": master, **DEFAULTS, **placed}
 
 
 def _size(topic: str) -> int:

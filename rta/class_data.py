@@ -69,7 +69,7 @@ def options() -> Sequence[str]:
 
 
 def build() -> Path:
-    """Build the archive where it is missing: about 15 seconds and 150 MB. The newest three are kept.
+    """Build the archive where it is missing: under a minute and 200 MB. The newest three are kept.
 
     Raises SetupError where the JVM wrote none. The drain that it learns from has a broker and a folder of its own.
     """

@@ -277,8 +277,13 @@ def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -
     assert not list(_processes_of(run.run_id))
 
 
-def test_a_full_disk_is_said_plainly(notebook: Callable[..., Path]) -> None:
+def test_a_full_disk_is_said_plainly(
+    notebook: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run folder that takes no more bytes fails the run with the reason (here: a limit on file size)."""
+    monkeypatch.setenv(
+        "RTA_HOME", str(tmp_path / "home")
+    )  # its database is small: the notebook is what does not fit
     path = notebook("print('x' * 3_000_000)")
     code = (
         "import resource, signal, sys; from rta import jobs; jobs.history();"
