@@ -34,6 +34,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rta.errors import InputError
 
 
+_OURS: Final = ("RTA_", "XDG_", "JAVA_HOME", "HOME")
+
+
 class _Xdg(BaseSettings):
     """Where the operating system wants data and caches of a user."""
 
@@ -107,6 +110,19 @@ def settings(**overrides: Any) -> Settings:
     >>> settings(spark_master="local[2]").spark_master
     'local[2]'
     """
+    if overrides:
+        return _read(overrides)
+    return _as_of(tuple(item for item in os.environ.items() if item[0].upper().startswith(_OURS)))
+
+
+@lru_cache(maxsize=4)
+def _as_of(_environment: tuple[tuple[str, str], ...]) -> Settings:
+    """Read the settings once for each state of the environment: a query asks for them thirty times."""
+    return _read({})
+
+
+def _read(overrides: Mapping[str, Any]) -> Settings:
+    """Read the settings, and say in a sentence what is wrong with a variable."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
