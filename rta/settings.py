@@ -24,15 +24,16 @@ A cluster that is secured (RTA_KAFKA_…; the files are PEM, and lie where each 
 | …SSL_KEYFILE         | its private key (PKCS #8, not encrypted)                  | none                         |
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rta.errors import InputError
-
 
 _OURS: Final = ("RTA_", "XDG_", "JAVA_HOME", "HOME")
 
