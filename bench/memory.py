@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,10 +45,15 @@ def _watched(manager: Any, client: Any, code: str) -> tuple[dict[str, Any], dict
     """Run code in the kernel; return its reply, and the peaks of each process meanwhile."""
     from queue import Empty
 
+    from psutil import NoSuchProcess
+
     request, peaks = client.execute(code), dict.fromkeys(("kernel_mb", "jvm_mb", "broker_mb"), 0.0)
     while True:
-        now = _sizes(manager)
-        peaks = {name: max(value, now[name]) for name, value in peaks.items()}
+        with suppress(
+            NoSuchProcess, FileNotFoundError
+        ):  # a short command of the JVM ended under our eyes
+            now = _sizes(manager)
+            peaks = {name: max(value, now[name]) for name, value in peaks.items()}
         try:
             message = client.get_shell_msg(timeout=0.25)
         except Empty:
