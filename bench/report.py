@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 
 from bench.measure import ROOT, Measurement
-from bench.summary import Place, Runs, faults, figure, number, places, ratio
+from bench.summary import Place, Runs, faults, figure, number, place, places, ratio
 from bench.targets import TARGETS
 from rta.jars import pinned
 from rta.jvm import find_java
@@ -37,6 +37,10 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb")),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
+BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what the README shows of them
+    "drain": (GROUPS["drain"][0], _COST[:4]),
+    "latency": (GROUPS["latency"][0], ("p50_ms", "p99_ms")),
+}
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 
 
@@ -81,6 +85,7 @@ def record(run: Mapping[str, Any]) -> Path:
     runs = [*load(path), plain(run)]
     path.write_text(json.dumps({"runs": runs}, indent=1, ensure_ascii=False) + "\n")
     draw(runs, path.with_suffix(".svg"))
+    path.with_suffix(".md").write_text(f"# All rows\n\n{_where(path, runs)}\n\n{tables(runs)}\n")
     readme = ROOT / "README.md"
     readme.write_text(with_section(readme.read_text(), section(path)))
     return path
@@ -106,14 +111,19 @@ def section(path: Path | None) -> str:
     if path is None:
         return NOTHING
     runs = load(path)
+    chart = f"![The rows side by side](bench/results/{path.stem}.svg)"
+    rest = f"All rows, memory, start and publishing too: [bench/results/{path.stem}.md](bench/results/{path.stem}.md)."
+    return "\n\n".join([_where(path, runs), chart, tables(runs, BRIEF), rest])
+
+
+def _where(path: Path, runs: Runs) -> str:
+    """Say when and on what it was measured."""
     machine = runs[-1]["machine"]
-    where = (
+    return (
         f"{path.stem}, {machine['cores']} cores, {machine['memory_gb']} GB, Java {machine['java']},"
         f" Python {machine['python']}, PySpark {machine['pyspark']}, Kafka {machine['kafka']};"
         f" {runs[-1]['events']:,} events; medians, with the least and the greatest."
     )
-    chart = f"![The rows side by side](bench/results/{path.stem}.svg)"
-    return f"{where}\n\n{chart}\n\n{tables(runs)}"
 
 
 def with_section(text: str, content: str) -> str:
@@ -127,10 +137,10 @@ def with_section(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
 
 
-def tables(runs: Runs) -> str:
-    """Write all tables in Markdown: first what was wanted, then each group."""
-    groups = [_group(runs, group) for group in GROUPS if places(runs, group)]
-    return "\n\n".join([*filter(None, [_targets(runs)]), *groups])
+def tables(runs: Runs, groups: Mapping[str, tuple[str, Sequence[str]]] = GROUPS) -> str:
+    """Write the tables of groups in Markdown: first what was wanted."""
+    each = [_group(runs, group, *groups[group]) for group in groups if places(runs, group)]
+    return "\n\n".join([*filter(None, [_targets(runs)]), *each])
 
 
 def _targets(runs: Runs) -> str:
@@ -143,9 +153,8 @@ def _targets(runs: Runs) -> str:
     return _table(("", "wanted", "achieved", "held"), lines) if lines else ""
 
 
-def _group(runs: Runs, group: str) -> str:
+def _group(runs: Runs, group: str, title: str, names: Sequence[str]) -> str:
     """Write one group: the figures that its rows have, the ratio to its first row, the guarantee."""
-    title, names = GROUPS[group]
     known = places(runs, group)
     used = [name for name in names if any(figure(runs, where, name) for where in known)]
     timed = "from_first_record" in used
@@ -165,7 +174,8 @@ def _line(runs: Runs, where: Place, used: Sequence[str], base: str | None) -> li
     cells = [str(figure(runs, where, name) or "") for name in used]
     if base:
         cells.append(str(ratio(runs, (group, base, phase), where, "seconds") or ""))
-    guarantee = next(m["guarantee"] for run in runs for m in run["measurements"] if m["row"] == row)
+    all_of_them = [m for run in runs for m in run["measurements"] if place(m) == where]
+    guarantee = all_of_them[0]["guarantee"]
     return [f"{row}, {phase}", *cells, "; ".join([*faults(runs, where), guarantee])]
 
 
