@@ -11,14 +11,12 @@ calls `_each_rate` with it, and a row in bench/rows.py.
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,28 +24,12 @@ from uuid import uuid4
 
 from bench.child import Setup, timed
 from bench.drain import article_session, printed
+from bench.readers import Key, Seen, read_results, read_table, reading
 
 RATES: Final = (200, 1_000, 5_000)  # events a second
 WARM, MEASURED = 15, 30  # seconds; those of the first are sent and not counted
 PATIENCE: Final = 180  # seconds for the last result
 WINDOW: Final = 300 * 10**6  # microseconds
-Key = tuple[int, int]  # start of the window in microseconds since the epoch, user
-
-
-class Seen:
-    """What became visible, and when: only growing counts, so a replay of older results changes nothing."""
-
-    def __init__(self) -> None:
-        self.results: list[tuple[float, Key, int]] = []
-        self.counts: Counter[Key] = Counter()
-
-    def see(self, rows: Iterable[tuple[Key, int]]) -> None:
-        """Write down results that are visible now."""
-        now = time.time()
-        for key, count in rows:
-            if count > self.counts[key]:
-                self.counts[key] = count
-                self.results.append((now, key, count))
 
 
 Engine = Callable[[Setup, str, Seen, Path], AbstractContextManager[Any]]
@@ -95,12 +77,8 @@ def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[N
         topic, rta.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
     )
     query.processAllAvailable()
-    done = threading.Event()
-    reader = threading.Thread(target=_read_table, args=(table, seen, done))
-    reader.start()
-    yield
-    done.set()
-    reader.join()
+    with reading(partial(read_table, table, seen)):
+        yield
     query.stop()
     rta.reset(table)
 
@@ -111,52 +89,10 @@ def _real_time(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[Non
 
     into = rta.create_topic(f"{topic}-results", partitions=4).name
     query = rta.relay(topic, rta.totals, into=into, key="user_id", event=rta.USER_EVENTS)
-    done = threading.Event()
-    reader = threading.Thread(target=_read_results, args=(into, seen, done))
-    reader.start()
-    yield
-    done.set()
-    reader.join()
+    with reading(partial(read_results, into, seen)):
+        yield
     query.stop()
     rta.delete_topic(into)
-
-
-def _read_results(into: str, seen: Seen, done: threading.Event) -> None:
-    """Read the results as any consumer does."""
-    from datetime import datetime
-
-    from kafka import KafkaConsumer
-
-    from rta import cluster
-
-    consumer = KafkaConsumer(
-        into, **cluster.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
-    )
-    with closing(consumer):
-        while not done.is_set():
-            for records in consumer.poll(timeout_ms=100).values():
-                for record in records:
-                    result = json.loads(record.value)
-                    start = datetime.fromisoformat(result["window"]["start"])
-                    key = (int(start.timestamp()) * 10**6, result["user_id"])
-                    seen.see([(key, result["event_count"])])
-
-
-def _read_table(table: str, seen: Seen, done: threading.Event) -> None:
-    """Look at the table whenever somebody has committed to its database."""
-    import rta
-    from rta.serving import engine
-
-    known = None
-    with closing(sqlite3.connect(str(engine().url.database))) as look:
-        while not done.wait(0.002):
-            version = look.execute("PRAGMA data_version").fetchone()
-            if version != known:
-                known = version
-                rows = rta.sql(f"SELECT window_start, user_id, event_count FROM {table}")
-                starts = [int(start.timestamp()) * 10**6 for start in rows["window_start"]]
-                keys = zip(starts, map(int, rows["user_id"]), strict=True)
-                seen.see(zip(keys, map(int, rows["event_count"]), strict=True))
 
 
 def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:
