@@ -102,8 +102,8 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 def newest() -> Path | None:
-    """Return the newest results file."""
-    return max(RESULTS.glob("*.json"), default=None)
+    """Return the newest results file; those of `make soak` have a word before the date."""
+    return max(RESULTS.glob("[0-9]*.json"), default=None)
 
 
 def section(path: Path | None) -> str:

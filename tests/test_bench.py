@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from bench import latency, report, summary
+from bench import latency, readers, report, summary
 from bench.child import Setup
 from bench.drain import printed
 from bench.measure import ROOT
@@ -81,7 +81,7 @@ def test_each_event_is_visible_with_the_first_result_that_counts_it() -> None:
 
 def test_seen_results_never_go_back() -> None:
     """A replay after a crash brings older counts: they are not written down."""
-    seen = latency.Seen()
+    seen = readers.Seen()
     for count in (2, 1, 3):
         seen.see([((0, 1), count)])
     assert [result[2] for result in seen.results] == [2, 3]
