@@ -79,7 +79,7 @@ def build() -> Path:
     folder = private_folder(path.parent)
     with (
         step("building the class-data archive"),
-        TemporaryDirectory(prefix="rta-class-data-") as home,
+        TemporaryDirectory(dir=folder) as home,  # on the archive's own disk: a rename moves it
     ):
         made = Path(home) / path.name
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RTA_")}
@@ -92,11 +92,7 @@ def build() -> Path:
                 "the class-data archive was not built; Spark starts without it, two seconds slower",
                 found=answer.stderr.strip()[-300:] or "the JVM wrote no archive", do="see `rta doctor`",
             )  # fmt: skip
-        partial = path.with_suffix(".part")
-        partial.write_bytes(
-            made.read_bytes()
-        )  # another disk, perhaps: copied, then renamed in one step
-        partial.rename(path)
+        made.rename(path)
     for old in sorted(folder.glob("*.jsa"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
         old.unlink()
     return path

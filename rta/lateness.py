@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.errors import QueryError
+from rta.errors import InputError, QueryError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,6 +63,16 @@ class LateRule:
                 end = ".end" if column.dataType().typeName() == "struct" else ""
                 return LateRule(f"`{column.name()}`{end}", first[0])
         return None
+
+
+def streamed(events: DataFrame, transform: Transform) -> DataFrame:
+    """Apply a transform to a stream. Raises InputError where it returns a frame that is not made from it."""
+    stream = events.transform(transform)
+    if not stream.isStreaming:
+        raise InputError(
+            "the transform returned a static frame", do="return a frame made from its argument"
+        )
+    return stream
 
 
 def late_rows(

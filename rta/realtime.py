@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import cluster, sources, topics
-from rta.errors import InputError, QueryError
+from rta.errors import QueryError
 from rta.event_types import EventType, event_type
-from rta.lateness import Transform, keeps_state
+from rta.lateness import Transform, keeps_state, streamed
 from rta.settings import private_folder, settings
 from rta.traces import cause
 from rta.wire import as_messages
@@ -66,14 +66,11 @@ def relay(
     from pyspark.errors import PySparkException
 
     topics.describe_topic(into)
-    stream = sources.read_stream(
+    events = sources.read_stream(
         topic, event=event or event_type(topic), starting=starting, max_skew=max_skew,
         options={**(SOURCE if real_time else {}), **(options or {})},
-    ).transform(transform)  # fmt: skip
-    if not stream.isStreaming:
-        raise InputError(
-            "the transform returned a static frame", do="return a frame made from its argument"
-        )
+    )  # fmt: skip
+    stream = streamed(events, transform)
     if real_time:
         _require_slots(stream, topics.describe_topic(topic).partitions)
     messages = as_messages(stream, key).select("key", "value")

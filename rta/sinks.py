@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rta import continuity, serving, sources
 from rta.claims import refuse_claimed, while_claimed
-from rta.errors import InputError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
 from rta.failures import failures_said
-from rta.lateness import LateRule, Transform, late_rows
+from rta.lateness import LateRule, Transform, late_rows, streamed
 from rta.ledger import Accounting, Batch
 from rta.matching import require_match
 from rta.meaning import meaning, require_same
@@ -111,10 +110,7 @@ def follow(
             topic, event=event, starting=starting, max_skew=max_skew,
             max_events_per_batch=max_events_per_batch, options=options,
         )  # fmt: skip
-        stream = events.transform(transform)
-        if not stream.isStreaming:
-            do = "return a frame made from its argument"
-            raise InputError("the transform returned a static frame", do=do)
+        stream = streamed(events, transform)
         return while_claimed(stream.sparkSession, place, table, start)
 
 
