@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import rta
 from rta import broker, oracle, serving
-from tests.truth import KEY, checkpoint_of, child, late_places, true_totals
+from tests.truth import KEY, checkpoint_of, child, late_places, true_totals, until
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "max_events_per_batch": 60}
 OLD: Final = 0.3  # the share of publications that go back in time
@@ -292,11 +291,3 @@ def watched(table: str) -> Iterator[None]:
         reader.join(DEADLINE)
     assert looks[0] > 0
     assert faults == []
-
-
-def until(happened: Callable[[], object]) -> None:
-    """Wait for something that must happen."""
-    deadline = time.monotonic() + DEADLINE
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)

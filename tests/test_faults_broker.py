@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta import broker, oracle, serving
 from rta.acknowledged import Acknowledged
-from tests.truth import KEY, ROOT, true_totals
+from tests.truth import KEY, ROOT, true_totals, until
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -33,14 +33,6 @@ def user_event(number: int, **other: Any) -> dict[str, Any]:
     when = datetime(2024, 11, 15, 10, tzinfo=UTC) + timedelta(seconds=number)
     event = {"event_id": f"e{number}", "user_id": number % 7, "action": "purchase"}
     return event | {"amount": Decimal(number) / 100, "timestamp": when} | other
-
-
-def until(holds: Callable[[], bool], patience: float = 120) -> None:
-    """Wait for a state; its absence is a failure."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 class Load:

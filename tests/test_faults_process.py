@@ -20,22 +20,10 @@ from pyspark.sql import SparkSession
 import rta
 from rta import broker, oracle, serving
 from rta.errors import QueryError
-from tests.truth import KEY, ROOT, child, true_totals
+from tests.truth import KEY, PATIENCE, ROOT, child, true_totals, until
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
-PATIENCE: Final = 300.0  # seconds: what has to happen has happened long before
-
-
-def until(what: Callable[[], Any], alive: subprocess.Popen[str] | None = None) -> Any:
-    """Wait until something is so, and return it; a process that ends before is an error."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        assert alive is None or alive.poll() is None, alive and alive.communicate()
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def jvm_of(process: int) -> psutil.Process | None:

@@ -12,7 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 import rta
 from rta import jobs, oracle, serving
-from tests.test_jobs import DEADLINE, _processes_of, _until
+from tests.test_jobs import DEADLINE, _processes_of
+from tests.truth import until
 
 HOLD = """
 import pathlib, time
@@ -75,7 +76,7 @@ def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> jobs.Rec
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE
     ) as runner:
-        _until(when)
+        until(when)
         runner.kill()
     died = jobs.history(path.stem)[0]
     assert died.outcome == "died"

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from rta import jobs
 from rta.errors import InputError, JobError
 from rta.runs import claimed, record
+from tests.truth import until
 
 DEADLINE = 60.0
 PARAMETERS = """
@@ -77,16 +77,6 @@ def _run_elsewhere(path: Path) -> subprocess.Popen[bytes]:
     """Run a notebook as a job in a process of its own."""
     code = "import sys; from rta import jobs; jobs.run(sys.argv[1])"
     return subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE)
-
-
-def _until(found: Callable[[], Any]) -> Any:
-    """Poll until something is there; fail at the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def _processes_of(run_id: str) -> Iterator[psutil.Process]:
@@ -251,7 +241,7 @@ def test_a_killed_run_is_told_and_the_next_one_works(
     """SIGKILL of the runner in the middle of a cell: 'died', no process left, the next run succeeds."""
     path = notebook("print('first')", gate.cell)
     with _run_elsewhere(path) as runner:
-        _until(gate.reached.exists)
+        until(gate.reached.exists)
         assert [each.outcome for each in jobs.history(path.stem)] == ["running"]
         runner.kill()
     [died] = jobs.history(path.stem)
@@ -267,7 +257,7 @@ def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -
     """Ctrl-C in the terminal ends the run and its kernel; the history says interrupted."""
     path = notebook(gate.cell)
     with _run_elsewhere(path) as runner:
-        _until(gate.reached.exists)
+        until(gate.reached.exists)
         runner.send_signal(signal.SIGINT)
         runner.communicate(timeout=DEADLINE)
     [run] = jobs.history(path.stem)

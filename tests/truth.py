@@ -1,9 +1,10 @@
-"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while, a sink that waits."""
+"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while, waiting, a sink that waits."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from rta import oracle, serving
 from rta.settings import settings
 
 ROOT: Final = Path(__file__).parents[1]
+PATIENCE: Final = 120.0  # seconds: what has to happen has happened long before
 KEY: Final = ["window", "user_id"]
 TOTALS: Final = """
     SELECT time_bucket(INTERVAL '5 minutes', "timestamp") AS window_start,
@@ -60,6 +62,16 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[st
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
+
+
+def until(happened: Callable[[], Any], alive: subprocess.Popen[Any] | None = None) -> Any:
+    """Wait until something has happened, and return it; its absence is a failure, as is a process that ends before."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := happened()):
+        assert alive is None or alive.poll() is None, alive and alive.communicate()
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
 
 
 def late_places(
