@@ -29,6 +29,7 @@ from rta.kraft import (
     not_started,
     write_configuration,
 )
+from rta.processes import runs
 from rta.progress import step
 from rta.settings import private_folder, settings
 
@@ -67,9 +68,7 @@ def status() -> Broker | None:
     try:
         broker = Broker(**json.loads(_state_file().read_text()))
         process = psutil.Process(broker.pid)
-        same = (
-            abs(_started(process) - broker.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        )
+        same = abs(_started(process) - broker.started) < 1 and runs(process)
     except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
     return broker if same else None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import QueryError
+from rta.processes import runs
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
@@ -139,6 +140,4 @@ def _described(holder: dict[str, Any]) -> str:
 
 def _lives(holder: dict[str, Any]) -> bool:
     """Tell whether the notebook that started the query is still there."""
-    import psutil
-
-    return psutil.pid_exists(holder.get("pid", 0))
+    return runs(holder.get("pid", 0))

@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 from rta import database
 from rta.errors import InputError, JobError
 from rta.names import checked
+from rta.processes import still_running
 from rta.receipts import TIMES, Receipt, consumed
 from rta.settings import private_folder, settings
 
@@ -149,10 +150,10 @@ def _end_processes(run_id: str, *, patience: float = 10) -> None:
     import psutil
 
     left = [each for each in psutil.process_iter() if _belongs(each, run_id)]
-    _, alive = psutil.wait_procs(left, timeout=patience)
+    alive = still_running(left, patience=patience)
     for each in alive:
         each.kill()
-    psutil.wait_procs(alive, timeout=patience)
+    still_running(alive, patience=patience)
 
 
 def _belongs(process: Any, run_id: str) -> bool:

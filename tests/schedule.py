@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import rta
 from rta import broker, oracle, serving
+from rta.processes import still_running
 from tests.truth import KEY, checkpoint_of, child, late_places, true_totals, until
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "max_events_per_batch": 60}
@@ -134,7 +135,7 @@ def killed(process: subprocess.Popen[str]) -> None:
     for each in family:
         each.kill()
     process.communicate(timeout=DEADLINE)
-    psutil.wait_procs(family, timeout=DEADLINE)
+    assert not still_running(family, patience=DEADLINE)
 
 
 def restart_broker(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from rta import broker, kraft
 from rta.errors import BrokerError
+from rta.processes import runs
 
 
 @pytest.fixture
@@ -63,10 +64,7 @@ def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: P
     adopted = broker.up()
     assert adopted.pid == int(pid)
     assert broker.down() is True
-    assert (
-        not psutil.pid_exists(adopted.pid)
-        or psutil.Process(adopted.pid).status() == psutil.STATUS_ZOMBIE
-    )
+    assert not runs(adopted.pid)
     assert broker.down() is False
     again = broker.up()
     try:

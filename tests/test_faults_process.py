@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta import broker, oracle, serving
 from rta.errors import QueryError
+from rta.processes import still_running
 from tests.truth import KEY, PATIENCE, ROOT, child, true_totals, until
 
 pytestmark = pytest.mark.kafka
@@ -141,7 +142,7 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
         name, rta.totals, table="f08", **HOW
     )  # waits for the claim, as long as the JVM ends
     assert taken.accounting.consumed == 100
-    assert not jvm.is_running()
+    assert not still_running([jvm], patience=PATIENCE)
     assert broker.up() == running
     assert oracle.differences(true_totals(name), "f08") == []
     oracle.check_accounted("f08", name, used=300)

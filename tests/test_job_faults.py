@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import rta
 from rta import jobs, oracle, serving
+from rta.processes import still_running
 from tests.test_jobs import DEADLINE, _processes_of
 from tests.truth import until
 
@@ -82,6 +82,5 @@ def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> jobs.Rec
     assert died.outcome == "died"
     assert died.executed
     nbformat.validate(nbformat.read(died.executed, as_version=4))
-    _, alive = psutil.wait_procs(list(_processes_of(died.run_id)), timeout=DEADLINE)
-    assert not alive
+    assert not still_running(_processes_of(died.run_id), patience=DEADLINE)
     return died

@@ -1,0 +1,40 @@
+"""Whether a process still runs. A zombie does not: in a container whose first process reaps none it stays for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+
+def runs(process: psutil.Process | int) -> bool:
+    """Tell whether a process, or the one of this number, still runs.
+
+    >>> import os
+    >>> runs(os.getpid()), runs(2**22 + 1)
+    (True, False)
+    """
+    import psutil
+
+    try:
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def still_running(processes: Iterable[psutil.Process], *, patience: float) -> list[psutil.Process]:
+    """Wait until processes have ended; return those that have not, after `patience` seconds.
+
+    >>> still_running([], patience=1)
+    []
+    """
+    deadline = time.monotonic() + patience
+    left = [each for each in processes if runs(each)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [each for each in left if runs(each)]
+    return left
