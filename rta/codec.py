@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 # White space that SQLite and Python skip before a number: it tells our numbers from other text.
 MARK: Final = "\v\f"
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
+_PLAIN: Final = 6
 _EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 
 def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[Any]:
-    """Turn one column's values into what the database's driver stores exactly.
+    """Turn one column's values, or its Arrow array, into what the database's driver stores exactly.
 
     A naive datetime is local time, as in PySpark's own rows.
     Raises TableError for a null in a required column, and for a value that would be changed.
@@ -33,6 +34,10 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
     >>> encode(StructField("amount", DecimalType(12, 2)), [Decimal("1.5"), None], "sqlite")
     ['1.50', None]
     """
+    if hasattr(values, "to_pylist"):
+        if dialect == "sqlite" and (texts := _texts(field, values)) is not None:
+            return texts
+        values = values.to_pylist()
     name = field.dataType.typeName()
     kind, types = KINDS[name], set(map(type, values))
     if type(None) in types and not field.nullable:
@@ -54,6 +59,24 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
         return [None if value is None else convert(value) for value in values]
     except (DecimalException, OverflowError, ValueError):
         raise _misfit(field, _culprit(convert, values)) from None
+
+
+def _texts(field: StructField, array: Any) -> list[str | None] | None:
+    """Write an Arrow array of moments or decimals as text, all at once; None where that is no case for Arrow."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind: Any = field.dataType
+    if array.null_count and not field.nullable:
+        return None  # the other way says which column
+    if kind.typeName() == "timestamp" and pa.types.is_timestamp(array.type) and array.type.tz:
+        utc = pc.strftime(array.cast(pa.timestamp("us")), format="%Y-%m-%d %H:%M:%S")
+        return cast("list[str | None]", pc.binary_join_element_wise(utc, "+00:00", "").to_pylist())
+    # Arrow writes a number with more zeros behind the point with an exponent.
+    same = pa.types.is_decimal(array.type) and kind.typeName() == "decimal" and kind.scale <= _PLAIN
+    if same and (array.type.precision, array.type.scale) == (kind.precision, kind.scale):
+        return cast("list[str | None]", array.cast(pa.string()).to_pylist())
+    return None
 
 
 def _misfit(field: StructField, found: object) -> TableError:

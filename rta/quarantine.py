@@ -12,8 +12,9 @@ whatever follows the object. So each event takes one of two ways:
 
 from __future__ import annotations
 
+import json
 import re
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from rta.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructField, StructType
 
     from rta.event_types import EventType
@@ -63,28 +64,45 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     """
     from pyspark.sql import functions as F
 
-    names = _checked_names(event)
+    _require_columns(event)
     headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
-    form = plain(event.schema, F.col("_parts"))
+    read, suspect, typed = _columns(
+        event.schema.json(), event.event_time, max_skew, raw.sparkSession
+    )
     # Three steps, since Spark computes again in each step what it uses twice, and interprets what stands around a parser.
     cut = raw.select(
         "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
         headers.cast(HEADERS).alias("headers"), F.split(F.col("value").cast("string"), '"').alias("_parts"),
     )  # fmt: skip
-    read = cut.select(
-        *ORIGIN, *RAW, form.is_plain.alias("_plain"),
-        *[value.alias(f"_{name}") for name, value in form.values.items()],
-    )  # fmt: skip
-    split = read.select("*", F.when(~F.col("_plain"), _suspect(event.schema)).alias("_suspect"))
+    return cut.select(*ORIGIN, *RAW, *read).select("*", suspect).select(*typed)
+
+
+@lru_cache(maxsize=64)
+def _columns(
+    schema_json: str,
+    event_time: str,
+    max_skew: str,
+    session: SparkSession,  # noqa: ARG001 - another session, another JVM: these columns live in it
+) -> tuple[list[Column], Column, list[Column]]:
+    """Build the columns of the three steps, once in a session: 4,000 calls to the JVM, half a second."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    schema = StructType.fromJson(json.loads(schema_json))
+    form = plain(schema, F.col("_parts"))
+    values = [value.alias(f"_{name}") for name, value in form.values.items()]
     good = {
         name: F.when(F.col("_plain"), F.col(f"_{name}")).when(
             F.col("_suspect.fault").isNull(), F.col("_suspect.row")[name]
         )
-        for name in names
+        for name in schema.names
     }
-    fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event.event_time], max_skew), "ahead"))
-    return split.select(
-        *[value.alias(name) for name, value in good.items()], *ORIGIN, *RAW, fault.alias("reason")
+    fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event_time], max_skew), "ahead"))
+    typed = [value.alias(name) for name, value in good.items()]
+    return (
+        [form.is_plain.alias("_plain"), *values],
+        F.when(~F.col("_plain"), _suspect(schema)).alias("_suspect"),
+        [*typed, *map(F.col, (*ORIGIN, *RAW)), fault.alias("reason")],
     )
 
 
@@ -179,8 +197,8 @@ def _lenient(schema: StructType) -> StructType:
     )
 
 
-def _checked_names(event: EventType) -> list[str]:
-    """Return the event's column names, once each is legal and its type has a rule."""
+def _require_columns(event: EventType) -> None:
+    """Refuse an event type with an illegal column name, or a type without a rule."""
     for field in event.schema:
         checked("column", field.name)
         if field.name in (*ORIGIN, *RAW, "reason") or field.name.startswith("_"):
@@ -194,4 +212,3 @@ def _checked_names(event: EventType) -> list[str]:
                 f"column {field.name!r} has a type that events cannot have", found=field.dataType.simpleString(),
                 do=f"use one of: {', '.join(sorted(FORMS))}",
             )  # fmt: skip
-    return [field.name for field in event.schema]

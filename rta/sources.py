@@ -91,8 +91,23 @@ def read_stream(
     limit = (
         {} if max_events_per_batch is None else {"maxOffsetsPerTrigger": str(max_events_per_batch)}
     )
-    raw = _read(topic, starting_at(topic, starting) | limit | dict(options or {}), streaming=True)
-    return _good(parse(raw, event, max_skew), event, topic)
+    chosen = starting_at(topic, starting) | limit | dict(options or {})
+    return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic)
+
+
+def parsed_stream(
+    topic: str,
+    event: EventType,
+    max_skew: str = "5 minutes",
+    *,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read all events of a topic as they arrive, good and bad: the columns of `parse`, as a streaming DataFrame.
+
+    options: for Spark's Kafka source; by default from the earliest offset, with headers.
+    """
+    chosen = options or starting_at(topic, "earliest") | {"includeHeaders": "true"}
+    return parse(_read(topic, chosen, streaming=True), event, max_skew)
 
 
 def read_range(
@@ -164,27 +179,24 @@ def quarantine(
     send(quarantined(topic, event=event, start=start, end=end, max_skew=max_skew), topic)
 
 
-def observed(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
-    """Count what passes, without a second read: consumed, quarantined, and the good events' earliest and latest event time.
+def observed(parsed: DataFrame, topic: str) -> DataFrame:
+    """Count what passes, without a second read: consumed and quarantined.
 
     The counts stand under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
 
     >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
-    >>> observed(parse(raw, rta.USER_EVENTS), rta.USER_EVENTS, "t").count()
+    >>> observed(parse(raw, rta.USER_EVENTS), "t").count()
     1
     """
     from pyspark.sql import functions as F
 
-    good_time = F.when(F.col("reason").isNull(), F.col(event.event_time))
-    return parsed.observe(
-        f"{OBSERVED}:{topic}", F.count("*").alias("consumed"), F.count("reason").alias("quarantined"),
-        F.min(good_time).alias("earliest"), F.max(good_time).alias("latest"),
-    )  # fmt: skip
+    counts = F.count("*").alias("consumed"), F.count("reason").alias("quarantined")
+    return parsed.observe(f"{OBSERVED}:{topic}", *counts)
 
 
 def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
     """Count all, keep the good. The raw columns go first: they would be copied through the count."""
-    counted = observed(parsed.select(*event.columns, *ORIGIN, "reason"), event, topic)
+    counted = observed(parsed.select(*event.columns, *ORIGIN, "reason"), topic)
     return counted.where("reason IS NULL").drop("reason")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.codec import encode
 from rta.errors import TableError
-from rta.schema import flat_rows, sql_type
+from rta.schema import flat_columns, sql_type
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
@@ -38,18 +37,15 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
     places = [names.index(name) for name in table.key]
     seen: set[Any] = set()
     count = 0
-    for chunk in _chunks(flat_rows(table.schema, rows)):
-        values = [
-            encode(column, list(each), dialect)
-            for column, each in zip(columns, zip(*chunk, strict=True), strict=True)
-        ]
-        count += len(chunk)
+    for chunk in flat_columns(table.schema, rows, _CHUNK):
+        values = [encode(c, each, dialect) for c, each in zip(columns, chunk, strict=True)]
+        count += (here := len(values[0]))
         keys = list(zip(*(values[place] for place in places), strict=True))
         seen.update(keys)
         if len(seen) != count:
             raise TableError(
                 f"two rows of one batch have the same key in table {table.name!r}",
-                found=dict(zip(table.key, _repeated(keys, len(chunk)), strict=True)),
+                found=dict(zip(table.key, _repeated(keys, here), strict=True)),
                 do="choose a key that names one row, or aggregate by it",
             )
         if dialect == "sqlite":
@@ -57,12 +53,6 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
         else:
             connection.exec_driver_sql(statement, tuple(list(each) for each in values))
     return count
-
-
-def _chunks(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
 
 
 def _repeated(keys: list[Any], length: int) -> Any:
