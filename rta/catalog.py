@@ -55,6 +55,18 @@ TABLES: Final = sa.Table(
     sa.Column("created_at", UTC, nullable=False),
 )
 
+VIEWS: Final = sa.Table(
+    "rta_views",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("key", sa.JSON, nullable=False),
+    sa.Column("schema", sa.JSON, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("served", sa.Integer, nullable=False),
+    sa.Column("versions", sa.JSON, nullable=False),
+    sa.Column("switched_at", UTC, nullable=False),
+)
+
 BATCHES: Final = sa.Table(
     "rta_batches",
     METADATA,

@@ -150,6 +150,23 @@ def unmarked(value: Any) -> Any:
     return math.nan if value.endswith("NaN") else Decimal(value)
 
 
+def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
+    """Read a column that SQLite gave without its type, as those of a view; what is typed stays.
+
+    >>> from pyspark.sql.types import DateType, DecimalType
+    >>> decode(DecimalType(12, 2), ["1.50", None]), decode(DateType(), ["2013-01-01"])
+    ([Decimal('1.50'), None], [datetime.date(2013, 1, 1)])
+    """
+    name = kind.typeName()
+    reads: dict[str, Callable[[Any], Any]] = {
+        "decimal": Decimal, "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "boolean": bool,
+    }  # fmt: skip
+    texts = name == "boolean" or any(type(value) is str for value in values)
+    if not texts or name not in reads:
+        return list(values)
+    return [None if value is None else reads[name](value) for value in values]
+
+
 def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any]:
     """Build the pandas column of a Spark type (by its typeName) that keeps each value exactly.
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Transform = Callable[["DataFrame"], "DataFrame"]
 ORIGIN: Final = ("topic", "partition", "offset")
 
+OBSERVED_COPIES: Final = "rta_source:copies"
+"""The metric of a transform that finds copies of its own accord: {"duplicate": count}."""
+
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
 _UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
                    "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
@@ -56,7 +59,7 @@ class LateRule:
             return None
         operator = stateful[first[0]]
         grouped = operator.nodeName() == "Aggregate"
-        for column in _each(
+        for column in each(
             operator.groupingExpressions() if grouped else operator.child().output()
         ):
             if column.metadata().contains("spark.watermarkDelayMs"):
@@ -123,14 +126,15 @@ def batch_facts(session: SparkSession) -> BatchFacts:
     identity = context.getLocalProperty("sql.streaming.queryId")
     execution = session._jsparkSession.streams().get(identity).streamingQuery().lastExecution()
     observed = {
-        pair._1(): json.loads(pair._2().json()) for pair in _each(execution.observedMetrics())
+        pair._1(): json.loads(pair._2().json()) for pair in each(execution.observedMetrics())
     }
     source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
     operators = list(walk(execution.executedPlan()))
     return BatchFacts(
-        consumed=sum(metrics["consumed"] for metrics in source),
-        quarantined=sum(metrics["quarantined"] for metrics in source),
-        duplicate=_metric(operators, "numDroppedDuplicateRows"),
+        consumed=sum(metrics.get("consumed", 0) for metrics in source),
+        quarantined=sum(metrics.get("quarantined", 0) for metrics in source),
+        duplicate=_metric(operators, "numDroppedDuplicateRows")
+        + sum(metrics.get("duplicate", 0) for metrics in source),
         dropped_late=_metric(operators, "numRowsDroppedByWatermark"),
     )
 
@@ -178,11 +182,11 @@ def _unaccountable(found: str) -> QueryError:
 def walk(plan: Any) -> Iterator[Any]:
     """Yield the nodes of one of Spark's plans, from the result down to the source."""
     yield plan
-    for child in _each(plan.children()):
+    for child in each(plan.children()):
         yield from walk(child)
 
 
-def _each(scala_collection: Any) -> Iterator[Any]:
+def each(scala_collection: Any) -> Iterator[Any]:
     """Iterate over a Scala collection."""
     iterator = scala_collection.iterator()
     while iterator.hasNext():

@@ -140,6 +140,12 @@ def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]
     >>> offsets("no_such_table")
     {}
     """
+    with database.reading(on or database.engine()) as connection:
+        return offsets_in(connection, name)
+
+
+def offsets_in(connection: Connection, name: str) -> dict[str, dict[int, int]]:
+    """Tell what a table contains, inside a transaction: see offsets()."""
     import sqlalchemy as sa
 
     from rta.catalog import BATCHES
@@ -155,13 +161,12 @@ def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]
     )
     same = (BATCHES.c.query_id == newest.c.query_id) & (BATCHES.c.batch_id == newest.c.last)
     contained: dict[str, dict[int, int]] = {}
-    with database.reading(on or database.engine()) as connection:
-        for topic, ends in connection.execute(
-            sa.select(BATCHES.c.topic, BATCHES.c.end_offsets).join_from(BATCHES, newest, same)
-        ):
-            here = contained.setdefault(topic, {})
-            for partition, end in _numbered(ends).items():
-                here[partition] = max(end, here.get(partition, end))
+    for topic, ends in connection.execute(
+        sa.select(BATCHES.c.topic, BATCHES.c.end_offsets).join_from(BATCHES, newest, same)
+    ):
+        here = contained.setdefault(topic, {})
+        for partition, end in _numbered(ends).items():
+            here[partition] = max(end, here.get(partition, end))
     return {topic: dict(sorted(ends.items())) for topic, ends in sorted(contained.items())}
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rta import database, ledger
-from rta.codec import guess, moments, series, timestamp_text, unmarked
+from rta.codec import decode, guess, moments, series, timestamp_text, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
 from rta.ledger import Accounting, Batch, accounting, batches, offsets
-from rta.tables import Table, create, drop, table, tables
+from rta.tables import Table, create, drop, lookup, table, tables
 from rta.upserts import upsert
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy as sa
     from sqlalchemy import Engine
 
 __all__ = [
@@ -86,25 +87,45 @@ def read(
     """
     import pandas as pd
 
-    from rta.catalog import relation
-
     source = on or database.engine()
-    found = table(name, on=source)
-    described = relation(found, source.dialect.name)
-    query = described.select().limit(limit)
-    for column, value in (where or {}).items():
-        query = query.where(_known(described, column) == value)
-    for column in order_by or found.key:
-        chosen = _known(described, column.removeprefix("-"))
-        query = query.order_by(chosen.desc() if column.startswith("-") else chosen)
-    with database.reading(source) as connection:
-        values = _columns(connection.execute(query).all(), len(found.columns))
+    with database.reading(source) as connection:  # one moment, also of what a view is made of
+        found = lookup(connection, name)
+        if found is not None:
+            query = _query(found, where or {}, order_by or found.key, source.dialect.name)
+            rows = connection.execute(query.limit(limit)).all()
+    found = found or table(name, on=source)  # which says what there is
+    values = _columns(rows, len(found.columns))
+    if found.view:
+        values = [decode(f.dataType, each) for f, each in zip(found.columns, values, strict=True)]
     return pd.DataFrame(
         {
             field.name: series(each, field.dataType.typeName(), nullable=field.nullable)
             for field, each in zip(found.columns, values, strict=True)
         }
     )
+
+
+def _query(
+    found: Table, where: Mapping[str, Any], order_by: Sequence[str], dialect: str
+) -> sa.Select[Any]:
+    from rta.catalog import relation
+
+    described = relation(found, dialect)
+    chosen = [column.removeprefix("-") for column in order_by]
+    if found.view and dialect == "sqlite":
+        for column in {*where, *chosen} & {c.name for c in found.columns} - {*found.key}:
+            if found.columns[column].dataType.typeName() == "decimal":
+                do = "read the whole view and choose in pandas; or read the tables it is made of"
+                raise InputError(
+                    f"SQLite does not compare the merged decimals of {column!r}", do=do
+                )
+    query = described.select()
+    for column, value in where.items():
+        query = query.where(_known(described, column) == value)
+    for given, column in zip(order_by, chosen, strict=True):
+        known = _known(described, column)
+        query = query.order_by(known.desc() if given.startswith("-") else known)
+    return query
 
 
 def _known(described: Any, column: str) -> Any:

@@ -31,6 +31,7 @@ class Table:
     schema: StructType
     key: tuple[str, ...]
     topic: str | None = None
+    view: bool = False  # of other tables: see rta.views
 
     @property
     def columns(self) -> StructType:
@@ -70,10 +71,15 @@ def create(
     if (there := _find(engine, name)) is None:
         # Looked for again under the lock: two processes may both be first.
         with database.writing(engine, ddl=True) as connection:
-            there = _lookup(connection, name)
+            there = lookup(connection, name)
             if there is None:
                 _create(connection, wanted)
                 return wanted
+    if there.view:
+        raise TableError(
+            f"{name!r} is a view of other tables: nothing is written to it",
+            do="use another table name",
+        )
     difference = _difference(there, wanted)
     if difference:
         raise TableError(
@@ -102,18 +108,22 @@ def table(name: str, *, on: Engine | None = None) -> Table:
 
 
 def tables(*, on: Engine | None = None) -> list[Table]:
-    """List the serving tables, by name.
+    """List the serving tables and views, by name.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
     >>> "users" in [each.name for each in tables()]
     True
     """
-    from rta.catalog import TABLES
+    from rta.catalog import TABLES, VIEWS
 
     with database.reading(on or database.engine()) as connection:
-        found = connection.execute(TABLES.select().order_by(TABLES.c.name)).mappings().all()
-    return [_from_row(row) for row in found]
+        found = [
+            _from_row(row, view=source is VIEWS)
+            for source in (TABLES, VIEWS)
+            for row in connection.execute(source.select()).mappings()
+        ]
+    return sorted(found, key=lambda each: each.name)
 
 
 def drop(name: str, *, on: Engine | None = None) -> None:
@@ -134,6 +144,10 @@ def drop(name: str, *, on: Engine | None = None) -> None:
 
     engine = on or database.engine()
     gone = table(name, on=engine)
+    if gone.view:
+        raise TableError(
+            f"{name!r} is a view", do=f"use rta.views.drop({name!r}), which drops its tables, too"
+        )
     with database.writing(engine, ddl=True) as connection:
         connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
         connection.execute(BATCHES.delete().where(BATCHES.c.table_name == gone.name))
@@ -170,24 +184,29 @@ def _plain(node: Any) -> Any:
 
 def _find(engine: Engine, name: str) -> Table | None:
     with database.reading(engine) as connection:
-        return _lookup(connection, name)
+        return lookup(connection, name)
 
 
-def _lookup(connection: Connection, name: str) -> Table | None:
+def lookup(connection: Connection, name: str) -> Table | None:
+    """Find a serving table or a view inside a transaction; None where there is none."""
     import sqlalchemy as sa
 
-    from rta.catalog import TABLES
+    from rta.catalog import TABLES, VIEWS
 
-    # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one file there.
-    same = sa.func.lower(TABLES.c.name) == checked("table", name).lower()
-    found = connection.execute(TABLES.select().where(same)).mappings().one_or_none()
-    return None if found is None else _from_row(found)
+    for source in (TABLES, VIEWS):
+        # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one file there.
+        same = sa.func.lower(source.c.name) == checked("table", name).lower()
+        found = connection.execute(source.select().where(same)).mappings().one_or_none()
+        if found is not None:
+            return _from_row(found, view=source is VIEWS)
+    return None
 
 
-def _from_row(row: Any) -> Table:
+def _from_row(row: Any, *, view: bool) -> Table:
     from pyspark.sql.types import StructType
 
-    return Table(row["name"], StructType.fromJson(row["schema"]), tuple(row["key"]), row["topic"])
+    schema = StructType.fromJson(row["schema"])
+    return Table(row["name"], schema, tuple(row["key"]), row["topic"], view)
 
 
 def _create(connection: Connection, table: Table) -> None:
@@ -200,12 +219,9 @@ def _create(connection: Connection, table: Table) -> None:
         raise TableError(f"a table {table.name!r} that is not rta's is there", do=do)
     connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
     entry = {
-        "name": table.name,
-        "key": list(table.key),
-        "schema": json.loads(table.schema.json()),
-        "topic": table.topic,
-        "created_at": dt.datetime.now(dt.UTC),
-    }
+        "name": table.name, "key": list(table.key), "schema": json.loads(table.schema.json()),
+        "topic": table.topic, "created_at": dt.datetime.now(dt.UTC),
+    }  # fmt: skip
     connection.execute(TABLES.insert().values(entry))
 
 

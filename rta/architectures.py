@@ -1,0 +1,229 @@
+"""One function of a topic, wired three ways: recomputed (batch), recomputed and followed (Lambda), followed and replayed (Kappa).
+
+| | answer | history after a new formula | late events |
+|---|---|---|---|
+| batch   | as of the last recompute() | the next recompute() | all there, none is late |
+| lambda_ | batch view up to a cut-off, and what came after, merged | the next recompute() | left out until the next recompute() |
+| kappa   | the stream's own table | replay() into a second table, then switch() | left out until the next replay() |
+
+All three have the same arguments and the same readers' side: a name in the serving database, `rta.read(name)`, whose tables
+are switched in one transaction. The queries are Spark's own StreamingQuery objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+from rta import sinks, sources, views
+from rta.archives import read_archive
+from rta.batch_views import without_copies_of
+from rta.errors import QueryError
+from rta.event_types import EventType, event_type
+from rta.lateness import Transform
+from rta.ledger import Accounting
+from rta.merging import Merge, merges
+from rta.replay import Replay
+from rta.views import Version
+from rta.wiring import Wiring
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+
+def batch(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+) -> Batch:
+    """Wire a function as batch: recompute() archives what is new and computes the answer anew over all.
+
+    topic, transform, table, key, event: as for rta.follow(); readers find the answer under `table`.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-batch", partitions=1)
+    >>> with batch("doc-batch", rta.totals, table="doc_batch", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
+    ...     wired.catch_up()
+    >>> wired.accounting()
+    consumed 50 = used 50 + duplicate 0 + late 0 + quarantined 0 (1 batch)
+    """
+    return Batch(topic, transform, table, key, event or event_type(topic))
+
+
+def lambda_(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+) -> Lambda:
+    """Wire a function as Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
+
+    The arguments are those of batch(). Goes on where the served version is, or makes the first one.
+    Raises InputError where two parts of the answer cannot be merged: see rta.merging.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
+    >>> with lambda_("doc-lambda", rta.totals, table="doc_lambda", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
+    ...     _ = rta.publish(rta.user_events(spark, rows=50, first_row=50), "doc-lambda")
+    ...     wired.catch_up()
+    >>> wired.accounting().used
+    100
+    """
+    return Lambda(topic, transform, table, key, event or event_type(topic))._resumed()
+
+
+def kappa(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+) -> Kappa:
+    """Wire a function as Kappa: one stream fills the table; a new function replays the topic into a second one.
+
+    The arguments are those of batch(). Goes on with the served version, whose function `transform` must be.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
+    >>> with kappa("doc-kappa", rta.totals, table="doc_kappa", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
+    ...     wired.catch_up()
+    >>> wired.accounting().used
+    50
+    """
+    return Kappa(topic, transform, table, key, event or event_type(topic))._resumed()
+
+
+class Batch(Wiring):
+    """The answer as of the last recompute()."""
+
+    architecture = "batch"
+
+    def catch_up(self) -> None:
+        """Recompute the answer over everything that is in the topic now."""
+        self.recompute()
+
+    def recompute(self) -> Accounting:
+        """Archive what is new, compute the answer over the whole archive, and show it to readers at once."""
+        number = self._next()
+        part = f"{self.table}_batch_{number}"
+        sinks.reset(part)
+        self._batch_view(part)
+        views.switch(self.table, number, Version((part,)))
+        self._keep_only(number)
+        return self.accounting()
+
+
+class Lambda(Wiring):
+    """A batch view up to a cut-off and a speed view after it; each event counts in one of them, at any moment."""
+
+    architecture = "lambda"
+
+    def catch_up(self) -> None:
+        """Return when the speed view has everything that is in the topic now."""
+        for query in self.queries:
+            query.processAllAvailable()
+
+    def recompute(self) -> Accounting:
+        """Compute the next batch view, start its speed view, and show both to readers at once.
+
+        The old speed view stops when the new batch view is ready; the new one takes in one micro-batch all that came since
+        the cut-off, so it drops nothing as late that readers have seen, and no value goes back. Until then the old version is served.
+        """
+        number = self._next()
+        parts = self._parts(number)
+        for part in parts:
+            sinks.reset(part)
+        cut_off = self._batch_view(parts[0])
+        self.stop()
+        try:
+            self._speed(number, cut_off).processAllAvailable()
+            version = Version(parts, cut_off)
+            views.switch(self.table, number, version, merges=self._merges())
+        except BaseException:
+            self.stop()
+            self._resumed()
+            raise
+        self._keep_only(number)
+        return self.accounting()
+
+    def _resumed(self) -> Self:
+        """Go on with the speed view of the served version; make the first version where there is none."""
+        self._merges()
+        if (view := self.view) is None:
+            self.recompute()
+        else:
+            self._speed(view.served, view.versions[view.served].cut_off)
+        return self
+
+    def _speed(self, number: int, cut_off: sinks.Position) -> StreamingQuery:
+        """Follow the topic from the cut-off with the same function."""
+        known = read_archive(self.topic, event=self.event, before=cut_off)  # type: ignore[arg-type]
+        transform = without_copies_of(known, self.transform, known)
+        return self._follow(number, self._parts(number)[1], transform, cut_off)
+
+    def _parts(self, number: int) -> tuple[str, str]:
+        return f"{self.table}_batch_{number}", f"{self.table}_speed_{number}"
+
+    def _merges(self) -> dict[str, Merge]:
+        return merges(self.transform(sources.read_batch(self.topic, event=self.event)))
+
+
+class Kappa(Wiring):
+    """One stream for now and for history: version 1 serves while version 2 replays the topic."""
+
+    architecture = "kappa"
+
+    def catch_up(self) -> None:
+        """Return when the served version has everything that is in the topic now."""
+        view = self.view
+        if view and view.served in self.running:
+            self.running[view.served].processAllAvailable()
+
+    def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:
+        """Start the next version: `transform` over the topic from its beginning, into a table of its own.
+
+        Readers keep the served version until switch(). Called again after a crash it goes on where it was.
+        max_events_per_batch: then progress shows, and events are late as they were for the served version; without it one
+        micro-batch takes all history, and no event of it is late.
+        """
+        number = self._next()
+        part = f"{self.table}_v{number}"
+        query = self._follow(
+            number, part, transform, "earliest", max_events_per_batch=max_events_per_batch
+        )
+        self.transform = transform
+        return Replay(self.topic, number, part, query)
+
+    def switch(self, number: int | None = None) -> views.View:
+        """Show another version to readers, in one transaction; by default the newest.
+
+        Raises QueryError where it has not reached what readers have seen. The old one goes on, for roll_back().
+        """
+        number = number or max(self.running)
+        version = Version((f"{self.table}_v{number}",))
+        return views.switch(self.table, number, version)
+
+    def roll_back(self) -> views.View:
+        """Show readers the version before the served one again, in one transaction."""
+        view = self.view
+        older = [n for n in view.versions if n < view.served] if view else []
+        if not view or not older:
+            raise QueryError(
+                f"there is no older version of {self.table!r}", do="it was retired, or never was"
+            )
+        return views.switch(self.table, max(older), view.versions[max(older)], patience=None)
+
+    def retire(self, number: int) -> None:
+        """Drop a version that is not served: its query, its table, its checkpoint."""
+        self._forget([number])
+
+    def _resumed(self) -> Self:
+        view = self.view
+        number = view.served if view else 1
+        self._follow(number, f"{self.table}_v{number}", self.transform, "earliest")
+        if view is None:
+            views.switch(self.table, 1, Version((f"{self.table}_v1",)))
+        return self

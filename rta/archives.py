@@ -1,0 +1,155 @@
+"""The archive of a topic: all its events as Parquet, written exactly once by a stream, read by Spark alone.
+
+It is the master data of a batch layer: immutable, partitioned by event date, typed. Bad events are in it too, with
+their bytes and their reason, so the archive alone accounts for each offset. Spark's file sink writes it: a file counts
+once Spark has committed its micro-batch in the folder `_spark_metadata`, so readers that look at the files alone might see
+those of a batch that failed half way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta import checkpoints, continuity
+from rta.claims import while_claimed
+from rta.errors import InputError
+from rta.event_types import EventType, event_type
+from rta.failures import failures_said
+from rta.names import checked
+from rta.quarantine import HEADERS, ORIGIN, RAW
+from rta.settings import private_folder, settings
+from rta.sources import parsed_stream
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.types import StructType
+
+DATE: Final = "event_date"
+_REST: Final = f"""partition INT, offset BIGINT, kafka_timestamp TIMESTAMP, reason STRING, key BINARY, value BINARY, headers {HEADERS}, {DATE} DATE"""
+
+
+def archive(
+    topic: str,
+    *,
+    event: EventType | None = None,
+    max_skew: str = "5 minutes",
+    trigger: Mapping[str, Any] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps the archive of a topic; return Spark's own StreamingQuery.
+
+    trigger: as Spark's own; by default {"availableNow": True}: what is new now, then it ends.
+    Raises TopicError, InputError, and QueryError where the topic was made again since.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
+    >>> archive("doc-archive", event=rta.USER_EVENTS).awaitTermination()
+    >>> archived("doc-archive"), read_archive("doc-archive", event=rta.USER_EVENTS).count()
+    ({0: 5}, 5)
+    """
+    from pyspark.sql import functions as F
+
+    event = _checked(event or event_type(topic))
+    place, name = _checkpoint(topic), f"archive of {topic}"
+    parsed = parsed_stream(topic, event, max_skew)
+    bad = F.col("reason").isNotNull()
+    rows = parsed.select(
+        *event.columns, *ORIGIN[1:], "reason", *[F.when(bad, F.col(c)).alias(c) for c in RAW],
+        F.to_date(F.when(~bad, F.col(event.event_time))).alias(DATE),
+    )  # fmt: skip
+
+    def start() -> StreamingQuery:
+        continuity.note(
+            parsed.sparkSession, place, continuity.topic_of(parsed.sparkSession, place, topic)
+        )
+        writer = rows.writeStream.queryName(name).format("parquet").partitionBy(DATE)
+        writer = writer.option("path", str(folder(topic))).option("checkpointLocation", place)
+        return writer.trigger(**(trigger or {"availableNow": True})).start()
+
+    with failures_said(place, name):
+        return while_claimed(parsed.sparkSession, place, name, start)
+
+
+def archived(topic: str) -> dict[int, int]:
+    """Tell how far the archive goes: partition → the first offset that is not in it; empty where there is none.
+
+    >>> archived("doc-never-archived")
+    {}
+    """
+    from rta.session import spark
+
+    committed = checkpoints.newest(spark(), _checkpoint(topic), "commits")
+    return {} if committed < 0 else checkpoints.ends(spark(), _checkpoint(topic), committed)[topic]
+
+
+def archived_from(topic: str) -> dict[int, int]:
+    """Tell where the archive begins: partition → its first offset."""
+    from rta.session import spark
+
+    return checkpoints.span(spark(), _checkpoint(topic), 0).start
+
+
+def read_archive(
+    topic: str, *, event: EventType | None = None, before: Mapping[int, int] | None = None
+) -> DataFrame:
+    """Read the good events of an archive: the columns of read_batch().
+
+    before: partition → offset, a cut-off; a partition that it does not name is left out. By default `archived(topic)`.
+
+    >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
+    0
+    """
+    from pyspark.sql import functions as F
+
+    event = event or event_type(topic)
+    good = all_archived(topic, event, before).where("reason IS NULL")
+    origin = [F.lit(topic).alias("topic"), *ORIGIN[1:]]
+    return good.select(*event.columns, *origin)
+
+
+def all_archived(
+    topic: str, event: EventType, before: Mapping[int, int] | None = None
+) -> DataFrame:
+    """Read an archive with its bad events: event columns, partition, offset, kafka_timestamp, reason, key, value, headers."""
+    from pyspark.sql import functions as F
+
+    from rta.session import spark
+
+    cut = archived(topic) if before is None else before
+    if not cut:
+        return spark().createDataFrame([], _schema(event))
+    rows = spark().read.schema(_schema(event)).parquet(str(folder(topic)))
+    ends = F.create_map(*[F.lit(each) for pair in sorted(cut.items()) for each in pair])
+    return rows.where(F.col("offset") < ends[F.col("partition")])
+
+
+def folder(topic: str) -> Path:
+    """Name the folder of a topic's archive."""
+    return private_folder(settings().home / "archive") / checked("topic", topic)
+
+
+def _checkpoint(topic: str) -> str:
+    """Name the checkpoint of a topic's archive; no table can have that name."""
+    checkpoint = (
+        private_folder(settings().home / "checkpoints") / f"archive.{checked('topic', topic)}"
+    )
+    return str(checkpoint)
+
+
+def _schema(event: EventType) -> StructType:
+    """Describe the archive's columns; nothing that Parquet holds is ever required."""
+    from pyspark.sql.types import StructField, StructType
+
+    rest = StructType.fromDDL(_REST)
+    columns = [StructField(field.name, field.dataType) for field in event.schema]
+    return StructType([*columns, *cast("StructType", rest)])
+
+
+def _checked(event: EventType) -> EventType:
+    if DATE in event.columns:
+        raise InputError(
+            f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
+            do="rename the column",
+        )  # fmt: skip
+    return event

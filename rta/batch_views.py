@@ -1,0 +1,103 @@
+"""A batch view: the answer of a transform over an archive up to a cut-off, computed anew, written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rta import serving
+from rta.archives import all_archived, archived_from, read_archive
+from rta.errors import InputError
+from rta.lateness import OBSERVED_COPIES, Transform, each, walk
+from rta.ledger import Accounting, Batch
+from rta.settings import settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from rta.event_types import EventType
+
+
+def batch_view(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType,
+    before: Mapping[int, int],
+) -> Accounting:
+    """Compute a transform over the archive before a cut-off into a new table; return where the events went.
+
+    before: partition → offset, of `rta.archived(topic)` or earlier. Nothing is late here: all events are there at once.
+    Rows and accounting come in one transaction, so a table without its accounting was never finished.
+    """
+    from pyspark.sql import functions as F
+
+    answer = transform(read_archive(topic, event=event, before=before))
+    target = serving.create(table, answer.schema, key, topic=topic)
+    counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()
+    consumed, bad = counted or (0, 0)
+    copies = _copies(answer)
+    batch = Batch(
+        f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before,
+        consumed=consumed, quarantined=bad, duplicate=copies, used=consumed - bad - copies, run_id=settings().run_id,
+    )  # fmt: skip
+    serving.commit_batch(serving.engine(), target, batch, answer.toArrow())
+    return serving.accounting(table)
+
+
+def without_copies_of(known: DataFrame, transform: Transform, events: DataFrame) -> Transform:
+    """Let a transform that removes duplicates also remove copies of events that were counted elsewhere.
+
+    known: those events; events: what the transform is going to get. Any other transform is returned as it is.
+    The copies are counted as duplicates in the accounting of the query.
+    """
+    from pyspark.sql import functions as F
+
+    keys = _identity(transform, events)
+    if not keys:
+        return transform
+    seen = known.select(*keys).distinct().withColumn("_copy", F.lit(1))
+
+    def anew(events: DataFrame) -> DataFrame:
+        marked = events.join(seen, keys, "left").observe(
+            OBSERVED_COPIES, F.count("_copy").alias("duplicate")
+        )
+        return transform(marked.where("_copy IS NULL").select(*events.columns))
+
+    return anew
+
+
+def _identity(transform: Transform, events: DataFrame) -> list[str]:
+    """Name the columns by which a transform tells copies of an event; none where it keeps all."""
+    session: Any = events.sparkSession
+    empty = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
+    found = list(_deduplicates(transform(empty)))
+    names = [[key.name() for key in each(node.keys())] for node in found]
+    if not names:
+        return []
+    if len(names) > 1 or not set(names[0]) <= set(events.columns):
+        raise InputError(
+            "what makes two events copies of each other cannot be told", found=names,
+            do="remove duplicates once, by columns of the event, as rta.deduplicate() does",
+        )  # fmt: skip
+    return names[0]
+
+
+def _copies(answer: DataFrame) -> int:
+    """Count the events that the transform of a static frame leaves out as duplicates."""
+    from pyspark.sql import DataFrame
+
+    session: Any = answer.sparkSession
+
+    def rows(plan: Any) -> int:
+        dataset = session._jvm.org.apache.spark.sql.classic.Dataset
+        return DataFrame(dataset.ofRows(session._jsparkSession, plan), session).count()
+
+    return sum(rows(node.child()) - rows(node) for node in _deduplicates(answer))
+
+
+def _deduplicates(answer: DataFrame) -> list[Any]:
+    plan = answer._jdf.queryExecution().analyzed()
+    return [node for node in walk(plan) if node.nodeName().startswith("Deduplicate")]

@@ -1,0 +1,191 @@
+"""compare(): the same function, wired several ways over one topic: are the answers equal, how fresh, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from rta import serving, sources
+from rta.costs import cpu_seconds, lines_of, stored_bytes
+from rta.errors import InputError
+from rta.ledger import Batch
+from rta.wiring import Wiring
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What compare() found: `rows` has one row for each wiring, `differences` the first lines that are not in all answers."""
+
+    rows: pd.DataFrame
+    differences: Mapping[str, Sequence[str]]
+    freshness: pd.DataFrame  # architecture, seconds: one row for each event
+
+    @property
+    def equal(self) -> bool:
+        """Whether all answers are the same, row for row."""
+        return not any(self.differences.values())
+
+    def chart(self) -> alt.VConcatChart:
+        """Draw freshness and cost side by side."""
+        import altair as alt
+
+        order = list(self.rows["architecture"])
+        fresh = (
+            alt.Chart(self.freshness.sample(min(len(self.freshness), 3_000), random_state=1))
+            .mark_tick(opacity=0.35)
+            .encode(
+                alt.X("seconds:Q").scale(type="symlog").title("seconds from append to visible"),
+                alt.Y("architecture:N").sort(order).title(None),
+                alt.Color("architecture:N").sort(order).legend(None),
+            )
+            .properties(title="How fresh is the answer? Each mark is an event", height=90)
+        )
+        cost = (
+            alt.Chart(self.rows)
+            .mark_bar()
+            .encode(
+                alt.X("cpu_seconds:Q").title("CPU-seconds in Spark"),
+                alt.Y("architecture:N").sort(order).title(None),
+                alt.Color("architecture:N").sort(order).legend(None),
+            )
+            .properties(title="What did it cost so far?", height=90)
+        )
+        return alt.vconcat(fresh, cost)
+
+    def _repr_html_(self) -> str:
+        said = "equal, row for row" if self.equal else "NOT equal"
+        lines = "".join(
+            f"<pre>{name}: {_escaped(line)}</pre>"
+            for name, found in self.differences.items()
+            for line in found
+        )
+        return f"<p>The answers are <b>{said}</b>.</p>{self.rows.T.to_html(header=False)}{lines}"
+
+    def __repr__(self) -> str:
+        return f"{self.rows.T.to_string(header=False)}\n{'equal' if self.equal else dict(self.differences)}"
+
+
+def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
+    """Put wirings of one topic side by side; nothing is recomputed: first let each catch_up().
+
+    since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
+    Freshness: from a record's Kafka timestamp to the commit of the micro-batch, or batch view, that shows it. For Lambda that of
+    the speed view alone: what the batch view has now was seen before.
+    CPU-seconds: of Spark's tasks, for the queries of these objects, as far as Spark remembers (1,000 stages).
+    Raises InputError for wirings of different topics.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
+    >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
+    >>> with rta.batch("doc-compare", rta.totals, table="doc_compare_b", **how) as b, rta.kappa("doc-compare", rta.totals, table="doc_compare_k", **how) as k:
+    ...     b.catch_up(); k.catch_up()
+    ...     compare(b, k).equal
+    True
+    """
+    import pandas as pd
+
+    if len({wired.topic for wired in wirings}) != 1:
+        found = sorted({wired.topic for wired in wirings})
+        raise InputError(
+            "only wirings of one topic can be compared",
+            found=found,
+            do="give two or more of one topic",
+        )
+    answers = [wired.read() for wired in wirings]
+    records = _records(wirings[0], since)
+    fresh = {w.architecture: _waited(records, _streamed(w)) for w in wirings}
+    rows = [
+        _row(w, answer, fresh[w.architecture]) for w, answer in zip(wirings, answers, strict=True)
+    ]
+    return Comparison(
+        pd.DataFrame(rows),
+        {
+            w.architecture: _differences(answers[0], each)
+            for w, each in zip(wirings[1:], answers[1:], strict=True)
+        },
+        pd.concat(
+            [pd.DataFrame({"architecture": name, "seconds": each}) for name, each in fresh.items()]
+        ),
+    )
+
+
+def _row(wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float]) -> dict[str, Any]:
+    accounting = wired.accounting()
+    return {
+        "architecture": wired.architecture,
+        "rows": len(answer),
+        "hash": sha256(answer.to_csv(index=False).encode()).hexdigest()[:12],
+        "used": accounting.used, "duplicate": accounting.duplicate, "late": accounting.late,
+        "quarantined": accounting.quarantined,
+        "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
+        "cpu_seconds": round(cpu_seconds(wired), 2),
+        "stored_bytes": stored_bytes(wired),
+        "lines_of_analysis": lines_of(wired.transform),
+        "tables": len(wired.view.parts) if wired.view else 0,
+    }  # fmt: skip
+
+
+def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
+    """Show the first rows that only one of two answers has."""
+    if left.equals(right):
+        return []
+    sides = {"-": left.astype(str), "+": right.astype(str)}
+    seen = {sign: set(side.itertuples(index=False, name=None)) for sign, side in sides.items()}
+    lines = [
+        f"{sign} {row}"
+        for sign, other in (("-", "+"), ("+", "-"))
+        for row in sorted(seen[sign] - seen[other])
+    ]
+    return [
+        *lines[:_SHOWN],
+        *([f"… and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []),
+    ]
+
+
+def _records(wired: Wiring, since: datetime | None) -> pd.DataFrame:
+    """Read where and when each good event came: partition, offset, kafka_timestamp."""
+    from pyspark.sql import functions as F
+
+    events = sources.read_batch(wired.topic, event=wired.event).select(
+        "partition", "offset", "kafka_timestamp"
+    )
+    return (
+        events if since is None else events.where(F.col("kafka_timestamp") >= F.lit(since))
+    ).toPandas()
+
+
+def _streamed(wired: Wiring) -> list[Batch]:
+    """List the batches that brought the answer: of the stream, where there is one."""
+    parts = wired.view.parts[-1:] if wired.view else ()
+    return [batch for part in parts for batch in serving.batches(part)]
+
+
+def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]:
+    """Tell how many seconds each record waited for the batch that has it; records in none are left out."""
+    import pandas as pd
+
+    waits = []
+    for batch in batches:
+        for partition, end in batch.end_offsets.items():
+            start = batch.start_offsets.get(partition, 0)
+            here = records[
+                (records["partition"] == partition) & records["offset"].between(start, end - 1)
+            ]
+            stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
+            appended = pd.to_datetime(here["kafka_timestamp"], utc=True)
+            waits.append((stamp - appended).dt.total_seconds())
+    return pd.Series([each for wait in waits for each in wait], dtype="float64")
+
+
+def _escaped(text: str) -> str:
+    from html import escape
+
+    return escape(text)

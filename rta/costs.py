@@ -1,0 +1,65 @@
+"""What a wiring costs: CPU time of Spark's tasks, bytes on disk, lines of code."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import suppress
+from pathlib import Path
+
+from rta.archives import folder
+from rta.lateness import Transform
+from rta.settings import settings
+from rta.wiring import Wiring
+
+
+def cpu_seconds(wired: Wiring) -> float:
+    """Sum the CPU time of the tasks that Spark ran for a wiring."""
+    from py4j.protocol import Py4JJavaError
+
+    from rta.session import spark
+
+    store = spark().sparkContext._jsc.sc().statusStore()
+    jobs, nanoseconds = store.jobsList(None), 0
+    for place in range(jobs.size()):
+        job = jobs.apply(place)
+        if job.jobGroup().isDefined() and job.jobGroup().get() in wired.groups:
+            stages = job.stageIds()
+            for at in range(stages.size()):
+                with suppress(Py4JJavaError):  # Spark has forgotten this stage, or skipped it
+                    nanoseconds += store.lastStageAttempt(stages.apply(at)).executorCpuTime()
+    return float(nanoseconds / 1e9)
+
+
+def stored_bytes(wired: Wiring) -> int:
+    """Sum the bytes that lie in archive and checkpoints; the tables in the database are not in it."""
+    checkpoints = settings().home / "checkpoints"
+    places = [checkpoints / part for part in (wired.view.parts if wired.view else ())]
+    if wired.architecture != "kappa":
+        places.append(folder(wired.topic))
+    files = [
+        path for place in places if place.exists() for path in place.rglob("*") if path.is_file()
+    ]
+    return sum(_size(path) for path in files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # Spark has just swept it
+        return 0
+
+
+def lines_of(transform: Transform) -> int | None:
+    """Count the lines of the function that are neither empty nor comment nor its docstring; None where there is no source."""
+    import ast
+    import textwrap
+
+    plain = getattr(transform, "func", transform)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(plain)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    [function] = tree.body[:1]
+    if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
+        function.body = function.body[1:]
+    return len(ast.unparse(function).splitlines())

@@ -1,0 +1,86 @@
+"""How far a replay has come: what it has taken of the topic, how fast it goes, and when it will have caught up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rta import serving
+from rta.continuity import patiently
+from rta.progress import bar
+from rta.topics import offsets
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+
+@dataclass(frozen=True)
+class ReplayProgress:
+    """events: in the topic now; done: in the table; rate: events/s since the replay began in this process."""
+
+    done: int
+    events: int
+    rate: float
+
+    @property
+    def behind(self) -> int:
+        """The events that are still to be taken."""
+        return self.events - self.done
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time until it has caught up, at this rate; None before the first micro-batch has ended."""
+        return 0.0 if not self.behind else self.behind / self.rate if self.rate else None
+
+    def __str__(self) -> str:
+        share = 100 * self.done / self.events if self.events else 100
+        left = self.seconds_left
+        when = (
+            "no micro-batch has ended yet" if left is None else f"caught up in about {left:,.0f} s"
+        )
+        return f"{self.done:,} of {self.events:,} events ({share:.0f} %), {self.rate:,.0f} events/s, {when if self.behind else 'caught up'}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A version of a function on its way through the history of a topic, into a table of its own."""
+
+    topic: str
+    version: int
+    table: str
+    query: StreamingQuery
+    began: tuple[float, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "began", (time.monotonic(), self._done()))
+
+    def progress(self) -> ReplayProgress:
+        """Tell how far it is."""
+        known = patiently(lambda: offsets(self.topic))
+        began, first = self.began
+        done = self._done()
+        rate = (done - first) / max(time.monotonic() - began, 1e-9)
+        return ReplayProgress(done, sum(end - start for start, end in known.values()), rate)
+
+    def wait(self) -> ReplayProgress:
+        """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
+        goal, shown = self.progress().events, 0
+        with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
+            while (now := self.progress()).done < goal:
+                self.query.awaitTermination(0.2)  # type: ignore[arg-type]
+                if not self.query.isActive:
+                    self.query.awaitTermination()
+                    break
+                advance(now.done - shown)
+                shown = now.done
+        return self.progress()
+
+    def _done(self) -> int:
+        return sum(
+            end - batch.start_offsets.get(partition, 0)
+            for batch in serving.batches(self.table)
+            for partition, end in batch.end_offsets.items()
+        )
