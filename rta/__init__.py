@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from rta.jobs import run
     from rta.monitor import health
     from rta.producer import publish, publish_paced
+    from rta.queues import letter_counts, letters
     from rta.realtime import relay
+    from rta.redriving import redrive
     from rta.serving import accounting, read, sql
     from rta.session import spark
     from rta.sinks import drain, follow, late_events, reset
@@ -39,7 +41,9 @@ _HOMES = {
     "jobs": ("run",),
     "monitor": ("health",),
     "producer": ("publish", "publish_paced"),
+    "queues": ("letter_counts", "letters"),
     "realtime": ("relay",),
+    "redriving": ("redrive",),
     "serving": ("accounting", "read", "sql"),
     "session": ("spark",),
     "sinks": ("drain", "follow", "late_events", "reset"),
@@ -68,6 +72,8 @@ __all__ = [  # literal: type checkers read it
     "health",
     "lag",
     "late_events",
+    "letter_counts",
+    "letters",
     "list_topics",
     "offsets",
     "poisoned",
@@ -78,6 +84,7 @@ __all__ = [  # literal: type checkers read it
     "read_batch",
     "read_dead_letters",
     "read_stream",
+    "redrive",
     "relay",
     "reset",
     "run",

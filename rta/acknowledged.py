@@ -66,15 +66,13 @@ class Answers:
             future = producer.send(topic, value=value, key=key, headers=headers)
         except (KafkaError, ValueError) as error:  # it never left this process
             self.settle(
-                number, "failed", reason=_reason(error, producer.config["max_request_size"])
+                number, "failed", reason=why_not(error, producer.config["max_request_size"])
             )
             return
         future.add_callback(
             lambda at: self.settle(number, "ok", partition=at.partition, offset=at.offset)
         )
-        future.add_errback(
-            lambda error: self.settle(number, _verdict(error), reason=_reason(error))
-        )
+        future.add_errback(lambda error: self.settle(number, verdict(error), reason=why_not(error)))
 
     def settle(self, number: int, outcome: str, **facts: Any) -> None:
         """Write down the outcome of one event, once."""
@@ -117,7 +115,7 @@ class Answers:
         )
 
 
-def _verdict(error: BaseException) -> str:
+def verdict(error: BaseException) -> str:
     """Tell a refusal, after which the event is not there, from silence, after which nobody knows."""
     from kafka.errors import BrokerResponseError
 
@@ -125,7 +123,7 @@ def _verdict(error: BaseException) -> str:
     return "failed" if refused else "unknown"
 
 
-def _reason(error: BaseException, limit: int | None = None) -> str:
+def why_not(error: BaseException, limit: int | None = None) -> str:
     """Say in one line why an event was not acknowledged; for one too large, the limit."""
     from kafka.errors import InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError
 

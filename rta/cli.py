@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
+from rta.dlq_commands import dlq
 from rta.errors import RtaError
-from rta.printing import print_json, print_rows
+from rta.printing import AS_JSON, print_json, print_rows
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -43,6 +43,9 @@ class Commands(click.Group):
 @click.version_option(package_name="rta")
 def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an error is shown
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
+
+
+main.add_command(dlq)
 
 
 @main.command()

@@ -11,7 +11,6 @@ failOnDataLoss is "false"; what is lost is told from the offsets that the topic 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from rta import checkpoints, topics
 from rta.checkpoints import Span
-from rta.errors import BrokerError, QueryError
+from rta.errors import QueryError
+from rta.retries import retried
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -93,14 +93,7 @@ def patiently(ask: Callable[[], T], *, patience: float = PATIENCE) -> T:
     >>> patiently(lambda: 1)
     1
     """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return ask()
-        except BrokerError as error:
-            if not error.retriable or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    return retried(ask, patience=patience)
 
 
 def _told(span: Span, rest: Span) -> str:

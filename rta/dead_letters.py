@@ -8,7 +8,8 @@
 | rta.offset          | "                                              |
 | rta.kafka_timestamp | the record's time, milliseconds since the epoch |
 
-Key, value and the event's own headers stay as they were; a null value stays null.
+Key, value and the event's own headers stay as they were; a null value stays null. So does the count of an event that
+was sent back already: see rta.letter.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".dlq"
 # An event as large as Kafka takes has its reason and origin on top here: it must not stop the query.
 _LARGEST: Final = str(64 * 2**20)
-_NAMES: Final = ("reason", "topic", "partition", "offset", "kafka_timestamp")
+NAMES: Final = ("reason", "topic", "partition", "offset", "kafka_timestamp")
 
 
 def dead_letters(bad: DataFrame) -> DataFrame:
@@ -40,7 +41,7 @@ def dead_letters(bad: DataFrame) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    told = {name: F.col(name) for name in _NAMES} | {
+    told = {name: F.col(name) for name in NAMES} | {
         "kafka_timestamp": F.unix_millis("kafka_timestamp")
     }
     ours = [
@@ -92,7 +93,7 @@ def read_dead_letters(topic: str) -> DataFrame:
         _header("offset").cast("bigint").alias("offset"),
         F.timestamp_millis(_header("kafka_timestamp").cast("bigint")).alias("kafka_timestamp"),
         _header("reason").alias("reason"), "key", "value",
-    ).dropDuplicates(["topic", "partition", "offset"])  # fmt: skip
+    ).dropDuplicates(["topic", "partition", "offset", "kafka_timestamp"])  # fmt: skip
 
 
 def _header(name: str) -> Column:

@@ -8,17 +8,20 @@ the ledger knows it, and the rows are not written twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rta import checkpoints, continuity, serving, sources
 from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
 from rta.ledger import Batch
+from rta.retries import retried
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from sqlalchemy import Engine
 
     from rta.event_types import EventType
+
+PATIENCE: Final = 30.0  # seconds; the query outlives the restart of its database
 
 
 @dataclass(frozen=True)
@@ -67,4 +70,5 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
         lost=planned.events - span.events,
         used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
     )  # fmt: skip
-    serving.commit_batch(plan.engine, table, batch, rows)
+    # Again is safe, also where only the answer was lost: the ledger knows the batch.
+    retried(lambda: serving.commit_batch(plan.engine, table, batch, rows), patience=PATIENCE)

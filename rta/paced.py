@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -69,12 +69,12 @@ def publish_paced(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**_patience(timeout), **client_options(), **(options or {})}
+    settings = {**bounded(timeout), **client_options(), **(options or {})}
     with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
         producer = KafkaProducer(**settings)
-        stack.callback(_end, producer, answers, timeout)
+        stack.callback(end, producer, timeout, answers.give_up)
         pace = _Pace(rate, speed_up)
         for name, value, moment in _messages(events, key, time):
             header = (INTENDED, str(pace.wait(moment)).encode())
@@ -92,7 +92,7 @@ def ready_topic(topic: str, partitions: int) -> None:
         create_topic(topic, partitions=partitions)
 
 
-def _patience(timeout: float) -> dict[str, Any]:
+def bounded(timeout: float) -> dict[str, Any]:
     """Bound the wait for an answer where the producer can still close cleanly: in its own settings.
 
     Its close(timeout=…) does not: it raises, and leaves the thread that sends running.
@@ -108,8 +108,8 @@ def _patience(timeout: float) -> dict[str, Any]:
     }
 
 
-def _end(producer: Any, answers: Answers, timeout: float) -> None:
-    """Wait for the answers that are out, then close; what has none by then is unknown.
+def end(producer: Any, timeout: float, give_up: Callable[[], None] = lambda: None) -> None:
+    """Wait for the answers that are out, then close; what has none by then is unknown: give_up() says so.
 
     kafka-python alone waits for ever for a broker that stays away: once an event is given up, its idempotent
     producer wants a new id before it gives up another.
@@ -119,10 +119,10 @@ def _end(producer: Any, answers: Answers, timeout: float) -> None:
     try:
         producer.flush(timeout=timeout + 5)  # each event gives up by itself after `timeout`
     except KafkaTimeoutError:
-        answers.give_up()
+        give_up()
         producer._sender.force_close()
     producer.close()
-    answers.give_up()
+    give_up()
 
 
 class _Pace:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows as an aligned table, or as JSON."""

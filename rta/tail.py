@@ -64,14 +64,16 @@ def _record(message: Any) -> Record:
         message.partition,
         message.offset,
         moment,
-        _printable(message.key),
-        _printable(message.value),
+        None if message.key is None else printable(message.key),
+        None if message.value is None else printable(message.value),
     )
 
 
-def _printable(raw: bytes | None) -> str | None:
-    """Decode bytes for a terminal: invalid UTF-8 and control characters become escapes."""
-    if raw is None:
-        return None
+def printable(raw: bytes) -> str:
+    r"""Decode bytes for a terminal: invalid UTF-8 and control characters become escapes.
+
+    >>> print(printable(bytes([27]) + b"[31mred"))
+    \x1b[31mred
+    """
     text = raw.decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, oracle, serving
+from rta import broker, exactly_once, oracle, serving
 from rta.errors import QueryError
 from rta.processes import still_running
 from tests.truth import KEY, PATIENCE, ROOT, child, true_totals, until
@@ -148,8 +148,11 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
     oracle.check_accounted("f08", name, used=300)
 
 
-def test_f16_the_database_is_full(spark: SparkSession, topic: Callable[..., str]) -> None:
+def test_f16_the_database_is_full(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite has no page left: the batch is not there in part, the cause is said; with space it goes on, the same."""
+    monkeypatch.setattr(exactly_once, "PATIENCE", 0.5)
     name = topic()
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
     rta.drain(name, rta.totals, table="f16", **HOW)
@@ -193,10 +196,11 @@ FULL = """
 import os, subprocess, sys
 from pathlib import Path
 import rta
-from rta import oracle
+from rta import exactly_once, oracle
 from rta.errors import QueryError
 from tests.truth import true_totals
 
+exactly_once.PATIENCE = 0.5
 name, disk, database = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
 how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS, "max_events_per_batch": 100}

@@ -1,0 +1,143 @@
+"""Look into the dead letter queue of a topic, without Spark: what lies there, why, and what was sent back since.
+
+<topic>.dlq ──────────── each_letter ── letters, letter_counts, find_letter, and rta.redriving
+<topic>.dlq.redriven ────────┘  one note for each letter that was sent back, its key the letter's identity
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
+
+from rta.cluster import client_options
+from rta.dead_letters import SUFFIX
+from rta.errors import BrokerError, InputError, TopicError
+from rta.letter import Letter, letter_of
+from rta.refusals import refusals_said
+from rta.topics import offsets
+
+NOTES: Final = SUFFIX + ".redriven"
+PATIENCE: Final = 30.0  # seconds without a record that is there
+
+
+@dataclass(frozen=True)
+class LetterCount:
+    """How many letters have one reason; still_open: of these, how many were not sent back."""
+
+    reason: str
+    letters: int
+    still_open: int
+
+
+def letters(
+    topic: str, *, reason: str | None = None, redriven: bool | None = None, limit: int | None = None
+) -> list[Letter]:
+    """List the dead letters of a topic in the order of their queue, each once: a repeated batch sends its bad events again.
+
+    reason: only those with it; "missing" stands for "missing: amount", too. redriven: False for those that are still
+    open, True for those that were sent back. limit: the first so many. Without a limit all of them are in memory.
+
+    No letters where nothing was ever quarantined. Raises TopicError where the topic itself is missing.
+
+    >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-letters", partitions=1)
+    >>> _ = rta.drain("doc-letters", rta.totals, table="doc_letters", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> letters("doc-letters")
+    [Letter(doc-letters/0/0: missing: event_id; {})]
+    """
+    if limit is not None and limit < 0:
+        raise InputError("a limit is 0 or more", found=limit, do="correct it")
+    with closing(each_letter(topic, reason=reason, redriven=redriven)) as found:
+        return list(islice(found, limit))
+
+
+def letter_counts(topic: str) -> list[LetterCount]:
+    """Count the dead letters of a topic by reason, the most frequent first.
+
+    >>> _ = rta.create_topic("doc-letter-counts")
+    >>> letter_counts("doc-letter-counts")
+    []
+    """
+    counts: Counter[str] = Counter()
+    still_open: Counter[str] = Counter()
+    for letter in each_letter(topic):
+        counts[letter.reason] += 1
+        still_open[letter.reason] += not letter.redriven
+    return [LetterCount(reason, n, still_open[reason]) for reason, n in counts.most_common()]
+
+
+def find_letter(topic: str, partition: int, offset: int) -> Letter:
+    """Return the dead letter of the event that lay there. Raises TopicError where there is none.
+
+    >>> _ = rta.create_topic("doc-find-letter")
+    >>> find_letter("doc-find-letter", 0, 7)
+    Traceback (most recent call last):
+    rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; do: ...
+    """
+    found = [
+        letter for letter in each_letter(topic) if (letter.partition, letter.offset) == (partition, offset)
+    ]  # fmt: skip
+    # Two may share the place: of a topic that was made again the newest, and no stranger before one of ours.
+    if found:
+        return max(found, key=lambda letter: (letter.topic == topic, letter.kafka_timestamp))
+    raise TopicError(
+        f"there is no dead letter of {topic}/{partition}/{offset}",
+        do=f"list them: rta dlq list {topic}, or rta.letters({topic!r})",
+    )
+
+
+def each_letter(
+    topic: str, *, reason: str | None = None, redriven: bool | None = None
+) -> Generator[Letter]:
+    """Yield the letters that lie there now, one by one: of all others only the identities are in memory."""
+    offsets(topic)
+    noted = {record.key for record in _records(topic + NOTES)}
+    seen: set[bytes] = set()
+    for record in _records(topic + SUFFIX):
+        letter = letter_of(record)
+        identity = letter.identity.encode()
+        if identity in seen:
+            continue
+        seen.add(identity)
+        letter = replace(letter, redriven=identity in noted)
+        if redriven in (None, letter.redriven) and _has(letter, reason):
+            yield letter
+
+
+def _has(letter: Letter, reason: str | None) -> bool:
+    return reason is None or letter.reason == reason or letter.reason.startswith(f"{reason}:")
+
+
+def _records(name: str) -> Iterator[Any]:
+    """Read a topic from its beginning to the end that it has now; nothing where there is none. No group is joined."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    try:
+        ranges = offsets(name, right="READ")
+    except TopicError:
+        return
+    options = {"enable_auto_commit": False, "group_id": None, "reconnect_backoff_max_ms": 1_000}
+    with refusals_said(), closing(KafkaConsumer(**client_options(), **options)) as consumer:
+        for partition, (first, end) in ranges.items():
+            place = TopicPartition(name, partition)
+            consumer.assign([place])
+            consumer.seek(place, first)
+            yield from _until(consumer, place, end)
+
+
+def _until(consumer: Any, place: Any, end: int) -> Iterator[Any]:
+    """Read one partition up to an offset; kafka-python alone waits for ever where the broker goes away."""
+    deadline = time.monotonic() + PATIENCE
+    while consumer.position(place) < end:
+        if records := consumer.poll(timeout_ms=500, max_records=100).get(place):
+            yield from (record for record in records if record.offset < end)
+            deadline = time.monotonic() + PATIENCE
+        elif time.monotonic() > deadline:
+            raise BrokerError(
+                "Kafka does not answer", found=f"no record of {place.topic} for {PATIENCE:.0f} s",
+                do="see `rta status`, then run it again",
+            )  # fmt: skip

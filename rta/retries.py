@@ -1,0 +1,53 @@
+"""Ask again while something is away: exponential backoff with full jitter. What is not retriable is raised at once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from rta.errors import RtaError
+
+T = TypeVar("T")
+
+
+def retried(
+    ask: Callable[[], T],
+    *,
+    patience: float = 60.0,
+    base: float = 0.1,
+    cap: float = 5.0,
+    chance: Callable[[], float] = random.random,
+) -> T:
+    """Ask until there is an answer, or an error that is not retriable; the last one once `patience` seconds are over.
+
+    Each wait is a random part, from none to all, of a limit that doubles from `base` to `cap` seconds: so
+    that many who wait do not come back at the same moment. chance: gives that part, from 0 to 1.
+
+    >>> retried(lambda: 1)
+    1
+    """
+    deadline = time.monotonic() + patience
+    for limit in doubling(base, cap):
+        try:
+            return ask()
+        except RtaError as error:
+            left = deadline - time.monotonic()
+            if not error.retriable or left <= 0:
+                raise
+        time.sleep(min(chance() * limit, left))
+    raise AssertionError("unreachable: the limits do not end")
+
+
+def doubling(base: float, cap: float) -> Iterator[float]:
+    """Yield base, twice that, and so on, but never more than cap; without end.
+
+    >>> from itertools import islice
+    >>> list(islice(doubling(1, 5), 5))
+    [1, 2, 4, 5, 5]
+    """
+    limit = base
+    while True:
+        yield min(limit, cap)
+        limit = min(limit * 2, cap)
