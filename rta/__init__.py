@@ -16,7 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rta.architectures import batch, kappa, lambda_
+    from rta.archives import archive, archived, read_archive
     from rta.broker import bootstrap, down, up
+    from rta.comparison import compare
     from rta.errors import RtaError
     from rta.event_types import FLIGHTS, PURCHASES, USER_EVENTS, WEATHER, EventType
     from rta.events import flights, poisoned, purchases, user_events, weather
@@ -34,7 +37,10 @@ if TYPE_CHECKING:
     from rta.transforms import deduplicate, totals
 
 _HOMES = {
+    "architectures": ("batch", "kappa", "lambda_"),
+    "archives": ("archive", "archived", "read_archive"),
     "broker": ("bootstrap", "down", "up"),
+    "comparison": ("compare",),
     "errors": ("RtaError",),
     "event_types": ("FLIGHTS", "PURCHASES", "USER_EVENTS", "WEATHER", "EventType"),
     "events": ("flights", "poisoned", "purchases", "user_events", "weather"),
@@ -61,7 +67,11 @@ __all__ = [  # literal: type checkers read it
     "EventType",
     "RtaError",
     "accounting",
+    "archive",
+    "archived",
+    "batch",
     "bootstrap",
+    "compare",
     "create_topic",
     "deduplicate",
     "delete_topic",
@@ -70,7 +80,9 @@ __all__ = [  # literal: type checkers read it
     "flights",
     "follow",
     "health",
+    "kappa",
     "lag",
+    "lambda_",
     "late_events",
     "letter_counts",
     "letters",
@@ -81,6 +93,7 @@ __all__ = [  # literal: type checkers read it
     "publish_paced",
     "purchases",
     "read",
+    "read_archive",
     "read_batch",
     "read_dead_letters",
     "read_stream",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta import checkpoints, continuity
-from rta.claims import while_claimed
+from rta.claims import refuse_claimed, while_claimed
 from rta.errors import InputError
 from rta.event_types import EventType, event_type
 from rta.failures import failures_said
@@ -122,6 +122,20 @@ def all_archived(
     rows = spark().read.schema(_schema(event)).parquet(str(folder(topic)))
     ends = F.create_map(*[F.lit(each) for pair in sorted(cut.items()) for each in pair])
     return rows.where(F.col("offset") < ends[F.col("partition")])
+
+
+def discard(topic: str) -> None:
+    """Delete the archive of a topic: what the topic itself no longer holds is gone then.
+
+    Raises QueryError while the query that writes it runs.
+
+    >>> discard("doc-never-archived")
+    """
+    import shutil
+
+    refuse_claimed(_checkpoint(topic), f"archive of {topic}")
+    for place in (folder(topic), _checkpoint(topic)):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def folder(topic: str) -> Path:

@@ -40,7 +40,7 @@ class Comparison:
 
         order = list(self.rows["architecture"])
         fresh = (
-            alt.Chart(self.freshness.sample(min(len(self.freshness), 3_000), random_state=1))
+            alt.Chart(self.freshness.sample(min(len(self.freshness), 900), random_state=1))
             .mark_tick(opacity=0.35)
             .encode(
                 alt.X("seconds:Q").scale(type="symlog").title("seconds from append to visible"),
@@ -78,8 +78,8 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     """Put wirings of one topic side by side; nothing is recomputed: first let each catch_up().
 
     since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
-    Freshness: from a record's Kafka timestamp to the commit of the micro-batch, or batch view, that shows it. For Lambda that of
-    the speed view alone: what the batch view has now was seen before.
+    Freshness: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that showed it, as far as
+    these objects have seen it.
     CPU-seconds: of Spark's tasks, for the queries of these objects, as far as Spark remembers (1,000 stages).
     Raises InputError for wirings of different topics.
 
@@ -101,7 +101,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
         )
     answers = [wired.read() for wired in wirings]
     records = _records(wirings[0], since)
-    fresh = {w.architecture: _waited(records, _streamed(w)) for w in wirings}
+    fresh = {w.architecture: _waited(records, _shown(w)) for w in wirings}
     rows = [
         _row(w, answer, fresh[w.architecture]) for w, answer in zip(wirings, answers, strict=True)
     ]
@@ -162,20 +162,23 @@ def _records(wired: Wiring, since: datetime | None) -> pd.DataFrame:
     ).toPandas()
 
 
-def _streamed(wired: Wiring) -> list[Batch]:
-    """List the batches that brought the answer: of the stream, where there is one."""
-    parts = wired.view.parts[-1:] if wired.view else ()
-    return [batch for part in parts for batch in serving.batches(part)]
+def _shown(wired: Wiring) -> list[Batch]:
+    """List the batches that brought the answer, the oldest first."""
+    versions = wired.view.versions.values() if wired.view else ()
+    parts = {part for version in versions for part in version.parts}
+    there = [batch for part in parts for batch in serving.batches(part)]
+    return sorted([*wired.shown, *there], key=lambda batch: str(batch.committed_at))
 
 
 def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]:
-    """Tell how many seconds each record waited for the batch that has it; records in none are left out."""
+    """Tell how many seconds each record waited for the first batch that has it; records in none are left out."""
     import pandas as pd
 
-    waits = []
+    waits, seen = [], dict[int, int]()
     for batch in batches:
         for partition, end in batch.end_offsets.items():
-            start = batch.start_offsets.get(partition, 0)
+            start = max(batch.start_offsets.get(partition, 0), seen.get(partition, 0))
+            seen[partition] = max(end, seen.get(partition, 0))
             here = records[
                 (records["partition"] == partition) & records["offset"].between(start, end - 1)
             ]

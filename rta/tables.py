@@ -146,7 +146,7 @@ def drop(name: str, *, on: Engine | None = None) -> None:
     gone = table(name, on=engine)
     if gone.view:
         raise TableError(
-            f"{name!r} is a view", do=f"use rta.views.drop({name!r}), which drops its tables, too"
+            f"{name!r} is a view", do=f"use rta.wiring.drop({name!r}), which drops its tables, too"
         )
     with database.writing(engine, ddl=True) as connection:
         connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))

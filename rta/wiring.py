@@ -12,7 +12,7 @@ from rta.archives import archive, archived
 from rta.batch_views import batch_view
 from rta.event_types import EventType
 from rta.lateness import Transform
-from rta.ledger import Accounting
+from rta.ledger import Accounting, Batch
 from rta.names import checked
 from rta.session import spark
 
@@ -32,6 +32,9 @@ class Wiring(ABC):
     event: EventType
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
     groups: set[str] = field(default_factory=set)  # Spark's job groups that worked for it
+    shown: list[Batch] = field(
+        default_factory=list
+    )  # what readers saw first in versions that are gone
 
     architecture: ClassVar[str]
 
@@ -125,4 +128,14 @@ class Wiring(ABC):
             if number in self.running:
                 self.running.pop(number).stop()
         for part in views.forget(self.table, numbers):
+            self.shown += serving.batches(part)
             sinks.reset(part)
+
+
+def drop(table: str) -> None:
+    """Drop the view of a wiring with all its versions: tables, ledgers, checkpoints; topic and archive stay.
+
+    >>> drop("doc_never_wired")
+    """
+    for part in views.drop(table):
+        sinks.reset(part)

@@ -390,7 +390,7 @@ def test_nothing_is_written_to_a_view(spark: SparkSession, topic: Callable[..., 
         wired.catch_up()
     with pytest.raises(TableError, match="'only_view' is a view of other tables"):
         rta.drain(name, rta.totals, table="only_view", **HOW)
-    with pytest.raises(TableError, match=r"rta.views.drop\('only_view'\)"):
+    with pytest.raises(TableError, match=r"rta.wiring.drop\('only_view'\)"):
         serving.drop("only_view")
     with pytest.raises(TableError, match="there is a table 'only_view_batch_1'"):
         views.switch("only_view_batch_1", 1, views.Version(("only_view_batch_1",)))

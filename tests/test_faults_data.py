@@ -139,6 +139,7 @@ def user_event(number: int, when: datetime | str | int, **others: Any) -> dict[s
     return event | {"amount": amount, "timestamp": when} | others
 
 
+@pytest.mark.soak
 def test_f29_the_clock_jumps_by_an_hour(topic: Callable[..., str]) -> None:
     """Forth and back, at the producer and where the ledger is written: table, ledger, lateness as without it."""
     began = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
@@ -253,6 +254,7 @@ def around_the_turns(zone: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.soak
 def test_f30_daylight_saving_and_zones(spark: SparkSession, topic: Callable[..., str]) -> None:
     """Producers, session and process in New York, Berlin, Kathmandu, over March, October, a leap day: all as in UTC."""
     results = {}
