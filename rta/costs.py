@@ -1,33 +1,14 @@
-"""What a wiring costs: CPU time of Spark's tasks, bytes on disk, lines of code."""
+"""What a wiring costs: bytes on disk, lines of code."""
 
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
 from pathlib import Path
 
 from rta.archives import folder
 from rta.lateness import Transform
 from rta.settings import settings
 from rta.wiring import Wiring
-
-
-def cpu_seconds(wired: Wiring) -> float:
-    """Sum the CPU time of the tasks that Spark ran for a wiring."""
-    from py4j.protocol import Py4JJavaError
-
-    from rta.session import spark
-
-    store = spark().sparkContext._jsc.sc().statusStore()
-    jobs, nanoseconds = store.jobsList(None), 0
-    for place in range(jobs.size()):
-        job = jobs.apply(place)
-        if job.jobGroup().isDefined() and job.jobGroup().get() in wired.groups:
-            stages = job.stageIds()
-            for at in range(stages.size()):
-                with suppress(Py4JJavaError):  # Spark has forgotten this stage, or skipped it
-                    nanoseconds += store.lastStageAttempt(stages.apply(at)).executorCpuTime()
-    return float(nanoseconds / 1e9)
 
 
 def stored_bytes(wired: Wiring) -> int:

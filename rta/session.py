@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # Each can be overridden: spark(conf={...}). Figures behind them are in bench/ and ARCHITECTURE.md.
 DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.shuffle.partitions": "4",  # frozen into a stateful checkpoint at its first start
+    # Each is a state store that commits in each micro-batch: no more than can work at once. Frozen into a stateful
+    # checkpoint at its first start, so a checkpoint keeps its number on another machine.
+    "spark.sql.shuffle.partitions": str(min(4, max(2, os.cpu_count() or 2))),
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stopTimeout": "30s",  # stop() may block for ever on Kafka

@@ -14,7 +14,6 @@ from rta.event_types import EventType
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
 from rta.names import checked
-from rta.session import spark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +30,6 @@ class Wiring(ABC):
     key: Sequence[str]
     event: EventType
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
-    groups: set[str] = field(default_factory=set)  # Spark's job groups that worked for it
     shown: list[Batch] = field(
         default_factory=list
     )  # what readers saw first in versions that are gone
@@ -92,28 +90,15 @@ class Wiring(ABC):
             max_events_per_batch=how.get("max_events_per_batch"),
         )  # fmt: skip
         self.running[number] = query
-        self.groups.add(str(query.runId))
         return query
 
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
-        query = archive(self.topic, event=self.event)
-        query.awaitTermination()
-        self.groups |= {str(query.runId), part}
+        archive(self.topic, event=self.event).awaitTermination()
         before = archived(self.topic)
-        context = spark().sparkContext
-        context.setJobGroup(part, f"batch view {part}")
-        try:
-            batch_view(
-                self.topic,
-                self.transform,
-                table=part,
-                key=self.key,
-                event=self.event,
-                before=before,
-            )
-        finally:
-            context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+        batch_view(
+            self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
+        )
         return before
 
     def _keep_only(self, served: int) -> None:
