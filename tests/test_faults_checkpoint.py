@@ -227,7 +227,8 @@ def test_f14_another_number_of_partitions_goes_on_with_the_first(
 ) -> None:
     """spark.sql.shuffle.partitions is frozen in the checkpoint: Spark takes that one, and the numbers are right."""
     name = topic(partitions=1)
-    checkpoint = filled(spark, name, "f14_partitions")
+    with setting(spark, "spark.sql.shuffle.partitions", "4"):
+        checkpoint = filled(spark, name, "f14_partitions")
     for partitions in ("2", "7"):
         with setting(spark, "spark.sql.shuffle.partitions", partitions):
             whole(name, "f14_partitions")

@@ -67,8 +67,10 @@ def test_too_few_slots_are_refused_before_the_wait(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
     """Real-time mode holds a slot for each task; Spark itself would wait for ever."""
-    with pytest.raises(
-        rta.RtaError, match=r"too few task slots.*4 slots; the topic has 2 partitions, the state 4"
+    wanted = r"too few task slots.*4 slots; the topic has 2 partitions, the state 4"
+    with (
+        setting(spark, "spark.sql.shuffle.partitions", "4"),
+        pytest.raises(rta.RtaError, match=wanted),
     ):
         rta.relay(topic(partitions=2), rta.totals, into=topic(), event=rta.USER_EVENTS)
 

@@ -23,7 +23,9 @@ def test_a_default_can_be_overridden_in_a_running_session(spark: SparkSession) -
     """A property that Spark lets change is changed."""
     session.spark(conf={"spark.sql.shuffle.partitions": "3"})
     assert spark.conf.get("spark.sql.shuffle.partitions") == "3"
-    session.spark(conf={"spark.sql.shuffle.partitions": "4"})
+    session.spark(
+        conf={"spark.sql.shuffle.partitions": session.DEFAULTS["spark.sql.shuffle.partitions"]}
+    )
 
 
 def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
