@@ -98,7 +98,7 @@ def bounded(timeout: float) -> dict[str, Any]:
     Its close(timeout=…) does not: it raises, and leaves the thread that sends running.
     """
     wait = round(timeout * 1000)
-    limits = {"request_timeout_ms": 30_000, "max_block_ms": 60_000}
+    limits = {"request_timeout_ms": 10_000, "max_block_ms": 60_000}
     # kafka-python alone may look only every 30 s whether a broker that was away is back.
     return {
         "acks": "all",

@@ -34,6 +34,12 @@ FETCH: Final[Mapping[str, str]] = {
     "kafka.fetch.max.bytes": str(64 * 2**20),
     "kafka.max.poll.records": "10000",
 }
+# A connection that a network has forgotten is given up after 8 s instead of 60; a broker may be away as long as ever.
+PATIENCE: Final[Mapping[str, str]] = {
+    "kafka.request.timeout.ms": "8000",
+    "kafka.default.api.timeout.ms": "8000",
+    "fetchOffset.numRetries": "22",
+}
 
 
 def read_batch(
@@ -223,4 +229,4 @@ def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) ->
     if not {"assign", "subscribePattern"} & options.keys():
         where["subscribe"] = topic
     reader = session.readStream if streaming else session.read
-    return reader.format("kafka").options(**{**where, **FETCH, **options}).load()
+    return reader.format("kafka").options(**{**where, **FETCH, **PATIENCE, **options}).load()

@@ -7,6 +7,7 @@
 | OLD      | SASL_SSL | its certificate has expired                           |
 | OTHER    | SASL_SSL | its certificate is for another host                   |
 | MUTUAL   | SSL      | wants a certificate of the client                     |
+| FAR      | PLAINTEXT| sends its clients to a port where tests put a proxy   |
 """
 
 import base64
@@ -52,6 +53,7 @@ PROTOCOLS: Final = {
     "OLD": "SASL_SSL",
     "OTHER": "SASL_SSL",
     "MUTUAL": "SSL",
+    "FAR": "PLAINTEXT",
     "CONTROLLER": "PLAINTEXT",
 }
 CERTIFICATES: Final = {
@@ -69,6 +71,7 @@ class Secured:
     folder: Path
     pid: int
     ports: dict[str, int]
+    proxy: int  # the port that FAR sends its clients to; nobody listens there
 
     def address(self, listener: str = "MAIN") -> str:
         """Return the bootstrap address of a listener."""
@@ -125,9 +128,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """Start the secured broker, give ana her rights, and stop it at the end."""
     folder = tmp_path_factory.mktemp("secured-kafka")
     _certify(folder)
-    ports = {name: free_port() for name in PROTOCOLS}
+    ports, proxy = {name: free_port() for name in PROTOCOLS}, free_port()
     properties = folder / "server.properties"
-    text = "".join(f"{name}={value}\n" for name, value in _properties(folder, ports).items())
+    text = "".join(f"{name}={value}\n" for name, value in _properties(folder, ports, proxy).items())
     properties.write_text(text)
     command = [str(find_java().executable), *JVM_OPTIONS, log_to_file(folder, "broker"),
                "-cp", os.pathsep.join(map(str, kafka_jars()))]  # fmt: skip
@@ -138,7 +141,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         )  # fmt: skip
     try:
         _wait_for_port(process, ports["INSIDE"], 60)
-        broker = Secured(folder, process.pid, ports)
+        broker = Secured(folder, process.pid, ports, proxy)
         _allow(broker)
         yield broker
     finally:
@@ -178,10 +181,11 @@ def _certify(folder: Path) -> None:
         list(pool.map(certify, CERTIFICATES))
 
 
-def _properties(folder: Path, ports: dict[str, int]) -> dict[str, str]:
+def _properties(folder: Path, ports: dict[str, int], proxy: int) -> dict[str, str]:
     """Return the broker's configuration."""
     addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
-    clients = [address for name, address in addresses.items() if name != "CONTROLLER"]
+    met = addresses | {"FAR": f"FAR://127.0.0.1:{proxy}"}
+    clients = [address for name, address in met.items() if name != "CONTROLLER"]
     found = SERVER_PROPERTIES | {
         "listeners": ",".join(addresses.values()),
         "advertised.listeners": ",".join(clients),
