@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FILE: Final = "rta-transform"
 # What differs from session to session: ids of columns, of variables, of objects.
 _IDS: Final = re.compile(r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|@[0-9a-f]{4,}")
+_FRAME: Final = re.compile(r"^(CollectMetrics .*), \d+$")  # the number of the frame that observes
 _NOW: Final = re.compile(r"\b(current_|localtimestamp|now\(|rand|uuid|shuffle)")
 _WHOLE: Final = 2**31 - 1  # fields of a node to show
 
@@ -66,7 +67,7 @@ def require_same(session: SparkSession, checkpoint: str, table: str, means: list
 
 def _lines(plan: Any) -> list[str]:
     """Write a plan as lines, without what another session would write differently."""
-    lines = [_IDS.sub("", node.simpleString(_WHOLE)) for node in walk(plan)]
+    lines = [_FRAME.sub(r"\1", _IDS.sub("", node.simpleString(_WHOLE))) for node in walk(plan)]
     return ["LogicalRDD" if line.startswith("LogicalRDD ") else line for line in lines]
 
 

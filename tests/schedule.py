@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -56,6 +56,21 @@ class World:
     query: Any = None
     elsewhere: subprocess.Popen[str] | None = None
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Read what readers read, all the time."""
+        return watched(self.table)
+
+    def finish(self) -> None:
+        """End what goes on, take the rest, and hold all of it against the oracle."""
+        finish(self)
+
+    def close(self) -> None:
+        """End what goes on, wherever it is."""
+        if self.elsewhere is not None:
+            killed(self.elsewhere)
+        if self.query is not None:
+            self.query.stop()
 
     @property
     def idle(self) -> bool:
@@ -183,9 +198,9 @@ def add_partition(world: World) -> None:
 class Action:
     """Something that may happen: how often, and when it can."""
 
-    do: Callable[[World], None]
+    do: Callable[[Any], None]
     weight: int
-    possible: Callable[[World], bool] = lambda _: True
+    possible: Callable[[Any], bool] = lambda _: True
 
 
 HERE: Final = (
@@ -211,22 +226,19 @@ def happen(world: World, actions: tuple[Action, ...], number: int) -> None:
     """Let so many actions happen as the dice fall; where one fails, the error says which had happened."""
     done: list[str] = []
     try:
-        with watched(world.table):
+        with world.watched():
             for _ in range(number):
                 possible = [action for action in actions if action.possible(world)]
                 weights = [action.weight for action in possible]
                 [action] = world.random.choices(possible, weights)
                 done.append(action.do.__name__)
                 action.do(world)
-            finish(world)
+            world.finish()
     except BaseException as error:
         error.add_note(f"after {len(done)} actions: {', '.join(done)}")
         raise
     finally:
-        if world.elsewhere is not None:
-            killed(world.elsewhere)
-        if world.query is not None:
-            world.query.stop()
+        world.close()
 
 
 def finish(world: World) -> None:

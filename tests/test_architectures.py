@@ -2,15 +2,12 @@
 
 import os
 import random
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -20,6 +17,7 @@ from rta import oracle, serving, views
 from rta.errors import InputError, QueryError, TableError
 from rta.merging import merges
 from tests.truth import KEY, TOTALS, true_totals, until
+from tests.watching import reader
 
 pytestmark = pytest.mark.kafka
 START: Final = datetime(2024, 11, 15, 10, tzinfo=UTC)
@@ -216,52 +214,6 @@ def test_the_archive_has_each_offset_once(spark: SparkSession, topic: Callable[.
     assert [(bytes(row.value), row.reason) for row in bad] == [(b"{}", "missing: event_id")] * 2
     assert any(path.name.startswith("event_date=2") for path in folder(name).iterdir())
     assert rta.read_archive(name, event=rta.USER_EVENTS, before={0: 1}).count() == 1
-
-
-class Reader(threading.Thread):
-    """Somebody who looks at a view again and again: counts must never go back, and no amount be half or double."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(daemon=True)
-        self.name_of_view, self.ended, self.looks = (
-            name,
-            threading.Event(),
-            list[tuple[Decimal, int]](),
-        )
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        """Look until told to end."""
-        query = (
-            f'SELECT SUM(total_amount) AS amount, SUM(event_count) AS n FROM "{self.name_of_view}"'
-        )
-        try:
-            while not self.ended.is_set():
-                [row] = serving.sql(query).itertuples(index=False)
-                if not pd.isna(row.n):
-                    self.looks.append((Decimal(str(row.amount)), int(str(row.n))))
-                self.ended.wait(0.005)
-        except Exception as error:  # noqa: BLE001 - told by the thread that waits
-            self.failure = error
-
-
-@contextmanager
-def reader(name: str) -> Iterator[Reader]:
-    """Read a view meanwhile."""
-    looking = Reader(name)
-    looking.start()
-    until(lambda: looking.looks or looking.failure)
-    try:
-        yield looking
-    finally:
-        looking.ended.set()
-        looking.join(60)
-    assert looking.failure is None
-    counts = [n for _, n in looking.looks]
-    assert counts == sorted(counts)  # nothing goes back
-    assert len(set(looking.looks)) == len(
-        set(counts)
-    )  # and each state has one amount: none is half or double
 
 
 @pytest.mark.parametrize(
