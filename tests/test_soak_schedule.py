@@ -36,10 +36,10 @@ def test_f41_two_hundred_random_actions(
 def test_f41_lambda_and_kappa_a_few_actions(
     spark: SparkSession, topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Eight actions with both wirings in this process, always the same ones."""
-    dice = random.Random(3)  # noqa: S311 - dice, not secrets
+    """Publish, stop, lose a commit, start: with both wirings in this process; then a recomputation and a replay."""
+    dice = random.Random(156)  # noqa: S311 - dice, not secrets
     world = wired_schedule.Wired(spark, topic(), "f41_few", dice, tmp_path, most=60)
-    happen(world, wired_schedule.HERE, 8)
+    happen(world, wired_schedule.HERE, 4)
 
 
 @pytest.mark.soak
