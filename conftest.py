@@ -16,9 +16,19 @@ from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
 from tests.databases import database_url, engine, postgresql
+from tests.nbval_all import Runs
 from tests.secured import secured
 
-__all__ = ["database_url", "engine", "home", "postgresql", "secured", "spark", "topic"]
+__all__ = [
+    "database_url",
+    "engine",
+    "home",
+    "notebook_runs",
+    "postgresql",
+    "secured",
+    "spark",
+    "topic",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,6 +85,35 @@ pytest_collect_file = SybilCollection(
 ).pytest()
 
 _numbers = count(1)
+_runs = pytest.StashKey[Runs]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the notebooks, where their runs were asked for: they are ready when their tests come."""
+    from tempfile import mkdtemp
+
+    chosen = [
+        item.callspec.params["path"]
+        for item in session.items
+        if isinstance(item, pytest.Function) and item.name.startswith("test_it_runs[")
+    ]
+    if chosen and not session.config.option.collectonly:
+        session.config.stash[_runs] = Runs(Path(mkdtemp(prefix="rta-notebooks-")), chosen)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what still runs of them."""
+    import shutil
+
+    if started := config.stash.get(_runs, None):
+        started.end()
+        shutil.rmtree(started.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def notebook_runs(pytestconfig: pytest.Config) -> Runs:
+    """Lend the notebooks' runs, which go on since the session began."""
+    return pytestconfig.stash[_runs]
 
 
 @pytest.fixture

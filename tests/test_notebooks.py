@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from pyspark.sql import SparkSession
 
-from rta.broker import bootstrap
-from rta.topics import list_topics
-from tests.execute import ROOT, put_flights
+from tests.nbval_all import NOTEBOOKS, Runs
 from tests.test_article import KAFKA_EXAMPLE
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 MACHINE = re.compile(r"/(?:root|home|tmp|work|usr|opt|Users|var)/\w")
 PICTURES = {"image/png", "image/svg+xml"}
 
@@ -139,42 +131,10 @@ def test_the_article_s_example_runs_as_printed() -> None:
         assert ast.dump(statement) in there, ast.unparse(statement)
 
 
-@pytest.fixture(scope="module")
-def runs(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Path, tuple[subprocess.Popen[bytes], Path]]]:
-    """Start all notebooks at once, each with a home of its own on the one broker; they mostly wait."""
-    if "flights" not in [topic.name for topic in list_topics()]:
-        put_flights(spark, until="2013-01-11")
-    started = {}
-    for path in NOTEBOOKS:
-        home = tmp_path_factory.mktemp(path.stem)
-        own = {
-            "RTA_HOME": str(home),
-            "RTA_KAFKA_BOOTSTRAP": bootstrap(),
-            "RTA_SPARK_MASTER": "local[4]",
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [
-            sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "-q",
-            "--noconftest", "-c", os.devnull, "--rootdir", str(home), "-p", "no:cacheprovider", "-p", "tests.nbval_quiet", str(path),
-        ]  # fmt: skip
-        told = home / "nbval.log"
-        with told.open("w") as log:
-            process = subprocess.Popen(
-                command, env=os.environ | own, cwd=path.parent, stdout=log, stderr=log
-            )
-        started[path] = (process, told)
-    yield started
-    for process, _ in started.values():
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.mark.kafka
 @each
-def test_it_runs(path: Path, runs: dict[Path, tuple[subprocess.Popen[bytes], Path]]) -> None:
-    """Run by nbval against the real broker: no cell fails, and tagged outputs are equal."""
-    process, told = runs[path]
-    assert process.wait(400) == 0, told.read_text()
-    assert " passed" in told.read_text()
+def test_it_runs(path: Path, notebook_runs: Runs) -> None:
+    """Run by nbval against a real broker: no cell fails, and tagged outputs are equal."""
+    code, told = notebook_runs.result(path, patience=500)
+    assert code == 0, told
+    assert " passed" in told
