@@ -5,7 +5,8 @@
     setup     the topic, its archive and its truth, once for each size
     child     what runs inside a measured process
     measure   start it, watch it, hold its answer to the truth
-    drain batch start latency memory publish    the rows
+    drain batch start latency memory state publish    the rows
+    replays recompute outage                          the rows of Kappa, Lambda and a stopped query
     targets report                              what was wanted, what came out
 
 A row is one process of its own. Rows of a group take turns, so that what the machine does meanwhile

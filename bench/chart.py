@@ -1,4 +1,4 @@
-"""Draw the rows that drain side by side, and the latencies where they were measured."""
+"""Draw the rows that drain side by side; latencies, recomputation and the state over time where they were measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rta import charts
 def draw(runs: Runs, path: Path) -> None:
     """Write the chart as SVG: bars of medians, the spread as a line over each."""
     charts.use("svg")
-    parts = [_seconds(runs), _latency(runs)]
+    parts = [_seconds(runs), _latency(runs), _recompute(runs), _plateau(runs)]
     alt.vconcat(*[part for part in parts if part is not None]).save(str(path))
 
 
@@ -33,6 +33,31 @@ def _latency(runs: Runs) -> Any:
         return None
     title = "Median milliseconds from intended send to visible result"
     return _bars(rows, title, "milliseconds, logarithmic", row="phase", scale=alt.Scale(type="log"))
+
+
+def _recompute(runs: Runs) -> Any:
+    rows = _rows(runs, "recompute", "seconds")
+    if rows.empty:
+        return None
+    title = f"Seconds to recompute {runs[-1]['events']:,} events from the archive"
+    return _bars(rows, title, "seconds, logarithmic", row="phase", scale=alt.Scale(type="log"))
+
+
+def _plateau(runs: Runs) -> Any:
+    keys = _rows(runs, "plateau", "keys")
+    if keys.empty:
+        return None
+    points = keys.merge(_rows(runs, "plateau", "events"), on=["row", "phase"], suffixes=("", "_at"))
+    base = alt.Chart(points).encode(
+        alt.X("median_at:Q", title="events taken"),
+        alt.Y("median:Q", title="windows of users in the state"),
+        alt.Color("row:N", legend=None),
+    )
+    last = alt.datum["median_at"] == points["median_at"].max()
+    names = base.transform_filter(last).mark_text(align="left", dx=8).encode(text="row:N")
+    title = "A watermark keeps the state bounded"
+    lines = base.mark_line(point=True) + names
+    return lines.properties(title=title, width=520, height=180)
 
 
 def _rows(runs: Runs, group: str, name: str) -> pd.DataFrame:

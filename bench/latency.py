@@ -106,8 +106,8 @@ def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:
         seconds = (WARM + MEASURED) * shorter
         with engine(setup, topic, seen, scratch):
             phase, behind = timed(f"{rate:,} events/s", partial(_send, topic, rate, seconds))
-            _wait(seen, round(rate * seconds))
-        sent = _sent(topic)
+            wait_for(seen, round(rate * seconds))
+        sent = sent_to(topic)
         rta.delete_topic(topic)
         after = sent[0][1] + WARM * shorter
         found = latencies(sent, seen.results)
@@ -126,14 +126,14 @@ def _send(topic: str, rate: int, seconds: float) -> float:
     return float(json.loads(done.stdout)["behind"])
 
 
-def _wait(seen: Seen, events: int) -> None:
+def wait_for(seen: Seen, events: int) -> None:
     """Wait until every event is in a visible result, or patience ends: then the row is wrong."""
     deadline = time.monotonic() + PATIENCE
     while sum(list(seen.counts.values())) < events and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _sent(topic: str) -> list[tuple[Key, float]]:
+def sent_to(topic: str) -> list[tuple[Key, float]]:
     """Read back what was sent: key, and when it was meant to be; in the order of each key."""
     from datetime import datetime
 

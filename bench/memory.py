@@ -1,4 +1,4 @@
-"""How large: kernel, Spark's JVM and broker, at rest and under load; the state of many keys."""
+"""How large: kernel, Spark's JVM and broker, at rest and under load."""
 
 from __future__ import annotations
 
@@ -75,62 +75,3 @@ def _sizes(manager: Any) -> dict[str, float]:
         "jvm_mb": sum(each.memory_info().rss for each in below if each.name() == "java") / MB,
         "broker_mb": psutil.Process(running.pid).memory_info().rss / MB if running else 0.0,
     }
-
-
-def state_1k(setup: Setup, scratch: Path) -> None:
-    """Keep the state of a thousand keys."""
-    _state(setup, scratch, 1_000)
-
-
-def state_100k(setup: Setup, scratch: Path) -> None:
-    """Keep the state of a hundred thousand keys."""
-    _state(setup, scratch, 100_000)
-
-
-def state_1m(setup: Setup, scratch: Path) -> None:
-    """Keep the state of a million keys."""
-    _state(setup, scratch, 1_000_000)
-
-
-def _state(setup: Setup, scratch: Path, keys: int) -> None:
-    """Sum the whole topic by so many keys; the result goes nowhere, the state is what is weighed."""
-    import psutil
-
-    phase, progress = timed("drained", partial(_by_keys, setup, scratch, keys))
-    import rta
-
-    operator = progress["stateOperators"][0]
-    wanted = min(keys, setup.events)
-    rows = operator["numRowsTotal"]
-    gateway: Any = rta.spark().sparkContext._gateway
-    jvm = psutil.Process(gateway.proc.pid)
-    files = [path for path in (scratch / "checkpoint").rglob("*") if path.is_file()]
-    phase.tell(
-        fault="" if rows == wanted else f"WRONG: state of {rows} keys, not {wanted}",
-        figures={
-            "keys": rows,
-            "jvm_mb": jvm.memory_info().rss / MB,
-            "state_mb": operator["memoryUsedBytes"] / MB,
-            "checkpoint_mb": sum(path.stat().st_size for path in files) / MB,
-        },
-    )  # fmt: skip
-
-
-def _by_keys(setup: Setup, scratch: Path, keys: int) -> dict[str, Any]:
-    from pyspark.sql import functions as F
-
-    import rta
-
-    rta.spark()
-    number = F.split("event_id", "-")[1].cast("bigint")  # the generator counts its events
-    events = rta.read_stream(setup.topic, event=rta.USER_EVENTS)
-    sums = rta.totals(events.withColumn("key", number % keys), by=["key"], window="3650 days")
-    query = (
-        sums.writeStream.format("noop")
-        .outputMode("update")
-        .option("checkpointLocation", str(scratch / "checkpoint"))
-        .trigger(availableNow=True)
-        .start()
-    )
-    query.awaitTermination()
-    return next(p for p in reversed(query.recentProgress) if p["numInputRows"])

@@ -27,6 +27,8 @@ LABELS: Final = {
     "broker_cpu_seconds": "broker CPU s", "events_per_second": "events/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms",
     "max_ms": "max ms", "behind_ms": "sender behind, ms", "kernel_mb": "kernel MB", "jvm_mb": "Spark's JVM MB",
     "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB", "keys": "keys", "events": "events",
+    "commit_ms": "commit of all of it, task ms", "small_commit_ms": "commit of a small batch, task ms",
+    "missed": "events missed", "before_p99_ms": "p99 ms before",
 }  # fmt: skip
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -34,13 +36,21 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "batch": ("The same function over the whole topic", _COST),
     "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
     "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
-    "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb")),
+    "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb", "commit_ms", "small_commit_ms")),
+    "replay": ("Kappa's replay of the topic into a second version", ("events_per_second", "seconds", "cpu_seconds", "p50_ms", "p99_ms")),
+    "recompute": ("Lambda's recomputation over the archive, and others over the same files", _COST),
+    "outage": ("Until events are seen as soon as before an outage", ("seconds", "missed", "before_p99_ms", "p99_ms", "behind_ms")),
+    "plateau": ("State over time", ("keys", "small_commit_ms")),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
 BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what the README shows of them
     "drain": (GROUPS["drain"][0], _COST[:4]),
     "latency": (GROUPS["latency"][0], ("p50_ms", "p99_ms")),
+    "replay": (GROUPS["replay"][0], ("events_per_second", "seconds", "p99_ms")),
+    "recompute": (GROUPS["recompute"][0], _COST[:4]),
+    "outage": (GROUPS["outage"][0], ("seconds", "missed", "before_p99_ms", "p99_ms")),
 }
+RACES: Final = ("drain", "batch", "recompute", "replay")  # the same work: each beside the first
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 
 
@@ -157,7 +167,7 @@ def _group(runs: Runs, group: str, title: str, names: Sequence[str]) -> str:
     """Write one group: the figures that its rows have, the ratio to its first row, the guarantee."""
     known = places(runs, group)
     used = [name for name in names if any(figure(runs, where, name) for where in known)]
-    timed = "from_first_record" in used
+    timed = group in RACES and "seconds" in used
     lines = [_line(runs, where, used, known[0][1] if timed else None) for where in known]
     head = [
         "",

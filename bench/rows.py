@@ -16,6 +16,11 @@ LEAST: Final = "at least once onto a topic; strict, bad events left out"
 KEYS: Final = "every key is in the state; the result goes nowhere"
 LOOP: Final = "no acknowledgement is looked at; amounts as floats"
 ALL: Final = "acknowledged by all replicas, or an error"
+REPLAY: Final = "as rta's drain; version 1 serves readers meanwhile, and both are the truth"
+VIEW: Final = "in the table that readers see, with its accounting; bad events counted"
+BARE: Final = "exact; into memory, nothing accounted for"
+WAIT: Final = "exactly once with its accounting; each event's result was seen"
+OPEN: Final = "each window of a user is in the state, or has left it"
 EACH: Final = "each event's acknowledgement is kept, each has its intended time"
 
 ROWS: Final = [
@@ -35,9 +40,17 @@ ROWS: Final = [
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
     Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),
     Row("memory", "a notebook", "the drain is accounted for", "bench.memory:kernel", trusted),
-    Row("memory", "state of 1,000 keys", KEYS, "bench.memory:state_1k", trusted),
-    Row("memory", "state of 100,000 keys", KEYS, "bench.memory:state_100k", trusted),
-    Row("memory", "state of 1,000,000 keys", KEYS, "bench.memory:state_1m", trusted),
+    Row("memory", "state of 1,000 keys", KEYS, "bench.state:state_1k", trusted),
+    Row("memory", "state of 100,000 keys", KEYS, "bench.state:state_100k", trusted),
+    Row("memory", "state of 1,000,000 keys", KEYS, "bench.state:state_1m", trusted),
+    Row("replay", "Kappa, nothing arrives", REPLAY, "bench.replays:quiet", trusted),
+    Row("replay", "Kappa, 1,000 events/s arrive", REPLAY, "bench.replays:live", trusted),
+    Row("recompute", "Lambda", VIEW, "bench.recompute:lambda_", check_totals),
+    Row("recompute", "Spark", BARE, "bench.recompute:spark", check_totals),
+    Row("recompute", "DuckDB", BARE, "bench.recompute:duckdb", check_totals),
+    Row("outage", "micro-batch, 1,000 events/s", WAIT, "bench.outage:micro_batch", trusted),
+    Row("plateau", "with watermark", OPEN, "bench.state:with_watermark", trusted),
+    Row("plateau", "without watermark", OPEN, "bench.state:without_watermark", trusted),
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
     Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),

@@ -18,6 +18,7 @@ import rta
 from bench.child import Setup
 from bench.measure import ROOT
 from bench.topic import records
+from rta import archives
 from rta.errors import TopicError
 from rta.jars import connector_jars
 from rta.session import DEFAULTS, _placed
@@ -44,6 +45,7 @@ def prepare(home: Path, events: int) -> Setup:
     servers = rta.bootstrap()
     if _size(topic) != events:
         archive.unlink(missing_ok=True)
+        archives.discard(topic)
         _publish(topic, events)
     if not archive.exists():
         read_topic(topic, archive)
@@ -77,11 +79,11 @@ def trusted(_: Setup, phase: Mapping[str, Any]) -> str:
     return str(phase["fault"])
 
 
-def read_topic(topic: str, archive: Path) -> None:
-    """Write a topic's user events to a Parquet file, without Spark."""
+def read_topic(topic: str, archive: Path, start: Mapping[int, int] | None = None) -> None:
+    """Write a topic's user events to a Parquet file, without Spark; start: partition → offset."""
     lines = archive.with_suffix(".json")
     with lines.open("wb") as file:
-        for record in records(topic):
+        for record in records(topic, start):
             file.write(record.value + b"\n")
     source = f"read_json('{lines}', format = 'newline_delimited', columns = {_COLUMNS})"
     duckdb.execute(f"COPY (FROM {source}) TO '{archive}'")

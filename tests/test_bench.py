@@ -1,5 +1,6 @@
 """The bench's arithmetic, its verdicts, and the README's section: without running a row."""
 
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from bench import latency, readers, report, summary
-from bench.child import Setup
+from bench import chart, latency, outage, readers, replays, report, state, summary
+from bench.child import Phase, Setup
 from bench.drain import printed
 from bench.measure import ROOT
 from bench.rows import GROUPS, ROWS
 from bench.setup import check_totals
 from bench.targets import TARGETS
+from rta.ledger import Batch
 from tests.test_article import SPARK_QUERY
 
 
@@ -120,6 +122,68 @@ def test_every_row_names_a_function_and_a_group_that_is_shown() -> None:
     assert set(GROUPS) == set(report.GROUPS)
     names = {(row.group, row.name) for row in ROWS}
     assert {place[:2] for t in TARGETS for place in (t.where, t.over) if place} <= names
+
+
+def test_groups_that_were_not_measured_are_left_out(tmp_path: Path) -> None:
+    """Results from before a group was there: no heading in the tables, no panel in the chart, no error."""
+    text = report.tables([RUN], report.BRIEF)
+    assert report.GROUPS["drain"][0] in text
+    assert not [
+        title for name, (title, _) in report.GROUPS.items() if name != "drain" and title in text
+    ]
+    chart.draw([RUN], tmp_path / "chart.svg")
+    assert "watermark" not in (tmp_path / "chart.svg").read_text()
+
+
+def test_the_chart_shows_the_state_over_time(tmp_path: Path) -> None:
+    """Where the plateau was measured, its two lines are named at their ends."""
+    points = [
+        {**measured(row, 0, 1.0), "group": "plateau", "phase": f"after {n}", "figures": {"keys": keys * n, "events": n}}
+        for row, keys in (("with watermark", 1), ("without watermark", 5))
+        for n in (10, 20)
+    ]  # fmt: skip
+    chart.draw([{**RUN, "measurements": RUN["measurements"] + points}], tmp_path / "chart.svg")
+    drawn = (tmp_path / "chart.svg").read_text()
+    assert "with watermark" in drawn
+    assert "without watermark" in drawn
+
+
+def test_a_row_is_as_fast_as_its_events_are_many_within_one_repetition() -> None:
+    """The replay while events arrive stands beside the quiet one of its repetition; other groups have no such column."""
+    rows = [
+        {**measured(row, n, seconds), "group": group, "figures": {"seconds": seconds}}
+        for group in ("replay", "outage")
+        for row, n, seconds in (("quiet", 0, 4.0), ("live", 0, 8.0), ("quiet", 1, 6.0), ("live", 1, 6.0))
+    ]  # fmt: skip
+    replay, outage_ = report.tables([{**RUN, "measurements": rows}]).split("\n\n**Until")
+    assert "| live, cold | 7.00 (6.00 to 8.00) | 0.750 (0.500 to 1.00) | once |" in replay
+    assert "times as fast" not in outage_
+
+
+def test_an_outage_ends_with_the_first_event_that_waits_no_longer_than_before() -> None:
+    """Events from before the stop do not count, a short wait by chance before it neither; without one it never ended."""
+    waits = [outage.Wait(n, ms) for n, ms in ((0, 400), (5, 60_000), (60, 2_000), (66, 500), (67, 700))]  # fmt: skip
+    assert outage.caught_up(waits, 1.0, 500.0) == (66.5, waits[3:])
+    assert outage.caught_up(waits, 1.0, 400.0) == (1.0, [])
+
+
+def test_events_waited_until_the_batch_that_has_them() -> None:
+    """By partition and offset; only those that were meant to be sent during the phase."""
+    at = datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC)
+    batches = [Batch("q", 0, "t", {0: 5}, {0: 7, 1: 1}, committed_at=at)]
+    sent = {(0, 5): 0.5, (0, 6): 1.0, (1, 0): 2.0}
+    assert replays.waited(sent, batches, Phase("replay", 1.0, 0.0, 2.5)) == [2000.0, 1000.0]
+
+
+def test_the_state_is_told_every_few_batches_and_at_the_end() -> None:
+    """With the events taken by then, and the moment at which the batch had ended."""
+    operator = {"numRowsTotal": 5, "memoryUsedBytes": 2e6, "commitTimeMs": 7}
+    when = {"timestamp": "1970-01-01T00:00:07Z", "batchDuration": 500}
+    points = list(state.points([{"numInputRows": 10, "stateOperators": [operator], **when}] * 4))
+    assert [(ended, point["events"], point["keys"]) for ended, point in points] == [
+        (7.5, 30, 5),
+        (7.5, 40, 5),
+    ]
 
 
 def test_the_readme_shows_the_newest_results() -> None:
