@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rta.event_types import FLIGHTS, PURCHASES, USER_EVENTS, WEATHER, EventType
     from rta.events import flights, poisoned, purchases, user_events, weather
     from rta.jobs import run
+    from rta.latecomers import late, late_events
     from rta.monitor import health
     from rta.producer import publish, publish_paced
     from rta.queues import letter_counts, letters
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from rta.redriving import redrive
     from rta.serving import accounting, read, sql
     from rta.session import spark
-    from rta.sinks import drain, follow, late_events, reset
+    from rta.sinks import drain, follow, reset
     from rta.sources import read_batch, read_dead_letters, read_stream
     from rta.topics import create_topic, delete_topic, lag, list_topics, offsets
     from rta.transforms import deduplicate, totals
@@ -45,6 +46,7 @@ _HOMES = {
     "event_types": ("FLIGHTS", "PURCHASES", "USER_EVENTS", "WEATHER", "EventType"),
     "events": ("flights", "poisoned", "purchases", "user_events", "weather"),
     "jobs": ("run",),
+    "latecomers": ("late", "late_events"),
     "monitor": ("health",),
     "producer": ("publish", "publish_paced"),
     "queues": ("letter_counts", "letters"),
@@ -52,7 +54,7 @@ _HOMES = {
     "redriving": ("redrive",),
     "serving": ("accounting", "read", "sql"),
     "session": ("spark",),
-    "sinks": ("drain", "follow", "late_events", "reset"),
+    "sinks": ("drain", "follow", "reset"),
     "sources": ("read_batch", "read_dead_letters", "read_stream"),
     "topics": ("create_topic", "delete_topic", "lag", "list_topics", "offsets"),
     "transforms": ("deduplicate", "totals"),
@@ -83,6 +85,7 @@ __all__ = [  # literal: type checkers read it
     "kappa",
     "lag",
     "lambda_",
+    "late",
     "late_events",
     "letter_counts",
     "letters",

@@ -86,6 +86,27 @@ BATCHES: Final = sa.Table(
     sa.Column("committed_at", UTC, nullable=False),
 )
 
+LATE: Final = sa.Table(
+    "rta_late",
+    METADATA,
+    sa.Column("query_id", sa.Text, primary_key=True),
+    sa.Column("batch_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer),
+    sa.Column("offset", sa.BigInteger),
+    sa.Column("event_time", UTC),
+    sa.Column("ended", UTC, nullable=False),
+    sa.Column("watermark", UTC, nullable=False),
+    sa.Column("late_seconds", sa.Float, nullable=False),
+    sa.Column("kept_at", UTC, nullable=False),
+    sa.Column("view_name", sa.Text, index=True),
+    sa.Column("corrected_by", sa.Text),
+    sa.Column("corrected_at", UTC),
+    sa.Index("rta_late_places", "table_name", "partition", "offset"),
+)
+
 JOBS: Final = sa.Table(
     "rta_jobs",
     METADATA,

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rta import checkpoints, continuity, serving, sources
-from rta.lateness import LateRule, Transform, batch_facts, count_events, late_rows
+from rta.late_reading import late_in, late_places
+from rta.lateness import LateRule, Transform, batch_facts
 from rta.ledger import Batch
 from rta.retries import retried
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
     from sqlalchemy import Engine
 
@@ -57,12 +59,8 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
                 plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
             )
         )
-    late = 0
-    if facts.dropped_late and plan.late_rule and span.watermark:
-        events = sources.read_range(
-            plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
-        )
-        late = count_events(late_rows(events, plan.transform, plan.late_rule, span.watermark))
+    places = _late(plan, span) if facts.dropped_late else None
+    late = len(places or ())
     batch = Batch(
         query_id=str(session.sparkContext.getLocalProperty("sql.streaming.queryId")), batch_id=batch_id,
         topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
@@ -71,4 +69,17 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
         used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
     )  # fmt: skip
     # Again is safe, also where only the answer was lost: the ledger knows the batch.
-    retried(lambda: serving.commit_batch(plan.engine, table, batch, rows), patience=PATIENCE)
+    retried(
+        lambda: serving.commit_batch(plan.engine, table, batch, rows, places), patience=PATIENCE
+    )
+
+
+def _late(plan: Plan, span: checkpoints.Span) -> pa.Table | None:
+    """Find the late events of a micro-batch: where they came from, and when their state had ended."""
+    if not (plan.late_rule and span.watermark):
+        return None
+    rows = late_in(
+        plan.topic, plan.event, plan.transform, plan.late_rule,
+        start=span.start, end=span.end, watermark=span.watermark, max_skew=plan.max_skew,
+    )  # fmt: skip
+    return late_places(rows, plan.late_rule, plan.event.event_time).toArrow()

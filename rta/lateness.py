@@ -27,6 +27,10 @@ ORIGIN: Final = ("topic", "partition", "offset")
 OBSERVED_COPIES: Final = "rta_source:copies"
 """The metric of a transform that finds copies of its own accord: {"duplicate": count}."""
 
+WATERMARK: Final = "spark.watermarkDelayMs"
+"""Where Spark notes, in a column's metadata, that it carries a watermark."""
+
+_NAMED: Final = {"AttributeReference", "Alias"}
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
 _UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
                    "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
@@ -59,12 +63,11 @@ class LateRule:
             return None
         operator = stateful[first[0]]
         grouped = operator.nodeName() == "Aggregate"
-        for column in each(
+        for column in _event_times(
             operator.groupingExpressions() if grouped else operator.child().output()
         ):
-            if column.metadata().contains("spark.watermarkDelayMs"):
-                end = ".end" if column.dataType().typeName() == "struct" else ""
-                return LateRule(f"`{column.name()}`{end}", first[0])
+            end = ".end" if column.dataType().typeName() == "struct" else ""
+            return LateRule(f"`{column.name()}`{end}", first[0])
         return None
 
 
@@ -95,13 +98,6 @@ def late_rows(
     dataset = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
     reaching = DataFrame(dataset.ofRows(session._jsparkSession, operator.child()), session)
     return reaching.where(F.col(rule.column) <= F.lit(watermark))
-
-
-def count_events(rows: DataFrame) -> int:
-    """Count events, not rows, where the rows still say where they came from."""
-    if set(ORIGIN) <= set(rows.columns):
-        return rows.select(*ORIGIN).distinct().count()
-    return rows.count()
 
 
 @dataclass(frozen=True)
@@ -154,6 +150,27 @@ def _analyzed(frame: DataFrame) -> Any:
 def _stateful(plan: Any) -> list[Any]:
     """List the operators that keep state where their input streams, from the result down."""
     return [node for node in walk(plan) if node.nodeName() in _BY_WATERMARK]
+
+
+def endless(plan: Any) -> list[bool]:
+    """Tell for each operator that keeps state, from the result down, whether no watermark ever evicts from it."""
+    kept = []
+    for node in _stateful(plan):
+        if node.isStreaming():
+            grouped = node.nodeName() == "Aggregate"
+            within = node.nodeName() == "DeduplicateWithinWatermark"
+            key = node.groupingExpressions() if grouped else node.keys()
+            kept.append(not within and next(_event_times(key), None) is None)
+    return kept
+
+
+def _event_times(columns: Any) -> Iterator[Any]:
+    """Yield the columns that carry a watermark: the event time, or a window of it."""
+    for column in each(columns):
+        # An expression without a name is no such column, and has no metadata to ask for.
+        named = column.nodeName() in _NAMED
+        if named and column.metadata().contains(WATERMARK):
+            yield column
 
 
 def keeps_state(stream: DataFrame) -> bool:

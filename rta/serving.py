@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rta import database, ledger
+from rta import database, late_keeping, ledger
 from rta.codec import decode, guess, moments, series, timestamp_text, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
@@ -20,6 +20,7 @@ from rta.upserts import upsert
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     import sqlalchemy as sa
     from sqlalchemy import Engine
 
@@ -43,9 +44,12 @@ __all__ = [
 ]
 
 
-def commit_batch(engine: Engine, table: Table, batch: Batch, rows: Iterable[Any]) -> bool:
-    """Write a micro-batch's rows and its ledger entry in one transaction: both, or neither.
+def commit_batch(
+    engine: Engine, table: Table, batch: Batch, rows: Iterable[Any], late: pa.Table | None = None
+) -> bool:
+    """Write a micro-batch's rows, its late events and its ledger entry in one transaction: all, or nothing.
 
+    late: see rta.late_keeping.keep().
     Returns False, and writes nothing, where (query_id, batch_id) is in the ledger already.
     `rows` are read inside the transaction, so have them ready: other writers wait meanwhile.
     Raises TableError as `upsert` does; then nothing is written.
@@ -63,6 +67,8 @@ def commit_batch(engine: Engine, table: Table, batch: Batch, rows: Iterable[Any]
         if not ledger.enter(connection, table.name, batch):
             return False
         ledger.count_rows(connection, batch, upsert(connection, table, rows))
+        if late:
+            late_keeping.keep(connection, table.name, batch, late)
         return True
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from rta.claims import refuse_claimed, while_claimed
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
 from rta.failures import failures_said
-from rta.lateness import LateRule, Transform, late_rows, streamed
+from rta.lateness import LateRule, Transform, streamed
 from rta.ledger import Accounting, Batch
 from rta.matching import require_match
 from rta.meaning import meaning, require_same
@@ -24,7 +23,6 @@ from rta.progress import bar
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
 Position = str | Mapping[int, int] | datetime
@@ -137,44 +135,6 @@ def drain(
         _wait(query, f"{topic} → {table}")
     taken = serving.batches(table)[known:]
     return _drained(table, topic, taken, time.monotonic() - began)
-
-
-def late_events(
-    topic: str,
-    transform: Transform,
-    *,
-    table: str,
-    event: EventType | None = None,
-    max_skew: str = "5 minutes",
-) -> DataFrame:
-    """List the late events that `table` lacks, read again from the topic.
-
-    transform, event and max_skew: those that the table was filled with.
-    Returns the columns that reach the transform's state, as a static DataFrame: the event's own, with
-    topic, partition and offset unless the transform selects them away. Its windows, too, if it has any.
-
-    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
-    >>> _ = drain("doc-late", rta.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> late_events("doc-late", rta.totals, table="doc_late", event=rta.USER_EVENTS).count()
-    0
-    """
-    event = event or event_type(topic)
-    rule = LateRule.of(sources.read_stream(topic, event=event).transform(transform))
-    found = [
-        late_rows(
-            sources.read_range(
-                topic, event, start=batch.start_offsets, end=batch.end_offsets, max_skew=max_skew
-            ),
-            transform,
-            rule,
-            batch.watermark,
-        )
-        for batch in serving.batches(table)
-        if batch.late and batch.watermark and rule
-    ]
-    if not found:
-        return sources.read_batch(topic, event=event).limit(0)
-    return reduce(lambda left, right: left.unionByName(right), found)
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:

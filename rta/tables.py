@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rta import database
+from rta import database, late_keeping
 from rta.errors import InputError, TableError
 from rta.names import checked
 from rta.schema import flat
@@ -145,12 +145,12 @@ def drop(name: str, *, on: Engine | None = None) -> None:
     engine = on or database.engine()
     gone = table(name, on=engine)
     if gone.view:
-        raise TableError(
-            f"{name!r} is a view", do=f"use rta.wiring.drop({name!r}), which drops its tables, too"
-        )
+        do = f"use rta.wiring.drop({name!r}), which drops its tables, too"
+        raise TableError(f"{name!r} is a view", do=do)
     with database.writing(engine, ddl=True) as connection:
         connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
         connection.execute(BATCHES.delete().where(BATCHES.c.table_name == gone.name))
+        late_keeping.forget(connection, gone.name)
         connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rta import database, ledger, tables
+from rta import database, late_keeping, ledger, tables
 from rta.errors import QueryError, TableError
 from rta.merging import Merge, merged_select
 from rta.names import checked
@@ -107,6 +107,11 @@ def _switched(
         )
         after = View(name, parts[0].topic or "", number, versions)
         _note(connection, after, parts[0])
+        others = [part for n, each in versions.items() if n != number for part in each.parts]
+        ends = _reached(connection, after.topic, version)
+        late_keeping.judge_anew(
+            connection, name, number, served=version.parts, others=others, ends=ends
+        )
     return after
 
 
@@ -141,6 +146,7 @@ def drop(name: str, *, on: Engine | None = None) -> list[str]:
         view = _lookup(connection, name)
         connection.execute(VIEWS.delete().where(VIEWS.c.name == name))
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {quoted}")
+        late_keeping.forget_view(connection, name)
     return [] if view is None else [p for each in view.versions.values() for p in each.parts]
 
 

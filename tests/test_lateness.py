@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rta.errors import QueryError
-from rta.lateness import LateRule, count_events, late_rows
+from rta.late_reading import late_places
+from rta.lateness import LateRule, late_rows
 from rta.testing import feed
 
 SCHEMA = "event_id STRING, user_id INT, timestamp TIMESTAMP"
@@ -149,7 +150,7 @@ def test_state_that_cannot_be_accounted_for_is_refused(stream: DataFrame) -> Non
 
 
 def test_an_event_in_two_windows_is_one_event(spark: SparkSession) -> None:
-    """Late rows are counted by where they came from, where that is still known."""
+    """Late rows become events by where they came from, where that is still known; the first window that ended counts."""
     event = spark.sql(
         "SELECT 't' topic, 0 partition, 5L offset, timestamp'2024-11-15 10:31:00' timestamp"
     )
@@ -160,5 +161,15 @@ def test_an_event_in_two_windows_is_one_event(spark: SparkSession) -> None:
 
     rule = LateRule("`window`.end")
     rows = late_rows(event, sliding, rule, watermark)
-    assert (rows.count(), count_events(rows)) == (2, 1)
-    assert count_events(rows.drop("topic")) == 2
+    assert rows.count() == 2
+    [place] = late_places(rows, rule, "timestamp").collect()
+    assert (place.partition, place.offset) == (0, 5)
+    assert (place.event_time.minute, place.ended.minute) == (31, 35)
+    unknown = late_places(rows.drop("topic", "timestamp"), rule, "timestamp").collect()
+    assert [(row.partition, row.offset, row.event_time) for row in unknown] == [(None,) * 3] * 2
+
+
+def test_a_key_may_be_an_expression_without_a_name(stream: DataFrame) -> None:
+    """The window is found behind it all the same."""
+    keys = F.col("user_id") % 2, F.window("timestamp", "5 minutes")
+    assert LateRule.of(marked(stream).groupBy(*keys).count()) == LateRule("`window`.end", 0)

@@ -1,0 +1,96 @@
+"""The late events of a table: which they are, by how much they missed, who has corrected them, and what they say."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from rta import late_keeping, serving, sources, views
+from rta.errors import QueryError
+from rta.event_types import EventType, event_type
+from rta.late_reading import late_in
+from rta.lateness import LateRule, Transform
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
+
+
+def late(name: str) -> pd.DataFrame:
+    """List the late events of a table, or of the view of a wiring, as they were kept when they occurred.
+
+    Returns one row for each: table_name, batch_id; topic, partition, offset; event_time; ended: when its state ended (the end
+    of its window); watermark; late_seconds: from `ended` to the watermark, so the allowed lateness would have had to be that
+    much longer; kept_at; corrected_by, corrected_at: which version of a view has it now, and since when.
+    Raises TableError for an unknown table.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-latecomers", partitions=1)
+    >>> _ = rta.drain("doc-latecomers", rta.totals, table="doc_latecomers", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> len(late("doc_latecomers"))
+    0
+    """
+    view = views.find(name)
+    if view is None:
+        return late_keeping.kept([serving.table(name).name])
+    return late_keeping.kept(view.parts, view=name)
+
+
+def late_events(
+    topic: str,
+    transform: Transform | None = None,
+    *,
+    table: str,
+    event: EventType | None = None,
+    max_skew: str = "5 minutes",
+) -> DataFrame:
+    """Read the late events that `table` lacks again from the topic, as a static DataFrame.
+
+    Without a transform: the columns of rta.read_batch(), and late_seconds; see late(). With the one that the table was filled
+    with they are derived anew: the columns that reach its state, its windows, too. event, max_skew: as for the table.
+    Raises QueryError where the transform selects topic, partition or offset away and is not given.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
+    >>> _ = rta.drain("doc-late", rta.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()
+    0
+    """
+    event = event or event_type(topic)
+    if transform is None:
+        return _as_kept(topic, table, event, max_skew)
+    rule = LateRule.of(sources.read_stream(topic, event=event).transform(transform))
+    found = [
+        late_in(
+            topic, event, transform, rule,
+            start=batch.start_offsets, end=batch.end_offsets, watermark=batch.watermark, max_skew=max_skew,
+        )
+        for batch in serving.batches(table)
+        if batch.late and batch.watermark and rule
+    ]  # fmt: skip
+    if not found:
+        return sources.read_batch(topic, event=event).limit(0)
+    return reduce(lambda left, right: left.unionByName(right), found)
+
+
+def _as_kept(topic: str, table: str, event: EventType, max_skew: str) -> DataFrame:
+    """Read the events at the places that were kept."""
+    from pyspark.sql import functions as F
+
+    entries = late(table)
+    places = entries.loc[entries["corrected_at"].isna(), ["partition", "offset", "late_seconds"]]
+    if places["offset"].isna().any():
+        raise QueryError(
+            f"where the late events of {table!r} are on the topic is not known",
+            found="a transform that selects topic, partition or offset away",
+            do="give rta.late_events() that transform",
+        )
+    if places.empty:
+        none = sources.read_batch(topic, event=event, max_skew=max_skew).limit(0)
+        return none.withColumn("late_seconds", F.lit(0.0))
+    offsets = places.astype({"offset": "int64"}).groupby("partition")["offset"]
+    start = {int(p): int(first) for p, first in offsets.min().items()}  # type: ignore[call-overload]
+    end = {int(p): int(last) + 1 for p, last in offsets.max().items()}  # type: ignore[call-overload]
+    events = sources.read_range(topic, event, start=start, end=end, max_skew=max_skew)
+    known = events.sparkSession.createDataFrame(
+        places, "partition INT, offset BIGINT, late_seconds DOUBLE"
+    )
+    return events.join(F.broadcast(known), ["partition", "offset"])
