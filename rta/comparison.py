@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import serving, sources
 from rta.costs import lines_of, stored_bytes
 from rta.errors import InputError
+from rta.latecomers import late
 from rta.ledger import Batch
 from rta.wiring import Wiring
 
@@ -80,6 +81,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
     Freshness: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that showed it, as far as
     these objects have seen it.
+    late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
     events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
     Raises InputError for wirings of different topics.
 
@@ -124,13 +126,21 @@ def _row(wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float]) -> dict[
         "rows": len(answer),
         "hash": sha256(answer.to_csv(index=False).encode()).hexdigest()[:12],
         "used": accounting.used, "duplicate": accounting.duplicate, "late": accounting.late,
-        "quarantined": accounting.quarantined,
+        "quarantined": accounting.quarantined, "late_corrected": _corrected(wired),
         "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
         "events_read": sum(batch.consumed for batch in _shown(wired)),
         "stored_bytes": stored_bytes(wired),
         "lines_of_analysis": lines_of(wired.transform),
         "tables": len(wired.view.parts) if wired.view else 0,
     }  # fmt: skip
+
+
+def _corrected(wired: Wiring) -> str:
+    """Say how many events that were late once are in the answer now, and what has corrected them."""
+    if wired.view is None:
+        return "none"
+    counts = late(wired.table)["corrected_by"].value_counts(sort=False)
+    return ", ".join(f"{count:,} by {by}" for by, count in counts.items()) or "none"
 
 
 def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:

@@ -1,0 +1,194 @@
+"""Late events are kept when they occur: exactly once, with how late; and corrected by the next version."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from sqlalchemy import Engine
+
+import rta
+from rta import database, late_keeping, oracle, serving, wiring
+from rta.errors import QueryError, TableError
+from rta.ledger import Batch
+from tests.truth import KEY, checkpoint_of, late_places, true_totals
+
+HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
+START: Final = datetime(2024, 11, 15, 10, tzinfo=UTC)
+FIVE: Final = timedelta(minutes=5)
+
+
+def publish(name: str, *minutes: float) -> None:
+    """Put events onto a topic, each at a minute of the hour."""
+    first = len(oracle.read_topic(name))
+    events = [
+        {"event_id": f"e{first + n}", "user_id": 1, "action": "view", "amount": Decimal(1), "timestamp": START + timedelta(minutes=m)}
+        for n, m in enumerate(minutes)
+    ]  # fmt: skip
+    assert rta.publish_paced(events, name, key="user_id").ok == len(minutes)
+
+
+def places(kept: pd.DataFrame) -> list[tuple[int, int]]:
+    """Return where the events are on their topic."""
+    return sorted(zip(kept["partition"].astype(int), kept["offset"].astype(int), strict=True))
+
+
+@pytest.mark.kafka
+def test_late_events_are_kept_once_with_how_late(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Those that follow from the offsets alone; again after a batch that is run twice; payloads by place and by transform."""
+    name, table = topic(), "kept"
+    rows = rta.user_events(spark, rows=400, rate=0.15, lateness="1 hour", late_share=0.5)
+    rta.publish(rows, name, key="user_id", order_by="arrival_time")
+    rta.drain(name, rta.totals, table=table, max_events_per_batch=150, **HOW)
+
+    kept = rta.late(table)
+    truth = late_places(name, table, delay=timedelta(minutes=10), window=FIVE)
+    assert len(truth) > 10
+    assert places(kept) == sorted(truth)
+    by_batch = {batch.batch_id: batch.late for batch in serving.batches(table) if batch.late}
+    assert kept.groupby("batch_id").size().to_dict() == by_batch
+    sent = {
+        (e["partition"], e["offset"]): e for e in oracle.events(name, rta.USER_EVENTS).to_pylist()
+    }
+    times = [
+        pd.Timestamp(sent[place]["timestamp"], tz="UTC")
+        for place in zip(kept["partition"], kept["offset"], strict=True)
+    ]
+    assert kept["event_time"].tolist() == times
+    assert kept["ended"].tolist() == [time.floor("5min") + FIVE for time in times]
+    behind = (kept["watermark"] - kept["ended"]).dt.total_seconds()
+    assert (kept["late_seconds"] == behind).all()
+    assert (behind >= 0).all()
+    again = rta.late_events(name, rta.totals, table=table, event=rta.USER_EVENTS)
+    payloads = rta.late_events(name, table=table, event=rta.USER_EVENTS)
+    assert payloads.columns[-1] == "late_seconds"
+    same = ["event_id", "partition", "offset"]
+    assert sorted(payloads.select(same).collect()) == sorted(again.select(same).collect())
+
+    newest = max((checkpoint_of(table) / "commits").glob("[0-9]*"), key=lambda path: int(path.name))
+    newest.unlink()  # as if it had died before Spark noted the batch
+    rta.drain(name, rta.totals, table=table, **HOW)
+    pd.testing.assert_frame_equal(rta.late(table), kept)
+    rta.reset(table)
+    with pytest.raises(TableError, match=table):
+        rta.late(table)
+    assert late_keeping.kept([table]).empty
+
+
+@pytest.mark.kafka
+def test_where_an_event_came_from_may_be_gone(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """A transform that selects the origin away: counted and kept without it; the transform lists them."""
+
+    def bare(events: DataFrame) -> DataFrame:
+        return rta.totals(events.select("user_id", "amount", "timestamp"))
+
+    name = topic(partitions=1)
+    for minutes in ((0, 40), (1, 2)):
+        publish(name, *minutes)
+        rta.drain(name, bare, table="bare", **HOW)
+    kept = rta.late("bare")
+    assert len(kept) == rta.accounting("bare").late == 2
+    assert kept["offset"].isna().all()
+    assert kept["event_time"].dt.minute.tolist() == [1, 2]
+    with pytest.raises(QueryError, match=r"give rta\.late_events"):
+        rta.late_events(name, table="bare", event=rta.USER_EVENTS)
+    assert rta.late_events(name, bare, table="bare", event=rta.USER_EVENTS).count() == 2
+
+
+@pytest.mark.kafka
+def test_lambda_corrects_by_its_next_batch_view_and_kappa_by_a_replay(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Late now; corrected by which version, and since when; late again after a roll back; gone with the view."""
+    name = topic(partitions=1)
+    publish(name, 0)
+    with (
+        rta.lambda_(name, rta.totals, table="late_lambda", **HOW) as lam,
+        rta.kappa(name, rta.totals, table="late_kappa", **HOW) as kap,
+    ):
+        for minutes in ((40,), (1, 2, 41)):
+            publish(name, *minutes)
+            for wired in (lam, kap):
+                wired.catch_up()
+        for wired in (lam, kap):
+            found = rta.late(wired.table)
+            assert places(found) == [(0, 2), (0, 3)]
+            assert found["corrected_at"].isna().all()
+            assert wired.accounting().late == 2
+        before = datetime.now(UTC)
+        lam.recompute()
+        kap.replay(rta.totals).wait()
+        kap.switch()
+        for wired in (lam, kap):
+            found = rta.late(wired.table)
+            assert places(found) == [(0, 2), (0, 3)]
+            assert found["corrected_by"].tolist() == ["version 2"] * 2
+            assert (found["corrected_at"] > before).all()
+            assert wired.accounting().late == 0
+            assert rta.late_events(name, table=wired.table, event=rta.USER_EVENTS).count() == 0
+            assert oracle.differences(true_totals(name), wired.table) == []
+        compared = rta.compare(lam, kap)
+        assert compared.equal
+        assert compared.rows["late_corrected"].tolist() == ["2 by version 2"] * 2
+        kap.roll_back()
+        assert rta.late("late_kappa")["corrected_by"].isna().all()
+        kap.switch(2)
+        kap.retire(1)
+        assert rta.late("late_kappa")["corrected_by"].tolist() == ["version 2"] * 2
+    for wired in (lam, kap):
+        wiring.drop(wired.table)
+        assert late_keeping.kept([], view=wired.table).empty
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_what_is_late_in_one_version_may_be_late_in_the_next(engine: Engine) -> None:
+    """In both databases: corrected is what the served version has read and not found late; its own are late."""
+    mark = START + timedelta(minutes=30)
+
+    def keep(table: str, *offsets: int | None) -> None:
+        found = {
+            "partition": [0] * len(offsets),
+            "offset": offsets,
+            "event_time": [START] * len(offsets),
+            "ended": [START + FIVE] * len(offsets),
+        }
+        batch = Batch(f"query of {table}", 3, "clicks", watermark=mark)
+        stamps = pa.timestamp("us", tz="UTC")
+        kinds = [
+            ("partition", pa.int32()),
+            ("offset", pa.int64()),
+            ("event_time", stamps),
+            ("ended", stamps),
+        ]
+        with database.writing(engine) as connection:
+            late_keeping.keep(connection, table, batch, pa.table(found, pa.schema(kinds)))
+
+    def serve(version: int, others: list[str], end: int) -> dict[int, str]:
+        with database.writing(engine) as connection:
+            late_keeping.judge_anew(
+                connection, "view", version, served=[f"v{version}"], others=others, ends={0: end}
+            )
+        found = late_keeping.kept([f"v{version}"], view="view", on=engine).dropna(subset=["offset"])
+        return dict(zip(found["offset"].astype(int), found["corrected_by"].map(str), strict=True))
+
+    keep("v1", 5, 6, 7, None)
+    [first, *_] = late_keeping.kept(["v1"], on=engine).itertuples()
+    assert (first.late_seconds, first.watermark, first.ended) == (1500, mark, START + FIVE)
+    assert serve(1, [], 10) == dict.fromkeys((5, 6, 7), "None")
+    keep("v2", 6)
+    assert serve(2, ["v1"], 7) == {5: "version 2", 6: "None"}  # it has not read 7 yet
+    assert serve(2, ["v1"], 8) == {5: "version 2", 6: "None", 7: "version 2"}
+    with database.writing(engine) as connection:
+        late_keeping.forget(connection, "v1")  # dropped: its table is gone, what it lacked is not
+    assert serve(3, ["v2"], 9) == {5: "version 2", 6: "version 3", 7: "version 2"}
+    with database.writing(engine) as connection:
+        late_keeping.forget_view(connection, "view")
+    assert serve(3, [], 9) == {}
