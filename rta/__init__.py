@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from rta.session import spark
     from rta.sinks import drain, follow, reset
     from rta.sources import read_batch, read_dead_letters, read_stream
+    from rta.state_growth import state_history
+    from rta.state_store import evicted, state
     from rta.topics import create_topic, delete_topic, lag, list_topics, offsets
     from rta.transforms import deduplicate, totals
 
@@ -56,6 +58,8 @@ _HOMES = {
     "session": ("spark",),
     "sinks": ("drain", "follow", "reset"),
     "sources": ("read_batch", "read_dead_letters", "read_stream"),
+    "state_growth": ("state_history",),
+    "state_store": ("evicted", "state"),
     "topics": ("create_topic", "delete_topic", "lag", "list_topics", "offsets"),
     "transforms": ("deduplicate", "totals"),
 }
@@ -79,6 +83,7 @@ __all__ = [  # literal: type checkers read it
     "delete_topic",
     "down",
     "drain",
+    "evicted",
     "flights",
     "follow",
     "health",
@@ -106,6 +111,8 @@ __all__ = [  # literal: type checkers read it
     "run",
     "spark",
     "sql",
+    "state",
+    "state_history",
     "totals",
     "up",
     "user_events",

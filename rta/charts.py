@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
 # Okabe and Ito's colours: told apart by people with any colour vision.
@@ -51,6 +52,30 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
         elif column.map(lambda value: isinstance(value, Decimal)).any():
             drawn[name] = column.astype("float64")
     return drawn
+
+
+def state(history: pd.DataFrame) -> alt.VConcatChart:
+    """Draw what rta.state_history() tells, of one query or of several put together: rows in state, and rows evicted.
+
+    >>> import pandas as pd
+    >>> columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}
+    >>> len(state(pd.DataFrame(columns)).vconcat)
+    2
+    """
+    import altair as alt
+
+    drawn = history.assign(operator=history["query"] + ", " + history["name"])
+    colour = alt.Color("operator:N").sort(list(dict.fromkeys(drawn["operator"]))).title(None)
+    batch = alt.X("batch_id:Q").title("micro-batch").axis(tickMinStep=1)
+    base = alt.Chart(drawn).encode(batch, colour)
+    lines = base.mark_line(interpolate="step-after", point=True)
+    grown = lines.encode(alt.Y("rows:Q").title("rows")).properties(
+        title="How much does the query remember?", height=180
+    )
+    gone = lines.encode(alt.Y("evicted:Q").title("rows")).properties(
+        title="How much has the watermark evicted?", height=90
+    )
+    return alt.vconcat(grown, gone)
 
 
 def _theme() -> Any:

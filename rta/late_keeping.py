@@ -1,7 +1,7 @@
 """Late events kept beside the tables, in `rta_late`: where each is on its topic, by how much it missed, who has corrected it.
 
 An entry comes in the transaction of its micro-batch, so there is exactly one for each late event of a table. The payload
-stays where it is, on the topic: an entry takes some 150 bytes, however large the event.
+stays where it is, on the topic: an entry takes some 300 bytes, however large the event.
 
 A view (Lambda, Kappa) may serve another version later, for which the event was not late: whoever switches a view's version
 notes here, in the same transaction, which late events of the others are now in the answer. So the entries outlive the table
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from rta import database
 from rta.codec import series
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
     from rta.ledger import Batch
 
-_SCHEMA: Final = """query_id STRING, batch_id BIGINT, number BIGINT, table_name STRING, topic STRING, partition INT, offset BIGINT,
-    event_time TIMESTAMP, ended TIMESTAMP, watermark TIMESTAMP, late_seconds DOUBLE, kept_at TIMESTAMP"""
+_KEY: Final = ("query_id", "batch_id", "number")
+_KEPT: Final = {
+    "query_id": "string", "batch_id": "long", "number": "long", "table_name": "string", "topic": "string", "partition": "integer",
+    "offset": "long", "event_time": "timestamp", "ended": "timestamp", "watermark": "timestamp", "late_seconds": "double",
+    "kept_at": "timestamp",
+}  # fmt: skip
 _SHOWN: Final = {
-    "table_name": "string", "batch_id": "long", "topic": "string", "partition": "integer", "offset": "long", "event_time": "timestamp",
-    "ended": "timestamp", "watermark": "timestamp", "late_seconds": "double", "kept_at": "timestamp", "corrected_by": "string",
-    "corrected_at": "timestamp",
+    "table_name": "string", **{name: kind for name, kind in _KEPT.items() if name not in ("query_id", "number", "table_name")},
+    "corrected_by": "string", "corrected_at": "timestamp",
 }  # fmt: skip
 
 
@@ -55,8 +58,7 @@ def keep(connection: Connection, table: str, batch: Batch, places: pa.Table) -> 
         "event_time": places["event_time"], "ended": places["ended"], "watermark": same(batch.watermark),
         "late_seconds": pc.divide(pc.cast(behind, pa.int64()), 1e6), "kept_at": same(dt.datetime.now(dt.UTC)),
     }  # fmt: skip
-    kept = Table("rta_late", _schema(), ("query_id", "batch_id", "number"))
-    return upsert(connection, kept, pa.table(entries))
+    return upsert(connection, Table("rta_late", _schema(), _KEY), pa.table(entries))
 
 
 def forget(connection: Connection, table: str) -> None:
@@ -133,4 +135,7 @@ def kept(
 def _schema() -> StructType:
     from pyspark.sql.types import StructType
 
-    return cast("StructType", StructType.fromDDL(_SCHEMA))
+    schema = StructType()
+    for name, kind in _KEPT.items():
+        schema.add(name, kind)
+    return schema

@@ -11,6 +11,7 @@ from rta import serving, topics
 from rta.errors import TopicError
 from rta.ledger import Accounting
 from rta.refusals import refusal
+from rta.state_growth import state_warnings
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -33,6 +34,7 @@ class Health:
     state_bytes: int
     accounting: Accounting  # over all batches of this query
     error: str | None = None
+    warnings: Sequence[str] = ()  # of state that is about to outgrow memory
 
     def rows(self) -> list[tuple[str, str]]:
         """Return what a person reads: a label and a text for each fact."""
@@ -52,7 +54,8 @@ class Health:
             "state": f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
             "events": repr(self.accounting),
         }
-        return list((facts | ({"error": self.error} if self.error else {})).items())
+        warned = [("warning", warning) for warning in self.warnings]
+        return [*facts.items(), *warned, *([("error", self.error)] if self.error else [])]
 
     def __repr__(self) -> str:
         return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
@@ -99,6 +102,7 @@ def health(query: StreamingQuery) -> Health:
         state_bytes=sum(op["memoryUsedBytes"] for op in operators),
         accounting=serving.accounting(query_id=str(query.id)),
         error=error,
+        warnings=state_warnings(query),
     )
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from rta.errors import QueryError
 from rta.late_reading import late_places
-from rta.lateness import LateRule, late_rows
+from rta.lateness import LateRule, endless, late_rows
 from rta.testing import feed
 
 SCHEMA = "event_id STRING, user_id INT, timestamp TIMESTAMP"
@@ -173,3 +173,19 @@ def test_a_key_may_be_an_expression_without_a_name(stream: DataFrame) -> None:
     """The window is found behind it all the same."""
     keys = F.col("user_id") % 2, F.window("timestamp", "5 minutes")
     assert LateRule.of(marked(stream).groupBy(*keys).count()) == LateRule("`window`.end", 0)
+
+
+def test_state_without_an_end_is_known_by_its_plan(stream: DataFrame) -> None:
+    """No watermark, or one that is not in the key: each operator by itself, the result's first."""
+
+    def kept(frame: DataFrame) -> list[bool]:
+        return endless(frame._jdf.queryExecution().analyzed())
+
+    once = marked(stream).dropDuplicates(["user_id", "timestamp"])
+    assert kept(stream.where("user_id > 1")) == []
+    assert kept(five(stream)) == kept(once) == [False]
+    assert kept(marked(stream).dropDuplicatesWithinWatermark(["user_id"])) == [False]
+    assert kept(stream.groupBy(F.window("timestamp", "5 minutes")).count()) == [True]
+    assert kept(only_the_id(stream.withColumn("event_id", F.col("user_id")))) == [True]
+    assert kept(once.groupBy("user_id").count()) == [True, False]
+    assert kept(beside_a_static_aggregate(stream)) == [False]
