@@ -59,10 +59,12 @@ def lambda_(
     table: str,
     key: Sequence[str],
     event: EventType | None = None,
+    real_time: str | None = None,
 ) -> Lambda:
     """Wire a function as Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
 
-    The arguments are those of batch(). Goes on where the served version is, or makes the first one.
+    The arguments are those of batch(). real_time: an interval such as "5 minutes", for a speed view in Spark's real-time mode:
+    see rta.materialized; by default it works in micro-batches. Goes on where the served version is, or makes the first one.
     Raises InputError where two parts of the answer cannot be merged: see rta.merging.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
@@ -72,7 +74,7 @@ def lambda_(
     >>> wired.accounting().used
     100
     """
-    return Lambda(topic, transform, table, key, event or event_type(topic))._resumed()
+    return Lambda(topic, transform, table, key, event or event_type(topic), real_time)._resumed()
 
 
 def kappa(
@@ -82,10 +84,12 @@ def kappa(
     table: str,
     key: Sequence[str],
     event: EventType | None = None,
+    real_time: str | None = None,
 ) -> Kappa:
     """Wire a function as Kappa: one stream fills the table; a new function replays the topic into a second one.
 
-    The arguments are those of batch(). Goes on with the served version, whose function `transform` must be.
+    The arguments are those of batch(); real_time, for each version, as in lambda_(). Goes on with the served version, whose
+    function `transform` must be.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
     >>> with kappa("doc-kappa", rta.totals, table="doc_kappa", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
@@ -93,7 +97,7 @@ def kappa(
     >>> wired.accounting().used
     50
     """
-    return Kappa(topic, transform, table, key, event or event_type(topic))._resumed()
+    return Kappa(topic, transform, table, key, event or event_type(topic), real_time)._resumed()
 
 
 class Batch(Wiring):
@@ -122,9 +126,9 @@ class Lambda(Wiring):
     architecture = "lambda"
 
     def catch_up(self) -> None:
-        """Return when the speed view has everything that is in the topic now."""
-        for query in self.queries:
-            query.processAllAvailable()
+        """Return when the speed view has everything that is in the topic now; in real-time mode it starts anew for that."""
+        for number in list(self.running):
+            self._level(number)
 
     def recompute(self) -> Accounting:
         """Compute the next batch view, start its speed view, and show both to readers at once.
@@ -139,7 +143,9 @@ class Lambda(Wiring):
         cut_off = self._batch_view(parts[0])
         self.stop()
         try:
-            self._speed(number, cut_off).processAllAvailable()
+            self._speed(number, cut_off)
+            if not self.real_time:
+                self._level(number)
             version = Version(parts, cut_off)
             views.switch(self.table, number, version, merges=self._merges())
         except BaseException:
@@ -161,7 +167,9 @@ class Lambda(Wiring):
     def _speed(self, number: int, cut_off: sinks.Position) -> StreamingQuery:
         """Follow the topic from the cut-off with the same function."""
         known = read_archive(self.topic, event=self.event, before=cut_off)  # type: ignore[arg-type]
-        transform = without_copies_of(known, self.transform, known)
+        transform = without_copies_of(
+            known, self.transform, known, everywhere=self.real_time is not None
+        )
         return self._follow(number, self._parts(number)[1], transform, cut_off)
 
     def _parts(self, number: int) -> tuple[str, str]:
@@ -177,10 +185,10 @@ class Kappa(Wiring):
     architecture = "kappa"
 
     def catch_up(self) -> None:
-        """Return when the served version has everything that is in the topic now."""
+        """Return when the served version has everything that is in the topic now; in real-time mode it starts anew for that."""
         view = self.view
         if view and view.served in self.running:
-            self.running[view.served].processAllAvailable()
+            self._level(view.served)
 
     def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:
         """Start the next version: `transform` over the topic from its beginning, into a table of its own.
@@ -195,7 +203,7 @@ class Kappa(Wiring):
             number, part, transform, "earliest", max_events_per_batch=max_events_per_batch
         )
         self.transform = transform
-        return Replay(self.topic, number, part, query)
+        return Replay(self.topic, number, part, query, self.check)
 
     def switch(self, number: int | None = None) -> views.View:
         """Show another version to readers, in one transaction; by default the newest.
@@ -204,7 +212,8 @@ class Kappa(Wiring):
         """
         number = number or max(self.running)
         version = Version((f"{self.table}_v{number}",))
-        return views.switch(self.table, number, version)
+        with self._held(view.served if (view := self.view) else number, number):
+            return views.switch(self.table, number, version)
 
     def roll_back(self) -> views.View:
         """Show readers the version before the served one again, in one transaction."""

@@ -47,10 +47,13 @@ def batch_view(
     return serving.accounting(table)
 
 
-def without_copies_of(known: DataFrame, transform: Transform, events: DataFrame) -> Transform:
+def without_copies_of(
+    known: DataFrame, transform: Transform, events: DataFrame, *, everywhere: bool = False
+) -> Transform:
     """Let a transform that removes duplicates also remove copies of events that were counted elsewhere.
 
-    known: those events; events: what the transform is going to get. Any other transform is returned as it is.
+    known: those events; events: what the transform is going to get. everywhere: send the ids to each task: the only join of
+    real-time mode. Any other transform is returned as it is.
     The copies are counted as duplicates in the accounting of the query.
     """
     from pyspark.sql import functions as F
@@ -59,6 +62,7 @@ def without_copies_of(known: DataFrame, transform: Transform, events: DataFrame)
     if not keys:
         return transform
     seen = known.select(*keys).distinct().withColumn("_copy", F.lit(1))
+    seen = F.broadcast(seen) if everywhere else seen
 
     def anew(events: DataFrame) -> DataFrame:
         marked = events.join(seen, keys, "left").observe(

@@ -107,6 +107,14 @@ LATE: Final = sa.Table(
     sa.Index("rta_late_places", "table_name", "partition", "offset"),
 )
 
+RESULTS: Final = sa.Table(
+    "rta_results",
+    METADATA,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger),
+)
+
 JOBS: Final = sa.Table(
     "rta_jobs",
     METADATA,

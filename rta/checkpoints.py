@@ -65,6 +65,19 @@ def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
     return max((int(name) for name in names if name.isdecimal()), default=-1)
 
 
+def has(session: SparkSession, checkpoint: str, batch_id: int) -> bool:
+    """Tell whether the checkpoint still knows what a micro-batch reads."""
+    system, place = opened(session, f"{checkpoint}/offsets/{batch_id}")
+    return bool(system.exists(place))
+
+
+def remove_after(session: SparkSession, checkpoint: str, folder: str, batch_id: int) -> None:
+    """Remove the files of `offsets` or `commits` that are newer than a micro-batch, the newest first."""
+    for number in range(newest(session, checkpoint, folder), batch_id, -1):
+        system, place = opened(session, f"{checkpoint}/{folder}/{number}")
+        system.delete(place, False)  # noqa: FBT003 - recursive: Java takes no names
+
+
 def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Offsets]:
     """Return topic → partition → the offset before which a micro-batch ends.
 

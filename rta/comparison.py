@@ -80,7 +80,8 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
 
     since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
     Freshness: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that showed it, as far as
-    these objects have seen it.
+    these objects have seen it. In real-time mode nobody knows it: an event is seen milliseconds after it came, and noted when its
+    interval ends; so there it is NaN.
     late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
     events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
     Raises InputError for wirings of different topics.
@@ -103,7 +104,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
         )
     answers = [wired.read() for wired in wirings]
     records = _records(wirings[0], since)
-    fresh = {w.architecture: _waited(records, _shown(w)) for w in wirings}
+    fresh = {w.architecture: _waited(records, [] if w.real_time else _shown(w)) for w in wirings}
     rows = [
         _row(w, answer, fresh[w.architecture]) for w, answer in zip(wirings, answers, strict=True)
     ]

@@ -1,5 +1,7 @@
 """The exactly-once sink: one micro-batch's rows, offsets and accounting in one transaction.
 
+An interval of real-time mode is accounted for by the same rules: see rta.materialized.
+
 Exactly once = a replayable source + a checkpoint + a sink that writes a micro-batch's rows and its
 (query id, batch id) in one transaction. After a crash Spark runs the last batch again with its id;
 the ledger knows it, and the rows are not written twice.
@@ -11,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rta import checkpoints, continuity, serving, sources
+from rta.checkpoints import Span
 from rta.late_reading import late_in, late_places
-from rta.lateness import LateRule, Transform, batch_facts
+from rta.lateness import BatchFacts, LateRule, Transform, batch_facts
 from rta.ledger import Batch
 from rta.retries import retried
 
@@ -49,7 +52,14 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
     with continuity.explained(plan.topic_id, planned):
         # Exactly one evaluation: the metrics below are wrong after none or two.
         rows = frame.toArrow()
-    facts = batch_facts(session)
+    query_id = str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
+    batch, late = accounted(plan, planned, batch_facts(session), query_id, batch_id)
+    # Again is safe, also where only the answer was lost: the ledger knows the batch.
+    retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
+
+
+def accounted(plan: Plan, planned: Span, facts: BatchFacts, query_id: str, batch_id: int) -> tuple[Batch, pa.Table | None]:
+    """Tell where the events of a span went: bad ones go to the DLQ, late ones are found by reading the span again; they are the second answer."""
     continuity.require_topic(plan.topic, plan.topic_id)
     # An offset without an event is one that retention took, or a mark of a transaction.
     span = planned if facts.consumed == planned.events else continuity.kept(planned)
@@ -62,16 +72,12 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
     places = _late(plan, span) if facts.dropped_late else None
     late = len(places or ())
     batch = Batch(
-        query_id=str(session.sparkContext.getLocalProperty("sql.streaming.queryId")), batch_id=batch_id,
-        topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
+        query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
         consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
         lost=planned.events - span.events,
         used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
     )  # fmt: skip
-    # Again is safe, also where only the answer was lost: the ledger knows the batch.
-    retried(
-        lambda: serving.commit_batch(plan.engine, table, batch, rows, places), patience=PATIENCE
-    )
+    return batch, places
 
 
 def _late(plan: Plan, span: checkpoints.Span) -> pa.Table | None:

@@ -10,7 +10,7 @@ are read again. An event that falls into several (sliding) windows is late if on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,6 +132,22 @@ def batch_facts(session: SparkSession) -> BatchFacts:
         duplicate=_metric(operators, "numDroppedDuplicateRows")
         + sum(metrics.get("duplicate", 0) for metrics in source),
         dropped_late=_metric(operators, "numRowsDroppedByWatermark"),
+    )
+
+
+def interval_facts(progress: Mapping[str, Any]) -> BatchFacts:
+    """Read the same from Spark's progress, which is what there is of an interval in real-time mode."""
+    from rta.sources import OBSERVED
+
+    observed = progress.get("observedMetrics", {})
+    source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
+    operators = progress["stateOperators"]
+    return BatchFacts(
+        consumed=sum(metrics.get("consumed", 0) for metrics in source),
+        quarantined=sum(metrics.get("quarantined", 0) for metrics in source),
+        duplicate=sum(each["customMetrics"].get("numDroppedDuplicateRows", 0) for each in operators)
+        + sum(metrics.get("duplicate", 0) for metrics in source),
+        dropped_late=sum(each["numRowsDroppedByWatermark"] for each in operators),
     )
 
 

@@ -136,6 +136,43 @@ def _projected(expression: Any, below: Mapping[int, Merge | list[Merge]]) -> Mer
     )
 
 
+def counted(answer: DataFrame) -> str | None:
+    """Name the column that counts all rows of its key, so that each event makes it greater; None where there is none.
+
+    >>> events = spark.createDataFrame([], "user_id INT, amount DECIMAL(12,2), timestamp TIMESTAMP")
+    >>> counted(rta.totals(events))
+    'event_count'
+    """
+    plan = answer._jdf.queryExecution().analyzed()
+    found = _row_counts(plan)
+    return next((a.name() for a in each(plan.output()) if a.exprId().id() in found), None)
+
+
+def _row_counts(plan: Any) -> set[int]:
+    """Tell which columns of a plan, by their ids, count the rows of a group."""
+    name = plan.nodeName()
+    if name == "Aggregate":
+        return {e.exprId().id() for e in each(plan.aggregateExpressions()) if _counts_rows(e)}
+    if name == "Project":
+        below = _row_counts(plan.child())
+        named = {e.exprId().id(): e.child() if _is(e, "Alias") else e for e in each(plan.projectList())}  # fmt: skip
+        return {
+            new
+            for new, old in named.items()
+            if _is(old, "AttributeReference") and old.exprId().id() in below
+        }
+    return _row_counts(plan.child()) if name in {*_TRANSPARENT, "Filter"} else set()
+
+
+def _counts_rows(expression: Any) -> bool:
+    """Tell whether one output of an Aggregate is COUNT(*), or a count of what is never null."""
+    call = expression.child() if _is(expression, "Alias") else expression
+    if not _is(call, "AggregateExpression") or call.isDistinct() or call.filter().isDefined():
+        return False
+    function = call.aggregateFunction()
+    return _is(function, "Count") and not any(e.nullable() for e in each(function.children()))
+
+
 def _unmergeable(found: str, do: str) -> InputError:
     return InputError("two parts of this answer cannot be merged", found=found, do=do)
 

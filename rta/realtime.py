@@ -63,8 +63,6 @@ def relay(
     >>> rta.list_topics()[[each.name for each in rta.list_topics()].index("doc-relayed")].events > 0
     True
     """
-    from pyspark.errors import PySparkException
-
     topics.describe_topic(into)
     events = sources.read_stream(
         topic, event=event or event_type(topic), starting=starting, max_skew=max_skew,
@@ -72,12 +70,29 @@ def relay(
     )  # fmt: skip
     stream = streamed(events, transform)
     if real_time:
-        _require_slots(stream, topics.describe_topic(topic).partitions)
+        require_slots(stream, topics.describe_topic(topic).partitions)
+    place = str(checkpoint or _checkpoint(into))
+    return relayed(stream, into, key, real_time, place, name=into, sink_options=sink_options)
+
+
+def relayed(
+    stream: DataFrame,
+    into: str,
+    key: str | None,
+    real_time: str | None,
+    checkpoint: str,
+    *,
+    name: str,
+    sink_options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps a stream's results on a topic, once relay() has looked at its arguments."""
+    from pyspark.errors import PySparkException
+
     messages = as_messages(stream, key).select("key", "value")
     writer = (
-        messages.writeStream.queryName(into).format("kafka").outputMode("update")
+        messages.writeStream.queryName(name).format("kafka").outputMode("update")
         .options(**{**cluster.spark_options(), **SINK, **(sink_options or {}), "topic": into})
-        .option("checkpointLocation", str(checkpoint or _checkpoint(into)))
+        .option("checkpointLocation", checkpoint)
     )  # fmt: skip
     try:
         query = writer.trigger(**_trigger(real_time)).start()
@@ -95,18 +110,23 @@ def _checkpoint(into: str) -> Path:
     return private_folder(settings().home / "checkpoints") / f"{into}.relay"
 
 
-def _require_slots(stream: DataFrame, partitions: int) -> None:
-    """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time."""
+def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> None:
+    """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time.
+
+    spare: slots for what else has to run meanwhile.
+    """
     session = stream.sparkSession
     shuffled = (
         int(session.conf.get("spark.sql.shuffle.partitions") or 0) if keeps_state(stream) else 0
     )
     slots = session.sparkContext.defaultParallelism
-    if slots < partitions + shuffled:
+    needed = partitions + shuffled + spare
+    if slots < needed:
         raise QueryError(
             "real-time mode has too few task slots for this query: it would wait for ever",
-            found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}",
-            do=f"start Spark with RTA_SPARK_MASTER=local[{partitions + shuffled}] or more (slots are threads), or use real_time=None",
+            found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}"
+            + (f", {spare} for the accounting" if spare else ""),
+            do=f"start Spark with RTA_SPARK_MASTER=local[{needed}] or more (slots are threads), or use real_time=None",
         )  # fmt: skip
 
 

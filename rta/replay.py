@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ class Replay:
     version: int
     table: str
     query: StreamingQuery
+    check: Callable[[], None]  # raises what went wrong beside the query
     began: tuple[float, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class Replay:
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
                     self.query.awaitTermination()
+                    self.check()
                     break
                 advance(now.done - shown)
                 shown = now.done

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rta import continuity, serving, sources
+from rta import continuity, results, serving, sources
 from rta.claims import refuse_claimed, while_claimed
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
@@ -21,6 +22,7 @@ from rta.meaning import meaning, require_same
 from rta.names import checked
 from rta.progress import bar
 from rta.settings import private_folder, settings
+from rta.tentative import named_state, take_back
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -85,11 +87,14 @@ def follow(
     >>> rta.accounting("doc_follow").consumed
     100
     """
-    event, place = event or event_type(topic), str(checkpoint or _checkpoint(table))
+    event, place = event or event_type(topic), str(checkpoint or checkpoint_of(table))
 
     def start() -> StreamingQuery:
         on, session = serving.engine(), stream.sparkSession
-        require_match(session, place, table, topic, serving.batches(table, on=on))
+        known, filled = serving.batches(table, on=on), results.find(table, on=on)
+        if filled and filled.position is not None:
+            take_back(session, place, table, known)
+        require_match(session, place, table, topic, known)
         topic_id = continuity.topic_of(session, place, topic)
         require_same(session, place, table, meaning(events, transform))
         plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id)  # fmt: skip
@@ -101,7 +106,8 @@ def follow(
             .option("checkpointLocation", place)
             .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
         )
-        return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
+        with named_state(session) if filled else nullcontext():
+            return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
 
     with failures_said(place, table):
         events = sources.read_stream(
@@ -131,7 +137,7 @@ def drain(
     began = time.monotonic()
     known = serving.accounting(checked("table", table)).batches
     query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
-    with failures_said(how.get("checkpoint") or _checkpoint(table), table):
+    with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
         _wait(query, f"{topic} → {table}")
     taken = serving.batches(table)[known:]
     return _drained(table, topic, taken, time.monotonic() - began)
@@ -144,8 +150,9 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """
     import shutil
 
-    place = checkpoint or _checkpoint(checked("table", table))
+    place = checkpoint or checkpoint_of(checked("table", table))
     refuse_claimed(place, table)
+    results.forget(table)
     if table in {known.name for known in serving.tables()}:
         serving.drop(table)
     shutil.rmtree(place, ignore_errors=True)
@@ -178,6 +185,6 @@ def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drai
     return Drained(table, topic, owner, accounting, start, end, accounting.rows, seconds)
 
 
-def _checkpoint(table: str) -> Path:
+def checkpoint_of(table: str) -> Path:
     """Name the checkpoint of a table."""
     return private_folder(settings().home / "checkpoints") / checked("table", table)

@@ -127,7 +127,7 @@ def tables(*, on: Engine | None = None) -> list[Table]:
 
 
 def drop(name: str, *, on: Engine | None = None) -> None:
-    """Drop a table with its entry and its ledger, in one transaction.
+    """Drop a table with its entries and its ledger, in one transaction.
 
     A query that fills it must start again from a new checkpoint: the old one holds its offsets.
     Raises TableError where there is no such table.
@@ -140,7 +140,7 @@ def drop(name: str, *, on: Engine | None = None) -> None:
     """
     import sqlalchemy as sa
 
-    from rta.catalog import BATCHES, TABLES, relation
+    from rta.catalog import BATCHES, RESULTS, TABLES, relation
 
     engine = on or database.engine()
     gone = table(name, on=engine)
@@ -149,7 +149,8 @@ def drop(name: str, *, on: Engine | None = None) -> None:
         raise TableError(f"{name!r} is a view", do=do)
     with database.writing(engine, ddl=True) as connection:
         connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
-        connection.execute(BATCHES.delete().where(BATCHES.c.table_name == gone.name))
+        for noted in (BATCHES, RESULTS):
+            connection.execute(noted.delete().where(noted.c.table_name == gone.name))
         late_keeping.forget(connection, gone.name)
         connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
 

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 _CHUNK: Final = 10_000
 
 
-def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
-    """Insert rows, or replace those of the same key; return how many.
+def upsert(
+    connection: Connection, table: Table, rows: Iterable[Any], *, growing: str | None = None
+) -> int:
+    """Insert rows, or replace those of the same key; return how many were given.
 
     `rows`: Spark Rows, tuples in the schema's order, mappings, or an Arrow table.
+    growing: a column; a row is replaced only by one in which it is greater.
     Raises TableError for a null in the key, a value that would be changed, and for two rows
     of one key: which of them is right would depend on their order.
 
@@ -32,7 +35,8 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Any]) -> int:
     ...     upsert(connection, pages, [("home", 5), ("help", 1)])
     2
     """
-    statement, dialect = _upsert_statement(table, connection.dialect), connection.dialect.name
+    dialect = connection.dialect.name
+    statement = _upsert_statement(table, connection.dialect, growing)
     columns, names = list(table.columns), table.columns.names
     places = [names.index(name) for name in table.key]
     seen: set[Any] = set()
@@ -64,7 +68,7 @@ def _repeated(keys: list[Any], length: int) -> Any:
     return keys[length - 1]
 
 
-def _upsert_statement(table: Table, dialect: Dialect) -> str:
+def _upsert_statement(table: Table, dialect: Dialect, growing: str | None) -> str:
     quote = dialect.identifier_preparer.quote_identifier
     names = table.columns.names
     if dialect.name == "sqlite":
@@ -74,8 +78,13 @@ def _upsert_statement(table: Table, dialect: Dialect) -> str:
         types = [sql_type(column.dataType, dialect.name) for column in table.columns]
         source = f"SELECT * FROM unnest({', '.join(f'%s::{each}[]' for each in types)})"  # noqa: S608 - types of ours
     changed = [f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.key]
+    when = (
+        f" WHERE excluded.{quote(growing)} > {quote(table.name)}.{quote(growing)}"
+        if growing
+        else ""
+    )
     return (
         f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) {source} "
         f"ON CONFLICT ({', '.join(map(quote, table.key))}) DO "
-        + (f"UPDATE SET {', '.join(changed)}" if changed else "NOTHING")
+        + (f"UPDATE SET {', '.join(changed)}{when}" if changed else "NOTHING")
     )

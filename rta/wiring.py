@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rta import serving, sinks, views
 from rta.archives import archive, archived
@@ -13,6 +15,7 @@ from rta.batch_views import batch_view
 from rta.event_types import EventType
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
+from rta.materialized import Materialized, materialize
 from rta.names import checked
 
 if TYPE_CHECKING:
@@ -29,10 +32,14 @@ class Wiring(ABC):
     table: str
     key: Sequence[str]
     event: EventType
+    real_time: str | None = None
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
+    filled: dict[int, Materialized] = field(default_factory=dict)  # those of them in real time
     shown: list[Batch] = field(
         default_factory=list
     )  # what readers saw first in versions that are gone
+
+    _again: dict[int, Callable[[], StreamingQuery]] = field(default_factory=dict, repr=False)
 
     architecture: ClassVar[str]
 
@@ -64,15 +71,24 @@ class Wiring(ABC):
         return serving.read(self.table)
 
     def accounting(self) -> Accounting:
-        """Sum where the events of the served version went."""
+        """Sum where the events of the served version went; in real-time mode up to the last interval that ended."""
+        self.check()
         parts = self.view.parts if self.view else ()
         return Accounting.of([taken for part in parts for taken in serving.batches(part)])
 
+    def check(self) -> None:
+        """Raise what went wrong beside the queries, in real-time mode."""
+        for filled in self.filled.values():
+            filled.check()
+
     def stop(self) -> None:
-        """Stop the queries; readers keep the answer, and the next call goes on from there."""
-        for query in self.queries:
-            query.stop()
-        self.running.clear()
+        """Stop the queries; readers keep the answer, and the next call goes on from there.
+
+        Raises, once all of them are stopped, what went wrong with one in real-time mode.
+        """
+        with ExitStack() as stack:
+            for number in self.running:
+                stack.callback(self._stopped, number)
 
     def _next(self) -> int:
         return max(self.view.versions, default=0) + 1 if self.view else 1
@@ -85,12 +101,43 @@ class Wiring(ABC):
         starting: sinks.Position,
         **how: int | None,
     ) -> StreamingQuery:
-        query = sinks.follow(
-            self.topic, transform, table=part, key=self.key, event=self.event, starting=starting,
-            max_events_per_batch=how.get("max_events_per_batch"),
-        )  # fmt: skip
-        self.running[number] = query
-        return query
+        given: dict[str, Any] = {"table": part, "key": self.key, "event": self.event, "starting": starting} | how  # fmt: skip
+        if self.real_time:
+            self.filled[number] = materialize(self.topic, transform, real_time=self.real_time, **given)  # fmt: skip
+            self.running[number] = self.filled[number].query
+        else:
+            self.running[number] = sinks.follow(self.topic, transform, **given)
+        self._again[number] = partial(self._follow, number, part, transform, starting)
+        return self.running[number]
+
+    def _stopped(self, number: int) -> None:
+        """Stop one version's query."""
+        query = self.running.pop(number)
+        self.filled.pop(number, query).stop()
+
+    def _level(self, number: int) -> None:
+        """Return when a version has everything that is in the topic now, in its rows and in its ledger.
+
+        In real-time mode it is started anew, for an interval may be long, and the micro-batch before it takes everything.
+        """
+        if self.real_time:
+            self._stopped(number)
+            self._again[number]()
+        else:
+            self.running[number].processAllAvailable()
+
+    @contextmanager
+    def _held(self, served: int, number: int) -> Iterator[None]:
+        """Let a version reach what readers of the served one see; in real-time mode that one rests until it has."""
+        if self.real_time and served != number and {served, number} <= set(self.running):
+            self._stopped(served)
+            try:
+                self._level(number)
+                yield
+            finally:
+                self._again[served]()
+        else:
+            yield
 
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
@@ -111,7 +158,7 @@ class Wiring(ABC):
         """Drop versions that are not served: their queries, tables and checkpoints."""
         for number in numbers:
             if number in self.running:
-                self.running.pop(number).stop()
+                self._stopped(number)
         for part in views.forget(self.table, numbers):
             self.shown += serving.batches(part)
             sinks.reset(part)
