@@ -58,7 +58,9 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
     retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
 
 
-def accounted(plan: Plan, planned: Span, facts: BatchFacts, query_id: str, batch_id: int) -> tuple[Batch, pa.Table | None]:
+def accounted(
+    plan: Plan, planned: Span, facts: BatchFacts, query_id: str, batch_id: int
+) -> tuple[Batch, pa.Table | None]:
     """Tell where the events of a span went: bad ones go to the DLQ, late ones are found by reading the span again; they are the second answer."""
     continuity.require_topic(plan.topic, plan.topic_id)
     # An offset without an event is one that retention took, or a mark of a transaction.

@@ -189,9 +189,9 @@ def _event_times(columns: Any) -> Iterator[Any]:
             yield column
 
 
-def keeps_state(stream: DataFrame) -> bool:
-    """Tell whether a streaming frame aggregates or deduplicates: its query shuffles, and has a state store."""
-    return any(node.isStreaming() for node in _stateful(_analyzed(stream)))
+def states(stream: DataFrame) -> int:
+    """Count the steps of a streaming frame that aggregate or deduplicate: for each its query shuffles, and has state stores."""
+    return sum(node.isStreaming() for node in _stateful(_analyzed(stream)))
 
 
 def _refuse_unknown(plan: Any) -> None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta import (
     checkpoints,
-    cluster,
     continuity,
     database,
     late_keeping,
@@ -77,7 +76,7 @@ def materialize(
         events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew, options=realtime.SOURCE)  # fmt: skip
         stream = streamed(events, transform)
         count = _counted(stream)
-        realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=1)
+        slots = realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=1)
         known = results.find(table) or _noted(stream, table, place)
         sinks.drain(
             topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
@@ -87,7 +86,9 @@ def materialize(
         try:
             query = while_claimed(
                 stream.sparkSession, place, table,
-                lambda: realtime.relayed(stream, into.topic, None, real_time, place, name=table),
+                lambda: realtime.relayed(
+                    results.messages(stream), into.topic, real_time, place, name=table, slots=slots
+                ),
             )  # fmt: skip
         except QueryError:
             if known.position is None:  # refused at its first start: leave nothing in the way
@@ -168,16 +169,8 @@ class Materialized:
 
     def _take_results(self) -> None:
         """Bring what is on the results topic into the table, until the query has ended and all of it is there."""
-        from kafka import KafkaConsumer, TopicPartition
-
-        where = TopicPartition(self.into.topic, 0)
-        consumer = KafkaConsumer(
-            **cluster.client_options(), group_id=None, enable_auto_commit=False,
-            auto_offset_reset="none", fetch_max_wait_ms=20,
-        )  # fmt: skip
-        with closing(consumer):
-            consumer.assign([where])
-            consumer.seek(where, self.position)
+        with closing(results.reading(self.into)) as consumer:
+            [where] = consumer.assignment()
             while True:
                 over = not self.query.isActive
                 records = consumer.poll(timeout_ms=100).get(where, [])

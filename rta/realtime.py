@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import cluster, sources, topics
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
-from rta.lateness import Transform, keeps_state, streamed
+from rta.lateness import Transform, states, streamed
 from rta.settings import private_folder, settings
 from rta.traces import cause
 from rta.wire import as_messages
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What costs milliseconds by default; each is overridden by `options` and `sink_options`.
 SOURCE: Final[Mapping[str, str]] = {"kafka.fetch.max.wait.ms": "20"}
 SINK: Final[Mapping[str, str]] = {"kafka.linger.ms": "0", "kafka.acks": "all"}
+_taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
 _MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"
 
@@ -69,34 +70,39 @@ def relay(
         options={**(SOURCE if real_time else {}), **(options or {})},
     )  # fmt: skip
     stream = streamed(events, transform)
-    if real_time:
-        require_slots(stream, topics.describe_topic(topic).partitions)
+    slots = require_slots(stream, topics.describe_topic(topic).partitions) if real_time else 0
     place = str(checkpoint or _checkpoint(into))
-    return relayed(stream, into, key, real_time, place, name=into, sink_options=sink_options)
+    messages = as_messages(stream, key)
+    return relayed(messages, into, real_time, place, name=into, slots=slots, options=sink_options)
 
 
 def relayed(
-    stream: DataFrame,
+    messages: DataFrame,
     into: str,
-    key: str | None,
     real_time: str | None,
     checkpoint: str,
     *,
     name: str,
-    sink_options: Mapping[str, str] | None = None,
+    slots: int,
+    options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps a stream's results on a topic, once relay() has looked at its arguments."""
+    """Start the query that keeps messages (key, value) on a topic, once relay() has looked at its arguments.
+
+    slots: what require_slots() has found that it takes.
+    """
     from pyspark.errors import PySparkException
 
-    messages = as_messages(stream, key).select("key", "value")
     writer = (
-        messages.writeStream.queryName(name).format("kafka").outputMode("update")
-        .options(**{**cluster.spark_options(), **SINK, **(sink_options or {}), "topic": into})
+        messages.select("key", "value").writeStream.queryName(name).format("kafka").outputMode("update")
+        .options(**{**cluster.spark_options(), **SINK, **(options or {}), "topic": into})
         .option("checkpointLocation", checkpoint)
     )  # fmt: skip
     try:
         query = writer.trigger(**_trigger(real_time)).start()
-        return _planned(query, stream.sparkSession) if real_time else query
+        if real_time:
+            _taken[str(query.runId)] = slots
+            _planned(query, messages.sparkSession)
+        return query
     except PySparkException as error:
         raise _refused(error) from error
 
@@ -110,24 +116,26 @@ def _checkpoint(into: str) -> Path:
     return private_folder(settings().home / "checkpoints") / f"{into}.relay"
 
 
-def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> None:
+def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
     """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time.
 
-    spare: slots for what else has to run meanwhile.
+    spare: slots for what else has to run meanwhile. Returns how many the query takes.
     """
     session = stream.sparkSession
-    shuffled = (
-        int(session.conf.get("spark.sql.shuffle.partitions") or 0) if keeps_state(stream) else 0
-    )
+    shuffled = states(stream) * int(session.conf.get("spark.sql.shuffle.partitions") or 0)
+    running = {str(query.runId) for query in session.streams.active}
+    others = sum(slots for run, slots in _taken.items() if run in running)
     slots = session.sparkContext.defaultParallelism
-    needed = partitions + shuffled + spare
+    needed = partitions + shuffled + spare + others
     if slots < needed:
         raise QueryError(
             "real-time mode has too few task slots for this query: it would wait for ever",
             found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}"
-            + (f", {spare} for the accounting" if spare else ""),
+            + (f", {spare} for the accounting" if spare else "")
+            + (f", {others} for other queries" if others else ""),
             do=f"start Spark with RTA_SPARK_MASTER=local[{needed}] or more (slots are threads), or use real_time=None",
         )  # fmt: skip
+    return partitions + shuffled
 
 
 def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:

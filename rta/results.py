@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from rta import database, topics
+from rta.cluster import client_options
 from rta.names import checked
 from rta.upserts import upsert
+from rta.wire import json_column
 
 if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+    from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType, StructType
     from sqlalchemy import Engine
 
@@ -89,6 +93,27 @@ def forget(table: str, *, on: Engine | None = None) -> None:
         topics.delete_topic(found.topic, missing_ok=True)
         with database.writing(on or database.engine()) as connection:
             connection.execute(RESULTS.delete().where(RESULTS.c.table_name == table))
+
+
+def messages(stream: DataFrame) -> DataFrame:
+    """Turn results into messages for Kafka: all columns, of whatever name, as one JSON object; no key."""
+    from pyspark.sql import functions as F
+
+    row = json_column([F.col(f"`{name}`") for name in stream.columns])
+    nothing = F.lit(None).cast("binary")
+    return stream.select(nothing.alias("key"), row.cast("binary").alias("value"))
+
+
+def reading(found: Results) -> KafkaConsumer:
+    """Open a consumer at the position; an offset that the topic has not is an error."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(
+        **client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=20
+    )  # fmt: skip
+    consumer.assign([TopicPartition(found.topic, 0)])
+    consumer.seek(TopicPartition(found.topic, 0), found.position)
+    return consumer
 
 
 def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], position: int) -> int:

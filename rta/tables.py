@@ -148,9 +148,8 @@ def drop(name: str, *, on: Engine | None = None) -> None:
         do = f"use rta.wiring.drop({name!r}), which drops its tables, too"
         raise TableError(f"{name!r} is a view", do=do)
     with database.writing(engine, ddl=True) as connection:
-        connection.execute(TABLES.delete().where(TABLES.c.name == gone.name))
-        for noted in (BATCHES, RESULTS):
-            connection.execute(noted.delete().where(noted.c.table_name == gone.name))
+        for named in (TABLES.c.name, BATCHES.c.table_name, RESULTS.c.table_name):
+            connection.execute(named.table.delete().where(named == gone.name))
         late_keeping.forget(connection, gone.name)
         connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
 
