@@ -30,6 +30,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stopTimeout": "30s",  # stop() may block for ever on Kafka
     "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",  # real-time mode: else up to 100 ms
+    # Else any other job that holds the slots while an interval begins fails the query for ever; rta counts them beforehand.
+    "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.driver.memory": "2g",
     "spark.ui.showConsoleProgress": "false",
