@@ -66,7 +66,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Look until told to end."""
         try:
-            while not self.ended.wait(0.005):
+            while not self.ended.wait(0.05):
                 rows = serving.sql(self.query).itertuples(index=False, name=None)
                 now = {(start, user): int(count) for start, user, count in rows}
                 self.back += [(key, n, now.get(key)) for key, n in self.counts.items() if now.get(key, 0) < n]  # fmt: skip
