@@ -104,6 +104,7 @@ class Batch(Wiring):
     """The answer as of the last recompute()."""
 
     architecture = "batch"
+    after_a_crash = "the answer stays; the next recompute() starts over"
 
     def catch_up(self) -> None:
         """Recompute the answer over everything that is in the topic now."""
@@ -124,6 +125,7 @@ class Lambda(Wiring):
     """A batch view up to a cut-off and a speed view after it; each event counts in one of them, at any moment."""
 
     architecture = "lambda"
+    after_a_crash = "the speed view goes on from its checkpoint; a half batch view is made anew"
 
     def catch_up(self) -> None:
         """Return when the speed view has everything that is in the topic now; in real-time mode it starts anew for that."""
@@ -183,6 +185,7 @@ class Kappa(Wiring):
     """One stream for now and for history: version 1 serves while version 2 replays the topic."""
 
     architecture = "kappa"
+    after_a_crash = "each version goes on from its checkpoint, a half replay too"
 
     def catch_up(self) -> None:
         """Return when the served version has everything that is in the topic now; in real-time mode it starts anew for that."""
@@ -198,12 +201,10 @@ class Kappa(Wiring):
         micro-batch takes all history, and no event of it is late.
         """
         number = self._next()
-        part = f"{self.table}_v{number}"
-        query = self._follow(
-            number, part, transform, "earliest", max_events_per_batch=max_events_per_batch
-        )
+        part, most = f"{self.table}_v{number}", max_events_per_batch
+        query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
-        return Replay(self.topic, number, part, query, self.check)
+        return Replay(self.topic, number, part, query, self.check, self._reprocessed)
 
     def switch(self, number: int | None = None) -> views.View:
         """Show another version to readers, in one transaction; by default the newest.

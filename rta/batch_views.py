@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rta import serving
+from rta import cpu_time, serving
 from rta.archives import all_archived, archived_from, read_archive
 from rta.errors import InputError
 from rta.lateness import OBSERVED_COPIES, Transform, each, walk
@@ -36,14 +36,16 @@ def batch_view(
 
     answer = transform(read_archive(topic, event=event, before=before))
     target = serving.create(table, answer.schema, key, topic=topic)
-    counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()
+    with cpu_time.noted(answer.sparkSession, table):
+        rows = answer.toArrow()
+        counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()
+        copies = _copies(answer)
     consumed, bad = counted or (0, 0)
-    copies = _copies(answer)
     batch = Batch(
         f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before,
         consumed=consumed, quarantined=bad, duplicate=copies, used=consumed - bad - copies, run_id=settings().run_id,
     )  # fmt: skip
-    serving.commit_batch(serving.engine(), target, batch, answer.toArrow())
+    serving.commit_batch(serving.engine(), target, batch, rows)
     return serving.accounting(table)
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import serving, sources
-from rta.costs import lines_of, stored_bytes
+from rta.costs import cpu_seconds, lines_of, stored_bytes
 from rta.errors import InputError
 from rta.latecomers import late
 from rta.ledger import Batch
@@ -84,6 +84,8 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     interval ends; so there it is NaN.
     late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
     events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
+    cpu_s: of Spark's tasks in this process, for tables and archive (of which two wirings of a topic share one; it counts for both).
+    history_again_s: the newest recompute(), or replay that was waited for, in this process.
     Raises InputError for wirings of different topics.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
@@ -130,9 +132,12 @@ def _row(wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float]) -> dict[
         "quarantined": accounting.quarantined, "late_corrected": _corrected(wired),
         "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
         "events_read": sum(batch.consumed for batch in _shown(wired)),
+        "cpu_s": round(cpu_seconds(wired, {batch.table for batch in _shown(wired)}), 1),
+        "history_again_s": round(wired.reprocessed, 1),
         "stored_bytes": stored_bytes(wired),
         "lines_of_analysis": lines_of(wired.transform),
         "tables": len(wired.view.parts) if wired.view else 0,
+        "after_a_crash": wired.after_a_crash,
     }  # fmt: skip
 
 

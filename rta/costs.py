@@ -1,10 +1,12 @@
-"""What a wiring costs: bytes on disk, lines of code."""
+"""What a wiring costs: CPU time, bytes on disk, lines of code."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 
+from rta import cpu_time
 from rta.archives import folder
 from rta.lateness import Transform
 from rta.settings import settings
@@ -21,6 +23,12 @@ def stored_bytes(wired: Wiring) -> int:
         path for place in places if place.exists() for path in place.rglob("*") if path.is_file()
     ]
     return sum(_size(path) for path in files)
+
+
+def cpu_seconds(wired: Wiring, tables: Iterable[str]) -> float:
+    """Sum what Spark's tasks have spent in this process on some tables of a wiring, and on its archive."""
+    owners = [*tables, *([] if wired.architecture == "kappa" else [f"archive of {wired.topic}"])]
+    return sum(map(cpu_time.spent, owners))
 
 
 def _size(path: Path) -> int:

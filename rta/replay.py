@@ -54,6 +54,7 @@ class Replay:
     table: str
     query: StreamingQuery
     check: Callable[[], None]  # raises what went wrong beside the query
+    took: Callable[[float], None]  # is told the seconds until it had all of history
     began: tuple[float, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,9 +77,10 @@ class Replay:
                 if not self.query.isActive:
                     self.query.awaitTermination()
                     self.check()
-                    break
+                    return now
                 advance(now.done - shown)
                 shown = now.done
+        self.took(time.monotonic() - self.began[0])
         return self.progress()
 
     def _done(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,11 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rta import serving, sinks, views
 from rta.archives import archive, archived
 from rta.batch_views import batch_view
+from rta.cpu_time import note
 from rta.event_types import EventType
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
 from rta.materialized import Materialized, materialize
 from rta.names import checked
+from rta.session import spark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +43,14 @@ class Wiring(ABC):
         default_factory=list
     )  # what readers saw first in versions that are gone
 
+    reprocessed: float = (
+        math.nan
+    )  # seconds that the newest pass over all history took, in this process
+
     _again: dict[int, Callable[[], StreamingQuery]] = field(default_factory=dict, repr=False)
 
     architecture: ClassVar[str]
+    after_a_crash: ClassVar[str]  # what the next start does
 
     def __post_init__(self) -> None:
         checked("table", f"{self.table}_batch_99999")  # its parts have longer names
@@ -141,12 +150,19 @@ class Wiring(ABC):
 
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
-        archive(self.topic, event=self.event).awaitTermination()
+        began = time.monotonic()
+        archiving = archive(self.topic, event=self.event)
+        archiving.awaitTermination()
+        note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
         batch_view(
             self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
         )
+        self._reprocessed(time.monotonic() - began)
         return before
+
+    def _reprocessed(self, seconds: float) -> None:
+        self.reprocessed = seconds
 
     def _keep_only(self, served: int) -> None:
         """Drop all versions but the one that is served."""

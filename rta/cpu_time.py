@@ -1,0 +1,64 @@
+"""CPU time of Spark's tasks by what they worked for, as far as this process has seen it.
+
+Spark itself remembers the last stages only (50 here, so that the driver stays small): so it is asked after each micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_spent: Final[defaultdict[str, float]] = defaultdict(float)
+_counted: Final[dict[str, int]] = {}  # job group → its newest job that is in `_spent`
+
+
+def spent(owner: str) -> float:
+    """Return the seconds that Spark's tasks have spent on a table, or on the archive of a topic, in this process."""
+    return _spent[owner]
+
+
+def note(session: SparkSession, owner: str, group: str | None = None) -> None:
+    """Add what the jobs of a group have spent since the last note; by default those of this thread's query."""
+    group = group or str(session.sparkContext.getLocalProperty("spark.jobGroup.id"))
+    tracker, store = session.sparkContext.statusTracker(), _store(session)
+    jobs = [job for job in tracker.getJobIdsForGroup(group) if job > _counted.get(group, -1)]
+    for job in jobs:
+        known = tracker.getJobInfo(job)
+        stages = known.stageIds if known else ()
+        _spent[owner] += sum(_nanoseconds(store, stage) for stage in stages) / 1e9
+    _counted[group] = max([*jobs, _counted.get(group, -1)])
+
+
+@contextmanager
+def noted(session: SparkSession, owner: str) -> Iterator[None]:
+    """Add what the jobs of this block spend, in this thread."""
+    context, group = session.sparkContext, f"rta cpu {owner}"
+    before = context.getLocalProperty("spark.jobGroup.id")
+    context.setLocalProperty("spark.jobGroup.id", group)
+    try:
+        yield
+        note(session, owner, group)
+    finally:
+        context.setLocalProperty("spark.jobGroup.id", before)  # type: ignore[arg-type]
+
+
+def _store(session: SparkSession) -> Any:
+    context: Any = session.sparkContext
+    return context._jsc.sc().statusStore()
+
+
+def _nanoseconds(store: Any, stage: int) -> int:
+    """Return a stage's CPU time; none where Spark has skipped it, or has forgotten it."""
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        return int(store.lastStageAttempt(stage).executorCpuTime())
+    except Py4JJavaError as error:
+        if "NoSuchElementException" in str(error.java_exception.getClass()):
+            return 0
+        raise
