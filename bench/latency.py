@@ -50,6 +50,11 @@ def real_time(setup: Setup, scratch: Path) -> None:
     _each_rate(setup, scratch, _real_time)
 
 
+def materialized(setup: Setup, scratch: Path) -> None:
+    """Measure rta.kappa() in real-time mode, until another connection sees the rows in the table."""
+    _each_rate(setup, scratch, _materialized)
+
+
 @contextmanager
 def _article(setup: Setup, topic: str, seen: Seen, _: Path) -> Iterator[None]:
     """Run the printed query; its batches are collected, as the console sink does before it prints."""
@@ -93,6 +98,18 @@ def _real_time(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[Non
         yield
     query.stop()
     rta.delete_topic(into)
+
+
+@contextmanager
+def _materialized(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
+    import rta
+    from rta.wiring import drop
+
+    how: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS, "real_time": "5 minutes"}  # fmt: skip
+    view = topic.replace("-", "_")
+    with rta.kappa(topic, rta.totals, table=view, **how), reading(partial(read_table, view, seen)):
+        yield
+    drop(view)
 
 
 def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:

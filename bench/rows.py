@@ -13,6 +13,7 @@ RTA: Final = "exactly once with its accounting; strict, bad events in the DLQ, l
 PURE: Final = "exact; strict, bad events left out"
 EXACT: Final = "exact; the archive is trusted"
 LEAST: Final = "at least once onto a topic; strict, bad events left out"
+KEPT: Final = "exactly once, its accounting when the interval ends; strict, bad events in the DLQ"
 KEYS: Final = "every key is in the state; the result goes nowhere"
 LOOP: Final = "no acknowledgement is looked at; amounts as floats"
 ALL: Final = "acknowledged by all replicas, or an error"
@@ -39,6 +40,7 @@ ROWS: Final = [
     Row("latency", "article", NONE, "bench.latency:article", trusted),
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
     Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),
+    Row("latency", "real-time mode, table", KEPT, "bench.latency:materialized", trusted),
     Row("memory", "a notebook", "the drain is accounted for", "bench.memory:kernel", trusted),
     Row("memory", "state of 1,000 keys", KEYS, "bench.state:state_1k", trusted),
     Row("memory", "state of 100,000 keys", KEYS, "bench.state:state_100k", trusted),

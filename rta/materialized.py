@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
+SPARE: Final = 1  # slots for the accounting, which reads bad and late events again
 _LOOK: Final = 0.1  # seconds between two looks for the end of an interval
 _STOP: Final = (
     120.0  # seconds that the threads may take to end: what is on its way goes into the table first
@@ -76,7 +77,7 @@ def materialize(
         events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew, options=realtime.SOURCE)  # fmt: skip
         stream = streamed(events, transform)
         count = _counted(stream)
-        slots = realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=1)
+        slots = realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=SPARE)
         known = results.find(table) or _noted(stream, table, place)
         sinks.drain(
             topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
