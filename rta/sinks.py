@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rta import continuity, results, serving, sources
 from rta.claims import refuse_claimed, while_claimed
+from rta.errors import QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
 from rta.failures import failures_said
@@ -93,6 +94,11 @@ def follow(
         on, session = serving.engine(), stream.sparkSession
         known, filled = serving.batches(table, on=on), results.find(table, on=on)
         if filled and filled.position is not None:
+            if max_events_per_batch:
+                raise QueryError(
+                    f"table {table!r} was filled in real time: one micro-batch has to take all that its readers may have seen",
+                    do="leave out max_events_per_batch",
+                )
             take_back(session, place, table, known)
         require_match(session, place, table, topic, known)
         topic_id = continuity.topic_of(session, place, topic)
