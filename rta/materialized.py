@@ -113,7 +113,10 @@ def _counted(stream: DataFrame) -> str:
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
     """Note that a new table is filled in real time. Raises QueryError where micro-batches fill it already."""
-    if checkpoints.query_id(stream.sparkSession, place) is not None:
+    there = checkpoints.query_id(stream.sparkSession, place) is not None
+    if there and serving.batches(
+        table
+    ):  # a checkpoint without its table is refused where it is read
         raise QueryError(
             f"table {table!r} is filled in micro-batches: their state has another form than real-time mode's",
             found=place,

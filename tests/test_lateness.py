@@ -132,6 +132,7 @@ def test_nothing_is_late_without_a_watermark(stream: DataFrame) -> None:
     """No state, or state without a watermark: there is no rule."""
     assert LateRule.of(stream.where("user_id > 1")) is None
     assert LateRule.of(stream.groupBy("user_id").count()) is None
+    assert LateRule.of(stream.groupBy((F.col("user_id") % 2).alias("odd")).count()) is None
     assert LateRule.of(stream.dropDuplicates(["user_id"])) is None
     assert (
         LateRule.of(marked(stream).groupBy("user_id").count()) is None
