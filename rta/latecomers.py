@@ -24,9 +24,9 @@ def late(name: str) -> pd.DataFrame:
     much longer; kept_at; corrected_by, corrected_at: which version of a view has it now, and since when.
     Raises TableError for an unknown table.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-latecomers", partitions=1)
-    >>> _ = rta.drain("doc-latecomers", rta.totals, table="doc_latecomers", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> len(late("doc_latecomers"))
+    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
+    >>> _ = rta.drain("doc-late", rta.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> len(late("doc_late"))
     0
     """
     view = views.find(name)
@@ -49,9 +49,7 @@ def late_events(
     with they are derived anew: the columns that reach its state, its windows, too. event, max_skew: as for the table.
     Raises QueryError where the transform selects topic, partition or offset away and is not given.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
-    >>> _ = rta.drain("doc-late", rta.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()
+    >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()  # see late()
     0
     """
     event = event or event_type(topic)
