@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.acknowledged import Acknowledged, Answers
 from rta.cluster import client_options
 from rta.errors import InputError, TopicError
+from rta.isolation import ONE_AT_A_TIME, isolate_refused
 from rta.refusals import refusals_said
 from rta.topics import create_topic, offsets
 from rta.wire import as_messages, json_text
@@ -69,11 +70,12 @@ def publish_paced(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**bounded(timeout), **client_options(), **(options or {})}
+    settings = {**bounded(timeout), **ONE_AT_A_TIME, **client_options(), **(options or {})}
     with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
         producer = KafkaProducer(**settings)
+        isolate_refused(producer)
         stack.callback(end, producer, timeout, answers.give_up)
         pace = _Pace(rate, speed_up)
         for name, value, moment in _messages(events, key, time):
@@ -117,12 +119,25 @@ def end(producer: Any, timeout: float, give_up: Callable[[], None] = lambda: Non
     from kafka.errors import KafkaTimeoutError
 
     try:
-        producer.flush(timeout=timeout + 5)  # each event gives up by itself after `timeout`
+        flush(producer, timeout + 5)  # each event gives up by itself after `timeout`
     except KafkaTimeoutError:
         give_up()
         producer._sender.force_close()
     producer.close()
     give_up()
+
+
+def flush(producer: Any, timeout: float) -> None:
+    """Wait for the answers that are out; kafka-python alone fails where a batch was split meanwhile."""
+    from kafka.errors import UnknownError
+
+    while True:
+        try:
+            producer.flush(timeout=timeout)
+        except UnknownError:  # the answer is that of its halves, which are out now
+            clock.sleep(0.01)
+        else:
+            return
 
 
 class _Pace:

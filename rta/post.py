@@ -19,7 +19,7 @@ from rta.acknowledged import verdict, why_not
 from rta.cluster import client_options
 from rta.errors import BrokerError, TopicError
 from rta.letter import Letter, outgoing
-from rta.paced import bounded, end
+from rta.paced import bounded, end, flush
 from rta.queues import NOTES
 from rta.refusals import refusal, refusals_said
 from rta.topics import create_topic, offsets
@@ -107,7 +107,7 @@ class Post:
 
     def _flush(self) -> None:
         with suppress(KafkaTimeoutError):  # what has no answer then is seen at the event itself
-            self.producer.flush(timeout=TIMEOUT + 5)
+            flush(self.producer, TIMEOUT + 5)
 
 
 @contextmanager

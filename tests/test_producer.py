@@ -185,6 +185,32 @@ def test_f24_an_event_under_the_limit_passes(spark: SparkSession, topic: Topic) 
 
 
 @pytest.mark.parametrize(
+    ("config", "bad", "reason"),
+    [
+        ({"max.message.bytes": "3000"}, {"k": "x", "text": "x" * 4_000}, "the event is over the broker's limit (the topic's max.message.bytes)"),
+        ({"cleanup.policy": "compact"}, {"k": None}, "InvalidRecordError: "),
+    ],
+    ids=["too_large", "no_key_on_a_compacted_topic"],
+)  # fmt: skip
+def test_a_refused_event_is_refused_alone(
+    topic: Topic, tmp_path: Path, config: dict[str, str], bad: dict[str, Any], reason: str
+) -> None:
+    """First, last, one by one and several in a row: each has its own reason; all others arrive once, in order."""
+    name, log = f"{topic()}-refusing", tmp_path / "log.jsonl"
+    topics.create_topic(name, partitions=2, config=config)
+    refused = {0, 100, 101, 102, 250, 399}
+    sent = [(bad if n in refused else {"k": f"k{n % 5}"}) | {"n": n} for n in range(400)]
+    made = publish_paced(sent, name, key="k", log=log)
+    assert (made.ok, made.failed, made.unknown) == (394, 6, 0)
+    assert {why.startswith(reason) for why in made.reasons} == {True}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {each["sequence"] for each in lines if each["outcome"] == "failed"} == refused
+    arrived = [[json.loads(r.value)["n"] for r in batch] for batch in read_back(name).values()]
+    assert sorted(n for batch in arrived for n in batch) == sorted(set(range(400)) - refused)
+    assert arrived == [sorted(batch) for batch in arrived]
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"key": "nobody"}, "no column 'nobody'"),
