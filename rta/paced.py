@@ -129,15 +129,17 @@ def end(producer: Any, timeout: float, give_up: Callable[[], None] = lambda: Non
 
 def flush(producer: Any, timeout: float) -> None:
     """Wait for the answers that are out; kafka-python alone fails where a batch was split meanwhile."""
-    from kafka.errors import UnknownError
+    from kafka.errors import KafkaTimeoutError, UnknownError
 
-    while True:
+    deadline = clock.monotonic() + timeout
+    while (left := deadline - clock.monotonic()) > 0:
         try:
-            producer.flush(timeout=timeout)
+            producer.flush(timeout=left)
         except UnknownError:  # the answer is that of its halves, which are out now
             clock.sleep(0.01)
         else:
             return
+    raise KafkaTimeoutError("events are out without an answer")
 
 
 class _Pace:
