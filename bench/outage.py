@@ -63,7 +63,7 @@ def micro_batch(setup: Setup, _: Path) -> None:
         time.sleep(OUTAGE * shorter)
         phase = Phase(f"{OUTAGE * shorter:.0f} s without it", time.time(), cpu_seconds())
         query = _follow(topic, table)
-        told, _ = sender.communicate()
+        told = sender.communicate()[0]
         wait_for(seen, events)
     phase.cpu = cpu_seconds()
     query.stop()
