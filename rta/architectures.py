@@ -129,7 +129,7 @@ class Lambda(Wiring):
 
     def catch_up(self) -> None:
         """Return when the speed view has everything that is in the topic now; in real-time mode it starts anew for that."""
-        for number in list(self.running):
+        for number in list(self._again):
             self._level(number)
 
     def recompute(self) -> Accounting:
@@ -190,7 +190,7 @@ class Kappa(Wiring):
     def catch_up(self) -> None:
         """Return when the served version has everything that is in the topic now; in real-time mode it starts anew for that."""
         view = self.view
-        if view and view.served in self.running:
+        if view and view.served in self._again:
             self._level(view.served)
 
     def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:

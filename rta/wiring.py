@@ -98,6 +98,7 @@ class Wiring(ABC):
         with ExitStack() as stack:
             for number in self.running:
                 stack.callback(self._stopped, number)
+            self._again.clear()
 
     def _next(self) -> int:
         return max(self.view.versions, default=0) + 1 if self.view else 1
@@ -130,7 +131,8 @@ class Wiring(ABC):
         In real-time mode it is started anew, for an interval may be long, and the micro-batch before it takes everything.
         """
         if self.real_time:
-            self._stopped(number)
+            if number in self.running:  # it is not where the start has failed before
+                self._stopped(number)
             self._again[number]()
         else:
             self.running[number].processAllAvailable()
@@ -173,6 +175,7 @@ class Wiring(ABC):
     def _forget(self, numbers: Sequence[int]) -> None:
         """Drop versions that are not served: their queries, tables and checkpoints."""
         for number in numbers:
+            self._again.pop(number, None)
             if number in self.running:
                 self._stopped(number)
         for part in views.forget(self.table, numbers):

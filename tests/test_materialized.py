@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pyspark.sql import functions as F
 from sqlalchemy import Engine
 
 import rta
-from rta import materialized, oracle, results, serving
+from rta import broker, materialized, oracle, results, serving
 from rta.errors import QueryError, TableError
 from rta.merging import counted
 from rta.wiring import Wiring
@@ -215,6 +216,25 @@ def test_f10_a_driver_is_killed_in_the_middle_of_intervals(
     assert oracle.differences(true_totals(name, good), "f10_killed") == []
     oracle.check_accounted("f10_killed_v1", name, late=len(late))
     assert found.quarantined == rta.read_dead_letters(name).count() > 0
+
+
+@pytest.mark.soak
+def test_f2_the_broker_is_killed_under_a_real_time_table(
+    narrow: SparkSession, topic: Callable[..., str]
+) -> None:
+    """The query, the reader of its results and the accounting go on by themselves when it is back."""
+    name = topic(partitions=1)
+    publish(narrow, name, 0, 40)
+    with rta.kappa(name, rta.totals, table="f2_now", **HOW) as wired, reader("f2_now"):
+        running = broker.status()
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        until(lambda: broker.status() is None)
+        broker.up()
+        publish(narrow, name, 40, 40)
+        everything = len(oracle.read_topic(name))
+        until(lambda: wired.accounting().consumed == everything)
+        require_exact(wired, name)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
