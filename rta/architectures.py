@@ -12,6 +12,7 @@ are switched in one transaction. The queries are Spark's own StreamingQuery obje
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -23,7 +24,7 @@ from rta.event_types import EventType, event_type
 from rta.lateness import Transform
 from rta.ledger import Accounting
 from rta.merging import Merge, merges
-from rta.replay import Replay
+from rta.replay import Replay, events_in
 from rta.views import Version
 from rta.wiring import Wiring
 
@@ -197,14 +198,14 @@ class Kappa(Wiring):
         """Start the next version: `transform` over the topic from its beginning, into a table of its own.
 
         Readers keep the served version until switch(). Called again after a crash it goes on where it was.
-        max_events_per_batch: then progress shows, and events are late as they were for the served version; without it one
-        micro-batch takes all history, and no event of it is late.
+        max_events_per_batch: then progress shows, and events are late as they were; without it one micro-batch takes all history.
+        In real-time mode it returns when all history is there.
         """
-        number = self._next()
-        part, most = f"{self.table}_v{number}", max_events_per_batch
+        part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
+        began = time.monotonic(), events_in(part)
         query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
-        return Replay(self.topic, number, part, query, self.check, self._reprocessed)
+        return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
 
     def switch(self, number: int | None = None) -> views.View:
         """Show another version to readers, in one transaction; by default the newest.

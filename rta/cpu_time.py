@@ -22,16 +22,23 @@ def spent(owner: str) -> float:
     return _spent[owner]
 
 
-def note(session: SparkSession, owner: str, group: str | None = None) -> None:
-    """Add what the jobs of a group have spent since the last note; by default those of this thread's query."""
+def note(
+    session: SparkSession, owner: str, group: str | None = None, *, running: bool = True
+) -> None:
+    """Add what the jobs of a group have spent since the last note; by default those of this thread's query.
+
+    running: also one that runs still, as a micro-batch does that asks; it is not looked at again.
+    """
     group = group or str(session.sparkContext.getLocalProperty("spark.jobGroup.id"))
     tracker, store = session.sparkContext.statusTracker(), _store(session)
     jobs = [job for job in tracker.getJobIdsForGroup(group) if job > _counted.get(group, -1)]
-    for job in jobs:
+    for job in sorted(jobs):
         known = tracker.getJobInfo(job)
+        if not running and known and known.status == "RUNNING":
+            continue
         stages = known.stageIds if known else ()
         _spent[owner] += sum(_nanoseconds(store, stage) for stage in stages) / 1e9
-    _counted[group] = max([*jobs, _counted.get(group, -1)])
+        _counted[group] = max(job, _counted.get(group, -1))
 
 
 @contextmanager

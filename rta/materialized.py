@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import (
     checkpoints,
     continuity,
+    cpu_time,
     database,
     late_keeping,
     ledger,
@@ -49,9 +50,7 @@ if TYPE_CHECKING:
 
 SPARE: Final = 1  # slots for the accounting, which reads bad and late events again
 _LOOK: Final = 0.1  # seconds between two looks for the end of an interval
-_STOP: Final = (
-    120.0  # seconds that the threads may take to end: what is on its way goes into the table first
-)
+_STOP: Final = 120.0  # seconds that what is on its way may take into the table
 
 
 def materialize(
@@ -207,9 +206,8 @@ class Materialized:
     def _ended_after(self, last: int) -> Iterator[dict[str, Any]]:
         """Yield Spark's progress of each interval that came after one."""
         newest = self.query.lastProgress
-        if newest is None or newest["batchId"] <= last:
-            return
-        for each in self.query.recentProgress:
+        news = self.query.recentProgress if newest and newest["batchId"] > last else []
+        for each in news:
             if each["batchId"] > last:
                 if each["batchId"] != last + 1:  # the next start counts them again
                     raise QueryError(
@@ -229,6 +227,7 @@ class Materialized:
             if self.failure:
                 return
             time.sleep(0.01)
+        cpu_time.note(plan.session, self.table.name, str(self.query.runId), running=False)
         rows = self.rows
         batch = replace(batch, rows=rows - self.entered)
         retried(lambda: self._commit(batch, late), patience=PATIENCE)

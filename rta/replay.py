@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta import serving
@@ -55,16 +55,13 @@ class Replay:
     query: StreamingQuery
     check: Callable[[], None]  # raises what went wrong beside the query
     took: Callable[[float], None]  # is told the seconds until it had all of history
-    began: tuple[float, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "began", (time.monotonic(), self._done()))
+    began: tuple[float, int]  # when, and with how many events in the table
 
     def progress(self) -> ReplayProgress:
         """Tell how far it is."""
         known = patiently(lambda: offsets(self.topic))
         began, first = self.began
-        done = self._done()
+        done = events_in(self.table)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
         return ReplayProgress(done, sum(end - start for start, end in known.values()), rate)
 
@@ -83,9 +80,15 @@ class Replay:
         self.took(time.monotonic() - self.began[0])
         return self.progress()
 
-    def _done(self) -> int:
-        return sum(
-            end - batch.start_offsets.get(partition, 0)
-            for batch in serving.batches(self.table)
-            for partition, end in batch.end_offsets.items()
-        )
+
+def events_in(table: str) -> int:
+    """Count the offsets that a table has taken.
+
+    >>> events_in("no_such_table")
+    0
+    """
+    return sum(
+        end - batch.start_offsets.get(partition, 0)
+        for batch in serving.batches(table)
+        for partition, end in batch.end_offsets.items()
+    )
