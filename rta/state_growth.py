@@ -45,7 +45,7 @@ def state_history(query: StreamingQuery) -> pd.DataFrame:
             "evicted": operator["numRowsRemoved"], "bytes": operator["memoryUsedBytes"], "commit_ms": operator["commitTimeMs"],
             "dropped_late": operator["numRowsDroppedByWatermark"], "watermark": _watermark(progress),
         }
-        for progress in query.recentProgress
+        for progress in _done(query)
         for number, operator in enumerate(progress["stateOperators"])
     ]  # fmt: skip
     names = ["query", "batch_id", "at", "operator", "name", "rows", "updated", "evicted", "bytes", "commit_ms", "dropped_late", "watermark"]  # fmt: skip
@@ -59,7 +59,7 @@ def state_warnings(query: StreamingQuery) -> list[str]:
     """Warn where the state of a query takes much of its memory, or grows without an end."""
     from rta.session import spark
 
-    recent: Sequence[Any] = query.recentProgress
+    recent = _done(query)
     if not (recent and recent[-1]["stateOperators"]):
         return []
     session = spark()
@@ -117,6 +117,11 @@ def grows(rows: Sequence[int]) -> bool:
     middle = rows[len(rows) // 2]
     older, newer = middle - rows[0], rows[-1] - middle
     return newer >= max(0.5 * older, 0.05 * rows[-1])
+
+
+def _done(query: StreamingQuery) -> list[Any]:
+    """List the progress of the micro-batches that ran; Spark also reports, now and then, that there is nothing to do."""
+    return [each for each in query.recentProgress if "addBatch" in each["durationMs"]]
 
 
 def _watermark(progress: Mapping[str, Any]) -> str | None:
