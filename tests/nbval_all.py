@@ -60,7 +60,7 @@ class Runs:
             os.killpg(self.process.pid, SIGKILL)
         self.process.wait(30)
         subprocess.run(
-            [sys.executable, "-m", "rta", "down"], cwd=ROOT, env=self.environment, check=False,
+            [sys.executable, "-m", "rta.cli", "down"], cwd=ROOT, env=self.environment, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
