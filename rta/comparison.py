@@ -54,7 +54,7 @@ class Comparison:
             alt.Chart(self.rows)
             .mark_bar()
             .encode(
-                alt.X("events_read:Q").title("events read so far, each time counted"),
+                alt.X("cpu_s:Q").title("CPU seconds of Spark's tasks so far"),
                 alt.Y("architecture:N").sort(order).title(None),
                 alt.Color("architecture:N").sort(order).legend(None),
             )
