@@ -50,8 +50,8 @@ def repeated_batches() -> Iterator[list[tuple[int, int]]]:
     found: list[tuple[int, int]] = []
     commit = serving.commit_batch
 
-    def noting(engine: Any, table: Any, batch: Any, rows: Any) -> bool:
-        written = commit(engine, table, batch, rows)
+    def noting(engine: Any, table: Any, batch: Any, rows: Any, late: Any) -> bool:
+        written = commit(engine, table, batch, rows, late)
         if not written:
             found.append((batch.batch_id, rows.num_rows))
         return written
