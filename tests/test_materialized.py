@@ -348,7 +348,7 @@ def test_a_failure_beside_the_query_reaches_the_person(
     """The database refuses results: the query ends, accounting() and stop() say why; micro-batches go on, and bring what is missing."""
     name = topic(partitions=1)
     publish(narrow, name, 0, 20)
-    wired = rta.kappa(name, rta.totals, table="failing_thread", **HOW)
+    wired = rta.kappa(name, rta.totals, table="thread", **HOW)
 
     def refused(*_: object) -> int:
         raise TableError("the serving database refused a statement")
@@ -363,7 +363,7 @@ def test_a_failure_beside_the_query_reaches_the_person(
             wired.stop()
     how = HOW | {"real_time": None}
     with pytest.raises(QueryError, match="one micro-batch has to take all"):
-        rta.drain(name, rta.totals, table="failing_v1", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=5)  # fmt: skip
-    with rta.kappa(name, rta.totals, table="failing_thread", **how) as wired:
+        rta.drain(name, rta.totals, table="thread_v1", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=5)  # fmt: skip
+    with rta.kappa(name, rta.totals, table="thread", **how) as wired:
         wired.catch_up()
         require_exact(wired, name)
