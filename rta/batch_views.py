@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from rta import cpu_time, serving
+from rta import serving, spending
 from rta.archives import all_archived, archived_from, read_archive
 from rta.errors import InputError
 from rta.lateness import OBSERVED_COPIES, Transform, each, walk
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from rta.event_types import EventType
+
+QUERY: Final = "batch view"  # how the ledger calls it, before its table's name
 
 
 def batch_view(
@@ -36,13 +38,13 @@ def batch_view(
 
     answer = transform(read_archive(topic, event=event, before=before))
     target = serving.create(table, answer.schema, key, topic=topic)
-    with cpu_time.noted(answer.sparkSession, table):
+    with spending.noted(answer.sparkSession, table):
         rows = answer.toArrow()
         counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()
         copies = _copies(answer)
     consumed, bad = counted or (0, 0)
     batch = Batch(
-        f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before,
+        f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before,
         consumed=consumed, quarantined=bad, duplicate=copies, used=consumed - bad - copies, run_id=settings().run_id,
     )  # fmt: skip
     serving.commit_batch(serving.engine(), target, batch, rows)

@@ -9,10 +9,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import serving, sources
-from rta.costs import cpu_seconds, lines_of, stored_bytes
+from rta.costs import bytes_read, cpu_seconds, lines_of, stored_bytes
 from rta.errors import InputError
 from rta.latecomers import late
 from rta.ledger import Batch
+from rta.quarantine import ORIGIN
 from rta.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     interval ends; so there it is NaN.
     late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
     events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
+    bytes_read: keys and values of the topic's events, each micro-batch's and once the archive's; and what Spark's tasks in this
+    process have read of the archive's files.
     cpu_s: of Spark's tasks in this process, for tables and archive (of which two wirings of a topic share one; it counts for both).
     history_again_s: the newest recompute(), or replay that was waited for, in this process.
     Raises InputError for wirings of different topics.
@@ -105,10 +108,16 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
             do="give two or more of one topic",
         )
     answers = [wired.read() for wired in wirings]
-    records = _records(wirings[0], since)
-    fresh = {w.architecture: _waited(records, [] if w.real_time else _shown(w)) for w in wirings}
+    records = _records(wirings[0])
+    timed = records["good"]
+    if since is not None:
+        timed &= records["kafka_timestamp"] >= pd.to_datetime(since, utc=True)
+    fresh = {
+        w.architecture: _waited(records[timed], [] if w.real_time else _shown(w)) for w in wirings
+    }
     rows = [
-        _row(w, answer, fresh[w.architecture]) for w, answer in zip(wirings, answers, strict=True)
+        _row(w, answer, fresh[w.architecture], records)
+        for w, answer in zip(wirings, answers, strict=True)
     ]
     return Comparison(
         pd.DataFrame(rows),
@@ -122,8 +131,10 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     )
 
 
-def _row(wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float]) -> dict[str, Any]:
-    accounting = wired.accounting()
+def _row(
+    wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float], records: pd.DataFrame
+) -> dict[str, Any]:
+    accounting, shown = wired.accounting(), _shown(wired)
     return {
         "architecture": wired.architecture,
         "rows": len(answer),
@@ -131,8 +142,9 @@ def _row(wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float]) -> dict[
         "used": accounting.used, "duplicate": accounting.duplicate, "late": accounting.late,
         "quarantined": accounting.quarantined, "late_corrected": _corrected(wired),
         "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
-        "events_read": sum(batch.consumed for batch in _shown(wired)),
-        "cpu_s": round(cpu_seconds(wired, {batch.table for batch in _shown(wired)}), 1),
+        "events_read": sum(batch.consumed for batch in shown),
+        "bytes_read": bytes_read(wired, shown, records),
+        "cpu_s": round(cpu_seconds(wired, shown), 1),
         "history_again_s": round(wired.reprocessed, 1),
         "stored_bytes": stored_bytes(wired),
         "lines_of_analysis": lines_of(wired.transform),
@@ -166,16 +178,18 @@ def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     ]
 
 
-def _records(wired: Wiring, since: datetime | None) -> pd.DataFrame:
-    """Read where and when each good event came: partition, offset, kafka_timestamp."""
+def _records(wired: Wiring) -> pd.DataFrame:
+    """Read of each event partition, offset, kafka_timestamp, bytes (of key and value), and whether it is good."""
+    import pandas as pd
     from pyspark.sql import functions as F
 
-    events = sources.read_batch(wired.topic, event=wired.event).select(
-        "partition", "offset", "kafka_timestamp"
+    length = F.coalesce(F.octet_length("key"), F.lit(0)) + F.coalesce(
+        F.octet_length("value"), F.lit(0)
     )
-    return (
-        events if since is None else events.where(F.col("kafka_timestamp") >= F.lit(since))
-    ).toPandas()
+    events = sources.parsed_batch(wired.topic, wired.event)
+    good = F.col("reason").isNull().alias("good")
+    found = events.select(*ORIGIN[1:], length.alias("bytes"), good).toPandas()
+    return found.assign(kafka_timestamp=pd.to_datetime(found["kafka_timestamp"], utc=True))
 
 
 def _shown(wired: Wiring) -> list[Batch]:
@@ -199,8 +213,7 @@ def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]
                 (records["partition"] == partition) & records["offset"].between(start, end - 1)
             ]
             stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
-            appended = pd.to_datetime(here["kafka_timestamp"], utc=True)
-            waits.append((stamp - appended).dt.total_seconds())
+            waits.append((stamp - here["kafka_timestamp"]).dt.total_seconds())
     return pd.Series([each for wait in waits for each in wait], dtype="float64")
 
 

@@ -1,16 +1,22 @@
-"""What a wiring costs: CPU time, bytes on disk, lines of code."""
+"""What a wiring costs: CPU time, bytes read, bytes on disk, lines of code."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rta import cpu_time
-from rta.archives import folder
+from rta.archives import archived, archived_from, folder
+from rta.batch_views import QUERY
 from rta.lateness import Transform
+from rta.ledger import Batch
 from rta.settings import settings
+from rta.spending import Spent, spent
 from rta.wiring import Wiring
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def stored_bytes(wired: Wiring) -> int:
@@ -25,10 +31,41 @@ def stored_bytes(wired: Wiring) -> int:
     return sum(_size(path) for path in files)
 
 
-def cpu_seconds(wired: Wiring, tables: Iterable[str]) -> float:
-    """Sum what Spark's tasks have spent in this process on some tables of a wiring, and on its archive."""
-    owners = [*tables, *([] if wired.architecture == "kappa" else [f"archive of {wired.topic}"])]
-    return sum(map(cpu_time.spent, owners))
+def cpu_seconds(wired: Wiring, batches: Iterable[Batch]) -> float:
+    """Sum what Spark's tasks have spent in this process on the tables of some batches, and on the archive."""
+    return sum(each.cpu_s for each in _spent(wired, batches))
+
+
+def bytes_read(wired: Wiring, batches: Sequence[Batch], records: pd.DataFrame) -> int:
+    """Sum the bytes that some batches of a wiring have read.
+
+    Of the topic: keys and values of the events in its micro-batches, and once those that the archive has. Of the archive's
+    files: what Spark says of its tasks in this process.
+    records: partition, offset, bytes of each event of the topic.
+    """
+    ranges = [
+        (batch.start_offsets, batch.end_offsets)
+        for batch in batches
+        if not batch.query_id.startswith(f"{QUERY} ")
+    ]
+    if wired.architecture != "kappa" and (ends := archived(wired.topic)):
+        ranges.append((archived_from(wired.topic), ends))
+    files = sum(each.file_bytes for each in _spent(wired, batches))
+    return files + sum(_between(records, start, end) for start, end in ranges)
+
+
+def _spent(wired: Wiring, batches: Iterable[Batch]) -> list[Spent]:
+    owners = {batch.table for batch in batches}
+    if wired.architecture != "kappa":
+        owners.add(f"archive of {wired.topic}")
+    return [spent(owner) for owner in owners]
+
+
+def _between(records: pd.DataFrame, start: Mapping[int, int], end: Mapping[int, int]) -> int:
+    """Sum the bytes of the records between two offsets of each partition."""
+    first, last = (records["partition"].map(each).fillna(0) for each in (dict(start), dict(end)))
+    here = (records["offset"] >= first) & (records["offset"] < last)
+    return int(records.loc[here, "bytes"].sum())
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rta import checkpoints, continuity, cpu_time, serving, sources
+from rta import checkpoints, continuity, serving, sources, spending
 from rta.checkpoints import Span
 from rta.late_reading import late_in, late_places
 from rta.lateness import BatchFacts, LateRule, Transform, batch_facts
@@ -53,7 +53,7 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
         # Exactly one evaluation: the metrics below are wrong after none or two.
         rows = frame.toArrow()
     facts = batch_facts(session)
-    cpu_time.note(session, table.name)
+    spending.note(session, table.name)
     query_id = str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
     batch, late = accounted(plan, planned, facts, query_id, batch_id)
     # Again is safe, also where only the answer was lost: the ledger knows the batch.

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import (
     checkpoints,
     continuity,
-    cpu_time,
     database,
     late_keeping,
     ledger,
@@ -30,6 +29,7 @@ from rta import (
     serving,
     sinks,
     sources,
+    spending,
     topics,
 )
 from rta.claims import while_claimed
@@ -227,7 +227,7 @@ class Materialized:
             if self.failure:
                 return
             time.sleep(0.01)
-        cpu_time.note(plan.session, self.table.name, str(self.query.runId), running=False)
+        spending.note(plan.session, self.table.name, str(self.query.runId), running=False)
         rows = self.rows
         batch = replace(batch, rows=rows - self.entered)
         retried(lambda: self._commit(batch, late), patience=PATIENCE)

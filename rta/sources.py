@@ -63,11 +63,21 @@ def read_batch(
     5
     """
     event = event or event_type(topic)
-    raw = _read(
-        topic,
-        starting_at(topic, starting, finite=True) | ending_at(topic, ending) | dict(options or {}),
-    )
-    return _good(parse(raw, event, max_skew), event, topic)
+    chosen = starting_at(topic, starting, finite=True) | ending_at(topic, ending)
+    parsed = parsed_batch(topic, event, max_skew, options=chosen | dict(options or {}))
+    return _good(parsed, event, topic)
+
+
+def parsed_batch(
+    topic: str,
+    event: EventType,
+    max_skew: str = "5 minutes",
+    *,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read all events of a topic as they are now, good and bad: the columns of `parse`, as a finite DataFrame."""
+    chosen = options or starting_at(topic, "earliest", finite=True) | ending_at(topic, "latest")
+    return parse(_read(topic, chosen), event, max_skew)
 
 
 def read_stream(

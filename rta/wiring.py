@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rta import serving, sinks, views
 from rta.archives import archive, archived
 from rta.batch_views import batch_view
-from rta.cpu_time import note
 from rta.event_types import EventType
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
 from rta.materialized import Materialized, materialize
 from rta.names import checked
 from rta.session import spark
+from rta.spending import note
 
 if TYPE_CHECKING:
     import pandas as pd

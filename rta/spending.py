@@ -1,4 +1,4 @@
-"""CPU time of Spark's tasks by what they worked for, as far as this process has seen it.
+"""What Spark's tasks have spent, by what they worked for, as far as this process has seen it.
 
 Spark itself remembers the last stages only (50 here, so that the driver stays small): so it is asked after each micro-batch.
 """
@@ -8,17 +8,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_spent: Final[defaultdict[str, float]] = defaultdict(float)
+
+@dataclass
+class Spent:
+    """What tasks have spent; file_bytes: read from files, not from a topic, of which Spark does not tell."""
+
+    cpu_s: float = 0.0
+    file_bytes: int = 0
+
+
+_spent: Final[defaultdict[str, Spent]] = defaultdict(Spent)
 _counted: Final[dict[str, int]] = {}  # job group → its newest job that is in `_spent`
 
 
-def spent(owner: str) -> float:
-    """Return the seconds that Spark's tasks have spent on a table, or on the archive of a topic, in this process."""
+def spent(owner: str) -> Spent:
+    """Return what Spark's tasks have spent on a table, or on the archive of a topic, in this process."""
     return _spent[owner]
 
 
@@ -37,7 +47,8 @@ def note(
         if not running and known and known.status == "RUNNING":
             continue
         stages = known.stageIds if known else ()
-        _spent[owner] += sum(_nanoseconds(store, stage) for stage in stages) / 1e9
+        for stage in stages:
+            _add(_spent[owner], store, stage)
         _counted[group] = max(job, _counted.get(group, -1))
 
 
@@ -59,13 +70,15 @@ def _store(session: SparkSession) -> Any:
     return context._jsc.sc().statusStore()
 
 
-def _nanoseconds(store: Any, stage: int) -> int:
-    """Return a stage's CPU time; none where Spark has skipped it, or has forgotten it."""
+def _add(total: Spent, store: Any, stage: int) -> None:
+    """Add a stage; nothing where Spark has skipped it, or has forgotten it."""
     from py4j.protocol import Py4JJavaError
 
     try:
-        return int(store.lastStageAttempt(stage).executorCpuTime())
+        told = store.lastStageAttempt(stage)
     except Py4JJavaError as error:
         if "NoSuchElementException" in str(error.java_exception.getClass()):
-            return 0
+            return
         raise
+    total.cpu_s += told.executorCpuTime() / 1e9
+    total.file_bytes += told.inputBytes()
