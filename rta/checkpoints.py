@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import QueryError
 from rta.traces import cause
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Offsets = dict[int, int]  # partition → offset
+_PATH: Final = "org.apache.hadoop.fs.Path"
+_IO: Final = "org.apache.commons.io.IOUtils"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def read(session: SparkSession, path: str) -> str | None:
         return None
     stream = system.open(place)
     try:
-        return str(session._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))  # type: ignore[union-attr]
+        return str(_class(session, _IO).toString(stream, "UTF-8"))
     except Py4JJavaError as error:
         raise damaged(path, cause(str(error.java_exception))) from error
     finally:
@@ -188,15 +190,22 @@ def write(session: SparkSession, path: str, text: str) -> None:
     system, place = opened(session, path)
     stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
     try:
-        session._jvm.org.apache.commons.io.IOUtils.write(text, stream, "UTF-8")  # type: ignore[union-attr]
+        _class(session, _IO).write(text, stream, "UTF-8")
     finally:
         stream.close()
 
 
 def opened(session: SparkSession, path: str) -> tuple[Any, Any]:
     """Return the file system of a path, and the path, in Hadoop's words."""
-    place = session._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    place = _class(session, _PATH)(path)
     return place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf()), place
+
+
+def _class(session: SparkSession, name: str) -> Any:
+    """Return a class of the JVM by its name at once; `_jvm.org.apache…` asks the JVM at each dot, in each micro-batch."""
+    from py4j.java_gateway import JavaClass
+
+    return JavaClass(name, session._jvm._gateway_client)  # type: ignore[union-attr]
 
 
 START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"

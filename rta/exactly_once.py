@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from rta import checkpoints, continuity, serving, sources, spending
 from rta.checkpoints import Span
+from rta.facts import BatchFacts, batch_facts
 from rta.late_reading import late_in, late_places
-from rta.lateness import BatchFacts, LateRule, Transform, batch_facts
+from rta.lateness import LateRule, Transform
 from rta.ledger import Batch
 from rta.retries import retried
 

@@ -9,8 +9,7 @@ are read again. An event that falls into several (sliding) windows is late if on
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +18,7 @@ from rta.errors import InputError, QueryError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 Transform = Callable[["DataFrame"], "DataFrame"]
 ORIGIN: Final = ("topic", "partition", "offset")
@@ -34,6 +33,11 @@ _NAMED: Final = {"AttributeReference", "Alias"}
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
 _UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
                    "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
+_KEEPS_STATE: Final = (
+    "StateStore",
+    "SessionWindowStateStore",
+    "Streaming",
+)  # how such names begin in a physical plan
 
 
 @dataclass(frozen=True)
@@ -98,64 +102,6 @@ def late_rows(
     dataset = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
     reaching = DataFrame(dataset.ofRows(session._jsparkSession, operator.child()), session)
     return reaching.where(F.col(rule.column) <= F.lit(watermark))
-
-
-@dataclass(frozen=True)
-class BatchFacts:
-    """What Spark itself knows of the micro-batch that runs, once its frame was evaluated."""
-
-    consumed: int
-    quarantined: int
-    duplicate: int
-    dropped_late: int  # rows after partial aggregation: tells whether, not how many
-
-
-def batch_facts(session: SparkSession) -> BatchFacts:
-    """Read the metrics of the current batch inside foreachBatch, after evaluating its frame exactly once.
-
-    Evaluated in part they are wrong, and evaluated twice the operators' own are doubled.
-    session: the one that started the query; the frame's own is a clone that does not know it.
-    """
-    from rta.sources import OBSERVED
-
-    context = session.sparkContext
-    identity = context.getLocalProperty("sql.streaming.queryId")
-    execution = session._jsparkSession.streams().get(identity).streamingQuery().lastExecution()
-    observed = {
-        pair._1(): json.loads(pair._2().json()) for pair in each(execution.observedMetrics())
-    }
-    source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
-    operators = list(walk(execution.executedPlan()))
-    return BatchFacts(
-        consumed=sum(metrics.get("consumed", 0) for metrics in source),
-        quarantined=sum(metrics.get("quarantined", 0) for metrics in source),
-        duplicate=_metric(operators, "numDroppedDuplicateRows")
-        + sum(metrics.get("duplicate", 0) for metrics in source),
-        dropped_late=_metric(operators, "numRowsDroppedByWatermark"),
-    )
-
-
-def interval_facts(progress: Mapping[str, Any]) -> BatchFacts:
-    """Read the same from Spark's progress, which is what there is of an interval in real-time mode."""
-    from rta.sources import OBSERVED
-
-    observed = progress.get("observedMetrics", {})
-    source = [metrics for name, metrics in observed.items() if name.startswith(OBSERVED)]
-    operators = progress["stateOperators"]
-    return BatchFacts(
-        consumed=sum(metrics.get("consumed", 0) for metrics in source),
-        quarantined=sum(metrics.get("quarantined", 0) for metrics in source),
-        duplicate=sum(each["customMetrics"].get("numDroppedDuplicateRows", 0) for each in operators)
-        + sum(metrics.get("duplicate", 0) for metrics in source),
-        dropped_late=sum(each["numRowsDroppedByWatermark"] for each in operators),
-    )
-
-
-def _metric(operators: list[Any], name: str) -> int:
-    """Sum one metric over a plan's operators."""
-    return sum(
-        int(op.metrics().apply(name).value()) for op in operators if op.metrics().contains(name)
-    )
 
 
 def _analyzed(frame: DataFrame) -> Any:

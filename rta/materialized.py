@@ -36,8 +36,9 @@ from rta.claims import while_claimed
 from rta.errors import QueryError, RtaError
 from rta.event_types import EventType
 from rta.exactly_once import PATIENCE, Plan, accounted
+from rta.facts import interval_facts
 from rta.failures import failed, failures_said
-from rta.lateness import LateRule, Transform, interval_facts, streamed
+from rta.lateness import LateRule, Transform, streamed
 from rta.merging import counted
 from rta.results import Results
 from rta.retries import retried
