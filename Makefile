@@ -30,7 +30,7 @@ test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebook
 	@$(BIN)/pytest -q --durations=15
 
 soak: $(ENV)  ## the faults that take longer: repeated kills, a random schedule (SEED=…), ten minutes of load (SECONDS=…)
-	@$(BIN)/pytest -q -m soak --durations=0 --timeout=3600 --session-timeout=0
+	@$(BIN)/pytest -q -m soak --durations=0 --timeout=3600 --session-timeout=36000
 
 bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for the main ratios in two minutes
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
