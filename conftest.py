@@ -1,4 +1,4 @@
-"""One broker and one Spark session for the whole run, in a home of its own; examples run as tests."""
+"""One broker and one Spark session for a process of tests, in a home of its own; examples run as tests."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -85,35 +85,27 @@ pytest_collect_file = SybilCollection(
 ).pytest()
 
 _numbers = count(1)
-_runs = pytest.StashKey[Runs]()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the notebooks, where their runs were asked for: they are ready when their tests come."""
-    from tempfile import mkdtemp
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the notebooks first: one process waits for them, and the other takes the next files meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+@pytest.fixture(scope="session")
+def notebook_runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """Start all notebooks that were asked for, and lend their runs."""
+    from tempfile import TemporaryDirectory
 
     chosen = [
         item.callspec.params["path"]
-        for item in session.items
+        for item in request.session.items
         if isinstance(item, pytest.Function) and item.name.startswith("test_it_runs[")
     ]
-    if chosen and not session.config.option.collectonly:
-        session.config.stash[_runs] = Runs(Path(mkdtemp(prefix="rta-notebooks-")), chosen)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End what still runs of them."""
-    import shutil
-
-    if started := config.stash.get(_runs, None):
+    with TemporaryDirectory(prefix="rta-notebooks-", ignore_cleanup_errors=True) as folder:
+        started = Runs(Path(folder), chosen)
+        yield started
         started.end()
-        shutil.rmtree(started.folder, ignore_errors=True)
-
-
-@pytest.fixture
-def notebook_runs(pytestconfig: pytest.Config) -> Runs:
-    """Lend the notebooks' runs, which go on since the session began."""
-    return pytestconfig.stash[_runs]
 
 
 @pytest.fixture
