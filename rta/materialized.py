@@ -74,7 +74,7 @@ def materialize(
     """
     place = str(sinks.checkpoint_of(table))
     with failures_said(place, table):
-        events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew, options=realtime.SOURCE)  # fmt: skip
+        events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew)
         stream = streamed(events, transform)
         count = _counted(stream)
         slots = realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=SPARE)

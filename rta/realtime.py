@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-# What costs milliseconds by default; each is overridden by `options` and `sink_options`.
-SOURCE: Final[Mapping[str, str]] = {"kafka.fetch.max.wait.ms": "20"}
+# What costs milliseconds by default; each is overridden by `sink_options`.
 SINK: Final[Mapping[str, str]] = {"kafka.linger.ms": "0", "kafka.acks": "all"}
 _taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
@@ -66,9 +65,12 @@ def relay(
     """
     topics.describe_topic(into)
     events = sources.read_stream(
-        topic, event=event or event_type(topic), starting=starting, max_skew=max_skew,
-        options={**(SOURCE if real_time else {}), **(options or {})},
-    )  # fmt: skip
+        topic,
+        event=event or event_type(topic),
+        starting=starting,
+        max_skew=max_skew,
+        options=options,
+    )
     stream = streamed(events, transform)
     slots = require_slots(stream, topics.describe_topic(topic).partitions) if real_time else 0
     place = str(checkpoint or _checkpoint(into))

@@ -98,7 +98,7 @@ def main(folder: Path, paths: Sequence[Path]) -> None:
     put_flights(rta.spark(), until="2013-01-11")
     rta.spark().stop()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda path: _run(folder, path), paths))
+        list(pool.map(lambda path: _run(folder, path), reversed(paths)))  # the long ones first
 
 
 if __name__ == "__main__":
