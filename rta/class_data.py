@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -61,15 +62,15 @@ def options() -> Sequence[str]:
     True
     """
     path = archive()
-    return (
-        [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]
-        if path.exists()
-        else []
-    )
+    if not path.exists():
+        return []
+    with suppress(OSError):  # a cache that is only readable
+        path.touch()  # those that are used are kept
+    return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]  # fmt: skip
 
 
 def build() -> Path:
-    """Build the archive where it is missing: under a minute and 200 MB. The newest three are kept.
+    """Build the archive where it is missing: under a minute and 200 MB. The three used last are kept.
 
     Raises SetupError where the JVM wrote none. The drain that it learns from has a broker and a folder of its own.
     """

@@ -1,5 +1,6 @@
 """The class-data archive: named by what it depends on, ignored where it does not fit, built from a real drain."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def test_no_archive_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert class_data.options() == []
     class_data.archive().parent.mkdir()
     class_data.archive().touch()
+    os.utime(class_data.archive(), (0, 0))
     assert f"-XX:SharedArchiveFile={class_data.archive()}" in class_data.options()
+    assert class_data.archive().stat().st_mtime > 0  # used: it is not the next one to go
 
 
 def test_a_damaged_archive_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
