@@ -42,7 +42,7 @@ def article(setup: Setup, _: Path) -> None:
 
 def ordered(setup: Setup, _: Path) -> None:
     """Publish a frame in the order of arrival: one task."""
-    _bulk(setup, order_by="arrival_time")
+    _bulk(setup, order_by="reported_at")
 
 
 def bulk(setup: Setup, _: Path) -> None:
@@ -82,7 +82,7 @@ def _events(setup: Setup, count: int) -> Iterator[dict[str, Any]]:
 
     columns = ("event_id", "user_id", "action", "amount", "timestamp")
     rows = duckdb.execute(
-        f"SELECT {', '.join(columns)} FROM {_first(setup, count)} ORDER BY arrival_time, event_id"
+        f"SELECT {', '.join(columns)} FROM {_first(setup, count)} ORDER BY reported_at, event_id"
     )
     for row in rows.fetchall():
         yield dict(zip(columns, row, strict=True))

@@ -31,7 +31,7 @@ PARTITIONS: Final = 4
 DISORDER: Final = "30 seconds"  # a tenth of the events arrives up to this long after its time
 _COLUMNS: Final = (
     "{event_id: 'VARCHAR', user_id: 'BIGINT', action: 'VARCHAR', amount: 'DECIMAL(12,2)',"
-    " timestamp: 'TIMESTAMP', arrival_time: 'TIMESTAMP'}"
+    " timestamp: 'TIMESTAMP', reported_at: 'TIMESTAMP'}"
 )
 
 
@@ -116,4 +116,4 @@ def _publish(topic: str, events: int) -> None:
 
 if __name__ == "__main__":
     made = rta.user_events(rta.spark(), rows=int(sys.argv[2]), lateness=DISORDER)
-    rta.publish(made, sys.argv[1], key="user_id", order_by="arrival_time", partitions=PARTITIONS)
+    rta.publish(made, sys.argv[1], key="user_id", order_by="reported_at", partitions=PARTITIONS)

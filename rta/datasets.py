@@ -57,10 +57,10 @@ def publish_dataset(
     key = event_type(dataset).key
     with step(f"publishing {dataset} to topic {topic}"):
         if speed_up:
-            return publish_paced(chosen, topic, key=key, time="arrival_time", speed_up=speed_up)
+            return publish_paced(chosen, topic, key=key, time="reported_at", speed_up=speed_up)
         if rate:
-            return publish_paced(chosen.orderBy("arrival_time"), topic, key=key, rate=rate)
-        return publish(chosen, topic, key=key, order_by="arrival_time")
+            return publish_paced(chosen.orderBy("reported_at"), topic, key=key, rate=rate)
+        return publish(chosen, topic, key=key, order_by="reported_at")
 
 
 def _frame(dataset: str, rows: int) -> DataFrame:
@@ -79,7 +79,7 @@ def _between(frame: DataFrame, start: datetime | None, end: datetime | None) -> 
     from pyspark.sql import functions as F
 
     if start:
-        frame = frame.where(F.col("arrival_time") >= F.lit(start.isoformat()).cast("timestamp"))
+        frame = frame.where(F.col("reported_at") >= F.lit(start.isoformat()).cast("timestamp"))
     if end:
-        frame = frame.where(F.col("arrival_time") < F.lit(end.isoformat()).cast("timestamp"))
+        frame = frame.where(F.col("reported_at") < F.lit(end.isoformat()).cast("timestamp"))
     return frame

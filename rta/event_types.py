@@ -75,7 +75,7 @@ _TEXT, _INT, _LONG, _TIME = StringType(), IntegerType(), LongType(), TimestampTy
 FLIGHTS: Final = EventType(
     "flights",
     _schema(
-        {"event_id": _TEXT, "event_time": _TIME, "arrival_time": _TIME, "carrier": _TEXT, "flight": _INT,
+        {"event_id": _TEXT, "event_time": _TIME, "reported_at": _TIME, "carrier": _TEXT, "flight": _INT,
          "origin": _TEXT, "dest": _TEXT, "distance": _INT},
         {"tailnum": _TEXT, "delay_minutes": _INT},
     ),
@@ -86,7 +86,7 @@ FLIGHTS: Final = EventType(
 WEATHER: Final = EventType(
     "weather",
     _schema(
-        {"event_id": _TEXT, "event_time": _TIME, "arrival_time": _TIME, "origin": _TEXT,
+        {"event_id": _TEXT, "event_time": _TIME, "reported_at": _TIME, "origin": _TEXT,
          "precip": DecimalType(4, 2), "visib": DecimalType(4, 2)},
         {"temp": DecimalType(5, 2), "dewp": DecimalType(5, 2), "humid": DecimalType(5, 2), "wind_dir": _INT,
          "wind_speed": DecimalType(9, 5), "wind_gust": DecimalType(9, 5), "pressure": DecimalType(5, 1)},
@@ -101,14 +101,14 @@ _USER_EVENT: Final[dict[str, DataType]] = {
 
 USER_EVENTS: Final = EventType(
     "user-events",
-    _schema(_USER_EVENT, {"arrival_time": _TIME}),
+    _schema(_USER_EVENT, {"reported_at": _TIME}),
     event_time="timestamp",
     key="user_id",
 )
 
 PURCHASES: Final = EventType(
     "purchases",
-    _schema({**_USER_EVENT, "quantity": _INT}, {"arrival_time": _TIME}),
+    _schema({**_USER_EVENT, "quantity": _INT}, {"reported_at": _TIME}),
     event_time="timestamp",
     key="user_id",
 )

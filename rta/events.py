@@ -23,16 +23,16 @@ __all__ = [
 def flights(spark: SparkSession) -> DataFrame:
     """Return the 336,776 flights that were to leave New York in 2013, as events of type FLIGHTS.
 
-    event_time: the scheduled departure. arrival_time: when the news of the departure arrives, the actual
-    departure; so a late flight's event is late (up to 1,301 minutes), and an early one's comes before its time.
-    A cancelled flight has delay_minutes null, and its news arrives at the scheduled time: when it did not leave.
+    event_time: the scheduled departure. reported_at: when the departure was reported, which is the actual departure
+    (not the landing); so a late flight's event is late (up to 1,301 minutes), and an early one's comes before its time.
+    A cancelled flight has delay_minutes null, and is reported at the scheduled time: when it did not leave.
     delay_minutes: minutes, negative if early. distance: miles. event_id: flight, local date and origin.
 
     Raises SetupError where the data files are not there.
 
-    >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "arrival_time").show()
+    >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
     +-------------------+-------------------+
-    |         event_time|       arrival_time|
+    |         event_time|        reported_at|
     +-------------------+-------------------+
     |2013-01-01 10:15:00|2013-01-01 10:17:00|
     +-------------------+-------------------+
@@ -41,7 +41,7 @@ def flights(spark: SparkSession) -> DataFrame:
     return _read(spark, "flights").selectExpr(
         "concat(carrier, flight, '-', replace(string(date), '-', ''), '-', origin) event_id",
         "scheduled event_time",
-        "timestamp_micros(unix_micros(scheduled) + coalesce(delay_minutes, 0) * 60000000L) arrival_time",
+        "timestamp_micros(unix_micros(scheduled) + coalesce(delay_minutes, 0) * 60000000L) reported_at",
         "carrier", "flight", "origin", "dest", "distance", "tailnum", "delay_minutes",
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def weather(spark: SparkSession) -> DataFrame:
     """Return the 26,115 hourly observations at New York's airports in 2013, as events of type WEATHER.
 
     Temperatures in °F, humidity in %, wind in miles an hour and degrees, precipitation in inches, pressure in
-    millibar, visibility in miles. arrival_time is event_time: when the news came is not recorded.
+    millibar, visibility in miles. reported_at is event_time: when it was reported is not recorded.
 
     Raises SetupError where the data files are not there.
 
@@ -66,7 +66,7 @@ def weather(spark: SparkSession) -> DataFrame:
         # Not date_format: it would depend on the session's time zone.
         "concat(origin, '-', replace(string(date_from_unix_date(int(floor(unix_seconds(event_time) / 86400)))), '-', ''),"
         " 'T', lpad(string(pmod(floor(unix_seconds(event_time) / 3600), 24)), 2, '0')) event_id",
-        "event_time arrival_time",
+        "event_time reported_at",
         "*",
     )
     return frame.select(*WEATHER.columns)
@@ -75,7 +75,7 @@ def weather(spark: SparkSession) -> DataFrame:
 def purchases(spark: SparkSession) -> DataFrame:
     """Return CDNOW's 69,659 purchases of 1997 and 1998, as user events with a quantity (type PURCHASES).
 
-    amount: US dollars. timestamp: midnight UTC of the day, for the time of day is not recorded; arrival_time
+    amount: US dollars. timestamp: midnight UTC of the day, for the time of day is not recorded; reported_at
     is the same. quantity: CDs. event_id: the line of the source.
 
     Raises SetupError where the data files are not there.
@@ -91,7 +91,7 @@ def purchases(spark: SparkSession) -> DataFrame:
     day = "timestamp_micros(unix_date(date) * 86400000000L)"
     frame = _read(spark, "purchases").selectExpr(
         "concat('cdnow-', line) event_id", "bigint(customer) user_id", "'purchase' action", "dollars amount",
-        f"{day} timestamp", "quantity", f"{day} arrival_time",
+        f"{day} timestamp", "quantity", f"{day} reported_at",
     )  # fmt: skip
     return frame.select(*PURCHASES.columns)
 

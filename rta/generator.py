@@ -36,7 +36,7 @@ def user_events(
     start: str | datetime = "2024-11-15T10:30:00Z",
     rate: float = 100.0,
 ) -> DataFrame:
-    """Make the article's events: user_id, action, amount, timestamp, with event_id and arrival_time.
+    """Make the article's events: user_id, action, amount, timestamp, with event_id and reported_at.
 
     rows: distinct events, numbered from `first_row`; a longer run begins with the rows of a shorter one.
     skew: Zipf exponent of the users, user 1 the busiest; 0 is uniform.
@@ -45,7 +45,7 @@ def user_events(
     rate: events a second of event time, from `start` on (UTC where it names no zone).
 
     amount is DECIMAL(12,2) in dollars: 0.00 for a view, above 0 for a purchase, below 0 for a refund.
-    Rows are in the order of their timestamps: publish them with order_by="arrival_time". An event_id
+    Rows are in the order of their timestamps: publish them with order_by="reported_at". An event_id
     is unique for its seed and row number.
 
     Raises InputError for a share outside 0..1, or a number or duration that makes no sense.
@@ -88,7 +88,7 @@ def user_events(
         .alias("action"),
         _amount(kind, _uniform(seed, "amount")).alias("amount"),
         F.timestamp_micros(happened).alias("timestamp"),
-        F.timestamp_micros(arrived).alias("arrival_time"),
+        F.timestamp_micros(arrived).alias("reported_at"),
     ).select(*USER_EVENTS.columns)
 
 

@@ -55,7 +55,7 @@ def poisoned(
     send. A bad message follows from the event it stands beside, with the kind added to its event_id, so that
     a reader who takes it for good is found out.
 
-    Returns key BINARY, value BINARY, arrival_time TIMESTAMP (event time where the events have none) and
+    Returns key BINARY, value BINARY, reported_at TIMESTAMP (event time where the events have none) and
     poison STRING: the kind, null for a good one. publish() sends key and value alone.
 
     Raises InputError for an unknown kind, or a share outside 0..1.
@@ -91,11 +91,11 @@ def poisoned(
     bad = _bad_values(event)
     for name in kinds:
         value = value.when(F.col("poison") == name, bad[name])
-    arrival = "arrival_time" if "arrival_time" in events.columns else event.event_time
+    arrival = "reported_at" if "reported_at" in events.columns else event.event_time
     return marked.select(
         F.col(event.key).cast("string").cast("binary").alias("key"),
         value.alias("value"),
-        F.col(arrival).alias("arrival_time"),
+        F.col(arrival).alias("reported_at"),
         "poison",
     )
 

@@ -106,8 +106,8 @@ def put_flights(spark: SparkSession, *, until: str) -> None:
     """Publish the flights before a day to the topic `flights`."""
     import rta
 
-    early = rta.flights(spark).where(f"arrival_time < '{until}'")
-    rta.publish(early, "flights", key="origin", order_by="arrival_time")
+    early = rta.flights(spark).where(f"reported_at < '{until}'")
+    rta.publish(early, "flights", key="origin", order_by="reported_at")
 
 
 def main(names: list[str]) -> None:

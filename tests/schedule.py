@@ -94,7 +94,7 @@ class World:
 def publish(world: World) -> None:
     """Publish in bulk: good, late, doubled and bad events."""
     share = world.random.choice((0.0, 0.1))
-    rta.publish(rta.poisoned(world.some(), share=share), world.topic, order_by="arrival_time")
+    rta.publish(rta.poisoned(world.some(), share=share), world.topic, order_by="reported_at")
 
 
 def drain(world: World) -> None:

@@ -42,8 +42,8 @@ def test_real_data_fit_their_type(
 
 
 def test_a_flights_news_arrives_when_it_leaves(spark: SparkSession) -> None:
-    """arrival_time - event_time is the delay, to 1,301 minutes; for the 8,255 cancelled flights it is nothing."""
-    minutes = (F.unix_micros("arrival_time") - F.unix_micros("event_time")) / 60_000_000
+    """reported_at - event_time is the delay, to 1,301 minutes; for the 8,255 cancelled flights it is nothing."""
+    minutes = (F.unix_micros("reported_at") - F.unix_micros("event_time")) / 60_000_000
     facts = events.flights(spark).agg(
         F.count_if(minutes != F.coalesce("delay_minutes", F.lit(0))),
         F.count_if(F.col("delay_minutes").isNull()),
@@ -57,7 +57,7 @@ def test_f30_the_sessions_time_zone_changes_no_event(spark: SparkSession) -> Non
     """The same ids and instants whatever spark.sql.session.timeZone says."""
 
     def digest() -> list[Any]:
-        columns = [F.col("event_id"), F.unix_micros("arrival_time")]
+        columns = [F.col("event_id"), F.unix_micros("reported_at")]
         frames = (events.flights(spark), events.weather(spark), events.purchases(spark))
         made = events.user_events(spark, rows=100)
         return [
@@ -156,7 +156,7 @@ def test_skew_makes_user_1_the_busiest(spark: SparkSession) -> None:
 
 def test_late_events_are_a_share_and_bounded(spark: SparkSession) -> None:
     """A tenth of the events arrives after its time, by less than the lateness; nothing arrives before."""
-    delay = F.unix_micros("arrival_time") - F.unix_micros("timestamp")
+    delay = F.unix_micros("reported_at") - F.unix_micros("timestamp")
     frame = events.user_events(spark, rows=20_000, lateness="90 seconds", late_share=0.1)
     facts = frame.agg(F.min(delay), F.max(delay), F.count_if(delay > 0) / 20_000).head()
     assert facts is not None
@@ -168,9 +168,9 @@ def test_late_events_are_a_share_and_bounded(spark: SparkSession) -> None:
 def test_f26_a_duplicate_is_the_same_event_that_arrives_again(spark: SparkSession) -> None:
     """A fifth comes twice: equal but for a later arrival."""
     frame = events.user_events(spark, rows=10_000, duplicates=0.2)
-    same = [name for name in frame.columns if name != "arrival_time"]
+    same = [name for name in frame.columns if name != "reported_at"]
     groups = frame.groupBy(*same).agg(
-        F.count("*").alias("times"), F.countDistinct("arrival_time").alias("arrivals")
+        F.count("*").alias("times"), F.countDistinct("reported_at").alias("arrivals")
     )
     facts = groups.agg(F.count("*"), F.max("times"), F.count_if(F.expr("times != arrivals"))).head()
     assert facts == (10_000, 2, 0)
@@ -303,8 +303,8 @@ def test_poison_is_a_share_in_the_place_of_its_event(spark: SparkSession) -> Non
     assert counts.pop(None) == 4_000
     assert set(counts) == set(events.POISON)
     assert 300 < sum(counts.values()) < 500
-    times = mixed.where("poison is not null").select("arrival_time")
-    assert times.exceptAll(frame.select("arrival_time")).isEmpty()
+    times = mixed.where("poison is not null").select("reported_at")
+    assert times.exceptAll(frame.select("reported_at")).isEmpty()
     assert mixed.exceptAll(events.poisoned(frame.repartition(3), share=0.1, seed=3)).isEmpty()
     assert events.poisoned(frame, share=0).count() == 4_000
 

@@ -23,7 +23,7 @@ def test_f06_death_between_sink_write_and_commit(
     name = topic()
     messages = rta.poisoned(rta.user_events(spark, rows=500), share=0.05, kinds=["nan"]).cache()
     bad = messages.count() - 500
-    rta.publish(messages, name, order_by="arrival_time")
+    rta.publish(messages, name, order_by="reported_at")
     how: dict[str, Any] = {"table": "f06", "key": KEY, "event": rta.USER_EVENTS}
     # No batch without data at the end: the one to come again shall be one with rows.
     with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
@@ -119,7 +119,7 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
 
     name = topic()
     messages = rta.poisoned(rta.user_events(spark, rows=600), share=0.25).cache()
-    rta.publish(messages, name, order_by="arrival_time")
+    rta.publish(messages, name, order_by="reported_at")
     sent = {row.poison: row["count"] for row in messages.groupBy("poison").count().collect()}
     assert set(sent) == {None, *POISON}
     bad = messages.count() - sent[None]
@@ -174,8 +174,8 @@ def test_f26_duplicates_also_across_a_restart(
     events = rta.user_events(spark, rows=500, duplicates=0.2, duplicate_delay="4 seconds").cache()
     copies = events.count() - 500
     assert copies > 80
-    middle = events.selectExpr("percentile_approx(arrival_time, 0.5)").collect()[0][0]
-    early = F.col("arrival_time") <= F.lit(middle)
+    middle = events.selectExpr("percentile_approx(reported_at, 0.5)").collect()[0][0]
+    early = F.col("reported_at") <= F.lit(middle)
     both_sides = events.groupBy("event_id").agg(F.count_distinct(early).alias("sides"))
     assert both_sides.where("sides = 2").count() > 5
 
@@ -184,7 +184,7 @@ def test_f26_duplicates_also_across_a_restart(
 
     how: dict[str, Any] = {"table": "f26", "key": KEY, "event": rta.USER_EVENTS}
     for half in (early, ~early):
-        rta.publish(events.where(half), name, key="user_id", order_by="arrival_time")
+        rta.publish(events.where(half), name, key="user_id", order_by="reported_at")
         taken = rta.drain(name, once, **how)
         assert taken.accounting.duplicate > 5
 

@@ -81,7 +81,7 @@ def test_f26_copies_beyond_the_horizon_are_counted(
     events = rta.user_events(
         spark, rows=500, rate=0.1, duplicates=0.2, duplicate_delay="40 minutes"
     )
-    rta.publish(events, name, order_by="arrival_time")
+    rta.publish(events, name, order_by="reported_at")
     copies = len(oracle.read_topic(name)) - 500
 
     def once(rows: DataFrame) -> DataFrame:
@@ -105,7 +105,7 @@ def test_f27_out_of_order_by_up_to_an_hour(
     """A watermark of an hour loses none of them; one of ten seconds loses exactly those that are listed."""
     name, table = topic(), f"f27_{lateness.replace(' ', '_')}"
     events = rta.user_events(spark, rows=500, rate=0.15, lateness="1 hour", late_share=0.5)
-    rta.publish(events, name, key="user_id", order_by="arrival_time")
+    rta.publish(events, name, key="user_id", order_by="reported_at")
     transform = partial(rta.totals, lateness=lateness)
 
     rta.drain(name, transform, table=table, max_events_per_batch=100, **HOW)
@@ -308,7 +308,7 @@ def test_f30_what_is_published_elsewhere_is_the_same(
         name = topic(partitions=1)
         with living_in(spark, zone):
             events = rta.user_events(spark, rows=120, rate=0.01, start="2024-11-03T04:30:00")
-            rta.publish(events, name, order_by="arrival_time")
+            rta.publish(events, name, order_by="reported_at")
         values.append([raw.value for raw in oracle.read_topic(name)])
     assert len(set(values[0])) == 120
     assert values[0] == values[1]
@@ -324,7 +324,7 @@ def test_f31_the_producers_change_their_schema(topic: Callable[..., str]) -> Non
     name = topic()
     when = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
     how: dict[str, Any] = {"key": ["partition", "offset"], "event": rta.USER_EVENTS}
-    old = [user_event(n, when, arrival_time=when) for n in range(40)]
+    old = [user_event(n, when, reported_at=when) for n in range(40)]
     rta.publish_paced(old, name, key="user_id")
     rta.drain(name, as_rows, table="f31", **how)
 
@@ -333,8 +333,8 @@ def test_f31_the_producers_change_their_schema(topic: Callable[..., str]) -> Non
     missing = user_event(47, when)
     del missing["user_id"]
     new = [
-        *(user_event(n, when, arrival_time=when, channel="web") for n in range(40, 45)),
-        user_event(45, when),  # without arrival_time, which is optional
+        *(user_event(n, when, reported_at=when, channel="web") for n in range(40, 45)),
+        user_event(45, when),  # without reported_at, which is optional
         user_event(49, when, amount="12.50"),  # a decimal may be quoted: exact all the same
         renamed,
         missing,
@@ -356,8 +356,8 @@ def test_f31_the_producers_change_their_schema(topic: Callable[..., str]) -> Non
         "wrong type: action", "wrong type: event_id", "wrong type: timestamp", "wrong type: user_id",
     ]  # fmt: skip
     kept = rta.read("f31")
-    assert kept.arrival_time.isna().sum() == 2  # the only null there is, and it was left out
-    assert not kept.drop(columns="arrival_time").isna().any().any()
+    assert kept.reported_at.isna().sum() == 2  # the only null there is, and it was left out
+    assert not kept.drop(columns="reported_at").isna().any().any()
 
 
 def test_f31_the_reader_changes_its_schema(topic: Callable[..., str]) -> None:

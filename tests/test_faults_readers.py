@@ -132,8 +132,8 @@ def test_f32_an_idle_partition_holds_no_window_open(
 ) -> None:
     """Three airports on partitions 0, 1, 3: windows close by the newest event of all; what comes later is late."""
     name = topic(partitions=4)
-    days = rta.flights(spark).where("arrival_time < '2013-01-02'")
-    rta.publish(days, name, key="origin", order_by="arrival_time")
+    days = rta.flights(spark).where("reported_at < '2013-01-02'")
+    rta.publish(days, name, key="origin", order_by="reported_at")
     assert [p for p, (_, latest) in rta.offsets(name).items() if not latest] == [2]
 
     def departures(flights: DataFrame) -> DataFrame:
@@ -173,7 +173,7 @@ def test_f32_an_idle_partition_holds_no_window_open(
 def test_f33_a_slow_sink(spark: SparkSession, topic: Callable[..., str]) -> None:
     """While the sink stands still the lag grows and is shown; no batch is larger than asked for; then it catches up."""
     name = topic()
-    rta.publish(rta.user_events(spark, rows=100), name, order_by="arrival_time")
+    rta.publish(rta.user_events(spark, rows=100), name, order_by="reported_at")
     with held_sink() as (come, gate):
         query = rta.follow(
             name, rta.totals, table="f33", max_events_per_batch=110, key=KEY, event=rta.USER_EVENTS
@@ -182,7 +182,7 @@ def test_f33_a_slow_sink(spark: SparkSession, topic: Callable[..., str]) -> None
             assert come.wait(60)
             assert sum(rta.health(query).lag[name].values()) == 100
             more = rta.user_events(spark, rows=400, first_row=100)
-            rta.publish(more, name, order_by="arrival_time")
+            rta.publish(more, name, order_by="reported_at")
             assert "500 records" in repr(rta.health(query))
             gate.set()
             query.processAllAvailable()

@@ -89,7 +89,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     messages = rta.poisoned(
         rta.user_events(spark, rows=200, first_row=200), share=0.1, kinds=["nan"]
     )
-    rta.publish(messages, name, order_by="arrival_time")
+    rta.publish(messages, name, order_by="reported_at")
     raw = oracle.read_topic(name)
     everything = oracle.events(name, rta.USER_EVENTS)
     gone = {p: (first, first + 20 + p) for p, first in taken.items()}

@@ -32,7 +32,7 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     name, table = topic(partitions=2), "f36_totals"
     spark = rta.spark()
     rta.publish(
-        rta.user_events(spark, rows=300, users=20), name, key="user_id", order_by="arrival_time"
+        rta.user_events(spark, rows=300, users=20), name, key="user_id", order_by="reported_at"
     )
     path = tmp_path / "f36.ipynb"
     cells = [

@@ -51,7 +51,7 @@ def narrow(spark: SparkSession) -> Iterator[SparkSession]:
 def publish(spark: SparkSession, name: str, first: int, rows: int, **how: Any) -> None:
     """Publish events of which some are copies and some are bad; a hundred seconds of event time each ten."""
     events = rta.user_events(spark, rows=rows, first_row=first, rate=0.1, users=20, **how)
-    rta.publish(rta.poisoned(events, share=0.1), name, order_by="arrival_time")
+    rta.publish(rta.poisoned(events, share=0.1), name, order_by="reported_at")
 
 
 class Reader(threading.Thread):

@@ -25,7 +25,7 @@ def test_strict_reads_exactly() -> None:
     text = GOOD.replace("0.10", '"12.5"').replace("Z", "+02:00").replace("}", ', "more": [1]}')
     assert strict(text.encode(), rta.USER_EVENTS) == {
         "event_id": "a", "user_id": 1, "action": "view", "amount": Decimal("12.50"),
-        "timestamp": datetime(2024, 11, 15, 8, 30), "arrival_time": None,  # noqa: DTZ001 - UTC without a zone
+        "timestamp": datetime(2024, 11, 15, 8, 30), "reported_at": None,  # noqa: DTZ001 - UTC without a zone
     }  # fmt: skip
 
 

@@ -80,9 +80,9 @@ def test_order_by_keeps_the_order_of_arrival(spark: SparkSession, topic: Topic) 
     """Each partition holds its flights in the order in which the news came, late ones late."""
     name = topic()
     flights = events.flights(spark).limit(3_000)
-    publish(flights, name, key="origin", order_by=("arrival_time", "event_id"))
+    publish(flights, name, key="origin", order_by=("reported_at", "event_id"))
     read = [[json.loads(record.value) for record in batch] for batch in read_back(name).values()]
-    arrivals = [[(e["arrival_time"], e["event_id"]) for e in batch] for batch in read]
+    arrivals = [[(e["reported_at"], e["event_id"]) for e in batch] for batch in read]
     assert arrivals == [sorted(batch) for batch in arrivals]
     assert sum(map(len, read)) == 3_000
     happened = [[event["event_time"] for event in batch] for batch in read]
@@ -288,8 +288,8 @@ def test_a_frame_is_replayed_in_the_order_of_its_time(spark: SparkSession, topic
     """A DataFrame is sorted by the column it is replayed by."""
     name = topic(partitions=1)
     frame = events.user_events(spark, rows=200, lateness="10 seconds", late_share=0.5)
-    publish_paced(frame, name, time="arrival_time", speed_up=100)
-    arrivals = [json.loads(record.value)["arrival_time"] for record in records(name)]
+    publish_paced(frame, name, time="reported_at", speed_up=100)
+    arrivals = [json.loads(record.value)["reported_at"] for record in records(name)]
     assert arrivals == sorted(arrivals)
     assert len(arrivals) == 200
 

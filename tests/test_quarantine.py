@@ -282,9 +282,9 @@ def test_every_kind_of_poison_is_found(spark: SparkSession) -> None:
     from rta.events import user_events
 
     messages = poisoned(user_events(spark, rows=400), share=0.5).select(
-        "key", "value", "poison", "arrival_time"
+        "key", "value", "poison", "reported_at"
     )
-    raw = messages.selectExpr("key", "value", "poison topic", "0 partition", "0L offset", "arrival_time timestamp")  # fmt: skip
+    raw = messages.selectExpr("key", "value", "poison topic", "0 partition", "0L offset", "reported_at timestamp")  # fmt: skip
     counts = parse(raw, USER_EVENTS).groupBy("topic", "reason").count().collect()
     assert {(row.topic, row["count"]) for row in counts if row.reason is None} == {(None, 400)}
     assert {row.topic for row in counts if row.reason} == set(POISON)

@@ -58,7 +58,7 @@ def test_the_whole_way_through_tls_and_scram(spark: SparkSession, cluster_of_ana
     """Publish, drain, read, look, count: all with ana's password, and with the rights of one prefix."""
     events = rta.poisoned(rta.user_events(spark, rows=300), share=0.05, kinds=["nan"]).cache()
     bad = events.count() - 300
-    rta.publish(events, "sec-way", order_by="arrival_time")
+    rta.publish(events, "sec-way", order_by="reported_at")
     assert rta.publish_paced([EVENT] * 5, "sec-way").ok == 5
     rta.drain("sec-way", rta.totals, table="sec_way", **HOW)
     assert oracle.differences(true_totals("sec-way"), "sec_way") == []

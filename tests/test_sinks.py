@@ -214,7 +214,7 @@ def test_every_event_is_accounted_for(
     events = rta.user_events(
         spark, rows=500, rate=0.2, lateness="50 minutes", late_share=0.4, duplicates=0.2, duplicate_delay="20 minutes",
     )  # fmt: skip
-    rta.publish(events, name, order_by="arrival_time")
+    rta.publish(events, name, order_by="reported_at")
     table = f"tardy_{transform.__name__}"
     rta.drain(name, transform, table=table, max_events_per_batch=100, **HOW)
 

@@ -31,7 +31,7 @@ query = rta.follow("jumps", rta.totals, table="jumps", key=["window", "user_id"]
 for part, _ in enumerate(sys.stdin):
     events = rta.user_events(spark, rows=120, first_row=120 * part, rate=0.05, lateness="40 minutes", late_share=0.3)
     stragglers = rta.user_events(spark, rows=20, seed=part + 1, rate=0.03)  # of the first ten minutes
-    rta.publish(events.union(stragglers), "jumps", order_by="arrival_time")
+    rta.publish(events.union(stragglers), "jumps", order_by="reported_at")
     query.processAllAvailable()
     print(spark.sql("SELECT unix_seconds(current_timestamp())").head()[0], flush=True)
 query.stop()
