@@ -60,8 +60,8 @@ def test_imports_run_with_the_flow(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_files_are_short_and_public_things_have_their_sentence(module: str) -> None:
-    """A file fits in a head, and every public function and class says what it is for."""
-    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 240
+    """A file is one idea, and every public function and class says what it is for."""
+    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 400
     tree = _tree(module)
     assert ast.get_docstring(tree)
     for node in tree.body:
