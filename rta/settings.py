@@ -25,60 +25,76 @@ A cluster that is secured (RTA_KAFKA_…; the files are PEM, and lie where each 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, Self
-
-from pydantic import AliasChoices, Field, FilePath, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any, Final, Literal, get_args, get_origin
 
 from rta.errors import InputError
 
 _OURS: Final = ("RTA_", "XDG_", "JAVA_HOME", "HOME")
 
 
-class _Xdg(BaseSettings):
-    """Where the operating system wants data and caches of a user."""
+class Secret:
+    """A text that shows in no repr, no log and no error; `get_secret_value()` gives it to who needs it.
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+    >>> Secret("planted")
+    Secret(***)
+    """
 
-    xdg_data_home: Path = Field(default_factory=lambda: Path.home() / ".local/share")
-    xdg_cache_home: Path = Field(default_factory=lambda: Path.home() / ".cache")
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_secret_value(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
 
 
-class Settings(BaseSettings):
+def _xdg(variable: str, default: str) -> Callable[[], Path]:
+    """Return where the operating system wants data or caches of a user."""
+    return lambda: Path(os.environ.get(variable) or Path.home() / default) / "rta"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
     """The facts that the environment decides; frozen once read."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RTA_", frozen=True, env_ignore_empty=True, populate_by_name=True
-    )
-
-    home: Path = Field(default_factory=lambda: _Xdg().xdg_data_home / "rta")
-    cache: Path = Field(default_factory=lambda: _Xdg().xdg_cache_home / "rta")
+    home: Path = field(default_factory=_xdg("XDG_DATA_HOME", ".local/share"))
+    cache: Path = field(default_factory=_xdg("XDG_CACHE_HOME", ".cache"))
     data: Path = Path(__file__).resolve().parent.parent / "data"
     kafka_bootstrap: str | None = None
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] | None = None
     kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_cafile: FilePath | None = None
-    kafka_ssl_certfile: FilePath | None = None
-    kafka_ssl_keyfile: FilePath | None = None
+    kafka_sasl_password: Secret | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
     spark_master: str = "local[16]"
-    database_url: SecretStr | None = None
-    java_home: Path | None = Field(
-        default=None, validation_alias=AliasChoices("RTA_JAVA_HOME", "JAVA_HOME")
-    )
+    database_url: Secret | None = None
+    java_home: Path | None = None
     run_id: str | None = None
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def __post_init__(self) -> None:
         """Refuse variables that contradict each other: a protection that is ignored is worse than none."""
         for wrong, what, do in self._contradictions():
             if wrong:
                 raise InputError(what, do=do)
-        return self
 
     def _contradictions(self) -> Iterator[tuple[bool, str, str]]:
         """Yield each rule for a secured cluster: is it broken, what is wrong, what to do."""
@@ -106,35 +122,49 @@ class Settings(BaseSettings):
 def settings(**overrides: Any) -> Settings:
     """Read the settings, with overrides for this one object.
 
-    Raises InputError where a variable has a value of the wrong form.
+    Raises InputError if a variable has a value of the wrong form.
 
     >>> settings(spark_master="local[2]").spark_master
     'local[2]'
     """
-    if overrides:
-        return _read(overrides)
-    return _as_of(tuple(item for item in os.environ.items() if item[0].upper().startswith(_OURS)))
+    environment = tuple(
+        (name.upper(), value)
+        for name, value in os.environ.items()
+        if name.upper().startswith(_OURS)
+    )
+    return _read(dict(environment), overrides) if overrides else _as_of(environment)
 
 
 @lru_cache(maxsize=4)
-def _as_of(_environment: tuple[tuple[str, str], ...]) -> Settings:
+def _as_of(environment: tuple[tuple[str, str], ...]) -> Settings:
     """Read the settings once for each state of the environment: a query asks for them thirty times."""
-    return _read({})
+    return _read(dict(environment), {})
 
 
-def _read(overrides: Mapping[str, Any]) -> Settings:
-    """Read the settings, and say in a sentence what is wrong with a variable."""
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        first = error.errors()[0]
-        told = first.get("ctx", {}).get("error")
-        if isinstance(told, InputError):
-            raise told from None
-        name = "RTA_" + "_".join(str(part) for part in first["loc"]).upper()
+def _read(environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """Turn variables into settings: one that is empty is not set, RTA_JAVA_HOME comes before JAVA_HOME."""
+    java = {"RTA_JAVA_HOME": environment.get("JAVA_HOME")}
+    given = java | {name: text for name, text in environment.items() if text}
+    read = {
+        each.name: _typed(variable, each.type, text)
+        for each in fields(Settings)
+        if (text := given.get(variable := f"RTA_{each.name.upper()}"))
+    }
+    return Settings(**(read | dict(overrides)))
+
+
+def _typed(variable: str, kind: Any, text: str) -> Any:
+    """Turn the text of a variable into its type; raise InputError if it has the wrong form."""
+    kinds = [kind, *get_args(kind)]
+    words = next((get_args(each) for each in kinds if get_origin(each) is Literal), (text,))
+    wrong = None if text in words else f"choose from {', '.join(words)}"
+    if "_SSL_" in variable and not Path(text).is_file():
+        wrong = "there is no such file"
+    if wrong:
         raise InputError(
-            f"{name} is wrong: {first['msg']}", found=repr(first["input"]), do=f"correct {name}"
-        ) from None
+            f"{variable} is wrong: {wrong}", found=repr(text), do=f"correct {variable}"
+        )
+    return Path(text) if Path in kinds else Secret(text) if Secret in kinds else text
 
 
 def private_folder(path: Path) -> Path:
