@@ -21,10 +21,11 @@ from rta.archives import read_archive
 from rta.batch_views import without_copies_of
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
-from rta.lateness import Transform
+from rta.lateness import Transform, applied
 from rta.ledger import Accounting
 from rta.merging import Merge, merges
 from rta.replay import Replay, events_in
+from rta.topics import offsets
 from rta.views import Version
 from rta.wiring import Wiring
 
@@ -106,6 +107,7 @@ class Batch(Wiring):
 
     architecture = "batch"
     after_a_crash = "the answer stays; the next recompute() starts over"
+    first_answer = "call recompute() or catch_up()"
 
     def catch_up(self) -> None:
         """Recompute the answer over everything that is in the topic now."""
@@ -127,6 +129,7 @@ class Lambda(Wiring):
 
     architecture = "lambda"
     after_a_crash = "the speed view goes on from its checkpoint; a half batch view is made anew"
+    first_answer = "its view was dropped: call rta.lambda_(…) again"
 
     def catch_up(self) -> None:
         """Return when the speed view has everything that is in the topic now; in real-time mode it starts anew for that."""
@@ -179,7 +182,7 @@ class Lambda(Wiring):
         return f"{self.table}_batch_{number}", f"{self.table}_speed_{number}"
 
     def _merges(self) -> dict[str, Merge]:
-        return merges(self.transform(sources.read_batch(self.topic, event=self.event)))
+        return merges(applied(self.transform, sources.read_batch(self.topic, event=self.event)))
 
 
 class Kappa(Wiring):
@@ -187,6 +190,7 @@ class Kappa(Wiring):
 
     architecture = "kappa"
     after_a_crash = "each version goes on from its checkpoint, a half replay too"
+    first_answer = "its view was dropped: call rta.kappa(…) again"
 
     def catch_up(self) -> None:
         """Return when the served version has everything that is in the topic now; in real-time mode it starts anew for that."""
@@ -202,7 +206,7 @@ class Kappa(Wiring):
         In real-time mode it returns when all history is there.
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
-        began = time.monotonic(), events_in(part)
+        began = time.monotonic(), events_in(part, self.topic, offsets(self.topic))
         query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
         return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
@@ -210,9 +214,14 @@ class Kappa(Wiring):
     def switch(self, number: int | None = None) -> views.View:
         """Show another version to readers, in one transaction; by default the newest.
 
-        Raises QueryError where it has not reached what readers have seen. The old one goes on, for roll_back().
+        Raises QueryError if it has not reached what readers have seen, or there is no other. The old one goes on, for roll_back().
         """
-        number = number or max(self.running)
+        number = number or max(self.running, default=0)
+        if not number:
+            raise QueryError(
+                f"there is no version of {self.table!r} to switch to", found="no query of it runs here",
+                do="call replay(transform) first, or name the version: switch(2)",
+            )  # fmt: skip
         version = Version((f"{self.table}_v{number}",))
         with self._held(view.served if (view := self.view) else number, number):
             return views.switch(self.table, number, version)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import serving, spending
 from rta.archives import all_archived, archived_from, read_archive
 from rta.errors import InputError
-from rta.lateness import OBSERVED_COPIES, Transform, each, walk
+from rta.lateness import OBSERVED_COPIES, Transform, applied, each, walk
 from rta.ledger import Accounting, Batch
 from rta.settings import settings
 
@@ -36,7 +36,7 @@ def batch_view(
     """
     from pyspark.sql import functions as F
 
-    answer = transform(read_archive(topic, event=event, before=before))
+    answer = applied(transform, read_archive(topic, event=event, before=before))
     target = serving.create(table, answer.schema, key, topic=topic)
     with spending.noted(answer.sparkSession, table):
         rows = answer.toArrow()
@@ -48,7 +48,7 @@ def batch_view(
         consumed=consumed, quarantined=bad, duplicate=copies, used=consumed - bad - copies, run_id=settings().run_id,
     )  # fmt: skip
     serving.commit_batch(serving.engine(), target, batch, rows)
-    return serving.accounting(table)
+    return serving.summed(table)
 
 
 def without_copies_of(

@@ -77,12 +77,35 @@ class LateRule:
 
 def streamed(events: DataFrame, transform: Transform) -> DataFrame:
     """Apply a transform to a stream. Raises InputError where it returns a frame that is not made from it."""
-    stream = events.transform(transform)
+    stream = applied(transform, events)
     if not stream.isStreaming:
         raise InputError(
             "the transform returned a static frame", do="return a frame made from its argument"
         )
     return stream
+
+
+def applied(transform: Transform, events: DataFrame) -> DataFrame:
+    """Apply a transform to events. Raises InputError if what it returns is no DataFrame.
+
+    >>> applied(lambda events: None, spark.range(1))
+    Traceback (most recent call last):
+    rta.errors.InputError: the transform returned None: it needs a return; do: end it with `return` and the DataFrame
+    """
+    from pyspark.sql import DataFrame
+
+    answer: Any = transform(events)
+    if answer is None:
+        raise InputError(
+            "the transform returned None: it needs a return",
+            do="end it with `return` and the DataFrame",
+        )
+    if not isinstance(answer, DataFrame):
+        raise InputError(
+            "the transform returned no DataFrame", found=type(answer).__name__,
+            do="return a DataFrame made from its argument",
+        )  # fmt: skip
+    return answer
 
 
 def late_rows(

@@ -115,9 +115,12 @@ def batches(
     *,
     query_id: str | None = None,
     run_id: str | None = None,
+    after: int = -1,
     on: Engine | None = None,
 ) -> list[Batch]:
     """List the batches of a table, a query or a run: each query's in their order, the oldest query's first.
+
+    after: only those with a greater number than this one.
 
     >>> batches("no_such_table")
     []
@@ -126,12 +129,22 @@ def batches(
 
     from rta.catalog import BATCHES
 
-    found = BATCHES.select().where(*_which(name, query_id, run_id))
+    found = BATCHES.select().where(*_which(name, query_id, run_id), BATCHES.c.batch_id > after)
     # Not by committed_at alone: a clock that is set back would turn the batches round.
     oldest = sa.func.min(BATCHES.c.committed_at).over(partition_by=BATCHES.c.query_id)
     ordered = found.order_by(oldest, BATCHES.c.query_id, BATCHES.c.batch_id)
     with database.reading(on or database.engine()) as connection:
         return [_from_row(dict(row)) for row in connection.execute(ordered).mappings()]
+
+
+def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
+    """Return the newest batch of each query that has filled a table; empty if none has.
+
+    >>> newest("no_such_table")
+    []
+    """
+    with database.reading(on or database.engine()) as connection:
+        return [_from_row(row) for row in _newest(connection, name)]
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
@@ -146,40 +159,41 @@ def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]
 
 def offsets_in(connection: Connection, name: str) -> dict[str, dict[int, int]]:
     """Tell what a table contains, inside a transaction: see offsets()."""
-    import sqlalchemy as sa
-
-    from rta.catalog import BATCHES
-
     # A query's offsets only grow, so the newest batch of each query tells all.
-    newest = (
-        sa.select(
-            BATCHES.c.query_id, BATCHES.c.topic, sa.func.max(BATCHES.c.batch_id).label("last")
-        )
-        .where(BATCHES.c.table_name == name)
-        .group_by(BATCHES.c.query_id, BATCHES.c.topic)
-        .subquery()
-    )
-    same = (BATCHES.c.query_id == newest.c.query_id) & (BATCHES.c.batch_id == newest.c.last)
     contained: dict[str, dict[int, int]] = {}
-    for topic, ends in connection.execute(
-        sa.select(BATCHES.c.topic, BATCHES.c.end_offsets).join_from(BATCHES, newest, same)
-    ):
-        here = contained.setdefault(topic, {})
-        for partition, end in _numbered(ends).items():
+    for row in _newest(connection, name):
+        here = contained.setdefault(row["topic"], {})
+        for partition, end in _numbered(row["end_offsets"]).items():
             here[partition] = max(end, here.get(partition, end))
     return {topic: dict(sorted(ends.items())) for topic, ends in sorted(contained.items())}
 
 
-def accounting(
-    name: str | None = None,
-    *,
+def _newest(connection: Connection, name: str) -> list[Mapping[str, Any]]:
+    """Read the newest batch of each query that has filled a table."""
+    import sqlalchemy as sa
+
+    from rta.catalog import BATCHES
+
+    last = (
+        sa.select(BATCHES.c.query_id, sa.func.max(BATCHES.c.batch_id).label("last"))
+        .where(BATCHES.c.table_name == name)
+        .group_by(BATCHES.c.query_id)
+        .subquery()
+    )
+    same = (BATCHES.c.query_id == last.c.query_id) & (BATCHES.c.batch_id == last.c.last)
+    found = connection.execute(BATCHES.select().join(last, same)).mappings()
+    return [dict(row) for row in found]
+
+
+def summed(
+    *tables: str,
     query_id: str | None = None,
     run_id: str | None = None,
     on: Engine | None = None,
 ) -> Accounting:
-    """Sum the ledger over a table, a query, a run, or all of it.
+    """Sum the ledger over some tables, a query, a run, or all of it; nothing is asked about names that it does not have.
 
-    >>> accounting("no_such_table")
+    >>> summed("no_such_table")
     consumed 0 = used 0 + duplicate 0 + late 0 + quarantined 0 (0 batches)
     """
     import sqlalchemy as sa
@@ -188,8 +202,10 @@ def accounting(
 
     sums = [sa.func.coalesce(sa.func.sum(BATCHES.c[count]), 0).label(count) for count in COUNTS]
     query = sa.select(*sums, sa.func.count().label("batches"))
+    named = [BATCHES.c.table_name.in_(tables)] if tables else []
+    which = [*named, *_which(None, query_id, run_id)]
     with database.reading(on or database.engine()) as connection:
-        found = connection.execute(query.where(*_which(name, query_id, run_id))).mappings().one()
+        found = connection.execute(query.where(*which)).mappings().one()
     return Accounting(**{count: int(total) for count, total in found.items()})
 
 

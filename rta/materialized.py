@@ -114,9 +114,7 @@ def _counted(stream: DataFrame) -> str:
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
     """Note that a new table is filled in real time. Raises QueryError where micro-batches fill it already."""
     there = checkpoints.query_id(stream.sparkSession, place) is not None
-    if there and serving.batches(
-        table
-    ):  # a checkpoint without its table is refused where it is read
+    if there and ledger.newest(table):  # a checkpoint without its table is refused elsewhere
         raise QueryError(
             f"table {table!r} is filled in micro-batches: their state has another form than real-time mode's",
             found=place,
@@ -193,7 +191,8 @@ class Materialized:
 
     def _account(self) -> None:
         """Enter each interval that has ended into the ledger, until the query has ended."""
-        last = max((b.batch_id for b in serving.batches(self.table.name, on=self.plan.engine)), default=-1)  # fmt: skip
+        known = ledger.newest(self.table.name, on=self.plan.engine)
+        last = max((batch.batch_id for batch in known), default=-1)
         over = False
         while not over:
             time.sleep(_LOOK)

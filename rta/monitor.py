@@ -100,7 +100,7 @@ def health(query: StreamingQuery) -> Health:
         watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
         state_rows=sum(op["numRowsTotal"] for op in operators),
         state_bytes=sum(op["memoryUsedBytes"] for op in operators),
-        accounting=serving.accounting(query_id=str(query.id)),
+        accounting=serving.summed(query_id=str(query.id)),
         error=error,
         warnings=state_warnings(query),
     )

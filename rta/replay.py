@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,17 +59,22 @@ class Replay:
 
     def progress(self) -> ReplayProgress:
         """Tell how far it is."""
-        known = patiently(lambda: offsets(self.topic))
+        return self._progress(patiently(lambda: offsets(self.topic)))
+
+    def _progress(self, known: Mapping[int, tuple[int, int]]) -> ReplayProgress:
+        """Tell how far it is on its way through what a topic has, or had: partition → earliest and latest offset."""
         began, first = self.began
-        done = events_in(self.table)
+        done = events_in(self.table, self.topic, known)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
         return ReplayProgress(done, sum(end - start for start, end in known.values()), rate)
 
     def wait(self) -> ReplayProgress:
         """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
-        goal, shown = self.progress().events, 0
+        # Held to what there is now: retention must not move the goal away.
+        known, shown = patiently(lambda: offsets(self.topic)), 0
+        goal = sum(latest - earliest for earliest, latest in known.values())
         with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
-            while (now := self.progress()).done < goal:
+            while (now := self._progress(known)).done < goal:
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
                     self.query.awaitTermination()
@@ -81,14 +86,13 @@ class Replay:
         return self.progress()
 
 
-def events_in(table: str) -> int:
-    """Count the offsets that a table has taken.
+def events_in(table: str, topic: str, known: Mapping[int, tuple[int, int]]) -> int:
+    """Count how many of the offsets that a topic has now a table contains.
 
-    >>> events_in("no_such_table")
+    known: partition → the topic's earliest and latest offset.
+
+    >>> events_in("no_such_table", "clicks", {0: (0, 5)})
     0
     """
-    return sum(
-        end - batch.start_offsets.get(partition, 0)
-        for batch in serving.batches(table)
-        for partition, end in batch.end_offsets.items()
-    )
+    ends = serving.offsets(table).get(topic, {})
+    return sum(max(ends.get(p, 0) - earliest, 0) for p, (earliest, _) in known.items())

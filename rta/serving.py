@@ -14,8 +14,8 @@ from rta import database, late_keeping, ledger
 from rta.codec import decode, guess, moments, series, timestamp_text, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
-from rta.ledger import Accounting, Batch, accounting, batches, offsets
-from rta.tables import Table, create, drop, lookup, table, tables
+from rta.ledger import Accounting, Batch, batches, offsets, summed
+from rta.tables import Table, create, drop, lookup, shown_by, table, tables
 from rta.upserts import upsert
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "offsets",
     "read",
     "sql",
+    "summed",
     "table",
     "tables",
     "upsert",
@@ -70,6 +71,28 @@ def commit_batch(
         if late:
             late_keeping.keep(connection, table.name, batch, late)
         return True
+
+
+def accounting(
+    name: str | None = None,
+    *,
+    query_id: str | None = None,
+    run_id: str | None = None,
+    on: Engine | None = None,
+) -> Accounting:
+    """Sum where the events went: of a table, of what a view shows, of a query, a run, or of all.
+
+    Raises TableError that lists the tables there are, if there is none of this name.
+
+    >>> accounting("no_such_table")
+    Traceback (most recent call last):
+    rta.errors.TableError: there is no serving table 'no_such_table'; found: ...
+    """
+    if name is None:
+        return summed(query_id=query_id, run_id=run_id, on=on)
+    found = table(name, on=on)
+    parts = shown_by(found.name, on=on) if found.view else [found.name]
+    return summed(*parts, query_id=query_id, run_id=run_id, on=on)
 
 
 def read(

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rta import continuity, results, serving, sources
+from rta import continuity, ledger, results, serving, sources
 from rta.claims import refuse_claimed, while_claimed
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
@@ -92,7 +92,7 @@ def follow(
 
     def start() -> StreamingQuery:
         on, session = serving.engine(), stream.sparkSession
-        known, filled = serving.batches(table, on=on), results.find(table, on=on)
+        known, filled = ledger.newest(table, on=on), results.find(table, on=on)
         if filled and filled.position is not None:
             if max_events_per_batch:
                 raise QueryError(
@@ -141,11 +141,11 @@ def drain(
     doc_drain: nothing new in doc-drain (... s)
     """
     began = time.monotonic()
-    known = serving.accounting(checked("table", table)).batches
+    before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
     query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
     with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
         _wait(query, f"{topic} → {table}")
-    taken = serving.batches(table)[known:]
+    taken = ledger.batches(table, after=before)
     return _drained(table, topic, taken, time.monotonic() - began)
 
 

@@ -202,6 +202,22 @@ def lookup(connection: Connection, name: str) -> Table | None:
     return None
 
 
+def shown_by(view: str, *, on: Engine | None = None) -> list[str]:
+    """Name the tables that readers of a view see: those of the version that is served.
+
+    >>> shown_by("no_such_view")
+    []
+    """
+    import sqlalchemy as sa
+
+    from rta.catalog import VIEWS
+
+    query = sa.select(VIEWS.c.served, VIEWS.c.versions).where(VIEWS.c.name == view)
+    with database.reading(on or database.engine()) as connection:
+        found = connection.execute(query).one_or_none()
+    return [] if found is None else list(found.versions[str(found.served)]["parts"])
+
+
 def _from_row(row: Any, *, view: bool) -> Table:
     from pyspark.sql.types import StructType
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rta import serving, sinks, views
 from rta.archives import archive, archived
 from rta.batch_views import batch_view
+from rta.errors import TableError
 from rta.event_types import EventType
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
@@ -51,6 +52,7 @@ class Wiring(ABC):
 
     architecture: ClassVar[str]
     after_a_crash: ClassVar[str]  # what the next start does
+    first_answer: ClassVar[str]  # what to do for one
 
     def __post_init__(self) -> None:
         checked("table", f"{self.table}_batch_99999")  # its parts have longer names
@@ -71,19 +73,28 @@ class Wiring(ABC):
         """What readers see: see rta.views."""
         return views.find(self.table)
 
+    def _served(self) -> views.View:
+        """Return what readers see. Raises TableError if that is nothing yet."""
+        if (view := self.view) is None:
+            raise TableError(f"there is no answer in {self.table!r} yet", do=self.first_answer)
+        return view
+
     @abstractmethod
     def catch_up(self) -> None:
         """Return when everything that is in the topic now is in the answer."""
 
     def read(self) -> pd.DataFrame:
-        """Read the answer, as one moment shows it."""
+        """Read the answer, as one moment shows it. Raises TableError before there is one."""
+        self._served()
         return serving.read(self.table)
 
     def accounting(self) -> Accounting:
-        """Sum where the events of the served version went; in real-time mode up to the last interval that ended."""
+        """Sum where the events of the served version went; in real-time mode up to the last interval that ended.
+
+        Raises TableError before there is an answer.
+        """
         self.check()
-        parts = self.view.parts if self.view else ()
-        return Accounting.of([taken for part in parts for taken in serving.batches(part)])
+        return serving.summed(*self._served().parts)
 
     def check(self) -> None:
         """Raise what went wrong beside the queries, in real-time mode."""

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta import oracle
+from rta import oracle, serving
 from tests.proxy import Proxy, proxy
 from tests.secured import Secured
 from tests.truth import KEY, true_totals, until
@@ -77,7 +77,7 @@ def test_f34_the_network_fails_for_a_while(
             began = time.monotonic()
             sender.join(120)
             assert not sender.is_alive()
-            until(lambda: rta.accounting(table).consumed >= 300)
+            until(lambda: serving.summed(table).consumed >= 300)
             took = time.monotonic() - began
         query.stop()
         assert query.exception() is None

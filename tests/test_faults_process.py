@@ -63,7 +63,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
     killed: set[int] = set()
     try:
         for moment in moments:
-            until(lambda at=moment: rta.accounting("f05").consumed >= at, follower)  # type: ignore[misc]
+            until(lambda at=moment: serving.summed("f05").consumed >= at, follower)  # type: ignore[misc]
             jvm = until(
                 lambda: (found := jvm_of(follower.pid)) and found.pid not in killed and found,
                 follower,
@@ -216,7 +216,7 @@ for table, checkpoint, url in (("full_checkpoint", disk / "checkpoint", ""), ("f
         raise AssertionError(f"{table}: the disk did not fill")
     except QueryError as error:
         print(table, "|", error, flush=True)
-    done = rta.accounting(table).consumed
+    done = rta.serving.summed(table).consumed
     filler.unlink()
     taken = rta.drain(name, rta.totals, table=table, checkpoint=checkpoint, **how)
     assert taken.accounting.consumed + done == 3_000, (taken, done)
@@ -315,7 +315,7 @@ def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) ->
     assert said.startswith("the query that fills 'f38' failed: out of memory; found: exit code 3: "), (said, trace)  # fmt: skip
     assert "OutOfMemoryError" in said
     assert "rta.spark(conf={'spark.driver.memory': '4g'})" in said
-    done = rta.accounting("f38").consumed
+    done = serving.summed("f38").consumed
     assert done < 1_000_000
     taken = rta.drain(name, rta.totals, table="f38", max_events_per_batch=200_000, **HOW)
     assert taken.accounting.consumed == 1_000_000 - done
