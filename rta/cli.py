@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ import click
 from rta.dlq_commands import dlq
 from rta.errors import RtaError
 from rta.printing import AS_JSON, print_json, print_rows
-
-DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+from rta.table_commands import queries, reset, sql, tables
+from rta.topic_commands import groups, publish, tail, topics
 
 
 class Commands(click.Group):
@@ -45,7 +44,8 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
-main.add_command(dlq)
+for _command in (dlq, topics, groups, publish, tail, tables, queries, sql, reset):
+    main.add_command(_command)
 
 
 @main.command()
@@ -101,85 +101,46 @@ def archive() -> None:
 @AS_JSON
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
-    """Say what runs, and what each table contains. Exit code 3 where no broker runs."""
-    from rta import broker, serving
+    """Say what runs, and what each table contains. Exit code 3 if no broker runs."""
+    from rta import broker
+    from rta.overview import overview
+    from rta.running import queries
     from rta.settings import settings
 
     cluster = settings().kafka_bootstrap
     running = broker.status()
-    tables = {table.name: serving.accounting(table.name) for table in serving.tables()}
+    tables = {each.name: each.accounting for each in overview()}
+    active = [query for query in queries() if query.active]
     if as_json:
         print_json({
             "bootstrap": cluster or (running.bootstrap if running else None),
             "broker": asdict(running) if running else None,
+            "queries": [asdict(query) for query in active],
             "tables": {name: asdict(sums) for name, sums in tables.items()},
         })  # fmt: skip
     else:
         broker_line = running.bootstrap if running else "not running (rta up)"
         click.echo(f"cluster   {cluster}" if cluster else f"broker    {broker_line}")
+        for query in active:
+            click.echo(f"query     {query}")
         for name, sums in tables.items():
             click.echo(f"table     {name}: {sums}")
     ctx.exit(0 if cluster or running else 3)
 
 
 @main.command()
-@click.option("--delete", metavar="TOPIC", help="Delete this topic and its events.")
-@click.option("--group", help="Show the lag of this consumer group.")
-@AS_JSON
-def topics(*, delete: str | None, group: str | None, as_json: bool) -> None:
-    """List the topics: partitions and events; or delete one, or show a group's lag."""
-    from rta import topics as kafka
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands in a shell.
 
-    if delete is not None:
-        click.confirm(f"Delete topic {delete} and all its events?", abort=True)
-        kafka.delete_topic(delete)
-        return
-    if group is not None:
-        lags = [asdict(row) for row in kafka.lag(group)]
-        print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
-        return
-    known = [asdict(topic) for topic in kafka.list_topics()]
-    print_rows(known, ("name", "partitions", "events"), as_json=as_json)
+    For bash put this line into ~/.bashrc: eval "$(rta completion bash)"; for zsh into ~/.zshrc: eval "$(rta completion zsh)";
+    for fish: rta completion fish > ~/.config/fish/completions/rta.fish.
+    """
+    from click.shell_completion import get_completion_class
 
-
-@main.command()
-@click.argument("dataset", type=click.Choice(["flights", "weather", "purchases", "user-events"]))
-@click.option("--topic", help="The topic; by default the data set's name.")
-@click.option("--from", "start", type=DAY, help="Only what arrived at or after this day (UTC).")
-@click.option("--until", "end", type=DAY, help="Only what arrived before this day (UTC).")
-@click.option("--rows", default=100_000, show_default=True, help="How many user events to make.")
-@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
-@click.option(
-    "--speed-up", type=float, help="Replay in event time, so many times faster than life."
-)
-@click.option("--once", is_flag=True, help="Do nothing where the topic holds them already.")
-@AS_JSON
-def publish(dataset: str, **options: Any) -> None:
-    """Publish a data set, in the order in which its events arrived."""
-    from rta.datasets import publish_dataset
-
-    as_json = options.pop("as_json")
-    done = publish_dataset(dataset, **options)
-    if done is None:
-        click.echo(f"topic {options['topic'] or dataset} holds them already", err=as_json)
-    else:
-        print_json(asdict(done)) if as_json else click.echo(str(done))
-
-
-@main.command()
-@click.argument("topic")
-@click.option("-n", "--count", default=10, show_default=True, help="How many of the newest events.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
-@AS_JSON
-def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
-    """Print the newest events of a topic, as they are."""
-    from rta.tail import records
-
-    for record in records(topic, count=count, follow=follow):
-        if as_json:
-            click.echo(json.dumps(asdict(record)))
-        else:
-            click.echo(str(record))
+    script = get_completion_class(shell)
+    assert script is not None, shell  # noqa: S101 - one of the three that click knows
+    click.echo(script(main, {}, "rta", "_RTA_COMPLETE").source())
 
 
 @main.command()
@@ -218,21 +179,6 @@ def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
     rows = [run.as_dict() for run in runner.history(job, limit=limit)]
     print_rows(
         rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json=as_json
-    )
-
-
-@main.command()
-@click.argument("query")
-@AS_JSON
-def sql(query: str, *, as_json: bool) -> None:
-    """Ask the serving tables; read only, also while a stream writes them."""
-    from rta import serving
-
-    answer = serving.sql(query)
-    print_rows(
-        [{str(name): value for name, value in row.items()} for row in answer.to_dict("records")],
-        tuple(answer.columns),
-        as_json=as_json,
     )
 
 

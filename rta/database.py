@@ -6,8 +6,9 @@ SQLite (WAL) in RTA_HOME by default, PostgreSQL where RTA_DATABASE_URL says so; 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -24,6 +25,9 @@ _engines: Final[dict[tuple[int, str], Engine]] = {}
 _lock = threading.RLock()
 # Any fixed number: who creates or drops tables on PostgreSQL holds this advisory lock.
 _DDL_LOCK: Final = 7_328_001
+_UNKNOWN: Final = re.compile(
+    r'no such table: (?:main\.)?([^\s;]+)|relation "([^"]+)" does not exist'
+)
 
 
 class DatabaseAwayError(TableError):
@@ -211,7 +215,38 @@ def reading(engine: Engine) -> Iterator[Connection]:
         raise _told(engine, error) from None
 
 
+def refused(
+    reason: str, *, where: str, away: bool, names: Callable[[], Sequence[str]]
+) -> TableError:
+    """Say that the database did not do a statement; of a table that it does not know, which there are.
+
+    >>> refused("no such table: delay", where="here", away=False, names=lambda: ["delays"])
+    TableError('there is no table delay; found: tables: delays; do: correct the name')
+    """
+    if away:
+        return DatabaseAwayError(
+            f"the serving database {where} is away, full or busy",
+            found=reason,
+            do="start it or free it, then run again: nothing of this was written",
+        )
+    unknown = _UNKNOWN.search(reason)
+    name = unknown and (unknown[1] or unknown[2])
+    if name and not name.startswith("rta_"):
+        known = names()
+        found = f"tables: {', '.join(known)}" if known else "no table at all"
+        return TableError(f"there is no table {name}", found=found, do="correct the name")
+    return TableError(
+        "the serving database refused a statement", found=reason, do="correct the statement"
+    )
+
+
+def sqlite_is_away(reason: str) -> bool:
+    """Tell whether SQLite's operational error is about its file, and not about the statement."""
+    return any(word in reason for word in ("locked", "unable to open", "full", "disk I/O"))
+
+
 def _told(engine: Engine, error: DBAPIError) -> TableError:
+    """Turn SQLAlchemy's error into a sentence."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     reason = " ".join(str(error.orig).split())
@@ -219,14 +254,13 @@ def _told(engine: Engine, error: DBAPIError) -> TableError:
         reason = reason.replace(str(engine.url.password), "***")
     away = isinstance(error, (OperationalError, InterfaceError))
     if engine.dialect.name == "sqlite":
-        away = away and any(w in reason for w in ("locked", "unable to open", "full", "disk I/O"))
-    if not away:
-        return TableError(
-            "the serving database refused a statement", found=reason, do="correct the statement"
-        )
+        away = away and sqlite_is_away(reason)
     where = engine.url.set(query={}).render_as_string(hide_password=True)
-    return DatabaseAwayError(
-        f"the serving database {where} is away, full or busy",
-        found=reason,
-        do="start it or free it, then run again: nothing of this was written",
-    )
+    return refused(reason, where=where, away=away, names=lambda: _names(engine))
+
+
+def _names(engine: Engine) -> Sequence[str]:
+    """Name the serving tables and views that there are."""
+    both = "SELECT name FROM rta_tables UNION SELECT name FROM rta_views ORDER BY name"
+    with engine.connect() as connection:
+        return [str(name) for name in connection.exec_driver_sql(both).scalars()]

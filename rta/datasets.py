@@ -52,7 +52,7 @@ def publish_dataset(
             raise TopicError(
                 f"topic {topic!r} holds a part of the data set: an earlier publish stopped midway",
                 found=f"{held:,} of {wanted:,} events",
-                do=f"delete it with `rta topics --delete {topic}`, then publish again",
+                do=f"delete it with `rta topics delete {topic}`, then publish again",
             )
     key = event_type(dataset).key
     with step(f"publishing {dataset} to topic {topic}"):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from rta.errors import InputError, JobError
 from rta.names import checked
 from rta.processes import still_running
 from rta.receipts import TIMES, Receipt, consumed
+from rta.rows import from_json, own_rows
 from rta.settings import private_folder, settings
 
 _PATIENCE: Final = 0.5  # seconds: a listing holds the lock for the blink of an eye
@@ -76,12 +77,8 @@ def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
     >>> history("never-run")
     []
     """
-    import sqlalchemy as sa
-
-    from rta.catalog import JOBS
-
-    wanted = sa.true() if job is None else JOBS.c.job == checked("job", job)
-    for name in {each.job for each in _rows(wanted & (JOBS.c.outcome == "running"))}:
+    wanted = {} if job is None else {"job": checked("job", job)}
+    for name in {each.job for each in _rows({"outcome": "running", **wanted})}:
         with (_job_folder(name) / "lock").open("a+") as lock:
             if _taken(lock, LOCK_SH):
                 _bury(name)
@@ -95,30 +92,26 @@ def receipt(run_id: str) -> Receipt:
     Traceback (most recent call last):
     rta.errors.InputError: no run 'yesterday'; do: choose one from the history
     """
-    from rta.catalog import JOBS
-
-    found = _rows(JOBS.c.run_id == run_id)
+    found = _rows({"run_id": run_id})
     if not found:
         raise InputError(f"no run {run_id!r}", do="choose one from the history")
     return found[0]
 
 
-def _rows(wanted: Any, limit: int | None = None) -> list[Receipt]:
-    from rta.catalog import JOBS
-
-    ordered = JOBS.select().where(wanted).order_by(JOBS.c.started_at.desc(), JOBS.c.run_id.desc())
-    with database.reading(database.engine()) as connection:
-        found: list[Mapping[str, Any]] = [
-            dict(row) for row in connection.execute(ordered.limit(limit)).mappings()
-        ]
-    return [Receipt.from_dict(row["receipt"]) for row in found]
+def _rows(wanted: Mapping[str, str], limit: int | None = None) -> list[Receipt]:
+    """Read the receipts whose columns have these values, the newest first."""
+    which = " AND ".join(f"{column} = ?" for column in wanted) or "1 = 1"
+    most = "" if limit is None else f" LIMIT {limit:d}"
+    query = (
+        f"SELECT receipt FROM rta_jobs WHERE {which} ORDER BY started_at DESC, run_id DESC{most}"  # noqa: S608 - names of ours
+    )
+    found = own_rows(query, list(wanted.values()))
+    return [Receipt.from_dict(from_json(row["receipt"])) for row in found]
 
 
 def _bury(job: str) -> None:
     """Write the end of this job's runs that stand as running; the caller holds the lock."""
-    from rta.catalog import JOBS
-
-    for each in _rows((JOBS.c.job == job) & (JOBS.c.outcome == "running")):
+    for each in _rows({"job": job, "outcome": "running"}):
         if Path(each.folder).is_dir():  # else it runs on another machine, or its folder was removed
             _end_processes(each.run_id)
             record(_end_of(each))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def create_topic(
     >>> create_topic("doc-topics", partitions=2)
     Topic(name='doc-topics', partitions=2, events=0)
     """
-    from kafka.errors import TopicAlreadyExistsError
+    from kafka.errors import InvalidConfigurationError, TopicAlreadyExistsError
 
     checked("topic", name)
     if partitions < 1:
@@ -67,6 +68,12 @@ def create_topic(
                 raise TopicError(
                     f"topic {name!r} exists already", do="choose another name, or delete_topic()"
                 ) from None
+        except InvalidConfigurationError as error:
+            why = re.search(r"error_message='([^']*)", str(error))
+            raise InputError(
+                f"Kafka refuses the configuration of topic {name!r}",
+                found=why[1] if why else dict(config or {}), do="correct it",
+            ) from None  # fmt: skip
     topic = describe_topic(name)
     if topic.partitions != partitions:
         raise TopicError(
@@ -103,13 +110,56 @@ def list_topics() -> list[Topic]:
     """
     with administrator() as admin:
         names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
-    return [describe_topic(name) for name in names]
+        described = admin.describe_topics(names) if names else []
+        places = {
+            each["name"]: [partition["partition_index"] for partition in each["partitions"]]
+            for each in described
+            if not each.get("error_code")  # else it was deleted meanwhile, or may not be seen
+        }
+        ranges = _ranges(admin, places)
+    return [_topic(name, ranges[name]) for name in sorted(ranges)]
+
+
+def topic_config(name: str) -> dict[str, str]:
+    """Return the settings of a topic that are not the broker's defaults. Raises TopicError if there is no such topic.
+
+    >>> _ = create_topic("doc-config", partitions=1, config={"retention.ms": "60000"})
+    >>> topic_config("doc-config")
+    {'retention.ms': '60000'}
+    """
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    resource = ConfigResource(ConfigResourceType.TOPIC, checked("topic", name))
+    with administrator() as admin:
+        _described(admin, name)
+        found = admin.describe_configs([resource])["topic"][name]
+    return {setting: fact["value"] for setting, fact in sorted(found.items())}
+
+
+def _topic(name: str, ranges: Mapping[int, tuple[int, int]]) -> Topic:
+    return Topic(name, len(ranges), sum(latest - earliest for earliest, latest in ranges.values()))
+
+
+def _ranges(
+    admin: KafkaAdminClient, places: Mapping[str, Sequence[int]]
+) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return topic → partition → the earliest offset, and the next to be written: two questions for all of them."""
+    from kafka import OffsetSpec, TopicPartition
+
+    wanted = [TopicPartition(name, p) for name, partitions in places.items() for p in partitions]
+    first, last = (
+        admin.list_partition_offsets(dict.fromkeys(wanted, spec)) if wanted else {}
+        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+    )  # fmt: skip
+    return {
+        name: {p: (first[at].offset, last[at].offset) for p in sorted(partitions) for at in [TopicPartition(name, p)]}
+        for name, partitions in places.items()
+    }  # fmt: skip
 
 
 def describe_topic(name: str) -> Topic:
     """Return what the broker knows of one topic. Raises TopicError where there is none."""
-    ranges = offsets(name)
-    return Topic(name, len(ranges), sum(latest - earliest for earliest, latest in ranges.values()))
+    return _topic(name, offsets(name))
 
 
 def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
@@ -122,8 +172,6 @@ def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]
     >>> offsets("doc-offsets")
     {0: (0, 0), 1: (0, 0)}
     """
-    from kafka import OffsetSpec, TopicPartition
-
     checked("topic", name)
     with administrator() as admin:
         described = _described(admin, name)
@@ -131,15 +179,7 @@ def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]
         if right and rights is not None and right not in rights:
             raise denied(name)
         partitions = [partition["partition_index"] for partition in described["partitions"]]
-        ends = {}
-        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
-            found = admin.list_partition_offsets(
-                {TopicPartition(name, p): spec for p in partitions}
-            )
-            ends[spec] = {tp.partition: info.offset for tp, info in found.items()}
-    return {
-        p: (ends[OffsetSpec.EARLIEST][p], ends[OffsetSpec.LATEST][p]) for p in sorted(partitions)
-    }
+        return _ranges(admin, {name: partitions})[name]
 
 
 def topic_id(name: str) -> str:

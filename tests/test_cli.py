@@ -1,17 +1,26 @@
 """The command line as a person and as a program meet it."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 
-from rta import broker, datasets, serving, tail, topics
+import rta as rta_package
+from rta import broker, datasets, rows, serving, sinks, tail, topics
 from rta.cli import main
-from rta.errors import TopicError
+from rta.errors import InputError, TableError, TopicError
 from rta.producer import Published
+from rta.settings import settings
 
 
 def rta(*arguments: str) -> Result:
@@ -118,6 +127,151 @@ def test_tail_shows_any_bytes_harmlessly(topic: Callable[..., str]) -> None:
         None,
     ]
     assert "(null)" in rta("tail", name).stdout
+
+
+HEAVY = ["pyspark", "pandas", "numpy", "sqlalchemy", "pyarrow", "altair", "papermill", "pydantic", "IPython"]  # fmt: skip
+
+
+def test_short_questions_load_nothing_heavy() -> None:
+    """status, jobs, tables, queries, sql load no Spark, no pandas, no SQLAlchemy and no Kafka client; topics the last alone."""
+    code = f"""
+import sys
+from rta.cli import main
+for asked in (["status"], ["jobs"], ["tables"], ["queries"], ["sql", "SELECT 1 AS n"]):
+    main([*asked, "--json"], standalone_mode=False)
+print("loaded", [m for m in {[*HEAVY, "kafka"]} if m in sys.modules])
+main(["topics", "--json"], standalone_mode=False)
+print("loaded", [m for m in {HEAVY} if m in sys.modules])
+"""
+    broker.up()
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = [line for line in answer.stdout.splitlines() if line.startswith("loaded")]
+    assert loaded == ["loaded []", "loaded []"]
+
+
+def test_a_question_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fresh home the short questions are answered, and leave nothing behind."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "fresh"))
+    assert json.loads(rta("tables", "--json").stdout) == []
+    assert json.loads(rta("queries", "--json").stdout) == []
+    assert json.loads(rta("jobs", "--json").stdout) == []
+    assert json.loads(rta("sql", "SELECT 7 AS n", "--json").stdout) == [{"n": 7}]
+    assert not (tmp_path / "fresh" / "rta.db").exists()
+
+
+def test_topics_are_created_described_and_deleted() -> None:
+    """With settings of Kafka's own; a name that is taken, a wrong setting and a missing topic are said."""
+    made = rta("topics", "create", "cli-topic", "--partitions", "2", "--config", "retention.ms=60000", "--json")  # fmt: skip
+    assert json.loads(made.stdout) == {"name": "cli-topic", "partitions": 2, "events": 0}
+    shown = json.loads(rta("topics", "describe", "cli-topic", "--json").stdout)
+    assert shown["config"]["retention.ms"] == "60000"
+    assert [each["next"] for each in shown["partitions"]] == [0, 0]
+    assert "exists already" in rta("topics", "create", "cli-topic").stderr
+    assert "Unknown topic config name" in rta("topics", "create", "x", "--config", "no.such=1").stderr  # fmt: skip
+    assert rta("topics", "create", "x", "--config", "nothing").exit_code == 2
+    assert rta("topics", "delete", "cli-topic").exit_code == 1  # nobody answers the question
+    assert rta("topics", "delete", "cli-topic", "--yes").exit_code == 0
+    assert "there is no topic 'cli-topic'" in rta("topics", "delete", "cli-topic", "--yes").stderr
+
+
+def test_groups_tell_their_lag(topic: Callable[..., str]) -> None:
+    """A group that has committed is listed with its lag; an unknown one is an error that names those there are."""
+    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka.structs import OffsetAndMetadata
+
+    name = topic(partitions=1)
+    with closing(KafkaProducer(bootstrap_servers=broker.bootstrap())) as producer:
+        for number in range(3):
+            producer.send(name, value=b"%d" % number).get(60)
+    with closing(KafkaConsumer(bootstrap_servers=broker.bootstrap(), group_id="cli-group")) as consumer:  # fmt: skip
+        consumer.commit({TopicPartition(name, 0): OffsetAndMetadata(1, "", -1)})
+    [group] = [row for row in json.loads(rta("groups", "--json").stdout) if row["name"] == "cli-group"]  # fmt: skip
+    assert (group["topics"], group["lag"]) == ([name], 2)
+    assert [row["lag"] for row in json.loads(rta("groups", "cli-group", "--json").stdout)] == [2]
+    wrong = rta("groups", "cli-grup")
+    assert wrong.exit_code == 1
+    assert "cli-group" in wrong.stderr
+
+
+def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]) -> None:
+    """A query that runs is listed with its process and its newest batch; its table with its rows; reset drops it."""
+    name = topic(partitions=1)
+    rta_package.publish(rta_package.user_events(spark, rows=40), name)
+    query = sinks.follow(
+        name, rta_package.totals, table="cli_table", key=["window", "user_id"], event=rta_package.USER_EVENTS,
+        checkpoint=settings().home / "elsewhere" / "cp",
+    )  # fmt: skip
+    query.processAllAvailable()
+    [running] = [row for row in json.loads(rta("queries", "--active", "--json").stdout) if row["table"] == "cli_table"]  # fmt: skip
+    assert (running["topic"], running["process"], running["active"]) == (name, os.getpid(), True)
+    assert running["last_batch"] >= 0
+    assert f"{name} → cli_table: process {os.getpid()}" in rta("status").stdout
+    query.stop()
+    query.awaitTermination()
+    [table] = json.loads(rta("tables", "cli_table", "--json").stdout)
+    assert table["rows"] == len(serving.read("cli_table"))
+    assert (table["key"], table["topic"]) == (["window_start", "window_end", "user_id"], name)
+    assert table["accounting"]["consumed"] == 40
+    assert "cli_table" in rta("queries").stdout
+    wrong = rta("tables", "cli_tabel")
+    assert wrong.exit_code == 1
+    assert "cli_table" in wrong.stderr
+    assert rta("reset", "cli_table").exit_code == 1
+    assert rta("reset", "cli_table", "--yes").exit_code == 0
+    assert "cli_table" not in [each.name for each in serving.tables()]
+
+
+def test_a_view_is_listed_with_its_parts_and_reset_with_them(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
+    """The accounting of a view is that of the tables it shows."""
+    name = topic(partitions=1)
+    rta_package.publish(rta_package.user_events(spark, rows=30), name)
+    with rta_package.kappa(
+        name, rta_package.totals, table="cli_view", key=["window", "user_id"], event=rta_package.USER_EVENTS
+    ) as wired:  # fmt: skip
+        wired.catch_up()
+    [view] = json.loads(rta("tables", "cli_view", "--json").stdout)
+    assert (view["kind"], view["parts"]) == ("view", ["cli_view_v1"])
+    assert view["accounting"]["consumed"] == 30
+    assert rta("reset", "cli_view", "--yes").exit_code == 0
+    assert not {"cli_view", "cli_view_v1"} & {each.name for each in serving.tables()}
+
+
+def test_rows_are_those_of_sql(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the terminal reads by the driver is what rta.sql() reads: decimals, moments, NaN; on both databases."""
+    monkeypatch.setenv("RTA_DATABASE_URL", database_url)
+    schema = StructType().add("id", "long").add("amount", "decimal(12,2)").add("at", "timestamp")
+    table = serving.create("exact", schema.add("ratio", "double"), ["id"])
+    noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    batch = serving.Batch("q", 0, "t", end_offsets={0: 2}, consumed=2, used=2)
+    written = [(1, Decimal("0.10"), noon, 0.5), (2, None, None, None)]
+    serving.commit_batch(serving.engine(), table, batch, written)
+    query = "SELECT id, amount, at, ratio FROM exact ORDER BY id"
+    assert [tuple(row.values()) for row in rows.rows(query)] == written
+    [row] = rows.rows("SELECT SUM(amount) AS total, MAX(at) AS newest FROM exact WHERE id = ?", [1])
+    assert row == {"total": Decimal("0.10"), "newest": noon}
+    with pytest.raises(TableError, match="there is no table exakt; found: tables: exact"):
+        rows.rows("SELECT * FROM exakt")
+    with pytest.raises(TableError, match="there is no table exakt; found: tables: exact"):
+        serving.sql("SELECT * FROM exakt")
+    with pytest.raises(InputError, match="two columns have one name; found: id"):
+        rows.rows("SELECT id, id FROM exact")
+    with pytest.raises(TableError):
+        rows.rows("DELETE FROM exact")
+    with pytest.raises(TableError):
+        rows.rows("SELECT 1; DELETE FROM exact")
+    assert [tuple(row.values()) for row in rows.rows(query)] == written
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_is_a_script(shell: str) -> None:
+    """A script for the shell, and the words that it asks for."""
+    assert "_RTA_COMPLETE" in rta("completion", shell).stdout
+    assert rta("completion", "tcsh").exit_code == 2
+    asked = {"_RTA_COMPLETE": "bash_complete", "COMP_WORDS": "rta topics d", "COMP_CWORD": "2"}
+    answer = CliRunner(env=asked).invoke(main, [], prog_name="rta")
+    assert answer.stdout.split() == ["plain,delete", "plain,describe"]
 
 
 def test_sql_answers_and_refuses_to_write() -> None:
