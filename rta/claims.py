@@ -116,7 +116,7 @@ def working() -> list[Mapping[str, Any]]:
 
 def _list(file: Path) -> None:
     """Leave a link to a claim that lies elsewhere, so that working() finds it."""
-    home = private_folder(settings().home)
+    home = private_folder(settings().home).resolve()
     if file.parent not in (home / "checkpoints", home / "claims"):
         link = private_folder(home / "claims") / sha256(str(file).encode()).hexdigest()[:32]
         with suppress(FileExistsError):

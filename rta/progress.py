@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from threading import Event, Thread
+from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
+_MANY: Final = 10_000  # shown as 10.0k
 
 
 def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterable[Item]:
@@ -31,29 +34,103 @@ def bar(
 ) -> Iterator[Callable[[int], None]]:
     """Show a bar that appears after a second and leaves nothing behind; lend `advance(count)`.
 
+    It tells how many of all are done, how fast, and how long it will take; advance(0) shows that time goes by.
+
     >>> with bar("counting", total=2) as advance:
     ...     advance(1)
     """
+    with _in_cell(label, total, unit) if _in_notebook() else _on_terminal(label, total, unit) as advance:  # fmt: skip
+        yield advance
+
+
+@contextmanager
+def watched(
+    label: str, done: Callable[[], int], *, total: int | None = None, unit: str = "item"
+) -> Iterator[None]:
+    """Show a bar while the block runs, for a call that waits: `done()` is asked each second how many are done.
+
+    What is wrong while it is asked is told by the call itself, so it is not told here.
+
+    >>> with watched("counting", lambda: 1, total=2):
+    ...     pass
+    """
+    ended, shown = Event(), 0
+    with bar(label, total=total, unit=unit) as advance:
+
+        def follow() -> None:
+            nonlocal shown
+            while not ended.wait(1):
+                with suppress(Exception):
+                    now = max(done(), shown)
+                    if not ended.is_set():
+                        advance(now - shown)
+                        shown = now
+
+        # The context says to which cell an output belongs.
+        thread = Thread(target=copy_context().run, args=(follow,), daemon=True, name=label)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(1)  # it may wait for an answer that nobody needs now
+
+
+@contextmanager
+def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; in a log seldom, for each time is a line there."""
     from tqdm import tqdm
 
-    began, done, cell = time.monotonic(), 0, None
-    here = _in_notebook()
+    began, alive = time.monotonic(), sys.stderr.isatty()
     with tqdm(
-        total=total, desc=label, unit=unit, leave=False, delay=1, unit_scale=True, disable=here
+        total=total, desc=label, unit=f" {unit}s", leave=False, delay=1,
+        unit_scale=total is None or total >= _MANY, mininterval=0.1 if alive else 30, dynamic_ncols=True,
     ) as shown:  # fmt: skip
 
         def advance(count: int) -> None:
-            nonlocal done, cell
-            done += count
-            if not here:
-                shown.update(count)
-            elif cell or time.monotonic() - began > 1:
-                cell = cell or _cell()
-                cell.update({"text/plain": f"{label}: {done:,} {unit}s"}, raw=True)
+            shown.update(count)
+            if alive and time.monotonic() - began > 1:
+                shown.refresh()
 
         yield advance
-    if cell:
-        cell.update({"text/plain": ""}, raw=True)
+
+
+@contextmanager
+def _in_cell(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a line in the running cell."""
+    began, done, cell = time.monotonic(), 0, None
+
+    def advance(count: int) -> None:
+        nonlocal done, cell
+        done += count
+        seconds = time.monotonic() - began
+        if cell or seconds > 1:
+            cell = cell or _cell()
+            told = f"{label}: {told_of(done, total, unit, seconds)}"
+            cell.update({"text/plain": told}, raw=True)
+
+    try:
+        yield advance
+    finally:
+        if cell:
+            cell.update({"text/plain": ""}, raw=True)
+
+
+def told_of(done: int, total: int | None, unit: str, seconds: float) -> str:
+    """Say how many of all are done, how fast, and how long the rest will take.
+
+    >>> told_of(250, 1000, "event", 10)
+    '250 of 1,000 events, 25/s, about 30 s left'
+    >>> told_of(0, 1000, "event", 3), told_of(7, None, "event", 7)
+    ('0 of 1,000 events, for 3 s', '7 events, 1/s')
+    """
+    many = f"{done:,} {unit}s" if total is None else f"{done:,} of {total:,} {unit}s"
+    if not done:
+        return f"{many}, for {seconds:.0f} s"
+    rate = done / max(seconds, 1e-9)
+    speed = f"{rate:,.0f}/s" if rate >= 1 else f"one in {1 / rate:,.0f} s"
+    rest = f", about {(total - done) / rate:,.0f} s left" if total and total > done else ""
+    return f"{many}, {speed}{rest}"
 
 
 @contextmanager

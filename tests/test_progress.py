@@ -1,0 +1,89 @@
+"""What a person sees while he waits: how many of all, how fast, how long; in the cell, on the terminal, gone at the end."""
+
+import os
+import pty
+import subprocess
+import sys
+from fcntl import ioctl
+from struct import pack
+from termios import TIOCSWINSZ
+from threading import Event
+from typing import Any
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+from rta.progress import watched
+
+# The block ends once it has been asked three times, so that no clock decides.
+WATCHED = """
+import threading
+from rta.progress import watched
+asked, enough = [], threading.Event()
+def done():
+    asked.append(1)
+    if len(asked) > 2:
+        enough.set()
+    return 100 * len(asked)
+with watched("clicks → totals", done, total=1000, unit="event"):
+    enough.wait(600)
+"""
+
+
+def test_a_wait_shows_its_progress_in_its_own_cell() -> None:
+    """The line belongs to the cell that waits, tells how many of all, and is empty at the end."""
+    manager, client = start_new_kernel()
+    try:
+        parent = client.execute(WATCHED)
+        lines = []
+        while True:
+            message: dict[str, Any] = client.get_iopub_msg(timeout=600)
+            if message["parent_header"].get("msg_id") != parent:
+                continue
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                lines.append(message["content"]["data"]["text/plain"])
+            assert message["msg_type"] not in ("error", "stream"), message["content"]
+            if message["content"].get("execution_state") == "idle":
+                break
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    told = [line for line in lines if line]
+    assert told[0].startswith("clicks → totals: 100 of 1,000 events, ")
+    assert "s left" in told[0]
+    assert lines[-1] == ""
+
+
+def test_a_wait_shows_its_progress_on_a_terminal() -> None:
+    """Counts, rate and time left on a line that is wiped away; nothing on stdout."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, pack("HHHH", 40, 110, 0, 0))
+    run = subprocess.Popen([sys.executable, "-c", WATCHED], stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while part := os.read(ours, 4096):
+            seen += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert run.communicate()[0] == b""
+    assert run.returncode == 0
+    lines = [line for line in seen.decode().split("\r") if line.strip()]
+    assert "100/1000" in lines[0]
+    assert "events/s" in lines[0]
+    assert seen.decode().split("\r")[-2].strip() == ""
+
+
+def test_what_fails_is_told_by_the_call() -> None:
+    """A question that fails is asked again, and no error of the call; the call's own error comes through."""
+    asked = Event()
+
+    def done() -> int:
+        asked.set()
+        raise ConnectionError("away")
+
+    with watched("counting", done, total=3):
+        assert asked.wait(600)
+    with pytest.raises(KeyError), watched("counting", done, total=3):
+        raise KeyError("the call's own")
