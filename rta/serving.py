@@ -6,12 +6,13 @@ engine where another database than that is meant.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from rta import database, late_keeping, ledger
-from rta.codec import decode, guess, moments, series, timestamp_text, unmarked
+from rta.binding import bind, column_value, is_list
+from rta.codec import decode, guess, moments, series, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
 from rta.ledger import Accounting, Batch, batches, offsets, summed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import sqlalchemy as sa
+    from pyspark.sql.types import StructField
     from sqlalchemy import Engine
 
 __all__ = [
@@ -99,15 +101,16 @@ def read(
     name: str,
     *,
     where: Mapping[str, Any] | None = None,
-    order_by: Sequence[str] | None = None,
+    order_by: str | Sequence[str] | None = None,
     limit: int | None = None,
     on: Engine | None = None,
 ) -> pd.DataFrame:
     """Read a table as one moment shows it, sorted by its key, each type as Spark has it.
 
-    `where`: column → value; `order_by`: columns, with a '-' before one that falls. DECIMAL comes
-    as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 where they may be null.
-    Raises TableError for an unknown table, InputError for an unknown column.
+    `where`: column → value, or a list of values, one of which it has; None means null. Values may be NumPy's and pandas' own,
+    and must be of the column's type; a moment says its zone. `order_by`: columns, with a '-' before one that falls.
+    DECIMAL comes as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 where they may be null.
+    Raises TableError for an unknown table, InputError for an unknown column, or a value that its column cannot hold.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("hits", StructType().add("page", "string").add("n", "long"), ["page"])
@@ -116,12 +119,20 @@ def read(
     """
     import pandas as pd
 
+    if not isinstance(where or {}, Mapping):
+        raise InputError(
+            "where is a mapping: column → value", found=repr(where), do='give {"column": value}'
+        )
+    ordering = [order_by] if isinstance(order_by, str) else order_by
+    most = None if limit is None else index(limit)
+    if most is not None and most < 0:
+        raise InputError("limit is a number of rows", found=limit, do="give 0 or more")
     source = on or database.engine()
     with database.reading(source) as connection:  # one moment, also of what a view is made of
         found = lookup(connection, name)
         if found is not None:
-            query = _query(found, where or {}, order_by or found.key, source.dialect.name)
-            rows = connection.execute(query.limit(limit)).all()
+            query = _query(found, where or {}, ordering or found.key, source.dialect.name)
+            rows = connection.execute(query.limit(most)).all()
     found = found or table(name, on=source)  # which says what there is
     values = _columns(rows, len(found.columns))
     if found.view:
@@ -150,11 +161,18 @@ def _query(
                 )
     query = described.select()
     for column, value in where.items():
-        query = query.where(_known(described, column) == value)
+        query = query.where(_is(_known(described, column), found.columns[column], value, dialect))
     for given, column in zip(order_by, chosen, strict=True):
         known = _known(described, column)
         query = query.order_by(known.desc() if given.startswith("-") else known)
     return query
+
+
+def _is(column: Any, field: StructField, given: Any, dialect: str) -> Any:
+    """Compare a column with a value, or with each of a list; null is a value like any other."""
+    values = [column_value(field, each, dialect) for each in (given if is_list(given) else [given])]
+    present = column.in_([value for value in values if value is not None])
+    return present | column.is_(None) if None in values else present
 
 
 def _known(described: Any, column: str) -> Any:
@@ -176,40 +194,30 @@ def sql(
 ) -> pd.DataFrame:
     """Run one SELECT with named parameters (`:name`); any write is refused.
 
+    params: name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so; None, NaT
+    and NA are NULL; a list stands for `(…, …)`, as in `page IN :pages`. What stands in quotes or comments is no parameter.
+
     Columns are exact, and so is SUM of a DECIMAL. On SQLite MIN and MAX of a DECIMAL come as text,
     AVG and arithmetic over one as floats (on PostgreSQL as Decimal), and MAX of a DATE as text.
-    Raises TableError with the database's reason.
+    Raises TableError with the database's reason, InputError for a parameter that is missing, unused or none a database takes.
 
     >>> sql("SELECT :n + 1 AS n", {"n": 41})
         n
     0  42
     """
     import pandas as pd
-    import sqlalchemy as sa
 
     source = on or database.engine()
-    given = dict(params or {})
-    if source.dialect.name == "sqlite":
-        given = {name: _bound(value) for name, value in given.items()}
+    statement, values = bind(query, {} if params is None else params, source.dialect.name)
     with database.reading(source) as connection:
         # PostgreSQL: a cursor takes one SELECT; "COMMIT; DELETE …" would leave the transaction.
         one_only = connection.execution_options(stream_results=source.dialect.name != "sqlite")
-        result = one_only.execute(sa.text(query), given)
+        result = one_only.exec_driver_sql(statement, values)
         if not result.returns_rows:
             raise TableError("the statement returned no rows", do="give one SELECT")
         names = list(result.keys())
-        values = _columns(result.all(), len(names))
+        columns = _columns(result.all(), len(names))
     if source.dialect.name == "sqlite":
-        values = [moments(each) for each in values]
-    typed = [series(each, kind, nullable=null) for each in values for kind, null in [guess(each)]]
+        columns = [moments(each) for each in columns]
+    typed = [series(each, kind, nullable=null) for each in columns for kind, null in [guess(each)]]
     return pd.concat(typed, axis=1, keys=names) if typed else pd.DataFrame()
-
-
-def _bound(value: Any) -> Any:
-    from decimal import Decimal
-
-    if isinstance(value, dt.datetime):
-        return timestamp_text(value)
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    return f"{value:f}" if isinstance(value, Decimal) else value

@@ -1,12 +1,16 @@
 """Exactly once, and reading meanwhile, on SQLite and on a real PostgreSQL."""
 
+import datetime as dt
 import json
 import math
 import os
 import signal
 import time
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
@@ -198,3 +202,162 @@ def test_the_job_history_has_its_table(engine: Engine) -> None:
         connection.execute(JOBS.insert().values(entry))
         found = connection.execute(JOBS.select()).mappings().one()
     assert {name: found[name] for name in entry} == entry
+
+
+ALL = (
+    StructType().add("id", "long").add("small", "short").add("x", "double").add("price", "decimal(5,2)")
+    .add("text", "string").add("ok", "boolean").add("day", "date").add("at", "timestamp").add("raw", "binary")
+)  # fmt: skip
+HALF = NOON.replace(microsecond=500_000)
+ROWS = [
+    (1, 1, 0.5, Decimal("1.50"), "a:b", True, NOON.date(), NOON, b"\x00"),
+    (2, -7, math.nan, Decimal("2.50"), "it's", False, dt.date(2023, 5, 6), HALF, b"k"),
+    (3, None, None, None, None, None, None, None, None),
+]
+
+
+@pytest.fixture
+def values(engine: Engine) -> Engine:
+    """Lend a database with a table of each type of column."""
+    table = serving.create("t", ALL, ["id"], on=engine)
+    with engine.begin() as connection:
+        serving.upsert(connection, table, ROWS)
+    return engine
+
+
+WHERE: list[tuple[dict[str, Any], list[int]]] = [
+    ({"id": np.int64(2)}, [2]),
+    ({"id": np.uint8(2), "small": np.float64(-7.0)}, [2]),
+    ({"small": Decimal(1)}, [1]),
+    ({"x": np.float32(0.5)}, [1]),
+    ({"x": math.nan}, [2]),
+    ({"price": Decimal("1.5")}, [1]),
+    ({"text": "it's"}, [2]),
+    ({"text": np.str_("a:b")}, [1]),
+    ({"ok": np.bool_(True)}, [1]),  # noqa: FBT003
+    ({"day": dt.date(2023, 5, 6)}, [2]),
+    ({"at": pd.Timestamp(HALF)}, [2]),
+    ({"at": pd.Timestamp(HALF).tz_convert("Asia/Tokyo")}, [2]),
+    ({"raw": bytearray(b"k")}, [2]),
+    ({"at": pd.NaT}, [3]),
+    ({"small": pd.NA, "text": None}, [3]),
+    ({"id": [1, 3, 99]}, [1, 3]),
+    ({"id": np.array([2, 3])}, [2, 3]),
+    ({"text": pd.Series(["it's", None])}, [2, 3]),
+    ({"id": range(3)}, [1, 2]),
+    ({"id": []}, []),
+]
+
+
+def test_where_takes_what_a_person_has(values: Engine) -> None:
+    """NumPy scalars, pandas moments, missing values and lists find the rows that the same Python values find."""
+    for where, ids in WHERE:
+        assert list(serving.read("t", where=where, on=values)["id"]) == ids, where
+
+
+REFUSED: list[tuple[Any, str]] = [
+    ({"id": "2"}, r"'id' is BIGINT and cannot hold.*'2' \(str\); do: give an int"),
+    ({"small": 40_000}, "'small' is SMALLINT"),
+    ({"small": 1.5}, "'small' is SMALLINT"),
+    ({"id": 2**70}, "'id' is BIGINT"),
+    ({"price": 1.5}, "'price' is DECIMAL.*give a Decimal"),
+    ({"price": Decimal("1.555")}, "'price' is DECIMAL"),
+    ({"at": NOON.date()}, "'at' is TIMESTAMP.*datetime with its zone"),
+    ({"at": "2024-01-01"}, "'at' is TIMESTAMP"),
+    ({"at": dt.datetime(2024, 1, 1)}, "'at' is a moment without a zone"),  # noqa: DTZ001
+    ({"at": pd.Timestamp("2024-01-01")}, "'at' is a moment without a zone"),
+    ({"at": pd.Timestamp(1, unit="ns", tz="UTC")}, "'at' has nanoseconds"),
+    ({"day": NOON}, "'day' is DATE"),
+    ({"ok": 1}, "'ok' is BOOLEAN"),
+    ({"text": {"a": 1}}, "'text' has a type that no database takes.*dict"),
+    ({"text": dt.timedelta(1)}, "'text' has a type that no database takes"),
+    ({"nobody": 1}, "no column 'nobody'"),
+    (["id", 1], "where is a mapping"),
+]
+
+
+def test_where_refuses_what_a_column_cannot_hold(values: Engine) -> None:
+    """The error names the column, the value and what to give; the database never sees it."""
+    for where, message in REFUSED:
+        with pytest.raises(InputError, match=message):
+            serving.read("t", where=where, on=values)
+
+
+def test_parameters_take_what_a_person_has(values: Engine) -> None:
+    """A value out of read() finds its own row again, whatever its type; a list stands for IN."""
+    for row in serving.read("t", where={"id": [1, 2]}, on=values).to_dict("records"):
+        for column in ("id", "small", "price", "text", "ok", "day", "at", "raw"):
+            found = serving.sql(
+                f"SELECT id FROM t WHERE {column} = :v", {"v": row[column]}, on=values
+            )
+            assert list(found["id"]) == [row["id"]], column
+    first = serving.read("t", on=values)["id"].to_numpy()[:2]
+    assert type(first[0]) is not int
+    assert len(serving.sql("SELECT id FROM t WHERE id = :u", {"u": first[0]}, on=values)) == 1
+    several = "SELECT id FROM t WHERE id IN :ids AND id < :top ORDER BY id"
+    assert list(serving.sql(several, {"ids": first, "top": 2}, on=values)["id"]) == [1]
+    missing = serving.sql("SELECT id FROM t WHERE id = :u", {"u": pd.NA}, on=values)
+    assert missing.empty
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT 'a :b' AS x", "a :b"),
+        ("""SELECT '{"ok":true}' AS x""", '{"ok":true}'),
+        ("SELECT 'it''s :b' AS x -- a :comment, it's one", "it's :b"),
+        ("SELECT /* a :b 'c */ 'é%s%%' AS x", "é%s%%"),
+        ('SELECT x AS x FROM (SELECT :v AS x, 1 AS ":y") t', "v"),
+        ("SELECT CASE WHEN 'q' LIKE '%q' THEN :v END AS x", "v"),
+        ("SELECT :v AS x -- no end", "v"),
+    ],
+)
+def test_a_colon_in_a_text_or_comment_is_no_parameter(
+    engine: Engine, query: str, expected: str
+) -> None:
+    """What stands in quotes or comments goes to the database as it is."""
+    given = {"v": "v"} if ":v" in query else None
+    assert serving.sql(query, given, on=engine)["x"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT '7'::int::text || :v::text AS x", "7v"),
+        (r"SELECT E'\' :a' || :v AS x", "' :av"),
+        ("SELECT $$a :b 'c$$ || $t$ :d $$ $t$ || :v AS x", "a :b 'c :d $$ v"),
+        ("SELECT /* /* :a */ :b */ :v || '' AS x", "v"),
+        ("SELECT (ARRAY['a','b'])[1:2]::text || :v AS x", "{a,b}v"),
+    ],
+)
+def test_postgresqls_own_quotes_and_casts_are_known(
+    postgresql: str, query: str, expected: str
+) -> None:
+    """Casts, E'' texts, dollar quotes and comments in comments hold no parameters."""
+    on = serving.engine(postgresql)
+    assert serving.sql(query, {"v": "v"}, on=on)["x"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "message"),
+    [
+        ("SELECT :u", None, "parameter :u without a value.*values for none"),
+        ("SELECT :u", {"v": 1}, "parameter :u without a value.*'v'"),
+        ("SELECT ':u'", {"u": 1}, "has no parameter :u.*without quotes"),
+        ("SELECT :u", [7], "are a mapping.*list"),
+        ("SELECT :u", {"u": {}}, "'u' has a type that no database takes"),
+        ("SELECT :u", {"u": dt.datetime(2024, 1, 1)}, "'u' is a moment without a zone"),  # noqa: DTZ001
+        ("SELECT 1 WHERE 1 IN :u", {"u": []}, "'u' is an empty list"),
+    ],
+    ids=str,
+)
+def test_wrong_parameters_are_named(engine: Engine, query: str, params: Any, message: str) -> None:
+    """The error says which parameter, what was found and what to do."""
+    with pytest.raises(InputError, match=message):
+        serving.sql(query, params, on=engine)
+
+
+def test_an_integer_too_large_for_sqlite_is_named() -> None:
+    """SQLite's driver would raise an OverflowError."""
+    with pytest.raises(InputError, match="'u' is larger than an INTEGER of SQLite"):
+        serving.sql("SELECT :u", {"u": 2**63})
