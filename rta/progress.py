@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
+Advance = Callable[..., None]  # count, and the total where it is known by now
 _MANY: Final = 10_000  # shown as 10.0k
 
 
@@ -29,9 +30,7 @@ def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterab
 
 
 @contextmanager
-def bar(
-    label: str, *, total: int | None = None, unit: str = "item"
-) -> Iterator[Callable[[int], None]]:
+def bar(label: str, *, total: int | None = None, unit: str = "item") -> Iterator[Advance]:
     """Show a bar that appears after a second and leaves nothing behind; lend `advance(count)`.
 
     It tells how many of all are done, how fast, and how long it will take; advance(0) shows that time goes by.
@@ -44,27 +43,25 @@ def bar(
 
 
 @contextmanager
-def watched(
-    label: str, done: Callable[[], int], *, total: int | None = None, unit: str = "item"
-) -> Iterator[None]:
-    """Show a bar while the block runs, for a call that waits: `done()` is asked each second how many are done.
+def watched(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str) -> Iterator[None]:
+    """Show a bar while the block runs, for a call that waits: look() is asked each second how many are done, and of how many.
 
-    What is wrong while it is asked is told by the call itself, so it is not told here.
+    A wait of less than a second asks nothing. What is wrong while it is asked is told by the call itself, so it is not told here.
 
-    >>> with watched("counting", lambda: 1, total=2):
+    >>> with watched("counting", lambda: (1, 2), unit="event"):
     ...     pass
     """
-    ended, shown = Event(), 0
-    with bar(label, total=total, unit=unit) as advance:
+    ended = Event()
+    with bar(label, unit=unit) as advance:
 
         def follow() -> None:
-            nonlocal shown
+            shown = 0
             while not ended.wait(1):
                 with suppress(Exception):
-                    now = max(done(), shown)
+                    now, total = look()
                     if not ended.is_set():
-                        advance(now - shown)
-                        shown = now
+                        advance(max(now - shown, 0), total)
+                        shown = max(now, shown)
 
         # The context says to which cell an output belongs.
         thread = Thread(target=copy_context().run, args=(follow,), daemon=True, name=label)
@@ -77,17 +74,18 @@ def watched(
 
 
 @contextmanager
-def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Show a bar on stderr; in a log seldom, for each time is a line there."""
     from tqdm import tqdm
 
     began, alive = time.monotonic(), sys.stderr.isatty()
     with tqdm(
         total=total, desc=label, unit=f" {unit}s", leave=False, delay=1,
-        unit_scale=total is None or total >= _MANY, mininterval=0.1 if alive else 30, dynamic_ncols=True,
+        unit_scale=(total or _MANY) >= _MANY, mininterval=0.1 if alive else 30, dynamic_ncols=True,
     ) as shown:  # fmt: skip
 
-        def advance(count: int) -> None:
+        def advance(count: int, all_of_them: int | None = None) -> None:
+            shown.total = total if all_of_them is None else all_of_them
             shown.update(count)
             if alive and time.monotonic() - began > 1:
                 shown.refresh()
@@ -96,17 +94,17 @@ def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Callable[
 
 
 @contextmanager
-def _in_cell(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+def _in_cell(label: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Show a line in the running cell."""
     began, done, cell = time.monotonic(), 0, None
 
-    def advance(count: int) -> None:
+    def advance(count: int, all_of_them: int | None = None) -> None:
         nonlocal done, cell
         done += count
         seconds = time.monotonic() - began
         if cell or seconds > 1:
             cell = cell or _cell()
-            told = f"{label}: {told_of(done, total, unit, seconds)}"
+            told = f"{label}: {told_of(done, total if all_of_them is None else all_of_them, unit, seconds)}"
             cell.update({"text/plain": told}, raw=True)
 
     try:

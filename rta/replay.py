@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rta import serving
 from rta.continuity import patiently
+from rta.headway import events, passed
 from rta.progress import bar
 from rta.topics import offsets
 
@@ -66,13 +67,13 @@ class Replay:
         began, first = self.began
         done = events_in(self.table, self.topic, known)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
-        return ReplayProgress(done, sum(end - start for start, end in known.values()), rate)
+        return ReplayProgress(done, events(known), rate)
 
     def wait(self) -> ReplayProgress:
         """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
         # Held to what there is now: retention must not move the goal away.
         known, shown = patiently(lambda: offsets(self.topic)), 0
-        goal = sum(latest - earliest for earliest, latest in known.values())
+        goal = events(known)
         with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
             while (now := self._progress(known)).done < goal:
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
@@ -80,7 +81,7 @@ class Replay:
                     self.query.awaitTermination()
                     self.check()
                     return now
-                advance(now.done - shown)
+                advance(max(now.done - shown, 0))
                 shown = now.done
         self.took(time.monotonic() - self.began[0])
         return self.progress()
@@ -94,5 +95,4 @@ def events_in(table: str, topic: str, known: Mapping[int, tuple[int, int]]) -> i
     >>> events_in("no_such_table", "clicks", {0: (0, 5)})
     0
     """
-    ends = serving.offsets(table).get(topic, {})
-    return sum(max(ends.get(p, 0) - earliest, 0) for p, (earliest, _) in known.items())
+    return passed(serving.offsets(table).get(topic, {}), known)

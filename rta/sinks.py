@@ -16,12 +16,13 @@ from rta.errors import QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
 from rta.failures import failures_said
+from rta.headway import headway
 from rta.lateness import LateRule, Transform, streamed
 from rta.ledger import Accounting, Batch
 from rta.matching import require_match
 from rta.meaning import meaning, require_same
 from rta.names import checked
-from rta.progress import bar
+from rta.progress import watched
 from rta.settings import private_folder, settings
 from rta.tentative import named_state, take_back
 
@@ -142,9 +143,13 @@ def drain(
     """
     began = time.monotonic()
     before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
-    query = follow(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)
-    with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
-        _wait(query, f"{topic} → {table}")
+    reached = headway(topic, lambda: serving.offsets(table).get(topic, {}))
+    with watched(f"{topic} → {table}", reached, unit="event"):
+        query = follow(
+            topic, transform, table=table, key=key, trigger={"availableNow": True}, **how
+        )
+        with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
+            _wait(query)
     taken = ledger.batches(table, after=before)
     return _drained(table, topic, taken, time.monotonic() - began)
 
@@ -164,19 +169,14 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _wait(query: StreamingQuery, label: str) -> None:
-    """Wait for a query that ends by itself, and show how far it is."""
-    with bar(label, unit="event") as advance:
-        shown = -1
-        try:
-            while not query.awaitTermination(0.2):  # type: ignore[arg-type]
-                progress = query.lastProgress
-                if progress and progress["batchId"] != shown:
-                    shown = progress["batchId"]
-                    advance(progress["numInputRows"])
-        except KeyboardInterrupt:  # the Stop button: leave no query behind
-            query.stop()
-            raise
+def _wait(query: StreamingQuery) -> None:
+    """Wait for a query that ends by itself."""
+    try:
+        while not query.awaitTermination(0.2):  # type: ignore[arg-type]
+            pass
+    except KeyboardInterrupt:  # the Stop button: leave no query behind
+        query.stop()
+        raise
 
 
 def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:

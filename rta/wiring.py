@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,10 +16,12 @@ from rta.archives import archive, archived
 from rta.batch_views import batch_view
 from rta.errors import TableError
 from rta.event_types import EventType
+from rta.headway import headway
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
 from rta.materialized import Materialized, materialize
 from rta.names import checked
+from rta.progress import watched
 from rta.session import spark
 from rta.spending import note
 
@@ -146,7 +148,9 @@ class Wiring(ABC):
                 self._stopped(number)
             self._again[number]()
         else:
-            self.running[number].processAllAvailable()
+            query = self.running[number]
+            with self._watched(str(query.name), lambda: serving.offsets(str(query.name))):
+                query.processAllAvailable()
 
     @contextmanager
     def _held(self, served: int, number: int) -> Iterator[None]:
@@ -164,15 +168,30 @@ class Wiring(ABC):
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
         began = time.monotonic()
-        archiving = archive(self.topic, event=self.event)
-        archiving.awaitTermination()
+        with self._watched("its archive", lambda: {self.topic: archived(self.topic)}):
+            archiving = archive(self.topic, event=self.event)
+            archiving.awaitTermination()
         note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
-        batch_view(
-            self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
-        )
+        many = sum(end for end in before.values())
+        with watched(f"archive of {self.topic} → {part}", lambda: (0, many), unit="event"):
+            batch_view(
+                self.topic,
+                self.transform,
+                table=part,
+                key=self.key,
+                event=self.event,
+                before=before,
+            )
         self._reprocessed(time.monotonic() - began)
         return before
+
+    def _watched(
+        self, into: str, offsets: Callable[[], Mapping[str, Mapping[int, int]]]
+    ) -> AbstractContextManager[None]:
+        """Show how far the topic is taken while the block waits. offsets: topic → partition → the next one to take."""
+        reached = headway(self.topic, lambda: offsets().get(self.topic, {}))
+        return watched(f"{self.topic} → {into}", reached, unit="event")
 
     def _reprocessed(self, seconds: float) -> None:
         self.reprocessed = seconds
