@@ -18,6 +18,7 @@ from sybil.sybil import SybilCollection
 from tests.databases import database_url, engine, postgresql
 from tests.nbval_all import Runs
 from tests.secured import secured
+from tests.waiting import HANG
 
 __all__ = [
     "database_url",
@@ -61,7 +62,7 @@ def spark() -> Iterator[SparkSession]:
     session.stop()
     gateway.shutdown()
     gateway.proc.stdin.close()  # the JVM ends when this closes
-    gateway.proc.wait(30)
+    gateway.proc.wait(HANG)
 
 
 def _examples(namespace: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
 from rta import serving
+from tests.waiting import finished
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +119,6 @@ def go(*children: subprocess.Popen[str]) -> None:
 
 def ended(child: subprocess.Popen[str], *, code: int = 0) -> str:
     """Wait for a child's end, look at its exit code, and give what it printed."""
-    out, err = child.communicate(timeout=60)
+    out, err = finished(child)
     assert child.returncode == code, err
     return out

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from tests.execute import ROOT, put_flights
+from tests.waiting import HANG, until
 
 NOTEBOOKS: Final = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 
@@ -40,16 +40,20 @@ class Runs:
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    def result(self, path: Path, *, patience: float) -> tuple[int, str]:
-        """Wait for a notebook's exit code and log."""
+    def result(self, path: Path) -> tuple[int, str]:
+        """Wait for a notebook's exit code and log, for as long as any of them gets on."""
         code, log = _files(self.folder, path)
-        deadline = time.monotonic() + patience
-        while not code.exists():
-            ended = self.process.poll() is not None and not code.exists()
-            assert not ended, (self.folder / "all.log").read_text()
-            assert time.monotonic() < deadline, log.read_text() if log.exists() else "not begun"
-            time.sleep(0.2)
+        try:
+            until(code.exists, self.process, progress=self._written, hang=2 * HANG)  # nbval's words first  # fmt: skip
+        except AssertionError as error:
+            error.add_note(log.read_text() if log.exists() else "not begun")
+            error.add_note((self.folder / "all.log").read_text())
+            raise
         return int(code.read_text()), log.read_text()
+
+    def _written(self) -> int:
+        """Count what the notebooks have told so far: a sign for each cell."""
+        return sum(each.stat().st_size for each in self.folder.glob("*.log"))
 
     def end(self) -> None:
         """End what still runs, and the notebooks' broker."""
@@ -58,7 +62,7 @@ class Runs:
 
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, SIGKILL)
-        self.process.wait(30)
+        self.process.wait(HANG)
         subprocess.run(
             [sys.executable, "-m", "rta.cli", "down"], cwd=ROOT, env=self.environment, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -78,7 +82,7 @@ def _run(folder: Path, path: Path) -> None:
     home = folder / log.stem
     own = {"RTA_HOME": str(home), "RTA_KAFKA_BOOTSTRAP": bootstrap()}
     command = [
-        sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=180", "-q",
+        sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-kernel-startup-timeout={HANG:.0f}", f"--nbval-cell-timeout={HANG:.0f}", "-q",
         "--noconftest", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", "-p", "tests.nbval_quiet", str(path),
     ]  # fmt: skip
     with log.open("w") as told:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from tests.waiting import joined, until
+
 LINGER: Final = struct.pack("ii", 1, 0)  # close with RST, not FIN
 
 
@@ -97,9 +99,9 @@ def proxy(port: int, target: int) -> Iterator[Proxy]:
     """Run a proxy meanwhile."""
     running = Proxy(port, target)
     running._thread.start()
-    assert running._ready.wait(10)
+    until(running._ready.is_set)
     try:
         yield running
     finally:
         running._loop.call_soon_threadsafe(running._loop.stop)
-        running._thread.join(10)
+        joined(running._thread)

@@ -20,11 +20,11 @@ from pyspark.sql import DataFrame, SparkSession
 import rta
 from rta import broker, oracle, serving
 from rta.processes import still_running
-from tests.truth import KEY, checkpoint_of, child, late_places, true_totals, until
+from tests.truth import KEY, checkpoint_of, child, late_places, true_totals
+from tests.waiting import HANG, finished, joined, until
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "max_events_per_batch": 60}
 OLD: Final = 0.3  # the share of publications that go back in time
-DEADLINE: Final = 120  # seconds until something that must happen has not
 FOLLOWER: Final = """
 import sys
 import rta
@@ -149,8 +149,8 @@ def killed(process: subprocess.Popen[str]) -> None:
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for each in family:
         each.kill()
-    process.communicate(timeout=DEADLINE)
-    assert not still_running(family, patience=DEADLINE)
+    finished(process)
+    assert not still_running(family, patience=HANG)
 
 
 def restart_broker(world: World) -> None:
@@ -174,12 +174,12 @@ def kill_broker_under_load(world: World) -> None:
     events = world.some()
     sender = threading.Thread(
         target=rta.publish_paced, args=(events, world.topic),
-        kwargs={"key": "user_id", "time": "timestamp", "speed_up": 600, "log": log, "timeout": 60},
+        kwargs={"key": "user_id", "time": "timestamp", "speed_up": 600, "log": log, "timeout": HANG},
     )  # fmt: skip
     sender.start()
     until(lambda: log.exists() and '"ok"' in log.read_text())
     kill_broker(world)
-    sender.join(DEADLINE)
+    joined(sender)
     answers = [json.loads(line) for line in log.read_text().splitlines()]
     world.acknowledged += [(a["partition"], a["offset"]) for a in answers if a["outcome"] == "ok"]
 
@@ -301,6 +301,6 @@ def watched(table: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        reader.join(DEADLINE)
+        joined(reader)
     assert looks[0] > 0
     assert faults == []

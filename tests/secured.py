@@ -32,6 +32,7 @@ from rta.broker import _wait_for_port
 from rta.jars import kafka_jars
 from rta.jvm import find_java, log_to_file
 from rta.kraft import JVM_OPTIONS, SERVER_PROPERTIES, format_storage, free_port
+from tests.waiting import HANG
 
 USER: Final = "ana"
 CORE: Final = "s3cretKafka7Zq"
@@ -140,18 +141,18 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             [*command, "kafka.Kafka", str(properties)], stdin=subprocess.DEVNULL, stdout=console, stderr=console,
         )  # fmt: skip
     try:
-        _wait_for_port(process, ports["INSIDE"], 60)
+        _wait_for_port(process, ports["INSIDE"], HANG)
         broker = Secured(folder, process.pid, ports, proxy)
         _allow(broker)
         yield broker
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(HANG)
 
 
 def _run(command: Sequence[str]) -> str:
     """Run a tool of the JVM; its words are the failure's."""
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
 

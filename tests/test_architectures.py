@@ -16,7 +16,8 @@ import rta
 from rta import oracle, serving, views
 from rta.errors import InputError, QueryError, TableError
 from rta.merging import merges
-from tests.truth import KEY, TOTALS, true_totals, until
+from tests.truth import KEY, TOTALS, true_totals
+from tests.waiting import terminated, until
 from tests.watching import reader
 
 pytestmark = pytest.mark.kafka
@@ -201,7 +202,7 @@ def test_the_archive_has_each_offset_once(spark: SparkSession, topic: Callable[.
     for first in (0, 60):
         rta.publish(rta.user_events(spark, rows=60, first_row=first), name, key="user_id")
         rta.publish(spark.createDataFrame([("{}",)], ["value"]), name)
-        rta.archive(name, event=rta.USER_EVENTS).awaitTermination()
+        terminated(rta.archive(name, event=rta.USER_EVENTS))
     assert sum(rta.archived(name).values()) == 122
     kept = rta.read_archive(name, event=rta.USER_EVENTS)
     straight = rta.read_batch(name, event=rta.USER_EVENTS)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +20,7 @@ from rta import oracle
 from rta.errors import TopicError
 from rta.settings import settings
 from tests.truth import true_totals
+from tests.waiting import joined, until
 
 pytestmark = pytest.mark.kafka
 
@@ -133,7 +133,7 @@ def test_the_spark_query_as_printed(spark: SparkSession, starts: dict[int, int])
             rta.publish(numbered.where(part).drop("id"), "user-events", key="user_id")
             query.processAllAvailable()
         query.stop()
-        thread.join(timeout=30)
+        joined(thread)
     with console.open() as output:
         output.seek(seen_before)
         rows = [found.groups() for line in output if (found := SHOWN.match(line))]
@@ -165,7 +165,7 @@ def test_the_producer_and_consumer_as_printed(starts: dict[int, int]) -> None:
 
     namespace: dict[str, Any] = {"process_event": process_event}
     with running(KAFKA_EXAMPLE, namespace) as thread:
-        thread.join(timeout=60)
+        joined(thread)
     assert processed == [
         {
             "user_id": 12345,
@@ -209,9 +209,8 @@ def running(code: str, namespace: dict[str, Any]) -> Iterator[threading.Thread]:
 
 def waited_for(look: Callable[[], Any], thread: threading.Thread) -> Any:
     """Poll until there is something."""
-    deadline = time.monotonic() + 60
-    while (found := look()) is None and time.monotonic() < deadline and thread.is_alive():
-        thread.join(timeout=0.05)
+    until(lambda: look() is not None or not thread.is_alive())
+    found = look()
     assert found is not None
     return found
 

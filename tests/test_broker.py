@@ -13,6 +13,7 @@ import pytest
 from rta import broker, kraft
 from rta.errors import BrokerError
 from rta.processes import runs
+from tests.waiting import HANG, finished
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_two_processes_at_once_share_one_broker() -> None:
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    pids = {process.communicate(timeout=60)[0].strip() for process in both}
+    pids = {finished(process)[0].strip() for process in both}
     assert pids == {str(broker.up().pid)}
 
 
@@ -50,8 +51,8 @@ def test_it_stops_while_its_starter_lives(own_home: Path) -> None:
         assert starter.stdout
         starter.stdout.readline()
         began = time.monotonic()
-        assert broker.down(timeout=20) is True
-        assert time.monotonic() - began < 20
+        assert broker.down(timeout=HANG) is True
+        assert time.monotonic() - began < HANG  # a hang is the fault
         assert broker.status() is None
         starter.communicate("\n")
 

@@ -12,6 +12,7 @@ from rta import serving
 from rta.errors import InputError
 from rta.serving import Batch
 from tests.databases import VALUES, ended, go, started
+from tests.waiting import HANG
 
 
 def test_the_default_is_a_private_file_in_the_home(
@@ -71,7 +72,7 @@ def test_a_forked_child_uses_connections_of_its_own(engine: Engine, database_url
     table = serving.create("t", VALUES, ["id"], on=engine)
     child = mp.get_context("fork").Process(target=_write_once, args=(database_url, table))
     child.start()
-    child.join(30)
+    child.join(HANG)
     assert child.exitcode == 0
     assert serving.commit_batch(engine, table, Batch("q", 1, "e"), [(2, 2)])
     assert len(serving.read("t", on=engine)) == 2

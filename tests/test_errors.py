@@ -17,6 +17,7 @@ from rta import errors, serving
 from rta.errors import QueryError, TableError
 from rta.failures import failed
 from rta.traces import cause
+from tests.waiting import HANG
 
 PACKAGE = Path(__file__).parents[1] / "rta"
 KINDS = {name for name in vars(errors) if name.endswith("Error")} | {"DatabaseAwayError"}
@@ -170,5 +171,5 @@ def test_in_a_notebook_an_error_is_its_sentence_and_the_rest_on_request() -> Non
 def _in_ipython(code: str) -> str:
     """Run code as a person at IPython's prompt does, and return all that is shown."""
     command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     return run.stdout + run.stderr

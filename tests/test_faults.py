@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 import rta
 from rta import oracle, serving
 from tests.truth import KEY, checkpoint_of, child, setting, true_totals
+from tests.waiting import finished
 
 pytestmark = pytest.mark.kafka
 
@@ -103,7 +104,7 @@ def test_f07_death_in_the_middle_of_the_sink_write(
         assert rta.accounting("f07").consumed == 400
     finally:
         killed.kill()
-        killed.communicate(timeout=30)
+        finished(killed)
     assert oracle.differences(pa.Table.from_pandas(first), "f07") == []
 
     rta.drain(name, rta.totals, table="f07", **how)

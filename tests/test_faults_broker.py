@@ -22,7 +22,8 @@ from pyspark.sql import SparkSession
 import rta
 from rta import broker, oracle, serving
 from rta.acknowledged import Acknowledged
-from tests.truth import KEY, ROOT, true_totals, until
+from tests.truth import KEY, ROOT, true_totals
+from tests.waiting import HANG, until
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -171,7 +172,7 @@ def test_f15_the_disk_of_the_broker_is_full(tmp_path: Path) -> None:
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
          sys.executable, "-c", FULL, str(data), str(tmp_path / "log.jsonl")],
         env=os.environ | {"RTA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "no acknowledgement" in run.stdout or "KafkaTimeoutError" in run.stdout

@@ -24,6 +24,7 @@ from rta import broker, ledger, oracle, serving
 from rta.errors import QueryError
 from rta.producer import Acknowledged
 from tests.truth import KEY, late_places, setting, true_totals
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -133,7 +134,7 @@ def sent_by_clock(events: Sequence[dict[str, Any]], topic: str, jump: float) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kafka, "KafkaProducer", Jumped)
         patch.setattr(Jumped, "jump", jump)
-        return rta.publish_paced(events, topic, key="user_id", timeout=30)
+        return rta.publish_paced(events, topic, key="user_id", timeout=HANG)
 
 
 def user_event(number: int, when: datetime | str | int, **others: Any) -> dict[str, Any]:

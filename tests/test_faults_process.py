@@ -21,7 +21,8 @@ import rta
 from rta import broker, exactly_once, oracle, serving
 from rta.errors import QueryError
 from rta.processes import still_running
-from tests.truth import KEY, PATIENCE, ROOT, child, true_totals, until
+from tests.truth import KEY, ROOT, child, true_totals
+from tests.waiting import HANG, finished, until
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -73,7 +74,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
             )  # anywhere in a batch, or in the start of the next session
             jvm.kill()
             killed.add(jvm.pid)
-        said, trace = follower.communicate(timeout=PATIENCE)
+        said, trace = finished(follower)
     finally:
         follower.kill()
         follower.communicate()
@@ -103,7 +104,7 @@ def executed(client: BlockingKernelClient, code: str) -> str:
         if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
             printed.append(message["content"]["text"])
 
-    reply = client.execute_interactive(code, timeout=PATIENCE, output_hook=heard)
+    reply = client.execute_interactive(code, timeout=HANG, output_hook=heard)
     assert reply["content"]["status"] == "ok", reply["content"]
     return "".join(printed)
 
@@ -119,7 +120,7 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
     client = kernel.blocking_client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=PATIENCE)
+        client.wait_for_ready(timeout=HANG)
         adopted = executed(client, KERNEL % name)
         running = broker.status()
         assert running
@@ -142,7 +143,7 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
         name, rta.totals, table="f08", **HOW
     )  # waits for the claim, as long as the JVM ends
     assert taken.accounting.consumed == 100
-    assert not still_running([jvm], patience=PATIENCE)
+    assert not still_running([jvm], patience=HANG)
     assert broker.up() == running
     assert oracle.differences(true_totals(name), "f08") == []
     oracle.check_accounted("f08", name, used=300)
@@ -244,7 +245,7 @@ def test_f16_the_disk_is_full(
          sys.executable, "-c", FULL, name, str(disk), f"sqlite:///{disk}/rta.db"],
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT),
                           "RTA_HOME": str(tmp_path / "home")},
-        capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
+        capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     checkpoint, _, table, _ = run.stdout.splitlines()
@@ -276,7 +277,7 @@ def test_f37_two_kernels_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for name in ("one", "two")
     ]  # fmt: skip
     try:
-        said = [each.communicate(timeout=PATIENCE) for each in both]
+        said = [finished(each) for each in both]
         assert [each.returncode for each in both] == [0, 0], said
         running = broker.status()
         assert running
@@ -311,7 +312,7 @@ def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) ->
     name = topic(partitions=4)
     events = rta.user_events(spark, rows=1_000_000, users=10**9, skew=0)
     rta.publish(events, name, order_by="timestamp")
-    said, trace = child(SMALL, name).communicate(timeout=4 * PATIENCE)
+    said, trace = finished(child(SMALL, name))
     assert said.startswith("the query that fills 'f38' failed: out of memory; found: exit code 3: "), (said, trace)  # fmt: skip
     assert "OutOfMemoryError" in said
     assert "rta.spark(conf={'spark.driver.memory': '4g'})" in said
@@ -328,7 +329,7 @@ def test_f38_a_heap_that_spark_itself_refuses() -> None:
     """Too small to start: one sentence, with the number and the setting."""
     code = "import rta\ntry:\n    rta.spark(conf={'spark.driver.memory': '200m'})\nexcept rta.RtaError as error:\n    print(error)"
     with child(code) as small:
-        said, trace = small.communicate(timeout=PATIENCE)
+        said, trace = finished(small)
     assert said.count("\n") == 1, trace
     assert "Spark did not start; found: " in said
     assert "must be at least 471859200" in said

@@ -16,7 +16,8 @@ from pyspark.sql.types import StructType
 import rta
 from rta import oracle, serving
 from rta.tables import Table
-from tests.truth import KEY, held_sink, true_totals, until
+from tests.truth import KEY, held_sink, true_totals
+from tests.waiting import joined, terminated, until
 
 pytestmark = pytest.mark.kafka
 
@@ -104,8 +105,7 @@ class Group:
         """End a member, and wait until the broker was told."""
         self.members.remove(who)
         who.leaving.set()
-        who.join(60)
-        assert not who.is_alive()
+        joined(who)
 
     def settled(self) -> bool:
         """Tell whether every member has partitions, and every partition one member."""
@@ -142,7 +142,7 @@ def test_f32_an_idle_partition_holds_no_window_open(
 
     closed = rta.read_stream(name, event=rta.FLIGHTS).transform(departures)
     closing = closed.writeStream.format("memory").queryName("f32_closed").outputMode("append")
-    closing.trigger(availableNow=True).start().awaitTermination(60)
+    terminated(closing.trigger(availableNow=True).start())
     events = oracle.events(name, rta.FLIGHTS)
     hours = """SELECT time_bucket(INTERVAL '1 hour', event_time) AS window_start, origin, COUNT(*) AS count,
                       window_start + INTERVAL '1 hour' AS window_end FROM events GROUP BY ALL"""
@@ -179,7 +179,7 @@ def test_f33_a_slow_sink(spark: SparkSession, topic: Callable[..., str]) -> None
             name, rta.totals, table="f33", max_events_per_batch=110, key=KEY, event=rta.USER_EVENTS
         )
         try:
-            assert come.wait(60)
+            until(come.is_set)
             assert sum(rta.health(query).lag[name].values()) == 100
             more = rta.user_events(spark, rows=400, first_row=100)
             rta.publish(more, name, order_by="reported_at")

@@ -13,6 +13,7 @@ import rta
 from rta import oracle, serving
 from rta.errors import QueryError
 from tests.truth import KEY, TOTALS, held_sink, true_totals
+from tests.waiting import terminated, until
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -37,14 +38,14 @@ def test_f17_a_topic_made_again_with_more_events(
     with held_sink() as (come, gate):
         query = rta.follow(name, rta.totals, table="f17", **HOW)
         try:
-            assert come.wait(60)  # all is read; meanwhile:
+            until(come.is_set)  # all is read; meanwhile:
             before = true_totals(name)
             rta.delete_topic(name)
             rta.create_topic(name, partitions=2)
             rta.publish(rta.user_events(spark, rows=600, first_row=200), name, key="user_id")
             gate.set()
             with pytest.raises(StreamingQueryException, match="deleted and made again"):
-                query.awaitTermination(60)
+                terminated(query)
         finally:
             query.stop()
     assert "deleted and made again" in str(rta.health(query).error)
@@ -73,7 +74,7 @@ def test_f17_a_topic_deleted_while_a_query_runs(
         before = true_totals(name)
         rta.delete_topic(name)
         with pytest.raises(StreamingQueryException, match="UnknownTopicOrPartition"):
-            query.awaitTermination(200)
+            terminated(query)
     finally:
         query.stop()
     assert f"there is no topic {name!r}" in str(rta.health(query).error)

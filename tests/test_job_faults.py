@@ -12,8 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 import rta
 from rta import jobs, oracle, serving
 from rta.processes import still_running
-from tests.test_jobs import DEADLINE, _processes_of
-from tests.truth import until
+from tests.test_jobs import _processes_of
+from tests.waiting import HANG, until
 
 HOLD = """
 import pathlib, time
@@ -82,5 +82,5 @@ def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> jobs.Rec
     assert died.outcome == "died"
     assert died.executed
     nbformat.validate(nbformat.read(died.executed, as_version=4))
-    assert not still_running(_processes_of(died.run_id), patience=DEADLINE)
+    assert not still_running(_processes_of(died.run_id), patience=HANG)
     return died

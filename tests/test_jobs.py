@@ -18,9 +18,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from rta import jobs
 from rta.errors import InputError, JobError
 from rta.runs import claimed, record
-from tests.truth import until
+from tests.waiting import finished, until
 
-DEADLINE = 60.0
 PARAMETERS = """
 # what to read
 topic: str = "flights"  # the topic
@@ -259,7 +258,7 @@ def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -
     with _run_elsewhere(path) as runner:
         until(gate.reached.exists)
         runner.send_signal(signal.SIGINT)
-        runner.communicate(timeout=DEADLINE)
+        finished(runner)
     [run] = jobs.history(path.stem)
     assert (run.outcome, run.message) == ("failed", "interrupted")
     assert runner.returncode != 0

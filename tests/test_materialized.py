@@ -24,7 +24,8 @@ from rta.merging import counted
 from rta.wiring import Wiring
 from tests.databases import TOTALS
 from tests.schedule import killed, once
-from tests.truth import KEY, child, late_places, setting, true_totals, until
+from tests.truth import KEY, child, late_places, setting, true_totals
+from tests.waiting import joined, until
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "real_time": "5 seconds"}
@@ -86,7 +87,7 @@ def reader(view: str) -> Iterator[Reader]:
         yield looking
     finally:
         looking.ended.set()
-        looking.join(60)
+        joined(looking)
     assert looking.failure is None
     assert looking.looks
     assert looking.back == []

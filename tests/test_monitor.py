@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from tests.waiting import terminated
 
 
 def test_health_tells_rates_lag_watermark_state_and_where_events_went(
@@ -48,7 +49,7 @@ def test_a_failed_query_shows_its_error_escaped(spark: SparkSession) -> None:
     failing = rows.select(F.raise_error(F.concat(F.lit("<b>boom</b>"), F.col("value"))))
     query = failing.writeStream.format("noop").queryName("boom").start()
     with pytest.raises(StreamingQueryException):
-        query.awaitTermination(60)
+        terminated(query)
     failed = rta.health(query)
     assert not failed.active
     assert failed.error

@@ -132,9 +132,10 @@ def test_the_article_s_example_runs_as_printed() -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.timeout(0)  # it waits for as long as the notebooks get on
 @each
 def test_it_runs(path: Path, notebook_runs: Runs) -> None:
     """Run by nbval against a real broker: no cell fails, and tagged outputs are equal."""
-    code, told = notebook_runs.result(path, patience=500)
+    code, told = notebook_runs.result(path)
     assert code == 0, told
     assert " passed" in told

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from rta import broker, events, topics
 from rta.errors import InputError
 from rta.producer import INTENDED, publish, publish_paced
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
@@ -32,12 +33,14 @@ def read_back(topic: str) -> dict[int, list[Any]]:
     consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap(), auto_offset_reset="earliest")
     try:
         consumer.assign([TopicPartition(topic, partition) for partition in ranges])
-        deadline = time.monotonic() + 30
-        while any(len(found[p]) < high - low for p, (low, high) in ranges.items()):
-            assert time.monotonic() < deadline, "the topic does not give what its offsets say"
+
+        def all_is_read() -> bool:
             for batch in consumer.poll(timeout_ms=500).values():
                 for record in batch:
                     found[record.partition].append(record)
+            return all(len(found[p]) == high - low for p, (low, high) in ranges.items())
+
+        until(all_is_read)
     finally:
         consumer.close()
     return found
@@ -54,13 +57,14 @@ def test_a_row_becomes_exact_json(spark: SparkSession, topic: Topic) -> None:
     frame = spark.sql(
         "select 7L user_id, 0.10BD amount, timestamp'2013-01-01 10:15:00.000001Z' at, null gone, 'é' text"
     )
+    began = time.time()
     publish(frame, name, key="user_id", headers={"source": "test", "raw": b"\xff"})
     [record] = records(name)
     expected = '{"user_id":7,"amount":0.10,"at":"2013-01-01T10:15:00.000001Z","text":"é"}'
     assert record.value.decode() == expected
     assert record.key == b"7"
     assert dict(record.headers) == {"source": b"test", "raw": b"\xff"}
-    assert abs(record.timestamp / 1000 - time.time()) < 60
+    assert began - 1 < record.timestamp / 1000 < time.time() + 1
 
 
 def test_a_frame_of_messages_is_sent_as_it_is(spark: SparkSession, topic: Topic) -> None:
@@ -267,7 +271,7 @@ def test_the_clock_does_not_wait(topic: Topic) -> None:
     assert all(
         record.timestamp * 1000 >= at - 1_500 for record, at in zip(read, intended, strict=True)
     )
-    assert 0.08 < made.behind < 5
+    assert 0.08 < made.behind < made.seconds
 
 
 @pytest.mark.parametrize("form", ["datetime", "text"])
@@ -301,21 +305,21 @@ def test_no_answer_is_unknown_never_failed(topic: Topic, tmp_path: Path) -> None
     assert running is not None
     process = psutil.Process(running.pid)
 
-    def lines(number: int) -> None:
-        deadline = time.monotonic() + 10
-        while log.read_text().count("\n") < number and time.monotonic() < deadline:
-            time.sleep(0.01)
+    def answers() -> list[str]:
+        return [json.loads(line)["outcome"] for line in log.read_text().splitlines()]
 
     def cut() -> Iterator[dict[str, int]]:
-        yield {"n": 0}
-        lines(1)
+        while "ok" not in answers():  # a second may be too little for a busy machine
+            before = len(answers())
+            yield {"n": 0}
+            until(lambda before=before: len(answers()) > before)  # type: ignore[misc]
         process.suspend()
         healer.start()
         yield {"n": 1}
         yield {"n": 2}
 
     def heal() -> None:
-        lines(3)
+        until(lambda: answers()[-2:] == ["unknown", "unknown"])
         process.resume()  # else the client waits 10 s more
 
     healer = Thread(target=heal)
@@ -324,9 +328,8 @@ def test_no_answer_is_unknown_never_failed(topic: Topic, tmp_path: Path) -> None
     finally:
         process.resume()
         healer.join()
-    assert (made.ok, made.failed, made.unknown) == (1, 0, 2)
-    outcomes = [json.loads(line)["outcome"] for line in log.read_text().splitlines()]
-    assert outcomes == ["ok", "unknown", "unknown"]
+    assert (made.ok, made.failed, made.unknown) == (1, 0, made.sent - 1)
+    assert answers()[-3:] == ["ok", "unknown", "unknown"]
 
 
 def test_a_source_that_breaks_leaves_a_log_of_what_was_sent(topic: Topic, tmp_path: Path) -> None:

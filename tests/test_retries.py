@@ -17,7 +17,8 @@ from rta.database import DatabaseAwayError
 from rta.errors import BrokerError, RefusedError, RtaError, TableError, TopicError
 from rta.retries import retried
 from tests.test_faults_process import full
-from tests.truth import KEY, PATIENCE, true_totals
+from tests.truth import KEY, true_totals
+from tests.waiting import HANG, until
 
 AWAY = BrokerError("Kafka is away")
 
@@ -135,11 +136,11 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
             raise
 
     monkeypatch.setattr(serving, "commit_batch", watched)
-    monkeypatch.setattr(exactly_once, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(exactly_once, "PATIENCE", HANG)
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
     with full(serving.engine()):
         query = rta.follow(name, rta.totals, table="retried_database", **how)
-        assert failed.wait(PATIENCE)
+        until(failed.is_set)
         assert query.isActive
         assert rta.accounting("retried_database").consumed == 100
     query.processAllAvailable()

@@ -28,6 +28,7 @@ from rta.settings import private_folder
 from tests.databases import _fresh
 from tests.secured import CORE, EVENT, PASSWORD, Secured, listening
 from tests.truth import ROOT
+from tests.waiting import finished
 
 LOOPBACK: Final = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 DATABASE: Final = "s3cretDatabase5Xw"
@@ -120,7 +121,7 @@ def job(secured: Secured, postgresql: str, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def ran(job: Job) -> Ran:
     """Wait for the job's end, and collect what it has left."""
-    printed, _ = job.process.communicate(timeout=300)
+    printed, _ = finished(job.process)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in job.variables.items():
             patch.setenv(name, value)

@@ -5,8 +5,8 @@ import json
 import math
 import os
 import signal
-import time
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from rta.catalog import JOBS
 from rta.errors import InputError, TableError
 from rta.serving import Batch
 from tests.databases import NOON, VALUES, ended, go, started
+from tests.waiting import until
 
 
 def test_f6_a_batch_seen_twice_is_written_once(engine: Engine) -> None:
@@ -99,11 +100,15 @@ def test_a_reader_in_another_process_never_sees_half_a_batch(
     )
     child = started(database_url, code)
     go(child)
-    deadline, number = time.monotonic() + 30, 0
-    while child.poll() is None and time.monotonic() < deadline:
-        number += 1
+    numbers = count(1)
+
+    def written_till_it_ended() -> bool:
+        number = next(numbers)
         rows = ((n, number) for n in range(2_000))
         assert serving.commit_batch(engine, table, Batch("q", number, "e"), rows)
+        return child.poll() is not None
+
+    until(written_till_it_ended)
     ended(child)
 
 

@@ -20,6 +20,7 @@ from rta import oracle, serving
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
 from tests.truth import KEY, true_totals
+from tests.waiting import finished
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -56,9 +57,9 @@ def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..
 
 
 READER = """
-import rta, time
-counts, deadline = [], time.monotonic() + 60
-while (not counts or counts[-1] < 300) and time.monotonic() < deadline:
+import rta
+counts = []
+while not counts or counts[-1] < 300:
     frame = rta.read("followed")
     counts.append(int(frame["event_count"].sum()))
     assert counts == sorted(counts), counts
@@ -85,7 +86,7 @@ def test_follow_goes_on_while_another_process_reads(
         for part in (1, 2):
             rta.publish(rta.user_events(spark, rows=100, first_row=100 * part), name)
             query.processAllAvailable()
-        out, err = reader.communicate(timeout=90)
+        out, err = finished(reader)
     finally:
         query.stop()
     assert reader.returncode == 0, err

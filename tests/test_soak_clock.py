@@ -11,6 +11,7 @@ from rta import broker, oracle, serving
 from rta.jvm import find_java
 from tests.schedule import killed
 from tests.truth import child, late_places, true_totals
+from tests.waiting import finished
 
 pytestmark = [pytest.mark.kafka, pytest.mark.soak]
 
@@ -79,7 +80,7 @@ def test_f29_the_clock_of_kafka_and_spark_jumps(
             jumping.stdin.write("\n")
             jumping.stdin.flush()
             told.append(int(jumping.stdout.readline()))
-        jumping.communicate(timeout=60)
+        finished(jumping)
         assert told[1] - told[0] > 3_500
         assert told[2] - told[1] < -3_500
         late = late_places(
@@ -105,7 +106,7 @@ def test_f29_a_publisher_two_hours_ahead(clock: Path, topic: Callable[..., str])
     clock.write_text("+2h")
     ahead = child(AHEAD, name, RTA_JAVA_HOME=str(clock.parent / "java"))
     try:
-        said, trace = ahead.communicate(timeout=120)
+        said, trace = finished(ahead)
     finally:
         if ahead.poll() is None:
             killed(ahead)

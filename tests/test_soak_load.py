@@ -20,6 +20,7 @@ from rta import broker, oracle
 from rta.settings import settings
 from tests.schedule import killed
 from tests.truth import ROOT, checkpoint_of, child, late_places, true_totals
+from tests.waiting import finished
 
 pytestmark = [pytest.mark.kafka, pytest.mark.soak]
 RATE: Final = 1_000
@@ -79,7 +80,7 @@ def test_f42_everything_comes_to_rest(topic: Callable[..., str], tmp_path: Path)
         sender.start()
         samples = list(sampled(follower, sender))
         ask(follower, "settle")
-        follower.communicate(timeout=120)
+        finished(follower)
     finally:
         if follower.poll() is None:
             killed(follower)

@@ -16,6 +16,7 @@ from rta.event_types import USER_EVENTS
 from rta.events import poisoned, user_events
 from rta.poison import POISON
 from rta.producer import publish
+from tests.waiting import terminated
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
@@ -38,7 +39,7 @@ def drained(stream: DataFrame, folder: Path) -> tuple[list[Row], list[Mapping[st
         .trigger(availableNow=True)
         .start()
     )
-    query.awaitTermination()
+    terminated(query)
     return rows, list(query.recentProgress)
 
 
@@ -226,7 +227,7 @@ def test_f28_an_event_of_2099_does_not_move_the_watermark(
         .trigger(availableNow=True)
         .start()
     )  # fmt: skip
-    query.awaitTermination()
+    terminated(query)
     assert sum(found.values()) == 50
     assert all(each["eventTime"].get("watermark", "1970") < "2099" for each in query.recentProgress)
 

@@ -10,7 +10,8 @@ import rta
 from rta import charts, checkpoints, state_growth
 from rta.errors import QueryError, TableError
 from rta.state_growth import grows, warnings
-from tests.truth import KEY, checkpoint_of, until
+from tests.truth import KEY, checkpoint_of
+from tests.waiting import until
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 HEAP: Final = "…HDFSBackedStateStoreProvider"

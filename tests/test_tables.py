@@ -10,6 +10,7 @@ from rta import serving
 from rta.errors import InputError, TableError
 from rta.serving import Batch
 from tests.databases import TOTALS, VALUES, ended, go, started
+from tests.waiting import joined
 
 
 def test_an_existing_table_must_fit(engine: Engine) -> None:
@@ -84,5 +85,5 @@ def test_threads_create_the_same_table_at_once(engine: Engine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        joined(thread)
     assert len(made) == 8

@@ -1,10 +1,9 @@
-"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while, waiting, a sink that waits."""
+"""What the fault tests share: the truth without Spark, the checkpoint's folder, a child that dies, a setting for a while, a sink that waits."""
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,9 +17,9 @@ from pyspark.sql import SparkSession
 import rta
 from rta import oracle, serving
 from rta.settings import settings
+from tests.waiting import HANG
 
 ROOT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 120.0  # seconds: what has to happen has happened long before
 KEY: Final = ["window", "user_id"]
 TOTALS: Final = """
     SELECT time_bucket(INTERVAL '5 minutes', "timestamp") AS window_start,
@@ -64,16 +63,6 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[st
     )  # fmt: skip
 
 
-def until(happened: Callable[[], Any], alive: subprocess.Popen[Any] | None = None) -> Any:
-    """Wait until something has happened, and return it; its absence is a failure, as is a process that ends before."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert alive is None or alive.poll() is None, alive and alive.communicate()
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
-
-
 def late_places(
     topic: str, table: str, *, delay: timedelta, window: timedelta | None
 ) -> set[tuple[int, int]]:
@@ -111,7 +100,7 @@ def held_sink() -> Iterator[tuple[Event, Event]]:
 
     def held(*arguments: Any) -> bool:
         come.set()
-        assert gate.wait(120)
+        assert gate.wait(HANG)
         return commit(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:

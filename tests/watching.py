@@ -8,7 +8,7 @@ from decimal import Decimal
 import pandas as pd
 
 from rta import serving
-from tests.truth import until
+from tests.waiting import joined, until
 
 
 class Reader(threading.Thread):
@@ -48,7 +48,7 @@ def reader(name: str) -> Iterator[Reader]:
         yield looking
     finally:
         looking.ended.set()
-        looking.join(60)
+        joined(looking)
     assert looking.failure is None
     counts = [n for _, n in looking.looks]
     assert counts == sorted(counts)  # nothing goes back
