@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 import click
 
-from rta.printing import AS_JSON, print_json, print_rows
+from rta.printing import AS_JSON, YES, print_json, print_rows
 
 if TYPE_CHECKING:
     from rta.letter import Letter
+    from rta.redriving import Redriven
 
 REASON = click.option(
     "--reason", help="Only those with this reason; 'missing' stands for 'missing: amount', too."
@@ -92,7 +93,8 @@ def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     show_default=True,
     help="Refuse a letter that was sent back so often.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
+@AS_JSON
 def redrive(
     topic: str,
     *,
@@ -101,6 +103,7 @@ def redrive(
     dry_run: bool,
     max_attempts: int,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Send dead letters back to their topic, each once: mended by --replace, or as they are."""
     from rta.redriving import redrive as send
@@ -110,13 +113,28 @@ def redrive(
     mend = replacing(pairs) if pairs else None
     if dry_run or not yes:
         would = send(topic, mend, reason=reason, max_attempts=max_attempts, dry_run=True)
-        click.echo(str(would))
-        if would.first:
-            _print_letters(would.first, most=5 * _SHOWN)
-        if dry_run or not would.sent:
+        if dry_run and as_json:
+            _print_redriven(would)
             return
-        click.confirm(f"Send them to {topic}?", abort=True)
-    click.echo(str(send(topic, mend, reason=reason, max_attempts=max_attempts)))
+        click.echo(str(would), err=as_json)
+        if would.first and not as_json:
+            _print_letters(would.first, most=5 * _SHOWN)
+        if dry_run:
+            return
+        if would.sent:
+            click.confirm(f"Send them to {topic}?", abort=True, err=as_json)
+        elif not as_json:
+            return
+    done = send(topic, mend, reason=reason, max_attempts=max_attempts)
+    _print_redriven(done) if as_json else click.echo(str(done))
+
+
+def _print_redriven(done: Redriven) -> None:
+    """Print as JSON what was sent back, or would be."""
+    from rta.letter import as_dict
+
+    facts = {each.name: getattr(done, each.name) for each in fields(done)}
+    print_json(facts | {"first": [as_dict(letter) for letter in done.first]})
 
 
 def replacing(pairs: Sequence[tuple[str, str]]) -> Callable[[Letter], bytes | None]:

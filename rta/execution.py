@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,10 +47,12 @@ def execute(
     environment: Mapping[str, str],
     timeout: float | None,
     start_timeout: float,
+    begun: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Execute a notebook in place, saved after each cell; return why it failed, or None.
 
-    timeout: seconds for the whole notebook. OSError and KeyboardInterrupt are the caller's.
+    timeout: seconds for the whole notebook. begun: is called when a code cell begins.
+    OSError and KeyboardInterrupt are the caller's.
     """
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import execute_notebook
@@ -63,7 +64,7 @@ def execute(
         with (notebook.parent / "kernel.log").open("w") as log:
             execute_notebook(
                 path, path, cwd=cwd, kernel_name="python3", start_timeout=int(start_timeout),
-                progress_bar={"leave": False} if sys.stderr.isatty() else False,
+                progress_bar=False, on_cell_execute=lambda **_: begun(),
                 kernel_manager_class=_kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip

@@ -12,7 +12,7 @@ from rta import execution, report, runs
 from rta import parameters as rules
 from rta.errors import InputError, JobError
 from rta.names import checked
-from rta.progress import step
+from rta.progress import step, watched
 from rta.receipts import Receipt, consumed, versions
 from rta.runs import history, receipt
 
@@ -120,12 +120,17 @@ def _execute(
 ) -> str | None:
     import nbformat
 
-    target = Path(started.folder) / "notebook.ipynb"
-    nbformat.write(execution.prepared(document, values), target)
-    source = Path(started.notebook)
-    with step(f"running {source.name}"):
+    target, source = Path(started.folder) / "notebook.ipynb", Path(started.notebook)
+    prepared = execution.prepared(document, values)
+    nbformat.write(prepared, target)
+    cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in prepared.cells)
+    begun: list[None] = []
+    with (
+        step(f"running {source.name}"),
+        watched(source.name, lambda: (max(len(begun) - 1, 0), cells), unit="cell"),
+    ):
         return execution.execute(
-            target, cwd=source.parent, timeout=timeout, start_timeout=start,
+            target, cwd=source.parent, timeout=timeout, start_timeout=start, begun=lambda: begun.append(None),
             environment={"RTA_RUN_ID": started.run_id, **execution.secret_environment(values)},
         )  # fmt: skip
 

@@ -81,7 +81,7 @@ def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Advance]:
     began, alive = time.monotonic(), sys.stderr.isatty()
     with tqdm(
         total=total, desc=label, unit=f" {unit}s", leave=False, delay=1,
-        unit_scale=(total or _MANY) >= _MANY, mininterval=0.1 if alive else 30, dynamic_ncols=True,
+        unit_scale=(total or _MANY) >= _MANY, mininterval=0.1 if alive else 10, dynamic_ncols=True,
     ) as shown:  # fmt: skip
 
         def advance(count: int, all_of_them: int | None = None) -> None:

@@ -419,6 +419,9 @@ def test_the_command_line_lists_inspects_and_redrives(spark: SparkSession, topic
         assert rta.letters(name, redriven=True) == []
     assert redriven(typed="n\n").exit_code == 1
     assert redriven("--dry-run").exit_code == 0
+    would = json.loads(redriven("--dry-run", "--json").stdout)
+    assert (would["sent"], would["left"], would["dry_run"]) == (6, 2, True)
+    assert would["first"][0]["topic"] == name
     asked = redriven(typed="y\n")
     assert f"6 letters sent back to '{name}' (2 left by the mend" in asked.stdout
     rta.drain(name, TOTALS, table=table, **HOW)
@@ -445,5 +448,6 @@ def test_the_command_line_says_what_is_wrong(topic: Topic) -> None:
     assert rta_dlq("redrive", name, "--replace", "", "x").exit_code == 2
     assert rta_dlq("redrive", name, "--max-attempts", "0").exit_code == 2
     assert "0 letters would be sent" in rta_dlq("redrive", name).stdout
+    assert json.loads(rta_dlq("redrive", name, "--yes", "--json").stdout)["sent"] == 0
     for command in ("list", "inspect", "redrive"):
         assert rta_dlq(command, "--help").exit_code == 0

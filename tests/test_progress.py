@@ -5,19 +5,23 @@ import pty
 import subprocess
 import sys
 from fcntl import ioctl
+from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
 from threading import Event
 from typing import Any
 
+import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+from rta import execution
 from rta.progress import watched
 
 # The block ends once it has been asked three times, so that no clock decides.
 WATCHED = """
 import threading
+from rta import execution
 from rta.progress import watched
 asked, enough = [], threading.Event()
 def done():
@@ -87,3 +91,16 @@ def test_what_fails_is_told_by_the_call() -> None:
         assert asked.wait(600)
     with pytest.raises(KeyError), watched("counting", done, unit="event"):
         raise KeyError("the call's own")
+
+
+def test_a_job_tells_which_cell_it_is_at(tmp_path: Path) -> None:
+    """Each code cell that begins is told, also the one that fails; text and empty cells are none."""
+    sources = ["1", "", "1 / 0", "3"]
+    cells = [nbformat.v4.new_markdown_cell("text"), *map(nbformat.v4.new_code_cell, sources)]
+    notebook, begun = tmp_path / "notebook.ipynb", []
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    failure = execution.execute(
+        notebook, cwd=tmp_path, environment={}, timeout=None, start_timeout=600, begun=lambda: begun.append(1)
+    )  # fmt: skip
+    assert "ZeroDivisionError" in str(failure)
+    assert len(begun) == 2
