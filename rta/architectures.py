@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rta import sinks, sources, views
 from rta.archives import read_archive
 from rta.batch_views import without_copies_of
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
+from rta.failures import failures_said
 from rta.lateness import Transform, applied
 from rta.ledger import Accounting
 from rta.merging import Merge, merges
@@ -51,7 +52,7 @@ def batch(
     >>> wired.accounting()
     consumed 50 = used 50 + duplicate 0 + late 0 + quarantined 0 (1 batch)
     """
-    return Batch(topic, transform, table, key, event or event_type(topic))
+    return Batch(topic, transform, table, key, event or event_type(topic)).started()
 
 
 def lambda_(
@@ -76,7 +77,7 @@ def lambda_(
     >>> wired.accounting().used
     100
     """
-    return Lambda(topic, transform, table, key, event or event_type(topic), real_time)._resumed()
+    return Lambda(topic, transform, table, key, event or event_type(topic), real_time).started()
 
 
 def kappa(
@@ -99,7 +100,7 @@ def kappa(
     >>> wired.accounting().used
     50
     """
-    return Kappa(topic, transform, table, key, event or event_type(topic), real_time)._resumed()
+    return Kappa(topic, transform, table, key, event or event_type(topic), real_time).started()
 
 
 class Batch(Wiring):
@@ -118,10 +119,17 @@ class Batch(Wiring):
         number = self._next()
         part = f"{self.table}_batch_{number}"
         sinks.reset(part)
-        self._batch_view(part)
-        views.switch(self.table, number, Version((part,)))
+        with self._made(number, (part,)):
+            self._batch_view(part)
+            views.switch(self.table, number, Version((part,)))
         self._keep_only(number)
         return self.accounting()
+
+    def _start(self) -> None:
+        """Nothing runs before recompute()."""
+
+    def _go_on(self, view: views.View) -> None:
+        """Nothing runs after it either."""
 
 
 class Lambda(Wiring):
@@ -146,29 +154,28 @@ class Lambda(Wiring):
         parts = self._parts(number)
         for part in parts:
             sinks.reset(part)
-        cut_off = self._batch_view(parts[0])
-        self.stop()
-        try:
+        with self._made(number, parts):
+            merges = self._merges()
+            cut_off = self._batch_view(parts[0])
+            self.stop()
             self._speed(number, cut_off)
             if not self.real_time:
                 self._level(number)
-            version = Version(parts, cut_off)
-            views.switch(self.table, number, version, merges=self._merges())
-        except BaseException:
-            self.stop()
-            self._resumed()
-            raise
+            views.switch(self.table, number, Version(parts, cut_off), merges=merges)
         self._keep_only(number)
         return self.accounting()
 
-    def _resumed(self) -> Self:
-        """Go on with the speed view of the served version; make the first version where there is none."""
-        self._merges()
+    def _start(self) -> None:
+        """Go on with the speed view of the served version; make the first version if there is none."""
         if (view := self.view) is None:
             self.recompute()
         else:
-            self._speed(view.served, view.versions[view.served].cut_off)
-        return self
+            with failures_said(sinks.checkpoint_of(view.parts[-1]), self.table):
+                self._merges()
+            self._go_on(view)
+
+    def _go_on(self, view: views.View) -> None:
+        self._speed(view.served, view.versions[view.served].cut_off)
 
     def _speed(self, number: int, cut_off: sinks.Position) -> StreamingQuery:
         """Follow the topic from the cut-off with the same function."""
@@ -240,10 +247,15 @@ class Kappa(Wiring):
         """Drop a version that is not served: its query, its table, its checkpoint."""
         self._forget([number])
 
-    def _resumed(self) -> Self:
-        view = self.view
-        number = view.served if view else 1
-        self._follow(number, f"{self.table}_v{number}", self.transform, "earliest")
-        if view is None:
-            views.switch(self.table, 1, Version((f"{self.table}_v1",)))
-        return self
+    def _start(self) -> None:
+        """Go on with the served version; start the first one if there is none."""
+        if (view := self.view) is not None:
+            self._go_on(view)
+            return
+        part = f"{self.table}_v1"
+        with self._made(1, (part,)):
+            self._follow(1, part, self.transform, "earliest")
+            views.switch(self.table, 1, Version((part,)))
+
+    def _go_on(self, view: views.View) -> None:
+        self._follow(view.served, view.parts[0], self.transform, "earliest")

@@ -2,20 +2,22 @@
 
 It is the master data of a batch layer: immutable, partitioned by event date, typed. Bad events are in it too, with
 their bytes and their reason, so the archive alone accounts for each offset. Spark's file sink writes it: a file counts
-once Spark has committed its micro-batch in the folder `_spark_metadata`, so readers that look at the files alone might see
-those of a batch that failed half way.
+once the sink has noted its micro-batch in the folder `_spark_metadata`, and an event once that micro-batch is committed in the
+checkpoint, so readers that look at the files alone might see those of a batch that failed half way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta import checkpoints, continuity
-from rta.claims import refuse_claimed, while_claimed
+from rta.checkpoints import taken_back
+from rta.claims import begun, refuse_claimed, while_claimed
 from rta.errors import InputError
 from rta.event_types import EventType, event_type
+from rta.executors import require_shared
 from rta.failures import failures_said
 from rta.names import checked
 from rta.quarantine import HEADERS, ORIGIN, RAW
@@ -23,11 +25,13 @@ from rta.settings import private_folder, settings
 from rta.sources import parsed_stream
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.types import StructType
 
 DATE: Final = "event_date"
+# What is deleted together: the file sink knows the numbers of its micro-batches, as the checkpoint does.
+_DISCARD: Final = "rta.archives.discard({topic!r}) deletes the archive, and the next run fills it from the topic that is there"
 _REST: Final = f"""partition INT, offset BIGINT, kafka_timestamp TIMESTAMP, reason STRING, key BINARY, value BINARY, headers {HEADERS}, {DATE} DATE"""
 
 
@@ -53,6 +57,7 @@ def archive(
     event = _checked(event or event_type(topic))
     place, name = _checkpoint(topic), f"archive of {topic}"
     parsed = parsed_stream(topic, event, max_skew)
+    session = parsed.sparkSession
     bad = F.col("reason").isNotNull()
     rows = parsed.select(
         *event.columns, *ORIGIN[1:], "reason", *[F.when(bad, F.col(c)).alias(c) for c in RAW],
@@ -60,15 +65,35 @@ def archive(
     )  # fmt: skip
 
     def start() -> StreamingQuery:
-        continuity.note(
-            parsed.sparkSession, place, continuity.topic_of(parsed.sparkSession, place, topic)
-        )
-        writer = rows.writeStream.queryName(name).format("parquet").partitionBy(DATE)
-        writer = writer.option("path", str(folder(topic))).option("checkpointLocation", place)
-        return writer.trigger(**(trigger or {"availableNow": True})).start()
+        again = _DISCARD.format(topic=topic)
+        topic_id = continuity.topic_of(session, place, topic, do=again)
+        write = _writer(session, topic)
+
+        def written(frame: DataFrame, batch_id: int) -> None:
+            write(frame, batch_id)
+            # Not committed unless all that was read is of the topic that the archive began with.
+            continuity.require_topic(topic, topic_id, do=again)
+
+        with taken_back(session, place, lambda: [*folder(topic).glob("_spark_metadata/[0-9]*")]):
+            continuity.note(session, place, topic_id)
+            writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
+            chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
+            return begun(chosen.start)
 
     with failures_said(place, name):
-        return while_claimed(parsed.sparkSession, place, name, start)
+        require_shared(session, place)
+        return while_claimed(session, place, name, start)
+
+
+def _writer(session: SparkSession, topic: str) -> Callable[[DataFrame, int], None]:
+    """Return what writes a micro-batch into the archive, once: Spark's own file sink, which knows its number."""
+    jvm: Any = session._jvm
+    place, scala = str(folder(topic)), jvm.org.apache.spark.api.python.PythonUtils
+    parquet = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat()
+    sink = jvm.org.apache.spark.sql.execution.streaming.sinks.FileStreamSink(
+        session._jsparkSession, place, parquet, scala.toSeq([DATE]), scala.toScalaMap({"path": place})
+    )  # fmt: skip
+    return lambda frame, batch_id: sink.addBatch(batch_id, frame._jdf)
 
 
 def archived(topic: str) -> dict[int, int]:

@@ -37,7 +37,7 @@ def batch_view(
     from pyspark.sql import functions as F
 
     answer = applied(transform, read_archive(topic, event=event, before=before))
-    target = serving.create(table, answer.schema, key, topic=topic)
+    target = serving.planned(table, answer.schema, key, topic=topic)
     with spending.noted(answer.sparkSession, table):
         rows = answer.toArrow()
         counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()

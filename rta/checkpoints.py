@@ -8,12 +8,19 @@ they are the one truth about what a batch with a given id contains. The form is 
 from __future__ import annotations
 
 import json
+import os
+import posixpath
 import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from rta.errors import QueryError
+from rta.errors import QueryError, RtaError
 from rta.traces import cause
 
 if TYPE_CHECKING:
@@ -41,6 +48,90 @@ class Span:
     def events(self) -> int:
         """The number of its offsets: that of its events, where all are still there."""
         return sum(end - self.start[partition] for partition, end in self.end.items())
+
+
+def located(checkpoint: str | Path) -> str:
+    """Write the place of a checkpoint in one form: an absolute path on this machine, or the URL of another file system.
+
+    >>> located("file:///tmp/doc//totals/"), located("S3A://bucket/totals/")
+    ('/tmp/doc/totals', 's3a://bucket/totals')
+    """
+    place = re.sub(r"^file:(//(localhost)?(?=/))?", "", str(checkpoint), flags=re.IGNORECASE)
+    if not remote(place):
+        return os.path.abspath(place)  # noqa: PTH100 - as Spark does it: `..` by name, not through symlinks
+    url = urlsplit(place)
+    host = f"//{url.netloc}" if url.netloc else ""
+    return f"{url.scheme}:{host}{posixpath.normpath(url.path) if url.path else ''}"
+
+
+def remote(place: str) -> bool:
+    """Tell whether a place is on another file system than this machine's: it begins with a scheme.
+
+    >>> remote("hdfs://node/totals"), remote("/tmp/totals")
+    (True, False)
+    """
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", place) is not None
+
+
+def remove(checkpoint: str | Path) -> None:
+    """Delete a checkpoint with all its files, on whichever file system it lies; nothing happens if there is none.
+
+    Raises QueryError if it cannot be deleted.
+
+    >>> remove("/tmp/doc-no-checkpoint")
+    """
+    place = located(checkpoint)
+    try:
+        why = _removed_elsewhere(place) if remote(place) else _removed_here(Path(place))
+    except OSError as error:
+        why = str(error)
+    if why:
+        raise QueryError(
+            "a checkpoint cannot be deleted", found=f"{place}: {why}", do="delete it there, then call this again"
+        )  # fmt: skip
+
+
+@contextmanager
+def taken_back(
+    session: SparkSession, checkpoint: str, brought: Callable[[], object]
+) -> Iterator[None]:
+    """Delete the checkpoint that a start has begun, if the start fails and has brought nothing: then it never was.
+
+    brought: tells whether something of it is where its results go.
+    """
+    system, place = opened(session, checkpoint)
+    new = not system.exists(place)
+    try:
+        yield
+    except BaseException as error:
+        if new:
+            try:
+                if not brought():
+                    remove(checkpoint)
+            except RtaError as also:  # it does not hide why the start failed
+                error.add_note(f"its checkpoint is still there: {also}")
+        raise
+
+
+def _removed_here(place: Path) -> str:
+    if place.exists():
+        shutil.rmtree(place)
+    return ""
+
+
+def _removed_elsewhere(place: str) -> str:
+    """Delete through Hadoop, which knows every file system that Spark does; return why it did not, if so."""
+    from py4j.protocol import Py4JJavaError
+
+    from rta.session import spark
+
+    try:
+        system, path = opened(spark(), place)
+        if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
+            return f"{system.getScheme()} does not say why"
+    except Py4JJavaError as error:
+        return cause(str(error.java_exception))
+    return ""
 
 
 def query_id(session: SparkSession, checkpoint: str) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from rta import checkpoints
 from rta.errors import QueryError
 from rta.processes import runs
 from rta.settings import private_folder, settings
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 0.5  # seconds: a query that has just ended lets go within milliseconds
 _DYING: Final = 30.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
+_holding: Final[
+    dict[Path, threading.Thread]
+] = {}  # by the claim's file: who waits for the query's end
 
 
 def while_claimed(
@@ -58,8 +62,36 @@ def while_claimed(
     except BaseException:
         opened.close()
         raise
-    threading.Thread(target=_let_go, args=(query, opened), daemon=True).start()
+    holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
+    holding.start()
+    _holding[_claim_file(checkpoint)] = holding
     return query
+
+
+def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
+    """Start a query of Spark; the Stop button meanwhile waits until it can stop that query: Spark would go on starting it.
+
+    >>> query = begun(spark.readStream.format("rate").load().writeStream.format("noop").start)
+    >>> query.stop()
+    """
+    if threading.current_thread() is not threading.main_thread():  # no button stops any other
+        return start()
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        query = start()
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if pressed:
+        query.stop()
+        signal.raise_signal(signal.SIGINT)
+    return query
+
+
+def released(checkpoint: str) -> None:
+    """Return when a query of this process that was stopped has let go of the checkpoint."""
+    if holding := _holding.get(_claim_file(checkpoint)):
+        holding.join(_DYING)
 
 
 def refuse_claimed(checkpoint: str | Path, table: str) -> None:
@@ -124,12 +156,12 @@ def _list(file: Path) -> None:
 
 
 def _claim_file(checkpoint: str) -> Path:
-    """Name the file that stands for a checkpoint."""
-    local = checkpoint.removeprefix("file://")
-    if re.match(r"[a-z][a-z0-9+.-]*:", local):
+    """Name the file that stands for a checkpoint, however its place is written."""
+    place = checkpoints.located(checkpoint)
+    if checkpoints.remote(place):
         claims = private_folder(private_folder(settings().home) / "claims")
-        return claims / sha256(checkpoint.encode()).hexdigest()[:32]
-    path = Path(local.removeprefix("file:")).absolute()
+        return claims / sha256(place.encode()).hexdigest()[:32]
+    path = Path(place).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f"{path.name}.claim")
 

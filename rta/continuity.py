@@ -26,19 +26,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FILE: Final = "rta-topic-id"
+_RESET: Final = "rta.reset(table) drops table and checkpoint, and the next run fills it from the topic that is there"
 PATIENCE: Final = 60.0  # seconds; Spark's own source waits as long for a broker that is away
 
 
-def topic_of(session: SparkSession, checkpoint: str, topic: str) -> str:
+def topic_of(session: SparkSession, checkpoint: str, topic: str, *, do: str = _RESET) -> str:
     """Return the id of the topic that a checkpoint's offsets belong to, or will belong to.
 
-    Raises QueryError where the topic was made again since, TopicError where there is none.
+    do: how to start over. Raises QueryError if the topic was made again since, or ends before what was read of it; TopicError if there is none.
     """
     noted = checkpoints.read(session, f"{checkpoint}/{FILE}")
-    if noted and checkpoints.query_id(session, checkpoint):
-        require_topic(topic, noted)
-        return noted
-    return topics.topic_id(topic)
+    known = checkpoints.query_id(session, checkpoint) is not None
+    if noted and known:
+        require_topic(topic, noted, do=do)
+    if known:
+        _require_reached(session, checkpoint, topic, do)
+    return noted if noted and known else topics.topic_id(topic)
 
 
 def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
@@ -46,14 +49,29 @@ def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
     checkpoints.write(session, f"{checkpoint}/{FILE}", topic_id)
 
 
-def require_topic(topic: str, noted: str) -> None:
+def require_topic(topic: str, noted: str, *, do: str = _RESET) -> None:
     """Refuse a topic that only has the name of the one that was read so far."""
     current = patiently(lambda: topics.topic_id(topic))
     if current != noted:
         raise QueryError(
             f"topic {topic!r} was deleted and made again: its offsets are not those of the checkpoint",
             found=f"topic id {current}, not {noted}",
-            do="rta.reset(table) drops table and checkpoint, and the next run fills it from the new topic",
+            do=do,
+        )
+
+
+def _require_reached(session: SparkSession, checkpoint: str, topic: str, do: str) -> None:
+    """Refuse a topic that ends before the offsets of the checkpoint: what comes there next would be left out."""
+    planned = checkpoints.newest(session, checkpoint, "offsets")
+    ends = checkpoints.ends(session, checkpoint, planned).get(topic, {}) if planned >= 0 else {}
+    there = topics.offsets(topic) if ends else {}
+    beyond = {p: end for p, end in ends.items() if end > there.get(p, (0, 0))[1]}
+    if beyond:
+        told = ", ".join(f"partition {p} ends at {there.get(p, (0, 0))[1]}, not {end}" for p, end in beyond.items())  # fmt: skip
+        raise QueryError(
+            f"topic {topic!r} ends before what was read of it: it lost events, or is another of that name",
+            found=f"{told} as in {checkpoint}",
+            do=do,
         )
 
 

@@ -181,11 +181,17 @@ def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
 
     try:
         with engine.begin() as connection:
-            if ddl and engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
+            if ddl:
+                lock_names(connection)
             yield connection
     except DBAPIError as error:
         raise _told(engine, error) from None
+
+
+def lock_names(connection: Connection) -> None:
+    """Wait for others who create or drop tables, until the end of this transaction; on SQLite one writes at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
 
 
 @contextmanager

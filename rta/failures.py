@@ -16,6 +16,7 @@ from rta.session import ended
 from rta.traces import cause
 
 _AGAIN: Final = "run it again: it goes on where it was"
+_START: Final = "start it again"
 _MORE_MEMORY: Final = (
     "start Spark with more, rta.spark(conf={'spark.driver.memory': '4g'}) after a restart of the kernel,"
     f" or take smaller batches (max_events_per_batch); then {_AGAIN}"
@@ -31,6 +32,20 @@ _SENTENCES: Final = (
      "take another table for this transform, or rta.reset(table) and fill this one anew"),
     (r"CONCURRENT_STREAM_LOG_UPDATE", "another query works on its checkpoint", f"stop one of them, then {_AGAIN}"),
 )  # fmt: skip
+_ONCE: Final = "aggregate once in the transform, and further when the table is read: rta.sql(…)"
+# What Spark does not run as a stream, in its words → what to change. The first that fits tells it.
+_DEFINITIONS: Final = (
+    (r"UNRESOLVED_|FIELD_NOT_FOUND", "correct the name in the transform: events have their EventType's columns, and topic, partition, offset, kafka_timestamp"),
+    (r"session window", "change the transform: F.window(…), of a fixed length; or take rta.batch(…), which keeps no state"),
+    (r"Sorting is not supported", "leave orderBy out of the transform: rta.read(table, order_by=[…]) sorts"),
+    (r"Limits? (is|are) not supported", "leave limit out of the transform: rta.read(table, limit=…) limits"),
+    (r"NON_TIME_WINDOW", "change the transform: group by F.window(…), F.max_by(…) finds the newest; or rank when the table is read: rta.sql(…)"),
+    (r"Distinct aggregations", "change the transform: rta.deduplicate(…) before the groupBy, or F.approx_count_distinct(…)"),
+    (r"'correctness' issue|[Mm]ultiple (streaming )?(stateful|aggregations)", _ONCE),
+)  # fmt: skip
+_AS_BATCH: Final = (
+    "change the transform; rta.read_batch(topic).transform(…) shows what it does without a stream"
+)
 _OURS: Final = re.compile(
     r"^rta\.[\w.]+Error: (.*?)(?:; found: (.*?))?(?:; do: (.*))?$", re.MULTILINE
 )
@@ -43,7 +58,7 @@ def failures_said(checkpoint: str | Path, table: str) -> Iterator[None]:
     >>> with failures_said("/tmp/doc", "totals"):
     ...     spark.range(1).select("ID", "amount")
     Traceback (most recent call last):
-    rta.errors.QueryError: the query that fills 'totals' failed; found: [UNRESOLVED_COLUMN...`amount` cannot be resolved...
+    rta.errors.QueryError: the query that fills 'totals' cannot start; found: [UNRESOLVED_COLUMN...`amount` cannot be resolved...
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -61,6 +76,7 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
     QueryError("the query that fills 'totals' failed: the disk is full; found: IOException: No space left on device; ...")
     """
     from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.errors import AnalysisException, StreamingQueryException
 
     what = f"the query that fills {table!r} failed"
     silent = isinstance(error, (Py4JError, OSError)) and not isinstance(error, Py4JJavaError)
@@ -82,4 +98,8 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
         if re.search(pattern, text):
             file = damaged_state(checkpoint) if why == _DAMAGED else None
             return QueryError(f"{what}: {why}", found=file or cause(text), do=do)
-    return QueryError(what, found=cause(text), do=f"mend the cause and {_AGAIN}")
+    if isinstance(error, AnalysisException) or "AnalysisException" in text:
+        do = next((do for pattern, do in _DEFINITIONS if re.search(pattern, text)), _AS_BATCH)
+        return QueryError(f"the query that fills {table!r} cannot start", found=cause(text), do=do)
+    ran = isinstance(error, StreamingQueryException)
+    return QueryError(what, found=cause(text), do=f"mend the cause and {_AGAIN if ran else _START}")

@@ -95,9 +95,13 @@ def materialize(
             if known.position is None:  # refused at its first start: leave nothing in the way
                 sinks.reset(table)
             raise
-    topic_id = continuity.topic_of(stream.sparkSession, place, topic)
-    plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
-    return Materialized(query, plan, serving.table(table), count, into)
+    try:
+        topic_id = continuity.topic_of(stream.sparkSession, place, topic)
+        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
+        return Materialized(query, plan, serving.table(table), count, into)
+    except BaseException:  # nobody else knows this query
+        query.stop()
+        raise
 
 
 def _counted(stream: DataFrame) -> str:

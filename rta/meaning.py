@@ -45,9 +45,13 @@ def meaning(events: DataFrame, transform: Transform) -> list[str]:
     return _lines(plan)
 
 
-def require_same(session: SparkSession, checkpoint: str, table: str, means: list[str]) -> None:
+def require_same(
+    session: SparkSession, checkpoint: str, table: str, means: list[str], *, begun: bool = True
+) -> None:
     """Note what the transform means where a checkpoint begins; refuse another one where it goes on.
 
+    begun: whether the table has something of this checkpoint. If it has nothing (the first start failed, and the transform was
+    corrected since) another transform begins it anew.
     Raises QueryError with the first difference. Another Spark may word the same plan differently, so
     after an upgrade it is noted anew.
     """
@@ -55,14 +59,21 @@ def require_same(session: SparkSession, checkpoint: str, table: str, means: list
     noted = checkpoints.read(session, path) if checkpoints.query_id(session, checkpoint) else None
     known = checkpoints.parsed(path, noted) if noted is not None else {}
     if known.get("spark") != session.version:
-        text = json.dumps({"spark": session.version, "plan": means}, indent=1)
-        checkpoints.write(session, path, text)
+        _note(session, path, means)
+    elif known["plan"] != means and not begun and checkpoints.newest(session, checkpoint, "commits") < 0:  # fmt: skip
+        checkpoints.remove(checkpoint)
+        _note(session, path, means)
     elif known["plan"] != means:
         raise QueryError(
             f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
             found=_difference(known["plan"], means),
             do=f"take another table for it, or rta.reset({table!r}) and fill this one anew",
         )
+
+
+def _note(session: SparkSession, path: str, means: list[str]) -> None:
+    text = json.dumps({"spark": session.version, "plan": means}, indent=1)
+    checkpoints.write(session, path, text)
 
 
 def _lines(plan: Any) -> list[str]:

@@ -152,6 +152,17 @@ def step(label: str) -> Iterator[None]:
         print(f"{label}: {took:.1f} s", file=sys.stderr, flush=True)
 
 
+def said(sentence: str) -> None:
+    """Tell a person what was done on his behalf, in one line.
+
+    >>> said("done")
+    """
+    if _in_notebook():
+        _cell().update({"text/plain": sentence}, raw=True)
+    else:
+        print(sentence, file=sys.stderr, flush=True)
+
+
 def _in_notebook() -> bool:
     """Tell whether a kernel runs this, so that a person looks at cells and not at a terminal."""
     ipython = sys.modules.get("IPython")

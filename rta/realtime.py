@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import cluster, sources, topics
+from rta.checkpoints import located
+from rta.claims import begun
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
+from rta.executors import require_shared
 from rta.lateness import Transform, states, streamed
 from rta.settings import private_folder, settings
 from rta.traces import cause
@@ -73,7 +76,8 @@ def relay(
     )
     stream = streamed(events, transform)
     slots = require_slots(stream, topics.describe_topic(topic).partitions) if real_time else 0
-    place = str(checkpoint or _checkpoint(into))
+    place = located(checkpoint or _checkpoint(into))
+    require_shared(stream.sparkSession, place)
     messages = as_messages(stream, key)
     return relayed(messages, into, real_time, place, name=into, slots=slots, options=sink_options)
 
@@ -100,7 +104,7 @@ def relayed(
         .option("checkpointLocation", checkpoint)
     )  # fmt: skip
     try:
-        query = writer.trigger(**_trigger(real_time)).start()
+        query = begun(writer.trigger(**_trigger(real_time)).start)
         if real_time:
             _taken[str(query.runId)] = slots
             _planned(query, messages.sparkSession)
@@ -143,8 +147,12 @@ def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
 def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:
     """Wait until the query's tasks run: only then has Spark looked whether real-time mode can run its plan."""
     tracker = session.sparkContext.statusTracker()
-    while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
-        time.sleep(0.02)
+    try:
+        while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
+            time.sleep(0.02)
+    except BaseException:  # the Stop button: leave no query behind
+        query.stop()
+        raise
     if failed := query.exception():
         raise failed
     return query

@@ -16,7 +16,7 @@ from rta.codec import decode, guess, moments, series, unmarked
 from rta.database import DatabaseAwayError, engine
 from rta.errors import InputError, TableError
 from rta.ledger import Accounting, Batch, batches, offsets, summed
-from rta.tables import Table, create, drop, lookup, shown_by, table, tables
+from rta.tables import Table, create, drop, ensure, lookup, make, planned, shown_by, table, tables
 from rta.upserts import upsert
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ __all__ = [
     "create",
     "drop",
     "engine",
+    "make",
     "offsets",
+    "planned",
     "read",
     "sql",
     "summed",
@@ -52,6 +54,7 @@ def commit_batch(
 ) -> bool:
     """Write a micro-batch's rows, its late events and its ledger entry in one transaction: all, or nothing.
 
+    The first one makes the table, in the same transaction: so none is there before it has brought something.
     late: see rta.late_keeping.keep().
     Returns False, and writes nothing, where (query_id, batch_id) is in the ledger already.
     `rows` are read inside the transaction, so have them ready: other writers wait meanwhile.
@@ -66,9 +69,14 @@ def commit_batch(
     >>> offsets("pages")
     {'clicks': {0: 5}}
     """
-    with database.writing(engine) as connection:
+    first = (
+        batch.batch_id == 0
+    )  # a table that is gone later was dropped, and would lack what was in it
+    with database.writing(engine, ddl=first) as connection:
         if not ledger.enter(connection, table.name, batch):
             return False
+        if first:
+            ensure(connection, table)
         ledger.count_rows(connection, batch, upsert(connection, table, rows))
         if late:
             late_keeping.keep(connection, table.name, batch, late)

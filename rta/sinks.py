@@ -8,13 +8,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from rta import continuity, ledger, results, serving, sources
-from rta.claims import refuse_claimed, while_claimed
+from rta import checkpoints, continuity, ledger, results, serving, sources
+from rta.checkpoints import located, taken_back
+from rta.claims import begun, refuse_claimed, released, while_claimed
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
+from rta.executors import require_shared
 from rta.failures import failures_said
 from rta.headway import headway
 from rta.lateness import LateRule, Transform, streamed
@@ -22,14 +24,19 @@ from rta.ledger import Accounting, Batch
 from rta.matching import require_match
 from rta.meaning import meaning, require_same
 from rta.names import checked
-from rta.progress import watched
+from rta.progress import said, watched
 from rta.settings import private_folder, settings
 from rta.tentative import named_state, take_back
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
 Position = str | Mapping[int, int] | datetime
+_ALWAYS: Final = {"processingTime": "0 seconds"}
+_asked: Final[
+    dict[str, tuple[str, object]]
+] = {}  # by checkpoint: the run of a query that was started here, and its arguments
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,13 @@ def follow(
     transform: the analysis, DataFrame to DataFrame; the table takes the schema of its result, with a
     struct such as `window` flattened to window_start and window_end.
     key: the result's columns that name a row, `window` included; a later row of a key replaces it.
-    trigger: as Spark's own, {"processingTime": "5 seconds"}; by default a batch follows a batch.
+    starting: where a new checkpoint begins: see rta.read_batch(). trigger: as Spark's own, {"processingTime": "5 seconds"}; by
+    default a batch follows a batch.
     checkpoint: a folder; by default one for each table under RTA_HOME.
+    Called again with the same arguments, as a cell is that is run again, it stops the query that runs, and starts it where it was.
 
-    Raises TopicError, InputError, TableError, and QueryError where table and checkpoint do not belong
-    together: a lost checkpoint is said aloud, never a silent new start.
+    Raises TopicError, InputError, TableError, and QueryError if table and checkpoint do not belong together (a lost checkpoint is
+    said aloud, never a silent new start), or if another query fills the table. Nothing is made before Spark has accepted the query.
 
     >>> from rta.transforms import totals
     >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-follow", partitions=1)
@@ -89,10 +98,38 @@ def follow(
     >>> rta.accounting("doc_follow").consumed
     100
     """
-    event, place = event or event_type(topic), str(checkpoint or checkpoint_of(table))
+    query, _ = _started(
+        topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
+        max_events_per_batch=max_events_per_batch, trigger=trigger, checkpoint=checkpoint, options=options, at_once=True,
+    )  # fmt: skip
+    return query
+
+
+def _started(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+    at_once: bool = False,
+) -> tuple[StreamingQuery, serving.Table]:
+    """Start the query of follow(); return it with its table.
+
+    at_once: make the table when Spark has accepted the query; else the first micro-batch makes it with its rows.
+    """
+    from rta.session import spark
+
+    event, place = event or event_type(topic), located(checkpoint or checkpoint_of(table))
+    on, session = serving.engine(), spark()
 
     def start() -> StreamingQuery:
-        on, session = serving.engine(), stream.sparkSession
         known, filled = ledger.newest(table, on=on), results.find(table, on=on)
         if filled and filled.position is not None:
             if max_events_per_batch:
@@ -103,26 +140,54 @@ def follow(
             take_back(session, place, table, known)
         require_match(session, place, table, topic, known)
         topic_id = continuity.topic_of(session, place, topic)
-        require_same(session, place, table, meaning(events, transform))
         plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id)  # fmt: skip
-        target = serving.create(table, stream.schema, key, topic=topic, on=on)
-        continuity.note(session, place, topic_id)
-        writer = (
-            stream.writeStream.queryName(table)
-            .outputMode("update")
-            .option("checkpointLocation", place)
-            .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
-        )
-        with named_state(session) if filled else nullcontext():
-            return writer.trigger(**(trigger or {"processingTime": "0 seconds"})).start()
+        with taken_back(session, place, lambda: ledger.newest(table, on=on)):
+            require_same(session, place, table, means, begun=bool(known))
+            continuity.note(session, place, topic_id)
+            writer = (
+                stream.writeStream.queryName(table)
+                .outputMode("update")
+                .option("checkpointLocation", place)
+                .foreachBatch(lambda frame, batch_id: write_batch(plan, target, frame, batch_id))
+            )
+            with named_state(session) if filled else nullcontext():
+                query = begun(writer.trigger(**(trigger or _ALWAYS)).start)
+            try:
+                if at_once:
+                    serving.make(target)
+            except BaseException:
+                query.stop()
+                raise
+            return query
 
     with failures_said(place, table):
+        require_shared(session, place)
+        # A checkpoint that goes on knows its offsets; the topic may no longer have those where it began.
+        goes_on = checkpoints.newest(session, place, "commits") >= 0
         events = sources.read_stream(
-            topic, event=event, starting=starting, max_skew=max_skew,
+            topic, event=event, starting="earliest" if goes_on else starting, max_skew=max_skew,
             max_events_per_batch=max_events_per_batch, options=options,
         )  # fmt: skip
         stream = streamed(events, transform)
-        return while_claimed(stream.sparkSession, place, table, start)
+        target = serving.planned(table, stream.schema, key, topic=topic, on=on)
+        means = meaning(events, transform)
+        asked = (topic, means, target, event, starting, max_skew, max_events_per_batch, trigger, options, on)  # fmt: skip
+        _make_way(session, place, table, asked)
+        query = while_claimed(session, place, table, start)
+        _asked[place] = str(query.runId), asked
+    return query, target
+
+
+def _make_way(session: SparkSession, place: str, table: str, asked: object) -> None:
+    """Stop the query that was started with the same arguments here: a cell that is run again means its own query."""
+    run, before = _asked.get(place, (None, None))
+    if run is None or before != asked:
+        return
+    for query in session.streams.active:
+        if str(query.runId) == run:
+            said(f"{table}: the query that ran was stopped, and starts anew where it was")
+            query.stop()
+            released(place)
 
 
 def drain(
@@ -131,7 +196,7 @@ def drain(
     """Take into `table` what is new in `topic` since the last time, and return the accounting.
 
     The arguments and the errors are those of follow(), without the trigger; the first time all of the
-    topic is new.
+    topic is new. If the first time fails, or is interrupted, there is no table.
 
     >>> from rta.transforms import totals
     >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-drain", partitions=1)
@@ -141,17 +206,15 @@ def drain(
     >>> print(drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS))
     doc_drain: nothing new in doc-drain (... s)
     """
-    began = time.monotonic()
+    start = time.monotonic()
     before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
     reached = headway(topic, lambda: serving.offsets(table).get(topic, {}))
     with watched(f"{topic} → {table}", reached, unit="event"):
-        query = follow(
-            topic, transform, table=table, key=key, trigger={"availableNow": True}, **how
-        )
+        query, target = _started(topic, transform, table=table, key=key, trigger={"availableNow": True}, **how)  # fmt: skip
         with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
-            _wait(query)
-    taken = ledger.batches(table, after=before)
-    return _drained(table, topic, taken, time.monotonic() - began)
+            wait(query)
+    serving.make(target)  # of a topic without events, too, there is an answer
+    return _drained(table, topic, ledger.batches(table, after=before), time.monotonic() - start)
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
@@ -159,22 +222,22 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
 
     >>> reset("doc_never_made")
     """
-    import shutil
-
-    place = checkpoint or checkpoint_of(checked("table", table))
+    place = located(checkpoint or checkpoint_of(checked("table", table)))
     refuse_claimed(place, table)
+    checkpoints.remove(
+        place
+    )  # first: a table without its checkpoint is refused, and this can be called again
     results.forget(table)
     if table in {known.name for known in serving.tables()}:
         serving.drop(table)
-    shutil.rmtree(place, ignore_errors=True)
 
 
-def _wait(query: StreamingQuery) -> None:
-    """Wait for a query that ends by itself."""
+def wait(query: StreamingQuery) -> None:
+    """Wait for a query that ends by itself; whoever is interrupted leaves no query behind."""
     try:
         while not query.awaitTermination(0.2):  # type: ignore[arg-type]
             pass
-    except KeyboardInterrupt:  # the Stop button: leave no query behind
+    except BaseException:
         query.stop()
         raise
 

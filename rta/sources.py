@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rta.cluster import spark_options
 from rta.dead_letters import dead_letters, read_dead_letters, send
 from rta.event_types import EventType, event_type
-from rta.positions import Position, ending_at, starting_at
+from rta.positions import Position, between, starting_at
 from rta.quarantine import ORIGIN, REASONS, parse
 from rta.topics import offsets
 
@@ -52,8 +52,8 @@ def read_batch(
     """Read the good events of a topic as a finite DataFrame.
 
     event: the type of its events; by default the one that is named like the topic.
-    starting, ending: "earliest", "latest", {partition: offset} (an ending offset is not read; a partition that is not named is
-    read whole), or a datetime with zone that is compared with Kafka's record time.
+    starting, ending: "earliest", "latest", {partition: offset} (one that the topic has, or Kafka's own -1 and -2 for latest and
+    earliest; an ending offset is not read; a partition that is not named is read whole), or a datetime with zone that is compared with Kafka's record time.
     options: for Spark's Kafka source, such as "minPartitions". max_skew: see `parse`.
 
     Returns the event's columns, then topic, partition, offset, kafka_timestamp.
@@ -64,7 +64,7 @@ def read_batch(
     5
     """
     event = event or event_type(topic)
-    chosen = starting_at(topic, starting, finite=True) | ending_at(topic, ending)
+    chosen = between(topic, starting, ending)
     parsed = parsed_batch(topic, event, max_skew, options=chosen | dict(options or {}))
     return _good(parsed, event, topic)
 
@@ -77,7 +77,7 @@ def parsed_batch(
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """Read all events of a topic as they are now, good and bad: the columns of `parse`, as a finite DataFrame."""
-    chosen = options or starting_at(topic, "earliest", finite=True) | ending_at(topic, "latest")
+    chosen = options or between(topic, "earliest", "latest")
     return parse(_read(topic, chosen), event, max_skew)
 
 

@@ -66,26 +66,65 @@ def create(
     >>> create("visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
     Table(visits: page STRING, visits BIGINT; key page)
     """
+    return make(planned(name, schema, key, topic=topic, on=on), on=on)
+
+
+def planned(
+    name: str,
+    schema: StructType,
+    key: Sequence[str],
+    *,
+    topic: str | None = None,
+    on: Engine | None = None,
+) -> Table:
+    """Describe the table that a query is going to fill, or find it: what create() refuses is refused, and nothing is made.
+
+    >>> from pyspark.sql.types import StructType
+    >>> planned("not_made", StructType().add("page", "string"), key=["page"]).name
+    'not_made'
+    >>> "not_made" in [each.name for each in tables()]
+    False
+    """
     wanted = _wanted(name, schema, key, topic)
+    with database.reading(on or database.engine()) as connection:
+        there = lookup(connection, name)
+        if there is None:
+            _require_free(connection, name)
+            return wanted
+    return _fitting(there, wanted)
+
+
+def make(table: Table, *, on: Engine | None = None) -> Table:
+    """Make a table that is planned, or find it."""
     engine = on or database.engine()
-    if (there := _find(engine, name)) is None:
-        # Looked for again under the lock: two processes may both be first.
-        with database.writing(engine, ddl=True) as connection:
-            there = lookup(connection, name)
-            if there is None:
-                _create(connection, wanted)
-                return wanted
+    if (there := _find(engine, table.name)) is not None:
+        return _fitting(there, table)
+    with database.writing(engine) as connection:
+        return ensure(connection, table)
+
+
+def ensure(connection: Connection, table: Table) -> Table:
+    """Make a table inside the transaction of its first rows, or find it."""
+    database.lock_names(connection)  # looked for under the lock: two processes may both be first
+    if (there := lookup(connection, table.name)) is not None:
+        return _fitting(there, table)
+    _create(connection, table)
+    return table
+
+
+def _fitting(there: Table, wanted: Table) -> Table:
+    """Return the table that is there. Raises TableError if it is another than the one that is wanted."""
     if there.view:
         raise TableError(
-            f"{name!r} is a view of other tables: nothing is written to it",
+            f"{wanted.name!r} is a view of other tables: nothing is written to it",
             do="use another table name",
         )
     difference = _difference(there, wanted)
     if difference:
         raise TableError(
-            f"table {name!r} is there with another {difference[0]}",
+            f"table {wanted.name!r} is there with another {difference[0]}",
             found=f"{difference[1]} there, {difference[2]} wanted",
-            do=f"use another table name; rta.reset({name!r}) would drop this one and its checkpoint",
+            do=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
         )
     return there
 
@@ -225,14 +264,21 @@ def _from_row(row: Any, *, view: bool) -> Table:
     return Table(row["name"], schema, tuple(row["key"]), row["topic"], view)
 
 
+def _require_free(connection: Connection, name: str) -> None:
+    """Refuse the name of a table that somebody else has made."""
+    import sqlalchemy as sa
+
+    if sa.inspect(connection).has_table(name):
+        do = "use another table name"
+        raise TableError(f"a table {name!r} that is not rta's is there", do=do)
+
+
 def _create(connection: Connection, table: Table) -> None:
     import sqlalchemy as sa
 
     from rta.catalog import TABLES, relation
 
-    if sa.inspect(connection).has_table(table.name):
-        do = "use another table name"
-        raise TableError(f"a table {table.name!r} that is not rta's is there", do=do)
+    _require_free(connection, table.name)
     connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
     entry = {
         "name": table.name, "key": list(table.key), "schema": json.loads(table.schema.json()),

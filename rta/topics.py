@@ -42,11 +42,13 @@ def create_topic(
     name: str,
     *,
     partitions: int = 4,
+    replication_factor: int | None = None,
     exist_ok: bool = True,
     config: Mapping[str, str] | None = None,
 ) -> Topic:
     """Create a topic, or return the one that is there.
 
+    replication_factor: by default 3, or as many as there are brokers. (Kafka's own default is 1, also on a cluster.)
     Raises TopicError where it exists with another number of partitions, or at all with exist_ok=False.
 
     >>> create_topic("doc-topics", partitions=2)
@@ -58,11 +60,10 @@ def create_topic(
     if partitions < 1:
         raise InputError("a topic needs at least one partition", found=partitions, do="ask for 1")
     with administrator() as admin:
+        replicas = replication_factor or _replicas(len(admin.describe_cluster()["brokers"]))
+        wanted = {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(config or {})}  # fmt: skip
         try:
-            admin.create_topics(
-                {name: {"num_partitions": partitions, "configs": dict(config or {})}},
-                wait_for_metadata=True,
-            )
+            admin.create_topics({name: wanted}, wait_for_metadata=True)
         except TopicAlreadyExistsError:
             if not exist_ok:
                 raise TopicError(
@@ -82,6 +83,15 @@ def create_topic(
             do=f"ask for partitions={topic.partitions}, or use another topic",
         )
     return topic
+
+
+def _replicas(brokers: int) -> int:
+    """Choose how many replicas a topic has: three survive the loss of a broker while another one restarts.
+
+    >>> _replicas(1), _replicas(2), _replicas(5)
+    (1, 2, 3)
+    """
+    return min(3, max(brokers, 1))
 
 
 def delete_topic(name: str, *, missing_ok: bool = False) -> None:

@@ -16,6 +16,7 @@ from rta.archives import archive, archived
 from rta.batch_views import batch_view
 from rta.errors import TableError
 from rta.event_types import EventType
+from rta.failures import failures_said
 from rta.headway import headway
 from rta.lateness import Transform
 from rta.ledger import Accounting, Batch
@@ -103,6 +104,19 @@ class Wiring(ABC):
         for filled in self.filled.values():
             filled.check()
 
+    def started(self) -> Self:
+        """Start, or go on; what fails or is stopped meanwhile leaves no query behind."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start the queries that the answer needs all the time."""
+
     def stop(self) -> None:
         """Stop the queries; readers keep the answer, and the next call goes on from there.
 
@@ -153,6 +167,33 @@ class Wiring(ABC):
                 query.processAllAvailable()
 
     @contextmanager
+    def _made(self, number: int, parts: Sequence[str]) -> Iterator[None]:
+        """Make a version; if that fails, or is stopped, before readers see it, it leaves nothing, and the served one goes on."""
+        try:
+            with failures_said(sinks.checkpoint_of(parts[-1]), self.table):
+                yield
+        except BaseException as error:
+            for undo in (self.stop, partial(self._take_back, number, parts)):
+                try:
+                    undo()
+                except Exception as also:  # noqa: BLE001 - the first error is the one to say
+                    error.add_note(f"and then: {also}")
+            raise
+
+    def _take_back(self, number: int, parts: Sequence[str]) -> None:
+        """Drop what was made of a version, unless readers see it, and go on with the one that they see."""
+        view = self.view
+        if view is None or number not in view.versions:
+            for part in parts:
+                sinks.reset(part)
+        if view is not None:
+            self._go_on(view)
+
+    @abstractmethod
+    def _go_on(self, view: views.View) -> None:
+        """Start the queries of the version that is served."""
+
+    @contextmanager
     def _held(self, served: int, number: int) -> Iterator[None]:
         """Let a version reach what readers of the served one see; in real-time mode that one rests until it has."""
         if self.real_time and served != number and {served, number} <= set(self.running):
@@ -170,7 +211,7 @@ class Wiring(ABC):
         began = time.monotonic()
         with self._watched("its archive", lambda: {self.topic: archived(self.topic)}):
             archiving = archive(self.topic, event=self.event)
-            archiving.awaitTermination()
+            sinks.wait(archiving)
         note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
         many = sum(end for end in before.values())
