@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
+
+from rta import clients
 
 NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of Kafka's clock, or older than the topic allows"
 
@@ -55,7 +57,12 @@ class Answers:
         self.offsets: dict[int, tuple[int, int]] = {}
 
     def send(
-        self, producer: Any, topic: str, key: bytes | None, value: bytes | None, headers: list[Any]
+        self,
+        producer: Any,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]],
     ) -> None:
         """Hand one event to the producer, and write down what becomes of it."""
         from kafka.errors import KafkaError
@@ -63,7 +70,7 @@ class Answers:
         number, self.sent = self.sent, self.sent + 1
         self.pending.add(number)
         try:
-            future = producer.send(topic, value=value, key=key, headers=headers)
+            future = clients.send(producer, topic, value, key, headers)
         except (KafkaError, ValueError) as error:  # it never left this process
             self.settle(
                 number, "failed", reason=why_not(error, producer.config["max_request_size"])

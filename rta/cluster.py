@@ -28,6 +28,10 @@ class _Masked(str):
         return "'***'"
 
 
+READING: Final = {"kafka.allow.auto.create.topics": "false"}
+"""For Spark's source: reading makes no topic. Its sink's client has no such option."""
+
+
 def spark_options() -> dict[str, str]:
     """Return what Spark's Kafka source and sink need to reach the cluster.
 

@@ -24,7 +24,10 @@ _Read = Callable[[], tuple[bytes, Exception | None]]
 def client(**configs: Any) -> KafkaNetClient:
     """Make the network client of a KafkaAdminClient, KafkaConsumer or KafkaProducer: its `kafka_client`."""
     net = NetworkSelector(**configs)
-    return KafkaNetClient(net=net, manager=_Connections(net, **configs), **configs)
+    manager = _Connections(net, **configs)
+    # Asking for a topic makes none. kafka-python 3.0.12 loses its own option on the way here.
+    manager.cluster.config["allow_auto_create_topics"] = False
+    return KafkaNetClient(net=net, manager=manager, **configs)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has no types

@@ -8,15 +8,18 @@
 | rta.offset          | "                                              |
 | rta.kafka_timestamp | the record's time, milliseconds since the epoch |
 
-Key, value and the event's own headers stay as they were; a null value stays null. So does the count of an event that
-was sent back already: see rta.letter.
+Key, value and the event's own headers stay as they were, ours come behind them; a null value stays null. So does the count
+of an event that was sent back already: see rta.letter.
+
+What another program wrote there has no such headers behind its own, or some that cannot be ours: it is foreign. It is listed all the
+same, with its place in the queue for an origin, and a reason that says so.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rta.cluster import spark_options
+from rta.cluster import READING, spark_options
 from rta.errors import TopicError
 from rta.topics import create_topic, offsets
 
@@ -26,7 +29,16 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".dlq"
 # An event as large as Kafka takes has its reason and origin on top here: it must not stop the query.
 _LARGEST: Final = str(64 * 2**20)
-NAMES: Final = ("reason", "topic", "partition", "offset", "kafka_timestamp")
+# What each header of ours holds, for both who read them: Python, and Spark's regular expressions of Java.
+FORMS: Final = {
+    "reason": r"[^\x00-\x1f\x7f-\x9f]{1,1000}",
+    "topic": r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}",
+    "partition": "[0-9]{1,9}",
+    "offset": "[0-9]{1,18}",
+    "kafka_timestamp": "[0-9]{1,14}",
+}
+NAMES: Final = tuple(FORMS)
+FOREIGN: Final = "not from rta: no origin"
 
 
 def dead_letters(bad: DataFrame) -> DataFrame:
@@ -67,9 +79,10 @@ def send(bad: DataFrame, topic: str) -> None:
 
 
 def read_dead_letters(topic: str) -> DataFrame:
-    """List the bad events of a topic, each once: a repeated batch sends its bad events again.
+    """List the bad events of a topic, each once: a repeated batch sends its bad events again. The same as rta.letters, as a DataFrame.
 
-    Returns topic, partition, offset, kafka_timestamp (where and when the bad event was sent), reason, key, value.
+    Returns topic, partition, offset, kafka_timestamp (where and when the bad event was sent), reason, key, value. A foreign
+    record has the queue's topic, partition and offset.
     No rows where nothing was ever quarantined. Raises TopicError where the topic itself is missing.
 
     >>> _ = rta.create_topic("doc-dead-letters")
@@ -85,23 +98,40 @@ def read_dead_letters(topic: str) -> DataFrame:
     if not _exists(queue):
         schema = "topic string, partition int, offset bigint, kafka_timestamp timestamp, reason string, key binary, value binary"
         return spark().createDataFrame([], schema)
-    options = {**spark_options(), "subscribe": queue, "includeHeaders": "true"}
-    letters = spark().read.format("kafka").options(**options).load()
-    return letters.select(
-        _header("topic").alias("topic"),
-        _header("partition").cast("int").alias("partition"),
-        _header("offset").cast("bigint").alias("offset"),
-        F.timestamp_millis(_header("kafka_timestamp").cast("bigint")).alias("kafka_timestamp"),
-        _header("reason").alias("reason"), "key", "value",
-    ).dropDuplicates(["topic", "partition", "offset", "kafka_timestamp"])  # fmt: skip
+    options = {**spark_options(), **READING, "subscribe": queue, "includeHeaders": "true", "kafka.isolation.level": "read_committed"}  # fmt: skip
+    records = spark().read.format("kafka").options(**options).load()
+    told = records.select("*", F.slice("headers", -len(NAMES), len(NAMES)).alias("told"))
+    known = told.select("*", _ours(F.col("told")).alias("ours"))
+    text = {name: F.col("told")[place]["value"].cast("string") for place, name in enumerate(NAMES)}
+    origin = {
+        "topic": (text["topic"], F.col("topic")),
+        "partition": (text["partition"].cast("int"), F.col("partition")),
+        "offset": (text["offset"].cast("bigint"), F.col("offset")),
+        "kafka_timestamp": (F.timestamp_millis(text["kafka_timestamp"].cast("bigint")), F.col("timestamp")),
+        "reason": (text["reason"], F.lit(FOREIGN)),
+    }  # fmt: skip
+    letter = [F.when(F.col("ours"), a).otherwise(b).alias(name) for name, (a, b) in origin.items()]
+    place = F.struct(F.col("partition").alias("a"), F.col("offset").alias("b"))
+    letters = known.select(*letter, "key", "value", place.alias("place"))
+    first = [F.min_by(name, "place").alias(name) for name in ("reason", "key", "value")]
+    return letters.groupBy("topic", "partition", "offset", "kafka_timestamp").agg(*first)
 
 
-def _header(name: str) -> Column:
-    """Return the last header of a name, as text: an event that came from another DLQ has older ones."""
+def _ours(told: Column) -> Column:
+    """Return whether these headers, a record's last, are those of dead_letters()."""
+    from functools import reduce
+    from operator import and_
+
     from pyspark.sql import functions as F
 
-    found = F.filter("headers", lambda header: header["key"] == f"rta.{name}")
-    return F.try_element_at(found, F.lit(-1))["value"].cast("string")
+    def fits(place: int, name: str) -> Column:
+        header = F.get(told, F.lit(place))
+        text = header["value"].cast("string")
+        whole = F.is_valid_utf8(text) & text.rlike(rf"\A(?:{FORMS[name]})\z")
+        return (header["key"] == f"rta.{name}") & whole
+
+    found = reduce(and_, [fits(place, name) for place, name in enumerate(NAMES)])
+    return F.coalesce(found, F.lit(False))  # noqa: FBT003
 
 
 def _exists(topic: str) -> bool:

@@ -34,7 +34,7 @@ SERVER_PROPERTIES: Final = {
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.partitions": "4",
-    "auto.create.topics.enable": "false",
+    "auto.create.topics.enable": "true",  # for a producer that is not ours; none of our readers makes a topic
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",

@@ -12,21 +12,18 @@ Is it bad again, both stand in its next dead letter.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Final
 
-from rta.dead_letters import NAMES
-from rta.names import checked
-from rta.tail import printable
+from rta.dead_letters import FOREIGN, FORMS, NAMES
+from rta.tail import EPOCH, moment_of, printable
 
 ATTEMPTS: Final = "rta.attempts"
 REDRIVEN_FROM: Final = "rta.redriven-from"
-STRANGE: Final = "not from rta: no origin"
 Headers = tuple[tuple[str, bytes | None], ...]
-_ORIGIN: Final = [f"rta.{name}" for name in NAMES]
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN: Final = 120  # characters of a key or a value, where not all of it is asked for
 
 
@@ -62,13 +59,13 @@ class Letter:
     @property
     def identity(self) -> str:
         """Return the origin with its time: a topic that was made again has other events at the same offsets."""
-        return f"{self.origin}@{(self.kafka_timestamp - _EPOCH) // timedelta(milliseconds=1)}"
+        return f"{self.origin}@{_milliseconds(self.kafka_timestamp)}"
 
     def __repr__(self) -> str:
         """Say in one line what it is; control characters escaped, a long value cut."""
         tried = f", attempt {self.attempts}" if self.attempts else ""
         done = ", redriven" if self.redriven else ""
-        return f"Letter({self.origin}: {self.reason}{tried}{done}; {shown(self.value, _SHOWN)})"
+        return f"Letter({self.origin}: {printable(self.reason.encode())}{tried}{done}; {shown(self.value, _SHOWN)})"
 
     def _repr_html_(self) -> str:
         """Show it as a table in a notebook."""
@@ -90,44 +87,63 @@ def letter_of(record: Any) -> Letter:
     Letter(t.dlq/0/3: not from rta: no origin; {)
     """
     headers: Headers = tuple(record.headers)
-    strange = Letter(
+    letter = Letter(
         topic=record.topic, partition=record.partition, offset=record.offset,
-        kafka_timestamp=_moment(max(record.timestamp, 0)), reason=STRANGE, attempts=_attempts(headers),
+        kafka_timestamp=moment_of(max(record.timestamp, 0)), reason=FOREIGN, attempts=_attempts(headers),
         key=record.key, value=record.value, headers=_own(headers), queue=record.topic,
         queue_partition=record.partition, queue_offset=record.offset, redriven_from=_redriven_from(headers),
     )  # fmt: skip
-    # The last five: an event that came from another queue has older ones, as headers of its own.
-    told = [printable(value or b"") for _, value in headers[-len(_ORIGIN) :]]
-    if [name for name, _ in headers[-len(_ORIGIN) :]] != _ORIGIN:
-        return strange
-    reason, name, partition, offset, milliseconds = told
+    if (told := _told(headers)) is None:
+        return letter
+    return replace(
+        letter, topic=told["topic"], partition=int(told["partition"]), offset=int(told["offset"]), reason=told["reason"],
+        kafka_timestamp=moment_of(int(told["kafka_timestamp"])), headers=_own(headers[: -len(NAMES)]),
+    )  # fmt: skip
+
+
+def _told(headers: Headers) -> dict[str, str] | None:
+    """Return what our headers say; None if the last ones cannot be ours."""
+    # The last: an event that came from another queue has older ones, as headers of its own.
+    last = headers[-len(NAMES) :]
+    if [name for name, _ in last] != [f"rta.{name}" for name in NAMES]:
+        return None
     try:
-        return replace(
-            strange, topic=checked("topic", name), partition=int(partition), offset=int(offset),
-            kafka_timestamp=_moment(int(milliseconds)), reason=reason, headers=_own(headers[: -len(_ORIGIN)]),
-        )  # fmt: skip
-    except (ValueError, OverflowError):  # headers that only look like ours
-        return strange
+        told = {name: (value or b"").decode() for name, (_, value) in zip(NAMES, last, strict=True)}
+    except UnicodeDecodeError:
+        return None
+    return told if all(re.fullmatch(FORMS[name], text) for name, text in told.items()) else None
 
 
-def outgoing(letter: Letter, mended: Letter) -> list[tuple[str, bytes]]:
+def outgoing(letter: Letter, mended: Letter) -> list[tuple[str, bytes | None]]:
     """Return the headers of an event that goes back: its own, one attempt more, and where it comes from.
 
-    A null header becomes an empty one: kafka-python sends none.
-
-    >>> moment = datetime(2024, 11, 15, tzinfo=UTC)
+    >>> moment = EPOCH
     >>> letter = Letter("t", 0, 5, moment, "broken JSON", 1, None, b"{", (("trace", b"7"),), "t.dlq", 0, 2)
     >>> outgoing(letter, letter)
     [('trace', b'7'), ('rta.attempts', b'2'), ('rta.redriven-from', b't/0/5')]
     """
     ours = [(ATTEMPTS, str(letter.attempts + 1).encode()), (REDRIVEN_FROM, letter.origin.encode())]
-    return [(name, value or b"") for name, value in _own(mended.headers)] + ours
+    return [*_own(mended.headers), *ours]
+
+
+def sent_at(letter: Letter, mended: Letter) -> int | None:
+    """Return the record's time of an event that goes back, in milliseconds: the one it had, or what the mend made of it.
+
+    None, for Kafka's now, if that time is what was wrong: an event that was ahead of it would be so for ever.
+
+    >>> letter = Letter("t", 0, 5, EPOCH, "broken JSON", 1, None, b"{", (), "t.dlq", 0, 2)
+    >>> ahead = replace(letter, reason="ahead")
+    >>> sent_at(letter, letter), sent_at(ahead, ahead)
+    (0, None)
+    """
+    same = mended.kafka_timestamp == letter.kafka_timestamp
+    return None if letter.reason == "ahead" and same else _milliseconds(mended.kafka_timestamp)
 
 
 def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
     """List what a person wants to know, each as a name and a harmless text; most: characters of a payload.
 
-    >>> moment = datetime(2024, 11, 15, tzinfo=UTC)
+    >>> moment = EPOCH
     >>> facts(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2))[-2:]
     [('key', '(null)'), ('value', '{')]
     """
@@ -135,7 +151,7 @@ def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
     return [
         ("origin", letter.origin),
         ("sent", letter.kafka_timestamp.isoformat(timespec="milliseconds")),
-        ("reason", letter.reason),
+        ("reason", printable(letter.reason.encode())),
         ("attempts", f"{letter.attempts}{back}"),
         ("redriven", "yes" if letter.redriven else "no"),
         ("in queue", f"{letter.queue}/{letter.queue_partition}/{letter.queue_offset}"),
@@ -148,7 +164,7 @@ def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
 def as_dict(letter: Letter) -> dict[str, Any]:
     """Return a letter for JSON: key, value and headers as {"text": …}, {"hex": …} or null.
 
-    >>> moment = datetime(2024, 11, 15, tzinfo=UTC)
+    >>> moment = EPOCH
     >>> as_dict(Letter("t", 0, 5, moment, "invalid UTF-8", 0, None, bytes([255]), (), "t.dlq", 0, 2))["value"]
     {'hex': 'ff'}
     """
@@ -183,8 +199,8 @@ def _packed(raw: bytes | None) -> dict[str, str] | None:
         return {"hex": raw.hex()}
 
 
-def _moment(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _own(headers: Headers) -> Headers:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from rta import serving
-from rta.cluster import client_options
+from rta import clients, serving
 from rta.errors import InputError, SetupError
 from rta.event_types import EventType, event_type
 from rta.ledger import Accounting, Batch
@@ -36,7 +35,7 @@ class Raw:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
 
 
 def read_topic(topic: str) -> list[Raw]:
@@ -46,9 +45,9 @@ def read_topic(topic: str) -> list[Raw]:
     >>> [raw.offset for raw in read_topic("doc-oracle")]
     [0, 1, 2]
     """
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
-    consumer = KafkaConsumer(**client_options(), enable_auto_commit=False, group_id=None)
+    consumer = clients.consumer()
     try:
         numbers = consumer.partitions_for_topic(topic) or set()
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]

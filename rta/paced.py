@@ -10,17 +10,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rta import clients
 from rta.acknowledged import Acknowledged, Answers
-from rta.cluster import client_options
 from rta.errors import InputError, TopicError
 from rta.isolation import ONE_AT_A_TIME, isolate_refused
 from rta.refusals import refusals_said
 from rta.topics import create_topic, offsets
-from rta.wire import as_messages, json_text
+from rta.wire import as_messages, json_text, message_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+Headers = list[tuple[str, bytes | None]]
 INTENDED: Final = "rta-intended"
 """The header that holds the intended send time: microseconds since the epoch, as text."""
 
@@ -34,7 +35,7 @@ def publish_paced(
     time: str | None = None,
     speed_up: float = 3600.0,
     partitions: int = 4,
-    headers: Mapping[str, str | bytes] | None = None,
+    headers: Mapping[str, str | bytes | None] | None = None,
     log: str | Path | None = None,
     timeout: float = 120.0,
     options: Mapping[str, Any] | None = None,
@@ -46,7 +47,7 @@ def publish_paced(
     A send that is behind its time is made at once, and keeps its intended time in the header
     `rta-intended`, so that waiting is never left out of a latency.
 
-    A `value` column of a DataFrame is sent as it is; else the columns become a JSON object.
+    A `value` column of a DataFrame is sent as it is, with its `key` and `headers`; else the columns become a JSON object.
     log: a file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A
     sequence number that a killed producer left out of it is unknown. timeout: seconds that an
     event may be without an answer before it is unknown. options: for KafkaProducer. partitions: of a topic that is yet to be made.
@@ -56,8 +57,6 @@ def publish_paced(
     >>> publish_paced([{"user_id": 7, "amount": Decimal("0.10")}], "doc-paced", key="user_id").ok
     1
     """
-    from kafka import KafkaProducer
-
     if rate is not None and time is not None:
         raise InputError(
             "an event is sent by rate or by time, not by both",
@@ -70,17 +69,17 @@ def publish_paced(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**bounded(timeout), **ONE_AT_A_TIME, **client_options(), **(options or {})}
+    settings = {**bounded(timeout), **ONE_AT_A_TIME, **(options or {})}
     with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
-        producer = KafkaProducer(**settings)
+        producer = clients.producer(**settings)
         isolate_refused(producer)
         stack.callback(end, producer, timeout, answers.give_up)
         pace = _Pace(rate, speed_up)
-        for name, value, moment in _messages(events, key, time):
+        for name, value, own, moment in _messages(events, key, time):
             header = (INTENDED, str(pace.wait(moment)).encode())
-            answers.send(producer, topic, name, value, [*constant, header])
+            answers.send(producer, topic, name, value, [*own, *constant, header])
     seconds = clock.monotonic() - pace.began
     file_name = Path(log) if log is not None else None
     return answers.summary(topic, seconds=seconds, behind=pace.behind, log=file_name)
@@ -174,8 +173,8 @@ class _Pace:
 
 def _messages(
     events: Any, key: str | None, time: str | None
-) -> Iterator[tuple[bytes | None, bytes | None, int | None]]:
-    """Yield key, value and, for a replay, the event's time in microseconds since the epoch."""
+) -> Iterator[tuple[bytes | None, bytes | None, Headers, int | None]]:
+    """Yield key, value, headers and, for a replay, the event's time in microseconds since the epoch."""
     if not hasattr(events, "toLocalIterator"):
         for event in events:
             for name in filter(None, (key, time)):
@@ -186,21 +185,29 @@ def _messages(
                         do="choose from these",
                     )
             moment = None if time is None else _microseconds(event[time])
-            yield _key(event[key]) if key else None, json_text(event).encode(), moment
+            yield _key(event[key]) if key else None, json_text(event).encode(), [], moment
         return
     from pyspark.sql import functions as F
 
     frame = as_messages(events.orderBy(time) if time else events, key)
     extra = [F.unix_micros(time).alias("moment")] if time else []
-    for row in frame.select("key", "value", *extra).toLocalIterator(prefetchPartitions=True):
-        fields = [None if v is None else bytes(v) for v in row[:2]]
-        yield fields[0], fields[1], row[2] if time else None
+    sent = frame.select(*message_columns(frame), *extra)
+    for row in sent.toLocalIterator(prefetchPartitions=True):
+        found = row.asDict()
+        own = [(name, _bytes(value)) for name, value in found.get("headers") or ()]
+        yield _bytes(found["key"]), _bytes(found["value"]), own, found.get("moment")
+
+
+def _bytes(value: Any) -> bytes | None:
+    return None if value is None else bytes(value)
 
 
 def _key(value: Any) -> bytes | None:
     """Write a key as Spark's cast to STRING does, so that it lands on the same partition."""
     if value is None:
         return None
+    if isinstance(value, bool):
+        return str(value).lower().encode()
     return (format(value, "f") if isinstance(value, Decimal) else str(value)).encode()
 
 

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.future import Future
-from kafka.serializer import Serializer
 
+from rta import clients
 from rta.acknowledged import verdict, why_not
-from rta.cluster import client_options
 from rta.errors import BrokerError, TopicError
-from rta.letter import Letter, outgoing
+from rta.letter import Letter, outgoing, sent_at
 from rta.paced import bounded, end, flush
 from rta.queues import NOTES
 from rta.refusals import refusal, refusals_said
@@ -34,13 +33,6 @@ SETTINGS: Final = {
     "enable_idempotence": False,
     "max_in_flight_requests_per_connection": 1,
 }
-
-
-class _Unpack(Serializer):  # type: ignore[misc] # kafka-python has no types
-    """Takes the value out of a tuple: send() alone refuses a record without key and value."""
-
-    def serialize(self, _topic: str, _headers: Any, data: tuple[bytes | None]) -> bytes | None:
-        return data[0]
 
 
 class Post:
@@ -85,8 +77,8 @@ class Post:
         notes = []
         for letter, at in arrived:
             told = {"to": f"{at.topic}/{at.partition}/{at.offset}", "attempts": letter.attempts + 1}
-            note = (json.dumps(told).encode(),)
-            notes.append(self.producer.send(self.topic + NOTES, note, letter.identity.encode()))
+            note, which = json.dumps(told).encode(), letter.identity.encode()
+            notes.append(clients.send(self.producer, self.topic + NOTES, note, which))
         self._flush()
         if missing := [note for note in notes if not note.succeeded()]:
             error = _error(missing[0])
@@ -99,9 +91,10 @@ class Post:
         same = letter.topic == self.topic and mended.key == letter.key
         where = letter.partition if same and letter.partition in range(self.partitions) else None
         try:
-            return self.producer.send(
-                self.topic, (mended.value,), mended.key, outgoing(letter, mended), partition=where
-            )
+            return clients.send(
+                self.producer, self.topic, mended.value, mended.key, outgoing(letter, mended),
+                partition=where, timestamp_ms=sent_at(letter, mended),
+            )  # fmt: skip
         except (KafkaError, ValueError) as error:  # it never left this process
             return Future().failure(error)
 
@@ -113,16 +106,12 @@ class Post:
 @contextmanager
 def post(topic: str) -> Iterator[Post]:
     """Lend what sends events back to a topic; the topic of its notes is made on first need."""
-    from kafka import KafkaProducer
-
     try:
         offsets(topic + NOTES, right="WRITE")
     except TopicError:
         create_topic(topic + NOTES, partitions=1, config={"cleanup.policy": "compact"})
     with refusals_said():
-        producer = KafkaProducer(
-            **{**bounded(TIMEOUT), **client_options(), **SETTINGS}, value_serializer=_Unpack()
-        )
+        producer = clients.producer(**bounded(TIMEOUT), **SETTINGS)
         try:
             yield Post(topic, producer)
         except BrokerError:

@@ -15,7 +15,7 @@ from rta.errors import InputError
 from rta.paced import INTENDED, publish_paced, ready_topic
 from rta.refusals import refusals_said
 from rta.topics import offsets
-from rta.wire import as_messages
+from rta.wire import as_messages, message_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -55,7 +55,7 @@ def publish(
     key: str | None = None,
     order_by: str | Sequence[str] | None = None,
     partitions: int = 4,
-    headers: Mapping[str, str | bytes] | None = None,
+    headers: Mapping[str, str | bytes | None] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Published:
     """Publish a DataFrame in bulk, through Spark's Kafka sink.
@@ -66,7 +66,7 @@ def publish(
 
     key: the column whose text is the message key. order_by: columns to sort by, in one task, so that
     each partition holds the events in that order (the order of arrival, say).
-    partitions: of a topic that is yet to be made. headers: the same for all events.
+    partitions: of a topic that is yet to be made. headers: the same for all events, behind their own.
     options: for the sink, such as "kafka.compression.type". The frame is computed once; events are
     counted by the topic's offsets, so those of another producer at the same time are among them.
 
@@ -88,8 +88,7 @@ def publish(
     if ordering:
         frame = frame.repartition(1).sortWithinPartitions(*ordering)
     if headers:
-        frame = frame.withColumn("headers", _header_column(headers))
-    sent = [name for name in ("key", "value", "headers") if name in frame.columns]
+        frame = frame.withColumn("headers", _with_headers(frame, headers))
     ready_topic(topic, partitions)
     before, began = offsets(topic), time.monotonic()
     settings = {
@@ -99,18 +98,23 @@ def publish(
         **(options or {}),
     }
     with _refused_record_said(), refusals_said():
-        frame.select(*sent).write.format("kafka").options(**settings).save()
+        frame.select(*message_columns(frame)).write.format("kafka").options(**settings).save()
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}
     return Published(topic, sum(high - low for low, high in ranges.values()), seconds, ranges)
 
 
-def _header_column(headers: Mapping[str, str | bytes]) -> Column:
-    """Build the sink's headers column: the same for every row."""
+def _with_headers(frame: DataFrame, headers: Mapping[str, str | bytes | None]) -> Column:
+    """Build the sink's headers column: those of the frame, then the same for every row."""
     from pyspark.sql import functions as F
 
     pairs = [(name, v.encode() if isinstance(v, str) else v) for name, v in headers.items()]
-    return F.array(*(F.struct(F.lit(k).alias("key"), F.lit(v).alias("value")) for k, v in pairs))
+    ours = F.array(
+        *(F.struct(F.lit(k).alias("key"), F.lit(v).cast("binary").alias("value")) for k, v in pairs)
+    )
+    if "headers" not in message_columns(frame):
+        return ours
+    return F.when(F.col("headers").isNull(), ours).otherwise(F.concat("headers", ours))
 
 
 @contextmanager

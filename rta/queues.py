@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,15 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from rta.cluster import client_options
+from rta import clients
 from rta.dead_letters import SUFFIX
-from rta.errors import BrokerError, InputError, TopicError
+from rta.errors import InputError, TopicError
 from rta.letter import Letter, letter_of
 from rta.refusals import refusals_said
 from rta.topics import offsets
 
 NOTES: Final = SUFFIX + ".redriven"
-PATIENCE: Final = 30.0  # seconds without a record that is there
 
 
 @dataclass(frozen=True)
@@ -113,31 +111,15 @@ def _has(letter: Letter, reason: str | None) -> bool:
 
 
 def _records(name: str) -> Iterator[Any]:
-    """Read a topic from its beginning to the end that it has now; nothing where there is none. No group is joined."""
-    from kafka import KafkaConsumer, TopicPartition
+    """Read what is committed on a topic, from its beginning to the end that it has now; nothing if there is none."""
+    from kafka import TopicPartition
 
     try:
         ranges = offsets(name, right="READ")
     except TopicError:
         return
-    options = {"enable_auto_commit": False, "group_id": None, "reconnect_backoff_max_ms": 1_000}
-    with refusals_said(), closing(KafkaConsumer(**client_options(), **options)) as consumer:
-        for partition, (first, end) in ranges.items():
-            place = TopicPartition(name, partition)
-            consumer.assign([place])
-            consumer.seek(place, first)
-            yield from _until(consumer, place, end)
-
-
-def _until(consumer: Any, place: Any, end: int) -> Iterator[Any]:
-    """Read one partition up to an offset; kafka-python alone waits for ever where the broker goes away."""
-    deadline = time.monotonic() + PATIENCE
-    while consumer.position(place) < end:
-        if records := consumer.poll(timeout_ms=500, max_records=100).get(place):
-            yield from (record for record in records if record.offset < end)
-            deadline = time.monotonic() + PATIENCE
-        elif time.monotonic() > deadline:
-            raise BrokerError(
-                "Kafka does not answer", found=f"no record of {place.topic} for {PATIENCE:.0f} s",
-                do="see `rta status`, then run it again",
-            )  # fmt: skip
+    firsts = {TopicPartition(name, partition): first for partition, (first, _) in ranges.items()}
+    with refusals_said(), closing(clients.consumer(**clients.COMMITTED)) as reader:
+        ends = reader.end_offsets(list(firsts))  # before any transaction that is still open
+        for place, first in firsts.items():
+            yield from clients.until(reader, place, first, ends[place])

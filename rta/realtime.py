@@ -22,7 +22,7 @@ from rta.executors import require_shared
 from rta.lateness import Transform, states, streamed
 from rta.settings import private_folder, settings
 from rta.traces import cause
-from rta.wire import as_messages
+from rta.wire import as_messages, message_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -52,6 +52,7 @@ def relay(
     """Start the query that keeps the results of a transform on the topic `into`; return Spark's own StreamingQuery.
 
     into: a topic that exists; each result becomes one JSON object. key: the result's column that keys the message.
+    A result with a STRING or BINARY column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does.
     real_time: how often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
     checkpoint: a folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
     options: for Spark's Kafka source; sink_options: for its sink.
@@ -92,14 +93,14 @@ def relayed(
     slots: int,
     options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps messages (key, value) on a topic, once relay() has looked at its arguments.
+    """Start the query that keeps messages (key, value, headers) on a topic, once relay() has looked at its arguments.
 
     slots: what require_slots() has found that it takes.
     """
     from pyspark.errors import PySparkException
 
     writer = (
-        messages.select("key", "value").writeStream.queryName(name).format("kafka").outputMode("update")
+        messages.select(*message_columns(messages)).writeStream.queryName(name).format("kafka").outputMode("update")
         .options(**{**cluster.spark_options(), **SINK, **(options or {}), "topic": into})
         .option("checkpointLocation", checkpoint)
     )  # fmt: skip

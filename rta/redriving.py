@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from rta.errors import InputError
@@ -64,12 +65,13 @@ def redrive(
 ) -> Redriven:
     """Send the dead letters of a topic back to it: mended by `mend`, or as they are.
 
-    mend: Letter → its new value as bytes, a Letter (dataclasses.replace) with another key, value or headers, or None to
+    mend: Letter → its new value as bytes, a Letter (dataclasses.replace) with another key, value, headers or time, or None to
     leave it where it is. It should have no effect of its own: a dry run calls it, too. Where it raises, the letter is refused.
     reason: only the letters with it, as in rta.letters. max_attempts: a letter that was sent back so often is refused.
 
-    The event keeps its own headers (a null one becomes empty) and, with its key, its partition. `rta.attempts` counts up; `rta.redriven-from`
-    names the bad event. Its record's time is now, so one that was "ahead" needs no mend.
+    The event keeps its own headers, its record's time (Letter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with
+    its key, its partition. One that was "ahead" of its record's time gets Kafka's now instead, and needs no mend. `rta.attempts` counts up;
+    `rta.redriven-from` names the bad event.
 
     Nothing is checked beforehand: the stream judges it like every other event. It may be late by now; is it bad again, it
     comes back as a letter with its count. All readers of the topic get it: for one to whom the event was good as it was, it
@@ -127,12 +129,14 @@ def prepared(letter: Letter, mend: Mend | None, max_attempts: int) -> Letter | s
     if mended is None or (isinstance(mended, Letter) and _sound(mended)):
         return mended
     if isinstance(mended, Letter):
-        return "the mend made a Letter whose key, value and headers are not bytes or None"
+        return "the mend made a Letter whose key, value and headers are not bytes or None, or whose time has no zone"
     return f"the mend returned {type(mended).__name__}: give bytes, a Letter or None"
 
 
 def _sound(letter: Letter) -> bool:
     """Whether Kafka can take what somebody's own code made of a letter."""
+    if not isinstance(letter.kafka_timestamp, datetime) or letter.kafka_timestamp.tzinfo is None:
+        return False
     names, values = [name for name, _ in letter.headers], [value for _, value in letter.headers]
     payloads = [letter.key, letter.value, *values]
     return all(isinstance(name, str) for name in names) and all(

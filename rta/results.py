@@ -16,8 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from rta import database, topics
-from rta.cluster import client_options
+from rta import clients, database, topics
 from rta.names import checked
 from rta.upserts import upsert
 from rta.wire import json_column
@@ -106,11 +105,9 @@ def messages(stream: DataFrame) -> DataFrame:
 
 def reading(found: Results) -> KafkaConsumer:
     """Open a consumer at the position; an offset that the topic has not is an error."""
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
-    consumer = KafkaConsumer(
-        **client_options(), group_id=None, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=20
-    )  # fmt: skip
+    consumer = clients.consumer(auto_offset_reset="none", fetch_max_wait_ms=20)
     consumer.assign([TopicPartition(found.topic, 0)])
     consumer.seek(TopicPartition(found.topic, 0), found.position)
     return consumer

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from rta.cluster import spark_options
+from rta.cluster import READING, spark_options
 from rta.dead_letters import dead_letters, read_dead_letters, send
 from rta.event_types import EventType, event_type
 from rta.positions import Position, between, starting_at
@@ -32,6 +32,7 @@ OBSERVED: Final = "rta_source"
 # for data, and Kafka answers in order: by default half a second (500 ms) of each small read. A connection that a network has forgotten
 # is given up after 10 s, not 30; a whole call has a minute: Spark repeats no local task. Each is overridden by `options`.
 FETCH: Final[Mapping[str, str]] = {
+    **READING,
     "kafka.max.partition.fetch.bytes": str(16 * 2**20),
     "kafka.fetch.max.bytes": str(64 * 2**20),
     "kafka.max.poll.records": "10000",

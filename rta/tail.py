@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
-from rta import topics
-from rta.cluster import client_options
+from rta import clients, topics
 from rta.refusals import refusals_said
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds: the years 1 to 9999
 
 
 @dataclass(frozen=True)
@@ -30,36 +32,49 @@ class Record:
 def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:
     """Yield the newest `count` records of a topic in the order of their timestamps, then what arrives.
 
-    Raises TopicError where there is no such topic, RefusedError where it may not be read. Nothing is
-    committed: no group is joined.
+    It shows what Spark reads by default: also the records of a transaction that is open or was aborted. Nothing is
+    committed: no group is joined. Raises TopicError if there is no such topic, RefusedError if it may not be read.
 
     >>> _ = rta.create_topic("doc-tail", partitions=1)
     >>> list(records("doc-tail"))
     []
     """
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
-    ranges = topics.offsets(topic, right="READ")
-    partitions = {partition: TopicPartition(topic, partition) for partition in ranges}
-    options = {"enable_auto_commit": False, "group_id": None, "consumer_timeout_ms": 1_000}
-    with refusals_said(), closing(KafkaConsumer(**client_options(), **options)) as consumer:
-        consumer.assign(list(partitions.values()))
-        for partition, (earliest, latest) in ranges.items():
-            consumer.seek(partitions[partition], max(earliest, latest - count))
-        wanted = sum(min(count, latest - earliest) for earliest, latest in ranges.values())
-        # The range first: the other way round, zip takes one record more, and drops it.
-        newest = [message for _, message in zip(range(wanted), consumer, strict=False)]
+    ranges = {
+        TopicPartition(topic, partition): span
+        for partition, span in topics.offsets(topic, right="READ").items()
+    }
+    with refusals_said(), closing(clients.consumer()) as reader:
+        newest = [
+            message
+            for place, (first, end) in ranges.items()
+            for message in _newest(reader, place, first, end, count)
+        ]
         newest.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
         yield from map(_record, newest[-count:] if count else [])
+        reader.assign(list(ranges))
+        for place, (_, end) in ranges.items():
+            reader.seek(place, end)
         while follow:
-            yield from map(_record, consumer)
+            for messages in reader.poll(timeout_ms=1_000).values():
+                yield from map(_record, messages)
+
+
+def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[Any]:
+    """Read the newest `count` records of a partition; an offset may have none, where it was compacted or marks a transaction's end."""
+    back = count
+    while True:
+        start = max(first, end - back)
+        found = list(clients.until(reader, place, start, end)) if back else []
+        if len(found) >= count or start == first:
+            return found[-count:]
+        back *= 2
 
 
 def _record(message: Any) -> Record:
     """Turn kafka-python's record into facts for a person."""
-    moment = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat(
-        timespec="milliseconds"
-    )
+    moment = moment_of(message.timestamp).isoformat(timespec="milliseconds")
     return Record(
         message.partition,
         message.offset,
@@ -67,6 +82,15 @@ def _record(message: Any) -> Record:
         None if message.key is None else printable(message.key),
         None if message.value is None else printable(message.value),
     )
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """Return the time of a record as a datetime, the nearest that there is: Kafka takes any whole number.
+
+    >>> moment_of(10**18).year, moment_of(-1).year
+    (9999, 1969)
+    """
+    return EPOCH + timedelta(milliseconds=max(_FIRST, min(milliseconds, _LAST)))
 
 
 def printable(raw: bytes) -> str:

@@ -63,6 +63,16 @@ def as_messages(frame: DataFrame, key: str | None = None) -> DataFrame:
     )
 
 
+def message_columns(frame: DataFrame) -> list[str]:
+    """Name the columns of as_messages() that Kafka's sink takes: key, value and, as Spark's own source gives them, headers.
+
+    >>> message_columns(as_messages(spark.sql("select 'v' value, array(struct('n' key, binary('h') value)) headers")))
+    ['key', 'value', 'headers']
+    """
+    own = "headers" in frame.columns and frame.schema["headers"].dataType.typeName() == "array"
+    return ["key", "value", *(["headers"] if own else [])]
+
+
 def json_text(event: Mapping[str, Any]) -> str:
     """Write one event the same way without Spark. A datetime without a zone is taken as UTC.
 

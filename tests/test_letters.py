@@ -19,8 +19,9 @@ from pyspark.sql import SparkSession
 import rta
 from rta import broker, oracle, post, redriving, sources
 from rta.cli import main
+from rta.dead_letters import FOREIGN
 from rta.errors import BrokerError, InputError, TopicError
-from rta.letter import STRANGE, Letter
+from rta.letter import Letter
 from rta.queues import NOTES, LetterCount, find_letter
 from tests.truth import KEY, true_totals
 
@@ -80,6 +81,11 @@ def quarantine_new(topic: str, start: int = 0) -> None:
     """Send the bad events of a topic to its queue as a micro-batch does, without a table."""
     known = {partition: end for partition, (_, end) in rta.offsets(topic).items()}
     sources.quarantine(topic, rta.USER_EVENTS, start=dict.fromkeys(known, start), end=known)
+
+
+def milliseconds(letter: Letter) -> int:
+    """Return the time of the record that a letter was."""
+    return round(letter.kafka_timestamp.timestamp() * 1000)
 
 
 def with_amount(letter: Letter) -> bytes | None:
@@ -299,7 +305,7 @@ def test_any_payload_is_shown_harmlessly_and_comes_back_byte_for_byte(topic: Top
     assert rta.redrive(name).sent == len(found)
     raws = oracle.read_topic(name)
     back = {
-        dict(raw.headers)["rta.redriven-from"].decode(): raw
+        (dict(raw.headers)["rta.redriven-from"] or b"").decode(): raw
         for raw in raws
         if len(raw.headers) == 3
     }
@@ -307,14 +313,14 @@ def test_any_payload_is_shown_harmlessly_and_comes_back_byte_for_byte(topic: Top
     for letter in found:
         raw = back[letter.origin]
         assert (raw.partition, raw.key, raw.value) == (letter.partition, letter.key, letter.value)
-        assert raw.headers[0] == (letter.headers[0][0], letter.headers[0][1] or b"")
+        assert (raw.headers[0], raw.timestamp) == (letter.headers[0], milliseconds(letter))
 
 
 @pytest.mark.usefixtures("spark")
 def test_an_event_that_kafka_refuses_is_said_and_stays(topic: Topic) -> None:
     """A mend that makes it too large, one that raises, one of a wrong type: refused with the reason, the others are sent."""
     name = topic(partitions=1)
-    sent_raw(name, b"{0", b"{1", b"{2", b"{3", b"{4", b"{5")
+    sent_raw(name, b"{0", b"{1", b"{2", b"{3", b"{4", b"{5", b"{6")
     quarantine_new(name)
     # What gzip cannot pack: the broker's limit is for the packed batch.
     noise = os.urandom(3 * 2**20)
@@ -322,12 +328,13 @@ def test_an_event_that_kafka_refuses_is_said_and_stays(topic: Topic) -> None:
     def mend(letter: Letter) -> Any:
         made: dict[bytes | None, Any] = {b"{0": noise, b"{2": "text", b"{3": None}
         made[b"{4"] = replace(letter, headers=(("a", "text"),))  # type: ignore[arg-type]
+        made[b"{6"] = replace(letter, kafka_timestamp=datetime(2024, 11, 15))  # noqa: DTZ001
         made[b"{5"] = replace(letter, key=b"other", headers=(("a", None),))
         return made[letter.value]
 
     done = rta.redrive(name, mend)
-    assert (done.sent, done.left, done.refused) == (1, 1, 4)
-    assert dict.fromkeys(done.reasons.values()) == {1: None}
+    assert (done.sent, done.left, done.refused) == (1, 1, 5)
+    assert sorted(done.reasons.values()) == [1, 1, 1, 2]
     for words in (
         "max.message.bytes",
         "raised KeyError",
@@ -336,9 +343,9 @@ def test_an_event_that_kafka_refuses_is_said_and_stays(topic: Topic) -> None:
     ):
         assert words in repr(done)
     assert [letter.value for letter in rta.letters(name, redriven=True)] == [b"{5"]
-    [raw] = oracle.read_topic(name)[6:]
+    [raw] = oracle.read_topic(name)[7:]
     assert (raw.key, raw.value) == (b"other", b"{5")
-    assert dict(raw.headers)["a"] == b""
+    assert dict(raw.headers)["a"] is None
 
 
 @pytest.mark.usefixtures("spark")
@@ -358,7 +365,7 @@ def test_what_another_program_wrote_into_the_queue_is_a_letter_too(topic: Topic)
     for values in forged:
         sent_raw(f"{name}.dlq", b"forged", headers=list(zip(names, values, strict=True)))
     found = rta.letters(name)
-    assert [letter.reason for letter in found] == ["broken JSON", STRANGE, "broken JSON", *[STRANGE] * 3]  # fmt: skip
+    assert [letter.reason for letter in found] == ["broken JSON", FOREIGN, "broken JSON", *[FOREIGN] * 3]  # fmt: skip
     assert [letter.origin for letter in found[1:]] == [
         f"{name}.dlq/0/1", f"{other}/0/7", *(f"{name}.dlq/0/{place}" for place in (3, 4, 5))
     ]  # fmt: skip
