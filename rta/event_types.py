@@ -1,4 +1,4 @@
-"""What an event is: the four types that rta ships, each the contract of one topic.
+"""What an event is: the contract of one topic, and the four that rta ships.
 
 In a schema, nullable=False means *required*: an event without it is quarantined, never guessed at.
 """
@@ -6,7 +6,8 @@ In a schema, nullable=False means *required*: an event without it is quarantined
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyspark.sql.types import (
@@ -20,24 +21,68 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
+from rta.ddl import schema_of, type_name
 from rta.errors import InputError
+from rta.forms import FORMS
+from rta.names import checked
+
+ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
+RAW: Final = ("key", "value", "headers")
+_RESERVED: Final = {*ORIGIN, *RAW, "reason"}
+# What JSON writes with an escape, Spark's variant paths cannot name, and what bytes that are no UTF-8 become.
+_NO_FIELD: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class EventType:
     """One kind of event: the topic it is published to, and what a message must hold.
 
-    name: the topic. event_time: the column that says when it happened. key: the column whose value
-    becomes the message key, so that one key's events stay in order on one partition.
+    name: the topic. schema: its columns, as a StructType or as DDL. event_time: the TIMESTAMP column that says when it happened;
+    it is always required. key: the column whose value becomes the message key, so that one key's events stay in order on one
+    partition; None if the producer chose other keys, or none. fields: column → the name of its field in the JSON, for those
+    that are called otherwise; a field may have any name that needs no escape.
 
-    >>> FLIGHTS.key, FLIGHTS.event_time
-    ('origin', 'event_time')
+    Raises InputError for a name or type that cannot be, or an event_time, key or field that is none of the columns.
+
+    >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
+    EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')
     """
 
     name: str
     schema: StructType
     event_time: str
-    key: str
+    key: str | None
+    fields: Mapping[str, str] = field(hash=False)
+
+    def __init__(
+        self,
+        name: str,
+        schema: StructType | str,
+        event_time: str,
+        key: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        columns = _checked_columns(schema_of(schema) if isinstance(schema, str) else schema)
+        if event_time not in columns.names or columns[event_time].dataType != TimestampType():
+            times = [each.name for each in columns if each.dataType == TimestampType()]
+            raise InputError(
+                "the event time is a TIMESTAMP column", found=_found(event_time, columns),
+                do=f"choose from {', '.join(times)}" if times else "add one: when the event happened",
+            )  # fmt: skip
+        if key is not None and key not in columns.names:
+            raise InputError(
+                "the key is a column", found=repr(key), do=f"choose from {', '.join(columns.names)}"
+            )
+        required = [
+            StructField(each.name, each.dataType, each.nullable and each.name != event_time)
+            for each in columns
+        ]
+        values = {
+            "name": checked("topic", name), "schema": StructType(required), "event_time": event_time, "key": key,
+            "fields": _checked_fields(fields or {}, columns.names),
+        }  # fmt: skip
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,15 +98,90 @@ class EventType:
         """
         return tuple(field.name for field in self.schema.fields if not field.nullable)
 
+    def field(self, column: str) -> str:
+        """Name the field of the JSON that a column is read from.
+
+        >>> USER_EVENTS.field("amount")
+        'amount'
+        """
+        return self.fields.get(column, column)
+
     def __repr__(self) -> str:
         """Show the type as a person would write it down."""
-        fields = ", ".join(
-            f"{f.name} {f.dataType.simpleString().upper()}{'' if f.nullable else ' NOT NULL'}"
-            for f in self.schema.fields
+        columns = ", ".join(
+            " ".join(
+                [
+                    each.name,
+                    type_name(each.dataType),
+                    *([] if each.nullable else ["NOT NULL"]),
+                    *([f"from {self.fields[each.name]!r}"] if each.name in self.fields else []),
+                ]
+            )
+            for each in self.schema.fields
         )
         return (
-            f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}: {fields})"
+            f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}: {columns})"
         )
+
+
+def _checked_columns(schema: StructType) -> StructType:
+    """Refuse a schema with an illegal or reserved name, two columns of one name, or a type without a rule."""
+    if not isinstance(schema, StructType) or not len(schema):
+        raise InputError(
+            "the schema of an event type has columns", found=repr(schema)[:200],
+            do="give a StructType, or a text such as 'user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL'",
+        )  # fmt: skip
+    seen: set[str] = set()
+    for each in schema:
+        name = checked("column", each.name)
+        if name.casefold() in _RESERVED or name.startswith("_"):
+            raise InputError(
+                "a column has a name that is reserved", found=name,
+                do=f'call it otherwise, and say the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
+            )  # fmt: skip
+        if name.casefold() in seen:
+            raise InputError(f"two columns are named {name!r}", do="rename one of them")
+        seen.add(name.casefold())
+        if each.dataType.typeName() not in FORMS:
+            raise InputError(
+                f"column {name!r} has a type that events cannot have", found=type_name(each.dataType),
+                do=f"use one of: {', '.join(sorted(FORMS))}",
+            )  # fmt: skip
+    return schema
+
+
+def _found(name: str, columns: StructType) -> str:
+    """Say what a column that is no event time is."""
+    there = name in columns.names
+    return f"{name} {type_name(columns[name].dataType)}" if there else f"no column {name!r}"
+
+
+def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, str]:
+    """Return column → field where they differ; refuse a column that is none, a field that two columns name."""
+    if not isinstance(fields, Mapping) or (unknown := sorted(set(fields) - set(columns), key=str)):
+        raise InputError(
+            "fields is a mapping: column → its name in the JSON",
+            found=f"no column {unknown[0]!r}" if isinstance(fields, Mapping) else repr(fields),
+            do=f"choose from {', '.join(columns)}",
+        )
+    for column, name in fields.items():
+        if not isinstance(name, str) or not name or _NO_FIELD & set(name) or _no_text(name):
+            raise InputError(
+                f"the field of column {column!r} has a name that cannot be read", found=repr(name),
+                do="use a text without quotes, backslashes, question marks and control characters",
+            )  # fmt: skip
+    names = [fields.get(column, column) for column in columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(
+            "two columns are read from one field", found=repr(twice[0]),
+            do='give each its own: fields={"column": "field"}',
+        )  # fmt: skip
+    return {column: name for column, name in fields.items() if name != column}
+
+
+def _no_text(name: str) -> bool:
+    """Tell whether a name holds half of a surrogate pair, which no UTF-8 can write."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _schema(required: dict[str, DataType], optional: dict[str, DataType]) -> StructType:

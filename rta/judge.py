@@ -14,7 +14,9 @@ from rta.forms import FORMS, Token
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.types import StructField
+
+    from rta.event_types import EventType
 
 REASONS: Final = (
     "null value", "empty value", "invalid UTF-8", "byte order mark", "NaN or Infinity", "duplicate key",
@@ -24,7 +26,7 @@ REASONS: Final = (
 )  # fmt: skip
 
 
-def judged(schema: StructType, *, value: Column, row: Column) -> Column:
+def judged(event: EventType, *, value: Column, row: Column) -> Column:
     """Return the reason why an event is bad; null where it is good.
 
     value: the raw bytes. row: what from_json made of them.
@@ -39,24 +41,26 @@ def judged(schema: StructType, *, value: Column, row: Column) -> Column:
         value.alias("value"), text.alias("text"), row.alias("row"), proof.alias("proof"),
         F.try_parse_json(F.concat(F.lit("["), text, F.lit(',"'), proof, F.lit('"]'))).alias("pair"),
     )  # fmt: skip
-    return F.transform(F.array(packed), lambda event: _reason(schema, event))[0]
+    return F.transform(F.array(packed), lambda once: _reason(event, once))[0]
 
 
-def _reason(schema: StructType, event: Column) -> Column:
+def _reason(event: EventType, once: Column) -> Column:
     """Judge the whole event, then its fields in the order of the schema."""
     from pyspark.sql import functions as F
 
-    text, pair = event["text"], event["pair"]
-    one_value = F.try_variant_get(pair, "$[1]", "string") == event["proof"]
+    text, pair = once["text"], once["pair"]
+    one_value = F.try_variant_get(pair, "$[1]", "string") == once["proof"]
     syntax = (
-        F.when(event["value"].isNull(), "null value")
+        F.when(once["value"].isNull(), "null value")
         .when(text.rlike(r"\A\s*\z"), "empty value")
         .when(~F.is_valid_utf8(text), "invalid UTF-8")
         .when(text.startswith("\ufeff"), "byte order mark")
         .when(pair.isNull() | ~F.coalesce(one_value, F.lit(False)), _syntax_fault(text))  # noqa: FBT003
         .when(~text.rlike(r"\A\s*\{"), "not an object")
     )
-    return F.coalesce(syntax, *[_field_fault(field, event) for field in schema])
+    return F.coalesce(
+        syntax, *[_field_fault(each, event.field(each.name), once) for each in event.schema]
+    )
 
 
 def _syntax_fault(text: Column) -> Column:
@@ -76,15 +80,15 @@ def _syntax_fault(text: Column) -> Column:
     )
 
 
-def _field_fault(field: StructField, event: Column) -> Column:
-    """Judge one field; null where it is good."""
+def _field_fault(field: StructField, name: str, once: Column) -> Column:
+    """Judge one field, by its name in the JSON; null where it is good."""
     from pyspark.sql import functions as F
 
-    token = F.try_variant_get(event["pair"], f"$[0].{field.name}", "variant")
+    token = F.try_variant_get(once["pair"], f'$[0]["{name}"]', "variant")
     kind = F.coalesce(F.schema_of_variant(token), F.lit("VOID"))
-    typed = event["row"][field.name]
+    typed = once["row"][field.name]
     whole = Token(field.dataType, kind, F.try_variant_get(token, "$", "string"), typed)
     fault = FORMS[field.dataType.typeName()].fault(whole)
     wrong = F.coalesce(fault, F.when(typed.isNull(), "out of range"))
     absent = F.lit(None) if field.nullable else F.lit("missing")
-    return F.concat(F.when(kind == "VOID", absent).otherwise(wrong), F.lit(f": {field.name}"))
+    return F.concat(F.when(kind == "VOID", absent).otherwise(wrong), F.lit(f": {name}"))

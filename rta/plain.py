@@ -20,7 +20,9 @@ from rta.forms import FORMS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.types import StructField
+
+    from rta.event_types import EventType
 
 # What JSON forbids in a string, or writes with an escape.
 _ESCAPED: Final = r"[\x00-\x1f\\]"
@@ -29,21 +31,22 @@ _REPLACED: Final = "\ufffd"  # what bytes that are no UTF-8 become
 
 @dataclass(frozen=True)
 class Plain:
-    """is_plain: whether a text has the plain form. values: field → its value, where it has."""
+    """is_plain: whether a text has the plain form. values: column → its value, where it has."""
 
     is_plain: Column
     values: dict[str, Column]
 
 
-def plain(schema: StructType, parts: Column) -> Plain:
+def plain(event: EventType, parts: Column) -> Plain:
     """Tell the plain form from the parts between a text's quotes, and read its values.
 
     parts: ARRAY<STRING>, the text split at `"`; a column of its own, since it is used many times.
 
     >>> from pyspark.sql import functions as F
-    >>> from pyspark.sql.types import StructType
-    >>> texts = spark.createDataFrame([('{"n":5,"s":"a"}',), ('{"n":5.0,"s":"a"}',), ('{"n": 5, "s": "a"}',)], ["text"])
-    >>> form = plain(StructType().add("n", "long").add("s", "string"), F.col("parts"))
+    >>> event = rta.EventType("t", "n BIGINT, at TIMESTAMP", event_time="at")
+    >>> heads = ['{"n":5,"at":', '{"n":5.0,"at":', '{"n": 5, "at": ']
+    >>> texts = spark.createDataFrame([(head + '"2024-11-15T10:30:00Z"}',) for head in heads], ["text"])
+    >>> form = plain(event, F.col("parts"))
     >>> cut = texts.select(F.split("text", '"').alias("parts"))
     >>> [(row[0], row[1]) for row in cut.select(form.is_plain, form.values["n"]).collect()]
     [(True, 5), (False, None), (True, 5)]
@@ -55,29 +58,34 @@ def plain(schema: StructType, parts: Column) -> Plain:
 
     values: dict[str, Column] = {}
     checks, strings = [], []
-    fixed, names = [0], ["{"]  # the parts that every event has alike: names and punctuation
+    fixed, compact, spaced = (
+        [0],
+        ["{"],
+        ["{"],
+    )  # the parts that every event has alike: names and punctuation
     at = 0
-    for field in schema:
-        closing = "}" if field.name == schema.names[-1] else ","
+    for field in event.schema:
+        closing = "}" if field.name == event.columns[-1] else ","
+        name, after = event.field(field.name), closing if closing == "}" else ", "
         inner = FORMS[field.dataType.typeName()].inner
         fixed.append(at + 1)
-        names.append(field.name)
+        compact.append(name)
+        spaced.append(name)
         if inner is None:
             at += 2
             checks.append(part(at).rlike(_bare(field, closing)))
             token = F.substring(F.substring_index(part(at), closing, 1), 2, 99)
         else:
             fixed += [at + 2, at + 4]
-            names += [":", closing]
+            compact += [":", closing]
+            spaced += [": ", after]
             at += 4
             token = part(at - 1)
             strings += [] if inner else [token]
             checks += [token.rlike(rf"\A{inner}\z")] if inner else []
         values[field.name] = token if inner == "" else token.try_cast(field.dataType)
         checks += [values[field.name].isNotNull()] if inner else []
-    compact = '"'.join(names)
-    spaced = '"'.join(f"{name} " if name in ":," else name for name in names)
-    same = F.concat_ws('"', *map(part, fixed)).isin(compact, spaced)
+    same = F.concat_ws('"', *map(part, fixed)).isin('"'.join(compact), '"'.join(spaced))
     text = F.concat(*strings) if strings else F.lit("")
     unescaped = ~text.rlike(_ESCAPED) & ~text.contains(_REPLACED)
     is_plain = reduce(and_, [F.size(parts) == at + 1, same, unescaped, *checks])

@@ -80,20 +80,20 @@ def poisoned(
     if not 0 <= share <= 1:
         raise InputError("share is from 0 to 1", found=share, do="correct it")
 
-    chance = F.shiftrightunsigned(F.xxhash64(json_column(event.columns), F.lit(seed)), 11)
+    chance = F.shiftrightunsigned(F.xxhash64(_json(event), F.lit(seed)), 11)
     kind = F.element_at(F.array(*map(F.lit, kinds)), (chance % len(kinds) + 1).cast("int"))
     good = F.array(F.lit(None).cast("string"))
     both = F.when(chance < int(share * 2**53), F.concat(good, F.array(kind))).otherwise(good)
     marked = events.withColumn("poison", F.explode(both)).withColumn(
         "event_id", F.concat_ws("-", "event_id", "poison")
     )
-    value = F.when(F.col("poison").isNull(), json_column(event.columns).cast("binary"))
+    value = F.when(F.col("poison").isNull(), _json(event).cast("binary"))
     bad = _bad_values(event)
     for name in kinds:
         value = value.when(F.col("poison") == name, bad[name])
     arrival = "reported_at" if "reported_at" in events.columns else event.event_time
     return marked.select(
-        F.col(event.key).cast("string").cast("binary").alias("key"),
+        (F.col(event.key) if event.key else F.lit(None)).cast("string").cast("binary").alias("key"),
         value.alias("value"),
         F.col(arrival).alias("reported_at"),
         "poison",
@@ -104,7 +104,7 @@ def _bad_values(event: EventType) -> dict[str, Column]:
     """Build, for each kind, the value of a bad message (BINARY) from the columns of a good event."""
     from pyspark.sql import functions as F
 
-    whole = json_column(event.columns)
+    whole = _json(event)
     half = F.floor(F.length(whole) / 2).cast("int")
     number = _required(event, DecimalType, IntegralType)
     integer = _required(event, IntegralType, DecimalType)
@@ -133,9 +133,7 @@ def _bad_values(event: EventType) -> dict[str, Column]:
         "empty": F.lit(b""),
         "null_value": F.lit(None).cast("binary"),
         "duplicate_key": _with(event, number, b"1", keep=True),
-        "missing_required": json_column([name for name in event.columns if name != number]).cast(
-            "binary"
-        ),
+        "missing_required": _json(event, without=number).cast("binary"),
         **{kind: _with(event, field, raw) for kind, (field, raw) in spoilt.items()},
     }
 
@@ -144,9 +142,16 @@ def _with(event: EventType, field: str, raw: bytes, *, keep: bool = False) -> Co
     """Build the event's JSON with raw bytes as one field's value, in the field's place or before it."""
     from pyspark.sql import functions as F
 
-    rest = json_column([name for name in event.columns if keep or name != field])
-    head = b'{"' + field.encode() + b'":' + raw + b","
+    rest = _json(event, without=None if keep else field)
+    head = b'{"' + event.field(field).encode() + b'":' + raw + b","
     return F.concat(F.lit(head), F.substring(rest, 2, 2**30).cast("binary"))
+
+
+def _json(event: EventType, *, without: str | None = None) -> Column:
+    """Write the event as its producer does, one column left out perhaps."""
+    from pyspark.sql import functions as F
+
+    return json_column([F.col(c).alias(event.field(c)) for c in event.columns if c != without])
 
 
 def _required(event: EventType, *kinds: type[DataType]) -> str:

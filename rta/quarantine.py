@@ -12,16 +12,15 @@ whatever follows the object. So each event takes one of two ways:
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache, reduce
 from operator import and_
 from typing import TYPE_CHECKING, Final
 
 from rta.errors import InputError
+from rta.event_types import ORIGIN, RAW
 from rta.forms import FORMS
 from rta.judge import REASONS, judged
-from rta.names import checked
 from rta.plain import plain
 
 if TYPE_CHECKING:
@@ -32,13 +31,12 @@ if TYPE_CHECKING:
 
     from rta.event_types import EventType
 
-__all__ = ["ORIGIN", "REASONS", "any_order_pattern", "parse"]
+__all__ = ["ORIGIN", "RAW", "REASONS", "any_order_pattern", "parse"]
 
-ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
-RAW: Final = ("key", "value", "headers")
+CORRUPT: Final = '"'  # no field can have that name
 STRICT: Final = {
     "mode": "PERMISSIVE",
-    "columnNameOfCorruptRecord": "_corrupt",
+    "columnNameOfCorruptRecord": CORRUPT,
     "allowNonNumericNumbers": "false",
     "allowSingleQuotes": "false",
 }
@@ -60,15 +58,12 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
 
     A number with five digits of exponent is "out of range" wherever it stands: parsing it would take seconds.
 
-    Raises InputError: a column of a type that has no rule here, a column named like one of Kafka's, a max_skew of another form.
+    A fault names the field as the producer calls it (EventType.field). Raises InputError for a max_skew of another form.
     """
     from pyspark.sql import functions as F
 
-    _require_columns(event)
     headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
-    read, suspect, typed = _columns(
-        event.schema.json(), event.event_time, max_skew, raw.sparkSession
-    )
+    read, suspect, typed = _columns(event, max_skew, raw.sparkSession)
     # Three steps, since Spark computes again in each step what it uses twice, and interprets what stands around a parser.
     cut = raw.select(
         "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
@@ -79,34 +74,31 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
 
 @lru_cache(maxsize=64)
 def _columns(
-    schema_json: str,
-    event_time: str,
+    event: EventType,
     max_skew: str,
     session: SparkSession,  # noqa: ARG001 - another session, another JVM: these columns live in it
 ) -> tuple[list[Column], Column, list[Column]]:
     """Build the columns of the three steps, once in a session: 4,000 calls to the JVM, half a second."""
     from pyspark.sql import functions as F
-    from pyspark.sql.types import StructType
 
-    schema = StructType.fromJson(json.loads(schema_json))
-    form = plain(schema, F.col("_parts"))
+    form = plain(event, F.col("_parts"))
     values = [value.alias(f"_{name}") for name, value in form.values.items()]
     good = {
         name: F.when(F.col("_plain"), F.col(f"_{name}")).when(
             F.col("_suspect.fault").isNull(), F.col("_suspect.row")[name]
         )
-        for name in schema.names
+        for name in event.columns
     }
-    fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event_time], max_skew), "ahead"))
+    fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event.event_time], max_skew), "ahead"))
     typed = [value.alias(name) for name, value in good.items()]
     return (
         [form.is_plain.alias("_plain"), *values],
-        F.when(~F.col("_plain"), _suspect(schema)).alias("_suspect"),
+        F.when(~F.col("_plain"), _suspect(event)).alias("_suspect"),
         [*typed, *map(F.col, (*ORIGIN, *RAW)), fault.alias("reason")],
     )
 
 
-def _suspect(schema: StructType) -> Column:
+def _suspect(event: EventType) -> Column:
     """Parse an event that is not plain: its row and its fault, null where it is good all the same.
 
     In higher-order functions, which are interpreted: the code for the plain events stays short enough for the JIT, and
@@ -116,20 +108,20 @@ def _suspect(schema: StructType) -> Column:
 
     def parsed(value: Column) -> Column:
         text = value.cast("string")
-        huge = F.coalesce(text.rlike(_huge_pattern(schema)), F.lit(False))  # noqa: FBT003
+        huge = F.coalesce(text.rlike(_huge_pattern(event)), F.lit(False))  # noqa: FBT003
         return F.struct(
             value.alias("value"), huge.alias("huge"),
-            F.from_json(F.when(~huge, text), _lenient(schema), STRICT).alias("row"),
-            (F.is_valid_utf8(text) & text.rlike(any_order_pattern(schema))).alias("formal"),
+            F.from_json(F.when(~huge, text), _fields(event), STRICT).cast(_columns_of(event)).alias("row"),
+            (F.is_valid_utf8(text) & text.rlike(any_order_pattern(event))).alias("formal"),
         )  # fmt: skip
 
-    def judge(event: Column) -> Column:
-        row = event["row"]
-        required = [row[field.name].isNotNull() for field in schema if not field.nullable]
-        sound = reduce(and_, required, event["formal"] & row["_corrupt"].isNull())
-        fault = F.when(event["huge"], "out of range").when(
+    def judge(once: Column) -> Column:
+        row = once["row"]
+        required = [row[name].isNotNull() for name in event.required]
+        sound = reduce(and_, required, once["formal"] & row["_corrupt"].isNull())
+        fault = F.when(once["huge"], "out of range").when(
             ~F.coalesce(sound, F.lit(False)),  # noqa: FBT003
-            judged(schema, value=event["value"], row=row),
+            judged(event, value=once["value"], row=row),
         )
         return F.struct(row.alias("row"), fault.alias("fault"))
 
@@ -143,30 +135,34 @@ def _once(value: Column, step: Callable[[Column], Column]) -> Column:
     return F.transform(F.array(value), step)[0]
 
 
-def _huge_pattern(schema: StructType) -> str:
+def _huge_pattern(event: EventType) -> str:
     """Return the pattern of a number with an exponent of five digits, also quoted where a decimal is meant.
 
     Both parsers write it out digit by digit: one 1e10000000 would hold a query for a quarter of a minute.
     """
-    decimals = [field.name for field in schema if field.dataType.typeName() == "decimal"]
+    decimals = [
+        re.escape(event.field(each.name))
+        for each in event.schema
+        if each.dataType.typeName() == "decimal"
+    ]
     quoted = rf'|"(?:{"|".join(decimals)})"\s*:\s*"' if decimals else ""
     return rf"(?:[:\[,]\s*{quoted})-?[0-9][0-9.]*[eE][+-]?[0-9]{{5,}}"
 
 
-def any_order_pattern(schema: StructType) -> str:
+def any_order_pattern(event: EventType) -> str:
     """Return the regular expression of good events whose fields stand in any order.
 
     Each key is a group that refuses to match where it has matched before, so a key cannot stand twice.
 
-    >>> from pyspark.sql.types import StructType
-    >>> pattern = any_order_pattern(StructType().add("n", "integer"))
-    >>> texts = spark.createDataFrame([('{"n": 5}',), ('{"n": 5.0}',), ('{"n": 5, "n": 5}',), ('{"n": 5} {}',)], ["text"])
+    >>> pattern = any_order_pattern(rta.EventType("t", "n INT, at TIMESTAMP", event_time="at"))
+    >>> tails = ['{"n": 5}', '{"n": 5.0}', '{"n": 5, "n": 5}', '{"n": 5} {}']
+    >>> texts = spark.createDataFrame([('{"at": "2024-11-15T10:30:00Z", ' + tail[1:],) for tail in tails], ["text"])
     >>> [row[0] for row in texts.select(texts.text.rlike(pattern)).collect()]
     [True, False, False, False]
     """
     members = "|".join(
-        rf'((?!\{number})"{field.name}")\s*+:\s*+{_value(field)}'
-        for number, field in enumerate(schema, start=1)
+        rf'((?!\{number})"{re.escape(event.field(each.name))}")\s*+:\s*+{_value(each)}'
+        for number, each in enumerate(event.schema, start=1)
     )
     return rf"\A\s*+\{{\s*+(?:(?:{members})\s*+(?:,(?!\s*\}})\s*+|(?=\}})))++\}}\s*+\z"
 
@@ -188,27 +184,17 @@ def _ahead(event_time: Column, max_skew: str) -> Column:
     return event_time > F.col("kafka_timestamp") + F.expr(f"INTERVAL {max_skew}")
 
 
-def _lenient(schema: StructType) -> StructType:
-    """Return the schema for from_json, with the column that it fills where a field does not fit."""
+def _fields(event: EventType) -> StructType:
+    """Return the schema for from_json, by the names in the JSON, with the column that it fills where a field does not fit."""
     from pyspark.sql.types import StructField, StructType
 
-    return StructType([StructField(field.name, field.dataType) for field in schema]).add(
-        "_corrupt", "string"
-    )
+    named = [StructField(event.field(each.name), each.dataType) for each in event.schema]
+    return StructType(named).add(CORRUPT, "string")
 
 
-def _require_columns(event: EventType) -> None:
-    """Refuse an event type with an illegal column name, or a type without a rule."""
-    for field in event.schema:
-        checked("column", field.name)
-        if field.name in (*ORIGIN, *RAW, "reason") or field.name.startswith("_"):
-            raise InputError(
-                f"event type {event.name!r} has a column with a reserved name",
-                found=field.name,
-                do="rename it",
-            )
-        if field.dataType.typeName() not in FORMS:
-            raise InputError(
-                f"column {field.name!r} has a type that events cannot have", found=field.dataType.simpleString(),
-                do=f"use one of: {', '.join(sorted(FORMS))}",
-            )  # fmt: skip
+def _columns_of(event: EventType) -> StructType:
+    """Return the same by the names of the columns."""
+    from pyspark.sql.types import StructField, StructType
+
+    named = [StructField(each.name, each.dataType) for each in event.schema]
+    return StructType(named).add("_corrupt", "string")

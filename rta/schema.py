@@ -70,6 +70,8 @@ def flat(schema: StructType) -> StructType:
     """
     from pyspark.sql.types import StructField, StructType
 
+    from rta.ddl import type_name
+
     columns = []
     for field in schema:
         inner = field.dataType
@@ -87,7 +89,7 @@ def flat(schema: StructType) -> StructType:
         if column.dataType.typeName() not in KINDS:
             raise InputError(
                 f"no serving table can hold column {column.name!r}",
-                found=column.dataType.simpleString().upper(),
+                found=type_name(column.dataType),
                 do="cast it, or take its parts as columns, before the table",
             )
         if checked("column", column.name).casefold() in seen:

@@ -29,7 +29,7 @@ def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
         given = json.loads(
             (value or b"").decode("utf-8"), parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_unique,
         )  # fmt: skip
-        return {field.name: _value(given.get(field.name), field) for field in event.schema}
+        return {each.name: _value(given.get(event.field(each.name)), each) for each in event.schema}
     except (ValueError, ArithmeticError, AttributeError, RecursionError):
         return None
 

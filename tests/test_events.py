@@ -278,7 +278,7 @@ def test_f21_f22_f23_f25_f28_poison_is_bad_and_stands_beside_the_good(
     frame = load(spark).limit(400).localCheckpoint()
     wire = [
         json_column(event.columns).cast("binary").alias("value"),
-        F.col(event.key).cast("string"),
+        F.col(str(event.key)).cast("string"),
     ]
     expected = {(bytes(row[0]), row[1].encode()) for row in frame.select(*wire).collect()}
     good, bad = set(), set()

@@ -1,0 +1,138 @@
+"""EventType: what cannot be read is refused when it is made; a schema may be written as DDL, without a JVM."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql.types import ArrayType, LongType, MapType, StringType, StructField, StructType
+
+import rta
+from rta.ddl import schema_of, type_name
+from rta.errors import InputError
+from rta.event_types import EventType
+
+DDL = "user_id BIGINT NOT NULL, price decimal(12, 2), at TIMESTAMP NOT NULL, page STRING"
+DEEP = StructType().add("userId", StructType().add("innerName", "string"))
+
+
+def clicks(**how: Any) -> EventType:
+    """Make an event type of two lines, with something else in it."""
+    return EventType(
+        **{"name": "clicks", "schema": DDL, "event_time": "at", "key": "user_id"} | how
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DDL,
+        "a int, b INTEGER, c long, d BIGINT, e short, f smallint, g byte, h tinyint, i float, j real, k double",
+        "a STRING COMMENT 'it, is', `b c` boolean not null comment \"x\",c:date, `d``e`: timestamp",
+        "a decimal, b dec(3), c NUMERIC ( 38 , 38 ), d binary, e timestamp_ntz, f timestamp_ltz",
+        " `größe` DOUBLE\n,\n x\tSTRING ",
+    ],
+)
+def test_a_schema_is_read_as_spark_reads_it(spark: SparkSession, text: str) -> None:
+    """Our parser of DDL and Spark's own, which needs a session, read the same columns."""
+    theirs = cast(StructType, StructType.fromDDL(text))
+    assert [(f.name, f.dataType, f.nullable) for f in schema_of(text)] == [
+        (f.name, f.dataType, f.nullable) for f in theirs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "''"),
+        ("a", "'a'"),
+        ("a BIGINT,", "'a BIGINT,'"),
+        ("a BIGINT b STRING", "'a BIGINT b STRING'"),
+        ("a BIGINT, tags ARRAY<STRING>", "'tags ARRAY<STRING>'"),
+        ("a BIGINT, b BIGINT NULL", "'b BIGINT NULL'"),
+        ("a VARCHAR", "column 'a' has a type that is not known; found: VARCHAR"),
+        ("a DECIMAL(39, 2)", "column 'a' has a type with figures"),
+        ("a STRING(5)", "column 'a' has a type with figures"),
+    ],
+)
+def test_a_schema_that_cannot_be_read_says_from_where(text: str, found: str) -> None:
+    """The error shows the first place that is no column."""
+    with pytest.raises(InputError) as error:
+        schema_of(text)
+    assert found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"name": "a/b"}, "topic name"),
+        ({"event_time": "time"}, "event time is a TIMESTAMP column; found: no column 'time'; do: choose from at"),
+        ({"event_time": "user_id"}, "found: user_id BIGINT; do: choose from at"),
+        ({"schema": "a BIGINT", "event_time": "a"}, "do: add one"),
+        ({"key": "nobody"}, "key is a column; found: 'nobody'; do: choose from user_id, price, at, page"),
+        ({"schema": None}, "has columns; found: None"),
+        ({"schema": {"a": "int"}}, "has columns"),
+        ({"schema": DDL + ", `user-id` STRING"}, "column name; found: 'user-id'"),
+        ({"schema": DDL + ", offset BIGINT"}, r"reserved; found: offset.*fields=\{\"my_offset\": \"offset\"\}"),
+        ({"schema": DDL + ", Value STRING"}, "reserved; found: Value"),
+        ({"schema": DDL + ", _id STRING"}, r"reserved.*\"my_id\": \"_id\""),
+        ({"schema": DDL + ", PAGE STRING"}, "two columns are named 'PAGE'"),
+        ({"schema": StructType().add("m", MapType(StringType(), LongType()))}, "'m' has a type that events cannot have; found: map<string,bigint>"),
+        ({"fields": {"nobody": "x"}}, "found: no column 'nobody'"),
+        ({"fields": ["at"]}, "fields is a mapping"),
+        ({"fields": {"at": 'a"b'}}, "field of column 'at' has a name that cannot be read"),
+        ({"fields": {"at": "a\\b"}}, "cannot be read"),
+        ({"fields": {"at": ""}}, "cannot be read"),
+        ({"fields": {"at": "a\x00"}}, "cannot be read"),
+        ({"fields": {"at": "\ud800"}}, "cannot be read"),
+        ({"fields": {"at": "page"}}, "two columns are read from one field; found: 'page'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_is_refused_when_it_is_made(how: dict[str, Any], message: str) -> None:
+    """Each error names what is wrong, before any topic, query or table is there."""
+    with pytest.raises(InputError, match=message):
+        clicks(**how)
+
+
+def test_two_columns_may_change_their_names() -> None:
+    """A column may bear the name of another one's field."""
+    swapped = clicks(fields={"user_id": "page", "page": "user_id"})
+    assert (swapped.field("page"), swapped.field("user_id"), swapped.field("at")) == (
+        "user_id", "page", "at",
+    )  # fmt: skip
+
+
+def test_an_event_type_is_a_value() -> None:
+    """It shows what it is, its event time is required, it is equal to one made alike, and replace() keeps the rest."""
+    event = clicks(schema=DDL.replace("at TIMESTAMP NOT NULL", "at TIMESTAMP"), key=None, fields={"at": "@t", "page": "page"})  # fmt: skip
+    assert repr(event) == (
+        "EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, price DECIMAL(12,2), "
+        "at TIMESTAMP NOT NULL from '@t', page STRING)"
+    )
+    assert event.required == ("user_id", "at")
+    again = replace(event, name="clicks")
+    assert (again, hash(again)) == (event, hash(event))
+    assert again != replace(event, fields={})
+
+
+def test_names_inside_a_type_keep_their_case() -> None:
+    """An error about a nested column shows it as its producer wrote it."""
+    assert type_name(ArrayType(DEEP)) == "array<struct<userId:struct<innerName:string>>>"
+    with pytest.raises(InputError, match="struct<userId:struct<innerName:string>>"):
+        EventType("x", StructType([StructField("deep", DEEP)]), "at")
+
+
+def test_two_lines_need_no_spark(tmp_path: Path) -> None:
+    """An event type is made in a fresh interpreter without a JVM."""
+    code = f"import rta, sys; rta.EventType('clicks', {DDL!r}, event_time='at'); from pyspark import SparkContext; print(SparkContext._gateway)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env=os.environ | {"RTA_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout == "None\n"
+    assert rta.USER_EVENTS.key == "user_id"
