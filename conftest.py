@@ -43,6 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("RTA_HOME", str(folder))
         patch.setenv("RTA_SPARK_MASTER", "local[4]")
+        patch.setenv("RTA_CLASS_DATA", "off")  # no build beside the tests
         yield folder
         from rta import broker
 

@@ -84,7 +84,12 @@ def measure(row: Row, setup: Setup, repetition: int) -> list[Measurement]:
 def environment(home: str, **more: str) -> dict[str, str]:
     """Return the environment of a measured process: nothing of the user's own rta."""
     plain = {n: v for n, v in os.environ.items() if not n.startswith("RTA_") or n in KEPT}
-    return plain | {"RTA_HOME": home, "SPARK_LOCAL_IP": "127.0.0.1", **more}
+    return plain | {
+        "RTA_HOME": home,
+        "RTA_CLASS_DATA": "off",
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        **more,
+    }
 
 
 def _run(row: Row, setup: Setup, scratch: Path) -> tuple[list[dict[str, Any]], list[Sample], int]:

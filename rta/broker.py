@@ -12,7 +12,9 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -91,6 +93,29 @@ def up(*, timeout: float = 60) -> Broker:
         return running
 
 
+@contextmanager
+def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
+    """Start the embedded broker beside the block, which starts something else; at its end the broker is up.
+
+    if_it_holds_topics: only where it ran before; a failure is then left to the first who needs it, who starts it again.
+    Raises as up() does, after the block: an error of the block's own comes first.
+
+    >>> with starting():
+    ...     pass
+    >>> status() is not None
+    True
+    """
+    if settings().kafka_bootstrap or (if_it_holds_topics and not _storage().exists()) or status():
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        # The context says to which cell an output belongs.
+        started = pool.submit(copy_context().run, up)
+        yield
+        if not if_it_holds_topics:
+            started.result()
+
+
 def down(*, timeout: float = 30) -> bool:
     """Stop the embedded broker cleanly; return whether there was one to stop. Topics are kept.
 
@@ -136,7 +161,7 @@ def _start(timeout: float) -> Broker:
     port = free_port(preferred=last_port(folder) or KAFKA_PORT)
     write_configuration(folder, port)
     properties = str(folder / "server.properties")
-    if not (folder / "data" / "meta.properties").exists():
+    if not _storage().exists():
         format_storage(command, properties)
     with (folder / "console.log").open("w") as console:
         process = subprocess.Popen(
@@ -192,6 +217,11 @@ def _folder() -> Path:
     """Return the broker's own folder."""
     private_folder(settings().home)
     return private_folder(settings().home / "broker")
+
+
+def _storage() -> Path:
+    """Name the file that is there once the storage was formatted."""
+    return settings().home / "broker" / "data" / "meta.properties"
 
 
 def _state_file() -> Path:

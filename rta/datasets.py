@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from rta import events, topics
+from rta import broker, events, topics
 from rta.errors import InputError, TopicError
 from rta.event_types import event_type
 from rta.producer import Acknowledged, Published, publish, publish_paced
@@ -65,7 +65,8 @@ def publish_dataset(
 
 def _frame(dataset: str, rows: int) -> DataFrame:
     """Read or make the events of one data set."""
-    session = spark()
+    with broker.starting():  # both are needed
+        session = spark()
     if dataset == "user-events":
         return events.user_events(session, rows=rows)
     make = {"flights": events.flights, "weather": events.weather, "purchases": events.purchases}[

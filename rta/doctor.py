@@ -6,9 +6,10 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final
 
-from rta import broker, jars
+from rta import broker, class_data, jars
 from rta.errors import RtaError, SetupError
 from rta.jvm import find_java
 from rta.kraft import KAFKA_PORT
@@ -38,13 +39,14 @@ def examine() -> Iterator[Check]:
     """Yield one check after the other; nothing is started and nothing is fetched.
 
     >>> [check.name for check in examine()]
-    ['java', 'memory', 'disk', 'jars', 'broker', 'ports', 'database']
+    ['java', 'memory', 'disk', 'jars', 'classes', 'broker', 'ports', 'database']
     """
     looks: dict[str, Callable[[], str]] = {
         "java": _java,
         "memory": _memory,
         "disk": _disk,
         "jars": _jars,
+        "classes": _classes,
         "broker": _broker,
         "ports": _ports,
         "database": _database,
@@ -101,6 +103,13 @@ def _jars() -> str:
     absent = jars.missing(wanted)
     cached = f"{len(wanted) - len(absent)} of {len(wanted)} jars in the cache, checksums right"
     return cached + ("; the rest is fetched on first need" if absent else "")
+
+
+def _classes() -> str:
+    absent = jars.missing(jars.pinned()[0].get(version("pyspark"), {}))
+    return "class-data archive " + (
+        "not built: it needs the jars" if absent else class_data.state()
+    )
 
 
 def _broker() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Final
 
-from rta import class_data
+from rta import broker, class_data
 from rta.errors import InputError, SetupError
 from rta.jars import connector_jars
 from rta.jvm import find_java, log_to_file
@@ -67,6 +67,7 @@ def spark(
 
     Raises SetupError: no fitting Java, no jars, a PySpark that no connector is known for, or a
     session without the connector that runs already. JVM messages go to `<RTA_HOME>/spark.log`.
+    If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next.
 
     >>> spark().range(3).count()
     3
@@ -86,8 +87,11 @@ def spark(
         _forget()
     if SparkContext._active_spark_context is None:
         properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
-        with step("starting Spark"):
+        with broker.starting(if_it_holds_topics=True), step("starting Spark"):
             _start(app_name, master, properties)
+        unarchived = "SharedArchiveFile" not in properties["spark.driver.extraJavaOptions"]
+        if unarchived and settings().class_data == "auto":
+            class_data.build_at_exit()
         return SparkSession.builder.getOrCreate()
     session = SparkSession.builder.config(map=dict(conf or {})).getOrCreate()
     _require_connector(session)

@@ -92,7 +92,7 @@ def clean_home() -> Iterator[Path]:
     for name in [name for name in os.environ if name.startswith("RTA_") and name != "RTA_CACHE"]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="rta-notebooks-") as folder:
-        os.environ["RTA_HOME"] = folder
+        os.environ |= {"RTA_HOME": folder, "RTA_CLASS_DATA": "off"}
         from rta import broker
 
         broker.up()  # here, so that it outlives every kernel

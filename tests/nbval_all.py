@@ -27,7 +27,11 @@ class Runs:
 
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
         self.folder = folder
-        self.home = {"RTA_HOME": str(folder / "home"), "RTA_SPARK_MASTER": "local[4]"}
+        self.home = {
+            "RTA_HOME": str(folder / "home"),
+            "RTA_SPARK_MASTER": "local[4]",
+            "RTA_CLASS_DATA": "off",
+        }
         kept = {
             name: value
             for name, value in os.environ.items()

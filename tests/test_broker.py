@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from rta import broker, kraft
-from rta.errors import BrokerError
+from rta.errors import BrokerError, SetupError
 from rta.processes import runs
 from tests.waiting import HANG, finished
 
@@ -122,3 +122,32 @@ def test_a_broker_that_cannot_start_says_why(
     )
     with pytest.raises(BrokerError, match="nonsense"):
         broker.up()
+
+
+def test_beside_something_else_it_starts_only_if_it_holds_topics(own_home: Path) -> None:
+    """Spark alone brings no broker into a home that has none; where topics lie it is up once Spark is."""
+    with broker.starting(if_it_holds_topics=True):
+        pass
+    assert broker.status() is None
+    with broker.starting():
+        pass
+    assert broker.down() is True
+    with broker.starting(if_it_holds_topics=True):
+        pass
+    assert broker.down() is True
+
+
+def test_of_two_that_fail_side_by_side_each_has_its_sentence(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block's own error first; else the broker's, if the block needs it."""
+    broken = kraft.SERVER_PROPERTIES | {"process.roles": "nonsense"}
+    monkeypatch.setattr(kraft, "SERVER_PROPERTIES", broken)
+    with pytest.raises(SetupError, match="no Java"), broker.starting():
+        raise SetupError("no Java")
+    with pytest.raises(BrokerError, match="nonsense"), broker.starting():
+        pass
+    (own_home / "broker" / "data").mkdir(exist_ok=True)
+    (own_home / "broker" / "data" / "meta.properties").touch()
+    with broker.starting(if_it_holds_topics=True):  # whoever needs it hears of it
+        pass
