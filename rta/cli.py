@@ -19,10 +19,10 @@ from rta.topic_commands import groups, publish, tail, topics
 
 
 class Commands(click.Group):
-    """Answers an error that rta raised on purpose with its sentence, not with a trace."""
+    """Answers an error that rta raised on purpose, and Ctrl-C, with its sentence, not with a trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn an RtaError into a message and exit code 1."""
+        """Run a command; turn an RtaError into a message and exit code 1, Ctrl-C into one and 130."""
         try:
             return super().invoke(ctx)
         except RtaError as error:
@@ -33,6 +33,9 @@ class Commands(click.Group):
                 if text is not None:
                     click.echo(f"  {label + ':':<6} {text}", err=True)
             ctx.exit(1)
+        except KeyboardInterrupt as stop:
+            click.secho(f"✗ interrupted{f': {stop}' if stop.args else ''}", fg="red", err=True)
+            ctx.exit(130)
 
 
 @click.group(

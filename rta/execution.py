@@ -1,4 +1,4 @@
-"""Execute one notebook in a fresh kernel of this interpreter, by papermill."""
+"""Execute one notebook in a fresh kernel of this interpreter, by papermill's engine."""
 
 from __future__ import annotations
 
@@ -51,32 +51,44 @@ def execute(
 ) -> str | None:
     """Execute a notebook in place, saved after each cell; return why it failed, or None.
 
-    timeout: seconds for the whole notebook. begun: is called when a code cell begins.
+    timeout: seconds for the whole notebook. begun: is called when a code cell begins. A cell tagged
+    `raises-exception` may fail, one tagged `skip-execution` is not run.
     OSError and KeyboardInterrupt are the caller's.
     """
+    import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
+    from papermill.engines import papermill_engines
 
     began = time.monotonic()
-    path = str(notebook).replace("{", "{{").replace("}", "}}")  # papermill formats paths
     try:
         with (notebook.parent / "kernel.log").open("w") as log:
-            execute_notebook(
-                path, path, cwd=cwd, kernel_name="python3", start_timeout=int(start_timeout),
+            # papermill's execute_notebook would call each error in an output a failure, also an expected one.
+            executed = papermill_engines.execute_notebook_with_engine(
+                None, nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook),
+                resources={"metadata": {"path": str(cwd)}}, start_timeout=int(start_timeout),
                 progress_bar=False, on_cell_execute=lambda **_: begun(),
                 kernel_manager_class=_kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip
-    except PapermillExecutionError as error:
-        words = next((line.strip() for line in error.evalue.splitlines() if line.strip()), "")
-        return f"cell [{error.exec_count}] failed: {error.ename}: {words[:300]}".rstrip(": ")
     except CellTimeoutError:
         return f"it took longer than the timeout of {timeout:g} s"
     except DeadKernelError:
         return f"its kernel died, out of memory perhaps: {_last_words(notebook)}"
     except RuntimeError as error:
         return f"its kernel did not start: {str(error)[:200]} {_last_words(notebook)}"
+    return _failure(executed)
+
+
+def _failure(executed: Any) -> str | None:
+    """Say which cell ended the run, and with what error; None if none did, or by a plain sys.exit()."""
+    for cell in executed.cells:
+        if cell.metadata.get("papermill", {}).get("exception"):
+            errors = [each for each in cell.outputs if each.output_type == "error"]
+            name, value = (errors[-1].ename, errors[-1].evalue) if errors else ("", "")
+            if name == "SystemExit" and value in ("", "0"):
+                return None
+            words = next((line.strip() for line in value.splitlines() if line.strip()), "")
+            return f"cell [{cell.execution_count}] failed: {name}: {words[:300]}".rstrip(": ")
     return None
 
 

@@ -36,7 +36,7 @@ def run(
     The notebook runs in its own folder; what the run leaves lies in `<home>/jobs/<job>/<run_id>/`.
 
     Raises InputError (a parameter, a name; nothing has run) and JobError: the job is running
-    already, or a cell failed. Notebook, report and receipt of a failed run are kept.
+    already, or a cell failed. Notebook, report and receipt of a failed or interrupted run are kept.
 
     >>> run("reports/daily.ipynb", {"hours": 2})
     Traceback (most recent call last):
@@ -52,6 +52,9 @@ def run(
             failure = _execute(started, document, values, timeout, start_timeout)
         except OSError as error:
             failure = f"the run's folder cannot be written: {error}"
+        except KeyboardInterrupt:
+            ended = _ended(started, "interrupted", show_code=show_code)
+            raise KeyboardInterrupt(str(ended)) from None  # its pages of asyncio tell nothing
         except BaseException as error:
             _ended(started, _why(error), show_code=show_code)
             raise
@@ -99,7 +102,7 @@ def read_notebook(path: str | Path) -> Any:
 
 
 def _why(error: BaseException) -> str:
-    stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+    stopped = isinstance(error, SystemExit)
     return "interrupted" if stopped else f"{type(error).__name__}: {str(error)[:300]}"
 
 

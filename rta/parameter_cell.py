@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,14 +53,38 @@ def known(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
     if place is None:
         return {}
     source = notebook["cells"][place]["source"]
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise InputError(
-            "the parameters cell is not plain Python", found=f"line {error.lineno}: {error.msg}",
-            do="keep only assignments in it",
-        ) from None  # fmt: skip
-    return {each.name: each for statement in tree.body for each in _assigned(statement, source)}
+    statements = _statements(source)
+    return {each.name: each for statement in statements for each in _assigned(statement, source)}
+
+
+def computed_from(notebook: Mapping[str, Any], given: Collection[str]) -> tuple[str, str] | None:
+    """Return the first statement of the parameters cell that reads a given name, and that name; None if none does.
+
+    A given value is set after the cell, so such a statement would have used the default in its
+    place. Those whose own names are all given, too, do no harm.
+
+    >>> from nbformat.v4 import new_code_cell, new_notebook
+    >>> cell = new_code_cell("day = '1'; folder = day + '/out'", metadata={"tags": ["parameters"]})
+    >>> computed_from(new_notebook(cells=[cell]), ["day"])
+    ("folder = day + '/out'", 'day')
+    >>> computed_from(new_notebook(cells=[cell]), ["day", "folder"])
+    """
+    place = cell_index(notebook)
+    if place is None:
+        return None
+    source = notebook["cells"][place]["source"]
+    for statement in _statements(source):
+        names = [each for each in ast.walk(statement) if isinstance(each, ast.Name)]
+        written = {each.id for each in names if isinstance(each.ctx, ast.Store)}
+        later = isinstance(
+            statement, (ast.FunctionDef, ast.AsyncFunctionDef)
+        )  # it reads when called
+        if later or (written and written <= set(given)):
+            continue
+        read = [each.id for each in names if isinstance(each.ctx, ast.Load) and each.id in given]
+        if read:
+            return ast.get_source_segment(source, statement) or "", read[0]
+    return None
 
 
 def cell_index(notebook: Mapping[str, Any]) -> int | None:
@@ -79,6 +103,16 @@ def is_secret(name: str, value: object = None) -> bool:
     """
     shown = value if isinstance(value, str) else repr(value)
     return bool(_SECRET.search(name) or _URL_WITH_PASSWORD.search(shown))
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError as error:
+        raise InputError(
+            "the parameters cell is not plain Python", found=f"line {error.lineno}: {error.msg}",
+            do="keep only assignments in it",
+        ) from None  # fmt: skip
 
 
 def _assigned(statement: ast.stmt, source: str) -> Iterator[Parameter]:

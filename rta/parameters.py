@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from rta.errors import InputError
-from rta.parameter_cell import HIDDEN, Parameter, cell_index, is_secret, known
+from rta.parameter_cell import HIDDEN, Parameter, cell_index, computed_from, is_secret, known
 
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NO_CELL: Final = "tag the cell with the defaults `parameters` (JupyterLab: the gears, Cell Tags)"
@@ -22,7 +22,8 @@ _NO_CELL: Final = "tag the cell with the defaults `parameters` (JupyterLab: the 
 def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return `given` if each name stands in the parameters cell and each value fits its default.
 
-    An int is fine for a float, a list for a tuple. Raises InputError, with the known names.
+    An int is fine for a float, a list for a tuple. Raises InputError, with the known names; also
+    if another statement of the cell reads a given name, since it would read the default.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours = 2", metadata={"tags": ["parameters"]})
@@ -39,6 +40,13 @@ def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     values = {name: _fitting(_named(there, name), value) for name, value in given.items()}
     if unset := [name for name, each in there.items() if not each.source and name not in given]:
         raise InputError(f"parameter {unset[0]!r} has no default", do="give it a value")
+    if stale := computed_from(notebook, values):
+        statement, name = stale
+        raise InputError(
+            f"the parameters cell computes with {name!r}: it would use the default, not the value given",
+            found=HIDDEN if is_secret(statement, statement) else statement[:200],
+            do="move it to the next cell",
+        )  # fmt: skip
     return values
 
 

@@ -33,8 +33,8 @@ def to_html(
     """Turn an executed notebook and its run's receipt into one HTML file, and return its path.
 
     The page loads nothing (its Content-Security-Policy forbids it), so an output that needs a
-    script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it. Cells tagged
-    `remove-cell` are left out.
+    script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it. Jupyter's tags
+    hold: `remove-cell`, `remove-input` and `remove-output` leave out, `hide-output` and `hide-cell` fold.
     Raises OSError where a file cannot be read or written.
     """
     import nbformat
@@ -46,6 +46,7 @@ def to_html(
     _tidy(document)
     config = Config(
         {"NbConvertBase": {"display_data_priority": list(PRIORITY)},
+         "TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"remove-input"}, "remove_all_outputs_tags": {"remove-output"}},
          "CSSHTMLHeaderPreprocessor": {"style": "friendly"}}
     )  # fmt: skip
     exporter = HTMLExporter(config=config, raw_template=TEMPLATE.read_text(encoding="utf-8"), **dict.fromkeys(_URLS, ""))  # fmt: skip

@@ -131,6 +131,39 @@ def test_parameters_need_a_cell_and_the_cell_plain_python(notebook: Callable[...
         jobs.run(notebook("print(1)", parameters="need: int"))
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["day"], 'folder = day \\+ "/out"'),
+        (["day", "folder"], "assert day"),
+        (["user"], r"\*\*\*"),
+    ],
+)
+def test_a_value_computed_from_a_given_one_is_refused(
+    notebook: Callable[..., Path], given: list[str], found: str
+) -> None:
+    """What the parameters cell computes from a name would be computed from its default: move it."""
+    path = notebook(
+        "print(folder)",
+        parameters='day = "1"\nuser = "me"\nfolder = day + "/out"\nassert day != "0"\n'
+        'database_url = f"postgresql://{user}@host/db"\ndef today(): return day',
+    )
+    with pytest.raises(
+        InputError, match=f"computes with.*found: {found}.*move it to the next cell"
+    ):
+        jobs.run(path, dict.fromkeys(given, "x"))
+    assert jobs.history(path.stem) == []
+
+
+def test_a_value_that_nothing_is_computed_from_is_taken(notebook: Callable[..., Path]) -> None:
+    """A default that is given, too, and a function that reads the name when it is called, do no harm."""
+    path = notebook(
+        "print(folder, name())",
+        parameters='day = "1"\nfolder = day + "/out"\ndef name(): return day',
+    )
+    assert _outputs(jobs.run(path, {"day": "2", "folder": "f"})) == "f 2\n"
+
+
 def test_strings_become_values_of_the_defaults_types(notebook: Callable[..., Path]) -> None:
     """What a command line gives is typed by the defaults; what cannot be read is refused."""
     path = notebook(parameters=PARAMETERS)
@@ -209,6 +242,27 @@ def test_a_failed_cell_keeps_notebook_and_report(notebook: Callable[..., Path]) 
     assert "too few rows" in Path(run.report).read_text()
 
 
+def test_the_tags_of_jupyter_hold_in_a_job(tmp_path: Path) -> None:
+    """A cell tagged raises-exception may fail and is shown; one tagged skip-execution does not run; a later failure is one."""
+    cells = [
+        new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]}),
+        new_code_cell("print('skipped')", metadata={"tags": ["skip-execution"]}),
+        new_code_cell("print('after')"),
+    ]
+    path = tmp_path / "tags.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    run = jobs.run(path)
+    assert (run.outcome, run.message) == ("succeeded", None)
+    assert _outputs(run) == "after\n"
+    assert run.report
+    page = Path(run.report).read_text()
+    assert "ZeroDivisionError" in page
+    assert "encountered" not in page
+    nbformat.write(new_notebook(cells=[*cells, new_code_cell("raise ValueError('real')")]), path)
+    with pytest.raises(JobError, match=r"cell \[3\] failed: ValueError: real"):
+        jobs.run(path)
+
+
 def test_a_run_ends_with_its_time(notebook: Callable[..., Path]) -> None:
     """A cell that goes on past the timeout fails the run, and its kernel ends."""
     path = notebook("import time; time.sleep(600)")
@@ -253,15 +307,19 @@ def test_a_killed_run_is_told_and_the_next_one_works(
 
 
 def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -> None:
-    """Ctrl-C in the terminal ends the run and its kernel; the history says interrupted."""
+    """Ctrl-C in the terminal ends the run and its kernel with a sentence; the history says interrupted."""
     path = notebook(gate.cell)
-    with _run_elsewhere(path) as runner:
+    command = [sys.executable, "-m", "rta.cli", "run", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
         until(gate.reached.exists)
         runner.send_signal(signal.SIGINT)
-        finished(runner)
+        _, told = finished(runner)
     [run] = jobs.history(path.stem)
     assert (run.outcome, run.message) == ("failed", "interrupted")
-    assert runner.returncode != 0
+    assert runner.returncode == 130
+    assert f"✗ interrupted: {path.stem} failed in" in told
+    assert f"report    {run.report}" in told
+    assert "Traceback" not in told
     assert run.report
     assert not list(_processes_of(run.run_id))
 

@@ -129,6 +129,29 @@ def test_what_was_printed_in_pieces_is_one_block(receipt: Receipt, tmp_path: Pat
     assert "<pre>one two\n100 %\nxxx" in page
 
 
+@pytest.mark.parametrize(
+    ("tag", "code", "output", "folded"),
+    [
+        ("remove-input", False, True, False),
+        ("remove-output", True, False, False),
+        ("hide-output", True, True, True),
+        ("hide-cell", True, True, True),
+        ("hide-input", True, True, False),
+    ],
+)
+def test_jupyter_s_tags_hold_in_the_page(
+    receipt: Receipt, tmp_path: Path, tag: str, *, code: bool, output: bool, folded: bool
+) -> None:
+    """What a tag removes is not in the page; an output that it hides is one click away."""
+    outputs = [new_output("stream", name="stdout", text="42 rows")]
+    cell = new_code_cell("compute", execution_count=1, outputs=outputs, metadata={"tags": [tag]})
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    page = report.to_html(tmp_path / "n.ipynb", tmp_path / "n.html", receipt=receipt).read_text()
+    assert ("compute" in page) is code
+    assert ("42 rows" in page) is output
+    assert ("[1] output</summary>" in page) is folded
+
+
 def test_cells_that_are_for_the_author_are_left_out(receipt: Receipt, tmp_path: Path) -> None:
     """The parameters stand in the head already; a cell tagged `remove-cell` is for the notebook only."""
     tags = {
