@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from bench.summary import Runs, figure, places
+from bench.summary import Runs, figure, number, places
 from rta import charts
 
 
@@ -20,27 +21,32 @@ def draw(runs: Runs, path: Path) -> None:
 
 
 def _seconds(runs: Runs) -> Any:
-    rows = _rows(runs, "drain", "seconds")
+    rows = _rows(runs, "drain", "seconds", "s")
     if rows.empty:
         return None
     title = f"Seconds to drain {runs[-1]['events']:,} events to the right table"
-    return _bars(rows, title, "seconds", row="phase", scale=alt.Scale(zero=True))
+    return _panels(rows, title, lambda column: alt.X(f"{column}:Q", title="seconds"), "bar")
 
 
 def _latency(runs: Runs) -> Any:
-    rows = _rows(runs, "latency", "p50_ms")
+    rows = _rows(runs, "latency", "p50_ms", "ms")
     if rows.empty:
         return None
-    title = "Median milliseconds from intended send to visible result"
-    return _bars(rows, title, "milliseconds, logarithmic", row="phase", scale=alt.Scale(type="log"))
+    seconds = rows[["median", "low", "high"]] / 1000
+    return _times(rows.assign(**seconds), "Median time from intended send to visible result")
 
 
 def _recompute(runs: Runs) -> Any:
-    rows = _rows(runs, "recompute", "seconds")
+    rows = _rows(runs, "recompute", "seconds", "s")
     if rows.empty:
         return None
-    title = f"Seconds to recompute {runs[-1]['events']:,} events from the archive"
-    return _bars(rows, title, "seconds, logarithmic", row="phase", scale=alt.Scale(type="log"))
+    return _times(rows, f"Time to recompute {runs[-1]['events']:,} events from the archive")
+
+
+def _times(rows: pd.DataFrame, title: str) -> Any:
+    """Draw dots: the length of a bar means nothing on an axis without 0."""
+    drawn = pd.concat([rows["low"], rows["high"]])
+    return _panels(rows, title, lambda column: charts.durations(column, drawn, title="time"), "dot")
 
 
 def _plateau(runs: Runs) -> Any:
@@ -60,24 +66,30 @@ def _plateau(runs: Runs) -> Any:
     return lines.properties(title=title, width=520, height=180)
 
 
-def _rows(runs: Runs, group: str, name: str) -> pd.DataFrame:
+def _rows(runs: Runs, group: str, name: str, unit: str = "") -> pd.DataFrame:
     found = [
-        {"row": where[1], "phase": where[2], "median": spread.median, "low": spread.low, "high": spread.high}
+        {"row": where[1], "phase": where[2], "median": spread.median, "low": spread.low, "high": spread.high, "label": f"{number(spread.median)} {unit}"}
         for where in places(runs, group)
         if (spread := figure(runs, where, name))
     ]  # fmt: skip
     return pd.DataFrame(found)
 
 
-def _bars(rows: pd.DataFrame, title: str, unit: str, *, row: str, scale: Any) -> Any:
-    """Draw a bar for each row of a group, one panel for each phase."""
+def _panels(rows: pd.DataFrame, title: str, axis: Callable[[str], alt.X], mark: str) -> Any:
+    """Draw each row of a group with its figure and its spread, one panel for each phase."""
     order = list(dict.fromkeys(rows["row"]))
     base = alt.Chart(rows).encode(alt.Y("row:N", title=None, sort=order))
     colour = alt.Color("row:N", legend=None, sort=order)
-    dot = scale.to_dict().get("type") == "log"  # a bar's length means nothing on a logarithmic axis
-    median = alt.X("median:Q", title=unit, scale=scale)
-    marks = base.mark_point(filled=True, size=90) if dot else base.mark_bar(height=18)
-    spread = base.mark_rule(color="#222222").encode(alt.X("low:Q", scale=scale), x2="high:Q")
-    layers = alt.layer(marks.encode(median, colour), spread).properties(width=520, height=90)
-    panels = layers.facet(row=alt.Row(f"{row}:N", title=None, sort=list(dict.fromkeys(rows[row]))))
-    return panels.properties(title=title)
+    marks = (
+        base.mark_bar(height=18)
+        if mark == "bar"
+        else base.mark_point(filled=True, size=90, opacity=1)
+    )
+    spread = base.mark_rule(color="#222222").encode(axis("low"), x2="high:Q")
+    label = base.mark_text(align="left", dx=9).encode(axis("high"), text="label:N")
+    layers = alt.layer(marks.encode(axis("median"), colour), spread, label)
+    phases = list(dict.fromkeys(rows["phase"]))
+    panels = layers.properties(width=520, height=90).facet(
+        row=alt.Row("phase:N", title=None, sort=phases)
+    )
+    return panels.properties(title=alt.Title(title, frame="bounds"))

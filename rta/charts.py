@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours: told apart by people with any colour vision.
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 _INK, _QUIET, _GRID = "#222222", "#666666", "#e6e6e6"
+_TICKS: Final = (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3_600, 36_000, 864_000, 8_640_000)  # seconds
+_LABEL: Final = (
+    "datum.value < 1 ? format(datum.value * 1000, '.0f') + ' ms' : datum.value < 60 ? datum.value + ' s'"
+    " : datum.value < 3600 ? datum.value / 60 + ' min' : datum.value < 86400 ? datum.value / 3600 + ' h'"
+    " : datum.value / 86400 + ' d'"
+)
 
 
 def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
@@ -54,6 +60,25 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return drawn
 
 
+def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
+    """Make a logarithmic axis of durations, each tick with its unit; seconds: all that will be drawn, above 0.
+
+    >>> import pandas as pd
+    >>> axis = durations("seconds", pd.Series([0.02, 95.0]), title="time until visible")
+    >>> axis.to_dict()["scale"]["domain"]
+    [0.01, 600]
+    """
+    import altair as alt
+
+    least, most = (seconds.min(), seconds.max()) if len(seconds) else (1, 10)
+    low = max((tick for tick in _TICKS if tick <= least), default=_TICKS[0])
+    high = min((tick for tick in _TICKS if tick >= most and tick > low), default=_TICKS[-1])
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    scale = alt.Scale(type="log", domain=[low, high])
+    axis = alt.Axis(values=ticks, labelExpr=_LABEL)
+    return alt.X(f"{column}:Q", title=f"{title}, logarithmic", scale=scale, axis=axis)
+
+
 def state(history: pd.DataFrame) -> alt.VConcatChart:
     """Draw what rta.state_history() tells, of one query or of several put together: rows in state, and rows evicted.
 
@@ -67,12 +92,16 @@ def state(history: pd.DataFrame) -> alt.VConcatChart:
     drawn = history.assign(operator=history["query"] + ", " + history["name"])
     colour = alt.Color("operator:N").sort(list(dict.fromkeys(drawn["operator"]))).title(None)
     batch = alt.X("batch_id:Q").title("micro-batch").axis(tickMinStep=1)
-    base = alt.Chart(drawn).encode(batch, colour)
+    shown = [
+        alt.Tooltip(name, title=title, format="" if name == "operator" else ",")
+        for name, title in (("operator", "operator"), ("batch_id", "micro-batch"), ("rows", "rows in state"), ("evicted", "rows evicted"))
+    ]  # fmt: skip
+    base = alt.Chart(drawn).encode(batch, colour, tooltip=shown)
     lines = base.mark_line(interpolate="step-after", point=True)
-    grown = lines.encode(alt.Y("rows:Q").title("rows")).properties(
+    grown = lines.encode(alt.Y("rows:Q").title("rows in state")).properties(
         title="How much does the query remember?", height=180
     )
-    gone = lines.encode(alt.Y("evicted:Q").title("rows")).properties(
+    gone = lines.encode(alt.Y("evicted:Q").title("rows evicted")).properties(
         title="How much has the watermark evicted?", height=90
     )
     return alt.vconcat(grown, gone)
@@ -94,12 +123,14 @@ def _theme() -> Any:
             "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 240},
             "title": {
                 "anchor": "start",
+                "frame": "group",  # over the plot, so that the titles of several stand in one line
                 "fontSize": 15,
                 "color": _INK,
                 "subtitleColor": _QUIET,
                 "offset": 12,
             },
             "axis": {**text, "gridColor": _GRID, "domain": False, "tickColor": _GRID},
+            "axisX": {"labelFlush": False},  # the first and the last label under their ticks, too
             "legend": text,
             "header": {**text, "labelFontSize": 12, "labelColor": _INK},
             "range": {"category": list(COLOURS), "heatmap": {"scheme": "viridis"}},

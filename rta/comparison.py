@@ -9,8 +9,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import serving, sources
+from rta.charts import durations
 from rta.costs import bytes_read, cpu_seconds, lines_of, stored_bytes
 from rta.errors import InputError
+from rta.html import table
 from rta.latecomers import late
 from rta.ledger import Batch
 from rta.quarantine import ORIGIN
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN: Final = 5
+_MARKS: Final = 900  # events in the chart
+_LEAST: Final = 0.001  # seconds: where the chart's axis begins
 
 
 @dataclass(frozen=True)
@@ -41,36 +45,39 @@ class Comparison:
         import altair as alt
 
         order = list(self.rows["architecture"])
-        fresh = (
-            alt.Chart(self.freshness.sample(min(len(self.freshness), 900), random_state=1))
-            .mark_tick(opacity=0.35)
-            .encode(
-                alt.X("seconds:Q").scale(type="symlog").title("seconds from append to visible"),
-                alt.Y("architecture:N").sort(order).title(None),
-                alt.Color("architecture:N").sort(order).legend(None),
-            )
-            .properties(title="How fresh is the answer? Each mark is an event", height=90)
+        name = alt.Y("architecture:N").sort(order).title("architecture")
+        colour = alt.Color("architecture:N").sort(order).legend(None)
+        # Where two clocks differ, an event may be seen "before" it came: such a mark stands at the left end.
+        known = self.freshness.assign(seconds=self.freshness["seconds"].clip(lower=_LEAST)).dropna()
+        events = known.sample(min(len(known), _MARKS), random_state=1)
+        waited = durations("seconds", known["seconds"], title="time from append to visible")
+        marks = alt.Chart(events).mark_tick(opacity=0.35).encode(
+            waited, name, colour, tooltip=[alt.Tooltip("architecture:N"), alt.Tooltip("seconds:Q", format=",.3f")]
+        )  # fmt: skip
+        median = alt.Chart(known.groupby("architecture", as_index=False).median()).encode(
+            waited, name, tooltip=[alt.Tooltip("architecture:N"), alt.Tooltip("seconds:Q", title="median seconds", format=",.3f")]
+        )  # fmt: skip
+        each = "Each mark is an event" + (
+            f" ({_MARKS:,} of {len(known):,})" if len(known) > _MARKS else ""
         )
-        cost = (
-            alt.Chart(self.rows)
-            .mark_bar()
-            .encode(
-                alt.X("cpu_s:Q").title("CPU seconds of Spark's tasks so far"),
-                alt.Y("architecture:N").sort(order).title(None),
-                alt.Color("architecture:N").sort(order).legend(None),
-            )
-            .properties(title="What did it cost so far?", height=90)
-        )
-        return alt.vconcat(fresh, cost)
+        fresh = (marks + median.mark_tick(color="black", thickness=3)).properties(
+            title=alt.Title("How fresh is the answer?", subtitle=f"{each}; black: the median"), height=90
+        )  # fmt: skip
+        cpu = alt.X("cpu_s:Q").title("CPU seconds of Spark's tasks so far")
+        shown = [
+            alt.Tooltip("architecture:N"),
+            alt.Tooltip("cpu_s:Q", title="CPU seconds", format=",.1f"),
+        ]
+        bars = alt.Chart(self.rows).encode(cpu, name, tooltip=shown)
+        cost = bars.mark_bar().encode(colour) + bars.mark_text(align="left", dx=4).encode(text=alt.Text("cpu_s:Q", format=",.1f"))  # fmt: skip
+        return alt.vconcat(fresh, cost.properties(title="What did it cost so far?", height=90))
 
     def _repr_html_(self) -> str:
         said = "equal, row for row" if self.equal else "NOT equal"
-        lines = "".join(
-            f"<pre>{name}: {_escaped(line)}</pre>"
-            for name, found in self.differences.items()
-            for line in found
-        )
-        return f"<p>The answers are <b>{said}</b>.</p>{self.rows.T.to_html(header=False)}{lines}"
+        names, *facts = [[name, *self.rows[name]] for name in self.rows]
+        differing = [[name, line] for name, found in self.differences.items() for line in found]
+        lines = table(differing) if differing else ""
+        return f"<p>The answers are <b>{said}</b>.</p>{table(facts, names)}{lines}"
 
     def __repr__(self) -> str:
         return f"{self.rows.T.to_string(header=False)}\n{'equal' if self.equal else dict(self.differences)}"
@@ -215,9 +222,3 @@ def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]
             stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
             waits.append((stamp - here["kafka_timestamp"]).dt.total_seconds())
     return pd.Series([each for wait in waits for each in wait], dtype="float64")
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

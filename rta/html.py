@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from numbers import Integral, Real
 from typing import Final, TypeVar
 
 Fact = TypeVar("Fact")
@@ -55,7 +56,7 @@ class Facts(list[Fact]):
 
 
 def _cell(tag: str, value: object) -> str:
-    side = "right" if isinstance(value, int | float) and not isinstance(value, bool) else "left"
+    side = "right" if isinstance(value, Real) and not isinstance(value, bool) else "left"
     return f'<{tag} style="text-align:{side}">{escape(_text(value))}</{tag}>'
 
 
@@ -71,6 +72,6 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    if isinstance(value, Real):  # NumPy's, too
+        return f"{value:,}" if isinstance(value, Integral) else f"{float(value):,.3f}"
     return str(value)

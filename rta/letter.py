@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from html import escape
 from typing import Any, Final
 
 from rta.dead_letters import FOREIGN, FORMS, NAMES
+from rta.html import table
 from rta.tail import EPOCH, moment_of, printable
 
 ATTEMPTS: Final = "rta.attempts"
@@ -69,11 +69,7 @@ class Letter:
 
     def _repr_html_(self) -> str:
         """Show it as a table in a notebook."""
-        cells = [
-            f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>"
-            for name, fact in facts(self, most=10 * _SHOWN)
-        ]
-        return f"<table>{''.join(cells)}</table>"
+        return table(facts(self, most=10 * _SHOWN))
 
 
 def letter_of(record: Any) -> Letter:
@@ -159,6 +155,24 @@ def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
         ("key", shown(letter.key, most)),
         ("value", shown(letter.value, most)),
     ]  # fmt: skip
+
+
+def at_a_glance(letter: Letter) -> dict[str, object]:
+    """Return what a list of letters shows of each, by column.
+
+    >>> moment = datetime(2024, 11, 15, tzinfo=UTC)
+    >>> list(at_a_glance(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
+    ['origin', 'sent', 'reason', 'attempts', 'redriven', 'key', 'value']
+    """
+    return {
+        "origin": letter.origin,
+        "sent": letter.kafka_timestamp,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "redriven": letter.redriven,
+        "key": shown(letter.key, _SHOWN),
+        "value": shown(letter.value, _SHOWN),
+    }
 
 
 def as_dict(letter: Letter) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rta import serving, topics
 from rta.errors import TopicError
+from rta.html import table
 from rta.ledger import Accounting
 from rta.refusals import refusal
 from rta.state_growth import state_warnings
@@ -61,12 +61,7 @@ class Health:
         return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{escape(label)}</th>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table>{cells}</table>"
+        return table(self.rows())
 
 
 def health(query: StreamingQuery) -> Health:

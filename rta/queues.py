@@ -16,7 +16,8 @@ from typing import Any, Final
 from rta import clients
 from rta.dead_letters import SUFFIX
 from rta.errors import InputError, TopicError
-from rta.letter import Letter, letter_of
+from rta.html import Facts
+from rta.letter import Letter, at_a_glance, letter_of
 from rta.refusals import refusals_said
 from rta.topics import offsets
 
@@ -34,7 +35,7 @@ class LetterCount:
 
 def letters(
     topic: str, *, reason: str | None = None, redriven: bool | None = None, limit: int | None = None
-) -> list[Letter]:
+) -> Facts[Letter]:
     """List the dead letters of a topic in the order of their queue, each once: a repeated batch sends its bad events again.
 
     reason: only those with it; "missing" stands for "missing: amount", too. redriven: False for those that are still
@@ -50,10 +51,10 @@ def letters(
     if limit is not None and limit < 0:
         raise InputError("a limit is 0 or more", found=limit, do="correct it")
     with closing(each_letter(topic, reason=reason, redriven=redriven)) as found:
-        return list(islice(found, limit))
+        return Facts(islice(found, limit), at_a_glance)
 
 
-def letter_counts(topic: str) -> list[LetterCount]:
+def letter_counts(topic: str) -> Facts[LetterCount]:
     """Count the dead letters of a topic by reason, the most frequent first.
 
     >>> _ = rta.create_topic("doc-letter-counts")
@@ -65,7 +66,7 @@ def letter_counts(topic: str) -> list[LetterCount]:
     for letter in each_letter(topic):
         counts[letter.reason] += 1
         still_open[letter.reason] += not letter.redriven
-    return [LetterCount(reason, n, still_open[reason]) for reason, n in counts.most_common()]
+    return Facts(LetterCount(reason, n, still_open[reason]) for reason, n in counts.most_common())
 
 
 def find_letter(topic: str, partition: int, offset: int) -> Letter:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rta.cluster import administrator
 from rta.errors import InputError, TopicError
+from rta.html import Facts
 from rta.names import checked
 from rta.refusals import denied
 
@@ -111,7 +112,7 @@ def delete_topic(name: str, *, missing_ok: bool = False) -> None:
                 raise missing(name) from None
 
 
-def list_topics() -> list[Topic]:
+def list_topics() -> Facts[Topic]:
     """Return the topics of the cluster, without Kafka's internal ones, by name.
 
     >>> _ = create_topic("doc-listed", partitions=1)
@@ -127,7 +128,7 @@ def list_topics() -> list[Topic]:
             if not each.get("error_code")  # else it was deleted meanwhile, or may not be seen
         }
         ranges = _ranges(admin, places)
-    return [_topic(name, ranges[name]) for name in sorted(ranges)]
+    return Facts(_topic(name, ranges[name]) for name in sorted(ranges))
 
 
 def topic_config(name: str) -> dict[str, str]:
@@ -205,7 +206,7 @@ def topic_id(name: str) -> str:
         return str(_described(admin, checked("topic", name))["topic_id"])
 
 
-def lag(group: str) -> list[Lag]:
+def lag(group: str) -> Facts[Lag]:
     """Return how far a consumer group is behind, by topic and partition; empty where it never committed.
 
     >>> lag("doc-nobody")
@@ -224,7 +225,7 @@ def lag(group: str) -> list[Lag]:
         Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
         for tp, at in committed.items()
     ]
-    return sorted(rows, key=lambda row: (row.topic, row.partition))
+    return Facts(sorted(rows, key=lambda row: (row.topic, row.partition)))
 
 
 def missing(name: str) -> TopicError:

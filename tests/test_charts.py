@@ -1,12 +1,16 @@
 """Charts are drawn here, offline, in one look."""
 
+import re
 from decimal import Decimal
+from typing import Any
 
 import altair as alt
 import pandas as pd
 import pytest
+import vl_convert
 
 from rta import charts
+from rta.comparison import Comparison
 
 
 @pytest.mark.parametrize(("renderer", "mime"), [("svg", "image/svg+xml"), ("png", "image/png")])
@@ -34,3 +38,44 @@ def test_plain_leaves_the_exact_frame_alone() -> None:
     assert drawn.amount.tolist() == [0.1]
     assert drawn.name.tolist() == ["a"]
     assert frame.amount.tolist() == [Decimal("0.10")]
+
+
+def _compared(seconds: list[float]) -> dict[str, Any]:
+    """Draw a comparison of one architecture whose events waited so long."""
+    fresh = pd.DataFrame({"architecture": ["kappa"] * len(seconds), "seconds": seconds})
+    rows = pd.DataFrame({"architecture": ["kappa"], "cpu_s": [1.5]})
+    drawn: dict[str, Any] = Comparison(rows, {}, fresh).chart().to_dict()
+    return drawn
+
+
+def test_freshness_has_a_logarithmic_axis_with_units() -> None:
+    """From the decade below the least to the one above the most; also if a clock was wrong, or nobody knows."""
+    (marks, _), _ = (part["layer"] for part in _compared([0.02, 70.0])["vconcat"])
+    axis = marks["encoding"]["x"]
+    assert axis["scale"] == {"type": "log", "domain": [0.01, 600]}
+    assert axis["axis"]["values"] == [0.01, 0.1, 1, 10, 60, 600]
+    assert axis["title"] == "time from append to visible, logarithmic"
+    for seconds in ([-3.0, 0.0], [float("nan")], []):
+        (marks, _), _ = (part["layer"] for part in _compared(seconds)["vconcat"])
+        low, high = marks["encoding"]["x"]["scale"]["domain"]
+        assert 0 < low < high
+
+
+def test_the_ticks_say_their_unit() -> None:
+    """Milliseconds to days, as they come out in the picture."""
+    frame = pd.DataFrame({"seconds": [0.001, 864_000]})
+    axis = charts.durations("seconds", frame["seconds"], title="age")
+    drawn = vl_convert.vegalite_to_svg(alt.Chart(frame).mark_tick().encode(axis).to_dict())
+    labels = re.findall(r">(\d+ (?:ms|s|min|h|d))<", drawn)
+    assert labels == ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "1 min", "10 min", "1 h", "10 h", "10 d"]  # fmt: skip
+
+
+def test_every_chart_of_ours_names_its_axes_and_tells_a_mark_on_hover() -> None:
+    """No axis is without a title, no mark without a tooltip."""
+    columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}
+    for chart in (_compared([0.1]), charts.state(pd.DataFrame(columns)).to_dict()):
+        for part in chart["vconcat"]:
+            for layer in part.get("layer", [part]):
+                assert layer["encoding"]["x"]["title"]
+                assert layer["encoding"]["y"]["title"]
+                assert layer["encoding"]["tooltip"]

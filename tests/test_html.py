@@ -42,6 +42,6 @@ def test_values_are_written_for_a_person() -> None:
     row = (None, 1234567, 0.75, True, datetime(2024, 11, 15, 10, tzinfo=UTC))
     shown = table([row], [str(n) for n in range(len(row))])
     assert "1,234,567" in shown
-    assert ">0.8<" in shown
+    assert ">0.750<" in shown
     assert ">yes<" in shown
     assert "2024-11-15 10:00:00 UTC" in shown
