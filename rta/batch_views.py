@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import serving, spending
 from rta.archives import all_archived, archived_from, read_archive
 from rta.errors import InputError
-from rta.lateness import OBSERVED_COPIES, Transform, applied, each, walk
+from rta.facts import BatchFacts
+from rta.lateness import OBSERVED_COPIES, Transform, analyzed, applied, each, framed, walk
 from rta.ledger import Accounting, Batch
 from rta.settings import settings
 
@@ -40,12 +41,14 @@ def batch_view(
     target = serving.planned(table, answer.schema, key, topic=topic)
     with spending.noted(answer.sparkSession, table):
         rows = answer.toArrow()
-        counted = all_archived(topic, event, before).agg(F.count("*"), F.count("reason")).head()
+        good = F.count_if(F.col("reason").isNull()).alias("good")
+        terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
+        [counted] = all_archived(topic, event, before).agg(*terms).collect()
         copies = _copies(answer)
-    consumed, bad = counted or (0, 0)
+    facts = BatchFacts(**counted.asDict(), **copies, dropped_late=0)
     batch = Batch(
-        f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before,
-        consumed=consumed, quarantined=bad, duplicate=copies, used=consumed - bad - copies, run_id=settings().run_id,
+        f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
+        consumed=facts.consumed, quarantined=facts.quarantined, duplicate=facts.duplicate, used=facts.used,
     )  # fmt: skip
     serving.commit_batch(serving.engine(), target, batch, rows)
     return serving.summed(table)
@@ -69,8 +72,9 @@ def without_copies_of(
     seen = F.broadcast(seen) if everywhere else seen
 
     def anew(events: DataFrame) -> DataFrame:
+        counts = {"duplicate": F.count("_copy"), "reached": F.count(F.lit(1)), "passed": F.count_if(F.col("_copy").isNull())}  # fmt: skip
         marked = events.join(seen, keys, "left").observe(
-            OBSERVED_COPIES, F.count("_copy").alias("duplicate")
+            OBSERVED_COPIES, *[count.alias(name) for name, count in counts.items()]
         )
         return transform(marked.where("_copy IS NULL").select(*events.columns))
 
@@ -93,19 +97,23 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
     return names[0]
 
 
-def _copies(answer: DataFrame) -> int:
-    """Count the events that the transform of a static frame leaves out as duplicates."""
-    from pyspark.sql import DataFrame
+def _copies(answer: DataFrame) -> dict[str, int]:
+    """Count what the operators that drop duplicates from a static frame get, let pass and drop, each on its own.
 
-    session: Any = answer.sparkSession
+    What is dropped is counted by groups of equal keys, not as the difference of the other two.
+    """
+    from pyspark.sql import functions as F
 
-    def rows(plan: Any) -> int:
-        dataset = session._jvm.org.apache.spark.sql.classic.Dataset
-        return DataFrame(dataset.ofRows(session._jsparkSession, plan), session).count()
-
-    return sum(rows(node.child()) - rows(node) for node in _deduplicates(answer))
+    counts = {"reached": 0, "passed": 0, "duplicate": 0}
+    for node in _deduplicates(answer):
+        below = framed(answer, node.child())
+        keys = [F.col(f"`{key.name()}`") for key in each(node.keys())]
+        copies = below.groupBy(*keys).count().agg(F.sum(F.col("count") - 1)).collect()[0][0]
+        counts["reached"] += below.count()
+        counts["passed"] += framed(answer, node).count()
+        counts["duplicate"] += copies or 0
+    return counts
 
 
 def _deduplicates(answer: DataFrame) -> list[Any]:
-    plan = answer._jdf.queryExecution().analyzed()
-    return [node for node in walk(plan) if node.nodeName().startswith("Deduplicate")]
+    return [node for node in walk(analyzed(answer)) if node.nodeName().startswith("Deduplicate")]

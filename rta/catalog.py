@@ -83,6 +83,9 @@ BATCHES: Final = sa.Table(
         for count in ("consumed", "used", "duplicate", "late", "quarantined", "rows")
     ),
     sa.Column("lost", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("difference", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("doubt", sa.Text),
+    sa.Column("flaw", sa.Text),
     sa.Column("committed_at", UTC, nullable=False),
 )
 

@@ -85,3 +85,7 @@ class TableError(RtaError):
 
 class JobError(RtaError):
     """A notebook job was refused, or failed."""
+
+
+class AccountingWarning(UserWarning):
+    """The events of a table do not add up: consumed is not used + duplicate + late + quarantined."""

@@ -9,13 +9,14 @@ the ledger knows it, and the rows are not written twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from rta import checkpoints, continuity, serving, sources, spending
 from rta.checkpoints import Span
 from rta.facts import BatchFacts, batch_facts
-from rta.late_reading import late_in, late_places
+from rta.late_reading import Range, ReadAgain, read_again
 from rta.lateness import LateRule, Transform
 from rta.ledger import Batch
 from rta.retries import retried
@@ -44,6 +45,13 @@ class Plan:
     checkpoint: str
     engine: Engine
     run_id: str | None
+    options: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the source: each range is read again with them
+
+    def range(self, span: Span) -> Range:
+        """Return what a micro-batch has read, so that it can be read again."""
+        return Range(self.topic, self.event, span.start, span.end, self.max_skew, self.options)
 
 
 def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
@@ -54,43 +62,56 @@ def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: in
         # Exactly one evaluation: the metrics below are wrong after none or two.
         rows = frame.toArrow()
     facts = batch_facts(session)
-    spending.note(session, table.name)
+    again = spending.note(session, table.name)
     query_id = str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
-    batch, late = accounted(plan, planned, facts, query_id, batch_id)
+    batch, late = accounted(plan, planned, facts, query_id, batch_id, retried_tasks=again)
     # Again is safe, also where only the answer was lost: the ledger knows the batch.
     retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
 
 
 def accounted(
-    plan: Plan, planned: Span, facts: BatchFacts, query_id: str, batch_id: int
+    plan: Plan,
+    planned: Span,
+    facts: BatchFacts,
+    query_id: str,
+    batch_id: int,
+    *,
+    retried_tasks: bool = False,
 ) -> tuple[Batch, pa.Table | None]:
-    """Tell where the events of a span went: bad ones go to the DLQ, late ones are found by reading the span again; they are the second answer."""
+    """Tell where the events of a span went, each term counted on its own; the late ones are the second answer.
+
+    Bad events go to the DLQ. If Spark dropped rows as late, the span is read again, exactly as the query has read it.
+    retried_tasks: Spark may have counted the events of a task that ran twice, twice: then they are counted by reading them again.
+    """
     continuity.require_topic(plan.topic, plan.topic_id)
     # An offset without an event is one that retention took, or a mark of a transaction.
     span = planned if facts.consumed == planned.events else continuity.kept(planned)
+    how: dict[str, Any] = {
+        "start": span.start,
+        "end": span.end,
+        "max_skew": plan.max_skew,
+        "options": plan.options,
+    }
+    if retried_tasks:
+        facts = replace(facts, **continuity.patiently(lambda: sources.count_range(plan.topic, plan.event, **how)))  # fmt: skip
     if facts.quarantined:
-        continuity.patiently(
-            lambda: sources.quarantine(
-                plan.topic, plan.event, start=span.start, end=span.end, max_skew=plan.max_skew
-            )
-        )
-    places = _late(plan, span) if facts.dropped_late else None
-    late = len(places or ())
+        continuity.patiently(lambda: sources.quarantine(plan.topic, plan.event, **how))
+    again = _read_again(plan, span) if facts.dropped_late else None
     batch = Batch(
         query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
-        consumed=facts.consumed, duplicate=facts.duplicate, late=late, quarantined=facts.quarantined,
-        lost=planned.events - span.events,
-        used=facts.consumed - facts.duplicate - late - facts.quarantined, run_id=plan.run_id,
+        consumed=facts.consumed, duplicate=facts.duplicate, late=len(again.late) if again else 0, quarantined=facts.quarantined,
+        # What was read is not lost, even if retention has deleted it since.
+        lost=min(planned.events - span.events, max(planned.events - facts.consumed, 0)),
+        # An operator that drops duplicates has counted what passes it; an aggregate has not.
+        used=again.on_time if again and not facts.reached else facts.used, run_id=plan.run_id,
+        doubt=None if bool(facts.dropped_late) == bool(again and again.late) else
+        f"Spark dropped {facts.dropped_late:,} rows as late, and none of the events was found late again",
     )  # fmt: skip
-    return batch, places
+    return batch, again.late if again else None
 
 
-def _late(plan: Plan, span: checkpoints.Span) -> pa.Table | None:
-    """Find the late events of a micro-batch: where they came from, and when their state had ended."""
+def _read_again(plan: Plan, span: Span) -> ReadAgain | None:
+    """Read a micro-batch again, in which Spark has dropped rows as late."""
     if not (plan.late_rule and span.watermark):
         return None
-    rows = late_in(
-        plan.topic, plan.event, plan.transform, plan.late_rule,
-        start=span.start, end=span.end, watermark=span.watermark, max_skew=plan.max_skew,
-    )  # fmt: skip
-    return late_places(rows, plan.late_rule, plan.event.event_time).toArrow()
+    return read_again(plan.range(span), plan.transform, plan.late_rule, span.watermark)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from rta import late_keeping, serving, sources, views
 from rta.errors import QueryError
 from rta.event_types import EventType, event_type
-from rta.late_reading import late_in
+from rta.late_reading import Range, late_in
 from rta.lateness import LateRule, Transform
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ def late_events(
     table: str,
     event: EventType | None = None,
     max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """Read the late events that `table` lacks again from the topic, as a static DataFrame.
 
     Without a transform: the columns of rta.read_batch(), and late_seconds; see late(). With the one that the table was filled
-    with they are derived anew: the columns that reach its state, its windows, too. event, max_skew: as for the table.
+    with they are derived anew: the columns that reach its state, its windows, too. event, max_skew, options: as for the table.
     Raises QueryError where the transform selects topic, partition or offset away and is not given.
 
     >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()  # see late()
@@ -57,10 +59,7 @@ def late_events(
         return _as_kept(topic, table, event, max_skew)
     rule = LateRule.of(sources.read_stream(topic, event=event).transform(transform))
     found = [
-        late_in(
-            topic, event, transform, rule,
-            start=batch.start_offsets, end=batch.end_offsets, watermark=batch.watermark, max_skew=max_skew,
-        )
+        late_in(Range(topic, event, batch.start_offsets, batch.end_offsets, max_skew, options), transform, rule, batch.watermark)
         for batch in serving.batches(table)
         if batch.late and batch.watermark and rule
     ]  # fmt: skip

@@ -24,7 +24,7 @@ Transform = Callable[["DataFrame"], "DataFrame"]
 ORIGIN: Final = ("topic", "partition", "offset")
 
 OBSERVED_COPIES: Final = "rta_source:copies"
-"""The metric of a transform that finds copies of its own accord: {"duplicate": count}."""
+"""The metric of a transform that finds copies of its own accord: {"duplicate", "reached", "passed"}, three counts."""
 
 WATERMARK: Final = "spark.watermarkDelayMs"
 """Where Spark notes, in a column's metadata, that it carries a watermark."""
@@ -33,11 +33,6 @@ _NAMED: Final = {"AttributeReference", "Alias"}
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
 _UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
                    "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
-_KEEPS_STATE: Final = (
-    "StateStore",
-    "SessionWindowStateStore",
-    "Streaming",
-)  # how such names begin in a physical plan
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class LateRule:
 
         Raises QueryError where the transform keeps state in a way that cannot be accounted for.
         """
-        plan = _analyzed(stream)
+        plan = analyzed(stream)
         _refuse_unknown(plan)
         stateful = _stateful(plan)
         first = [  # an aggregate of a static frame beside the stream keeps no state
@@ -117,17 +112,27 @@ def late_rows(
     Returns: the columns that reach the operator; topic, partition and offset are among them unless
     the transform selected them away.
     """
-    from pyspark.sql import DataFrame
     from pyspark.sql import functions as F
 
-    session = events.sparkSession
-    operator = _stateful(_analyzed(transform(events)))[rule.place]
-    dataset = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
-    reaching = DataFrame(dataset.ofRows(session._jsparkSession, operator.child()), session)
-    return reaching.where(F.col(rule.column) <= F.lit(watermark))
+    operator = reached(events, transform, rule)
+    return framed(events, operator.child()).where(F.col(rule.column) <= F.lit(watermark))
 
 
-def _analyzed(frame: DataFrame) -> Any:
+def reached(events: DataFrame, transform: Transform, rule: LateRule) -> Any:
+    """Return the operator of a rule in the plan of a static frame: what reaches it is its child."""
+    return _stateful(analyzed(transform(events)))[rule.place]
+
+
+def framed(like: DataFrame, plan: Any) -> DataFrame:
+    """Make a DataFrame of one of Spark's plans, in the session of another frame."""
+    from pyspark.sql import DataFrame
+
+    session: Any = like.sparkSession
+    dataset = session._jvm.org.apache.spark.sql.classic.Dataset
+    return DataFrame(dataset.ofRows(session._jsparkSession, plan), session)
+
+
+def analyzed(frame: DataFrame) -> Any:
     """Return Spark's analyzed plan of a frame."""
     return frame._jdf.queryExecution().analyzed()
 
@@ -160,7 +165,7 @@ def _event_times(columns: Any) -> Iterator[Any]:
 
 def states(stream: DataFrame) -> int:
     """Count the steps of a streaming frame that aggregate or deduplicate: for each its query shuffles, and has state stores."""
-    return sum(node.isStreaming() for node in _stateful(_analyzed(stream)))
+    return sum(node.isStreaming() for node in _stateful(analyzed(stream)))
 
 
 def _refuse_unknown(plan: Any) -> None:

@@ -17,12 +17,15 @@ COUNTS = ("consumed", "used", "duplicate", "late", "quarantined", "lost", "rows"
 
 @dataclass(frozen=True)
 class Accounting:
-    """Where the events went: consumed = used + duplicate + late + quarantined.
+    """Where the events went: consumed = used + duplicate + late + quarantined, each counted on its own.
 
     lost: deleted by Kafka's retention before they were read, so none of the consumed.
+    flawed: batches whose own terms do not add up, or cannot be true; the ledger says which, and by how much.
 
     >>> Accounting(consumed=10, used=7, late=3, batches=1)
     consumed 10 = used 7 + duplicate 0 + late 3 + quarantined 0 (1 batch)
+    >>> Accounting(consumed=10, used=7, late=1, batches=2, flawed=1)
+    consumed 10 ≠ used 7 + duplicate 0 + late 1 + quarantined 0 (2 batches, 1 of them flawed; 2 events unaccounted for)
     """
 
     consumed: int = 0
@@ -33,6 +36,7 @@ class Accounting:
     rows: int = 0
     batches: int = 0
     lost: int = 0
+    flawed: int = 0
 
     @staticmethod
     def of(taken: Sequence[Batch]) -> Accounting:
@@ -42,19 +46,27 @@ class Accounting:
         consumed 2 = used 1 + duplicate 0 + late 1 + quarantined 0 (1 batch)
         """
         sums = {count: sum(getattr(batch, count) for batch in taken) for count in COUNTS}
-        return Accounting(**sums, batches=len(taken))
+        flawed = sum(batch.flaw is not None for batch in taken)
+        return Accounting(**sums, batches=len(taken), flawed=flawed)
+
+    @property
+    def difference(self) -> int:
+        """The events that stand in none of the terms; below 0 where some stand in two."""
+        return self.consumed - self.used - self.duplicate - self.late - self.quarantined
 
     @property
     def balanced(self) -> bool:
-        """Whether every consumed event stands in one of the other terms."""
-        return self.consumed == self.used + self.duplicate + self.late + self.quarantined
+        """Whether the law holds: every consumed event stands in exactly one of the terms, in each batch."""
+        return not (self.difference or self.flawed)
 
     def __repr__(self) -> str:
+        flawed = f", {self.flawed:,} of them flawed" if self.flawed else ""
+        off = f"; {self.difference:,} events unaccounted for" if self.difference else ""
         return (
             f"consumed {self.consumed:,} {'=' if self.balanced else '≠'} used {self.used:,}"
             f" + duplicate {self.duplicate:,} + late {self.late:,}"
             f" + quarantined {self.quarantined:,}"
-            f" ({self.batches:,} {'batch' if self.batches == 1 else 'batches'})"
+            f" ({self.batches:,} {'batch' if self.batches == 1 else 'batches'}{flawed}{off})"
             + (f"; lost {self.lost:,}" if self.lost else "")
         )
 
@@ -82,6 +94,43 @@ class Batch:
     rows: int = 0
     committed_at: dt.datetime | None = None
     lost: int = 0
+    doubt: str | None = None  # what else cannot be true, in words
+
+    @property
+    def difference(self) -> int:
+        """The events that stand in none of the terms; below 0 where some stand in two."""
+        return self.consumed - self.used - self.duplicate - self.late - self.quarantined
+
+    @property
+    def flaw(self) -> str | None:
+        """Say why the terms cannot be true, or by how much their sum is off; None if the law holds.
+
+        >>> Batch("a-query", 0, "clicks", {0: 0}, {0: 5}, consumed=5, used=2, duplicate=6).flaw
+        'duplicate 6 is more than consumed 5; consumed 5 ≠ 8, the sum: -3'
+        """
+        terms = {name: getattr(self, name) for name in ("used", "duplicate", "late", "quarantined")}
+        read = sum(end - self.start_offsets.get(p, 0) for p, end in self.end_offsets.items())
+        said = [f"{name} {count:,} is below 0" for name, count in terms.items() if count < 0]
+        said += [
+            f"{name} {count:,} is more than consumed {self.consumed:,}"
+            for name, count in terms.items()
+            if count > self.consumed
+        ]
+        if self.end_offsets and self.consumed > read:
+            said.append(f"consumed {self.consumed:,} is more than the {read:,} offsets read")
+        if self.difference:
+            said.append(f"consumed {self.consumed:,} ≠ {sum(terms.values()):,}, the sum: {self.difference:+,}")  # fmt: skip
+        return "; ".join([*said, *([self.doubt] if self.doubt else [])]) or None
+
+
+def flaws_said(table: str, flawed: Sequence[Batch]) -> str:
+    """Say which batches of a table do not add up, the first of them whole.
+
+    >>> flaws_said("clicks", [Batch("a-query", 3, "clicks", consumed=2, used=1)])
+    "the events of table 'clicks' do not add up: batch 3: consumed 2 ≠ 1, the sum: +1"
+    """
+    more = f"; and {len(flawed) - 1:,} more: select flaw in rta_batches" if flawed[1:] else ""
+    return f"the events of table {table!r} do not add up: batch {flawed[0].batch_id}: {flawed[0].flaw}{more}"
 
 
 def enter(connection: Connection, table: str, batch: Batch) -> bool:
@@ -96,7 +145,7 @@ def enter(connection: Connection, table: str, batch: Batch) -> bool:
     from rta.catalog import BATCHES
 
     entry: dict[str, Any] = asdict(batch) | {"committed_at": dt.datetime.now(dt.UTC)}
-    entry["table_name"] = table
+    entry |= {"table_name": table, "difference": batch.difference, "flaw": batch.flaw}
     del entry["table"]
     statement = insert(BATCHES).values(entry).on_conflict_do_nothing()
     return connection.execute(statement.returning(BATCHES.c.batch_id)).first() is not None
@@ -201,7 +250,8 @@ def summed(
     from rta.catalog import BATCHES
 
     sums = [sa.func.coalesce(sa.func.sum(BATCHES.c[count]), 0).label(count) for count in COUNTS]
-    query = sa.select(*sums, sa.func.count().label("batches"))
+    flawed = sa.func.count(BATCHES.c.flaw).label("flawed")
+    query = sa.select(*sums, sa.func.count().label("batches"), flawed)
     named = [BATCHES.c.table_name.in_(tables)] if tables else []
     which = [*named, *_which(None, query_id, run_id)]
     with database.reading(on or database.engine()) as connection:

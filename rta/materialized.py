@@ -33,6 +33,7 @@ from rta import (
     topics,
 )
 from rta.claims import while_claimed
+from rta.duplicates import observed_below
 from rta.errors import QueryError, RtaError
 from rta.event_types import EventType
 from rta.exactly_once import PATIENCE, Plan, accounted
@@ -75,7 +76,7 @@ def materialize(
     place = str(sinks.checkpoint_of(table))
     with failures_said(place, table):
         events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew)
-        stream = streamed(events, transform)
+        stream = observed_below(streamed(events, transform))
         count = _counted(stream)
         slots = realtime.require_slots(stream, topics.describe_topic(topic).partitions, spare=SPARE)
         known = results.find(table) or _noted(stream, table, place)
@@ -226,12 +227,13 @@ class Materialized:
         number, plan = progress["batchId"], self.plan
         end = continuity.patiently(lambda: topics.offsets(self.into.topic))[0][1]
         span = checkpoints.span(plan.session, plan.checkpoint, number)
-        batch, late = accounted(plan, span, interval_facts(progress), progress["id"], number)
+        again = spending.note(plan.session, self.table.name, str(self.query.runId), running=False)
+        facts = interval_facts(progress)
+        batch, late = accounted(plan, span, facts, progress["id"], number, retried_tasks=again)
         while self.position < end:
             if self.failure:
                 return
             time.sleep(0.01)
-        spending.note(plan.session, self.table.name, str(self.query.runId), running=False)
         rows = self.rows
         batch = replace(batch, rows=rows - self.entered)
         retried(lambda: self._commit(batch, late), patience=PATIENCE)

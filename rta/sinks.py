@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import checkpoints, continuity, ledger, results, serving, sources
 from rta.checkpoints import located, taken_back
 from rta.claims import begun, refuse_claimed, released, while_claimed
-from rta.errors import QueryError
+from rta.duplicates import observed_below
+from rta.errors import AccountingWarning, QueryError
 from rta.event_types import EventType, event_type
 from rta.exactly_once import Plan, write_batch
 from rta.executors import require_shared
 from rta.failures import failures_said
 from rta.headway import headway
 from rta.lateness import LateRule, Transform, streamed
-from rta.ledger import Accounting, Batch
+from rta.ledger import Accounting, Batch, flaws_said
 from rta.matching import require_match
 from rta.meaning import meaning, require_same
 from rta.names import checked
@@ -140,7 +142,7 @@ def _started(
             take_back(session, place, table, known)
         require_match(session, place, table, topic, known)
         topic_id = continuity.topic_of(session, place, topic)
-        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id)  # fmt: skip
+        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id, options or {})  # fmt: skip
         with taken_back(session, place, lambda: ledger.newest(table, on=on)):
             require_same(session, place, table, means, begun=bool(known))
             continuity.note(session, place, topic_id)
@@ -168,7 +170,7 @@ def _started(
             topic, event=event, starting="earliest" if goes_on else starting, max_skew=max_skew,
             max_events_per_batch=max_events_per_batch, options=options,
         )  # fmt: skip
-        stream = streamed(events, transform)
+        stream = observed_below(streamed(events, transform))
         target = serving.planned(table, stream.schema, key, topic=topic, on=on)
         means = meaning(events, transform)
         asked = (topic, means, target, event, starting, max_skew, max_events_per_batch, trigger, options, on)  # fmt: skip
@@ -214,7 +216,10 @@ def drain(
         with failures_said(how.get("checkpoint") or checkpoint_of(table), table):
             wait(query)
     serving.make(target)  # of a topic without events, too, there is an answer
-    return _drained(table, topic, ledger.batches(table, after=before), time.monotonic() - start)
+    taken = ledger.batches(table, after=before)
+    if flawed := [batch for batch in taken if batch.flaw]:
+        warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
+    return _drained(table, topic, taken, time.monotonic() - start)
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:

@@ -7,6 +7,7 @@ topic ── read ── parse ─┬─ good ── read_batch, read_stream, re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +19,10 @@ from rta.quarantine import ORIGIN, REASONS, parse
 from rta.topics import offsets
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 __all__ = [
-    "FETCH", "OBSERVED", "REASONS", "dead_letters", "observed", "parse", "quarantine", "quarantined", "read_batch",
+    "FETCH", "OBSERVED", "REASONS", "count_range", "dead_letters", "observed", "parse", "quarantine", "quarantined", "read_batch",
     "read_dead_letters", "read_range", "read_stream",
 ]  # fmt: skip
 
@@ -39,6 +40,9 @@ FETCH: Final[Mapping[str, str]] = {
     "kafka.fetch.max.wait.ms": "20",
     "kafka.request.timeout.ms": "10000",
 }
+
+_CHOOSES: Final = re.compile(r"(?i)(starting|ending|subscribe|assign|min|max|includeheaders)")
+"""How options begin that choose what a query reads, and when; all others say how it reads."""
 
 
 def read_batch(
@@ -132,10 +136,12 @@ def read_range(
     start: Mapping[int, int],
     end: Mapping[int, int],
     max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """Read the good events between two offsets of each partition (the second is not read): one micro-batch, say.
 
-    A partition that only `end` knows is read from its beginning.
+    A partition that only `end` knows is read from its beginning. options: those of the query that has read them, such as its
+    isolation level, so that this read sees what that one saw.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
     >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
@@ -143,8 +149,29 @@ def read_range(
     """
     # Each range counts under a name of its own: two ranges with one name cannot stand in one plan.
     return _good(
-        parse(_range(topic, start, end), event, max_skew), event, f"{topic}:{sorted(end.items())}"
+        parse(_range(topic, start, end, options), event, max_skew),
+        event,
+        f"{topic}:{sorted(end.items())}",
     )
+
+
+def count_range(
+    topic: str,
+    event: EventType,
+    *,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Count a range of offsets by reading it again: consumed, quarantined, good. No retried task counts twice here.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-count-range", partitions=1)
+    >>> count_range("doc-count-range", rta.USER_EVENTS, start={0: 1}, end={0: 4})
+    {'consumed': 3, 'quarantined': 0, 'good': 3}
+    """
+    parsed = parse(_range(topic, start, end, options), event, max_skew)
+    return dict(parsed.agg(*_counts()).collect()[0].asDict())
 
 
 def quarantined(
@@ -154,8 +181,11 @@ def quarantined(
     start: Mapping[int, int] | None = None,
     end: Mapping[int, int] | None = None,
     max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """List the bad events of a topic, or of a range of its offsets, straight from the topic.
+
+    options: as for `read_batch`; {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
 
     Returns topic, partition, offset, kafka_timestamp, reason, key, value (raw bytes), headers.
 
@@ -172,7 +202,8 @@ def quarantined(
         known = offsets(topic)
         start = start or {partition: earliest for partition, (earliest, _) in known.items()}
         end = end or {partition: latest for partition, (_, latest) in known.items()}
-    parsed = parse(_range(topic, start, end, headers=True), event or event_type(topic), max_skew)
+    raw = _range(topic, start, end, options, headers=True)
+    parsed = parse(raw, event or event_type(topic), max_skew)
     return parsed.where("reason IS NOT NULL").select(*ORIGIN, "reason", "key", "value", "headers")
 
 
@@ -183,19 +214,23 @@ def quarantine(
     start: Mapping[int, int],
     end: Mapping[int, int],
     max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
 ) -> None:
     """Send the bad events of a range of offsets to `<topic>.dlq`; at least once, where a batch is repeated.
+
+    options: those of the query that has read them: what it did not see is not sent.
 
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantine", partitions=1)
     >>> quarantine("doc-quarantine", rta.USER_EVENTS, start={0: 0}, end={0: 1})
     >>> rta.read_dead_letters("doc-quarantine").select("offset", "reason").head()
     Row(offset=0, reason='missing: event_id')
     """
-    send(quarantined(topic, event=event, start=start, end=end, max_skew=max_skew), topic)
+    bad = quarantined(topic, event=event, start=start, end=end, max_skew=max_skew, options=options)
+    send(bad, topic)
 
 
 def observed(parsed: DataFrame, topic: str) -> DataFrame:
-    """Count what passes, without a second read: consumed and quarantined.
+    """Count what passes, without a second read: consumed, quarantined and good, each on its own.
 
     The counts stand under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
 
@@ -203,10 +238,14 @@ def observed(parsed: DataFrame, topic: str) -> DataFrame:
     >>> observed(parse(raw, rta.USER_EVENTS), "t").count()
     1
     """
+    return parsed.observe(f"{OBSERVED}:{topic}", *_counts())
+
+
+def _counts() -> list[Column]:
     from pyspark.sql import functions as F
 
-    counts = F.count("*").alias("consumed"), F.count("reason").alias("quarantined")
-    return parsed.observe(f"{OBSERVED}:{topic}", *counts)
+    good = F.count_if(F.col("reason").isNull()).alias("good")
+    return [F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good]
 
 
 def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
@@ -216,11 +255,17 @@ def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
 
 
 def _range(
-    topic: str, start: Mapping[int, int], end: Mapping[int, int], *, headers: bool = False
+    topic: str,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    given: Mapping[str, str] | None = None,
+    *,
+    headers: bool = False,
 ) -> DataFrame:
-    """Read exactly the partitions that `end` names."""
+    """Read exactly the partitions that `end` names; given: options of the query that has read them."""
     first = {str(partition): start.get(partition, -2) for partition in end}
-    options = {
+    kept = {name: value for name, value in (given or {}).items() if not _CHOOSES.match(name)}
+    options = kept | {
         "assign": json.dumps({topic: sorted(end)}),
         "startingOffsets": json.dumps({topic: first}),
         "endingOffsets": json.dumps({topic: {str(p): offset for p, offset in end.items()}}),

@@ -34,11 +34,13 @@ def spent(owner: str) -> Spent:
 
 def note(
     session: SparkSession, owner: str, group: str | None = None, *, running: bool = True
-) -> None:
+) -> bool:
     """Add what the jobs of a group have spent since the last note; by default those of this thread's query.
 
     running: also one that runs still, as a micro-batch does that asks; it is not looked at again.
+    Returns whether one of their tasks had to run again: Spark may then have counted its rows twice.
     """
+    retried = False
     group = group or str(session.sparkContext.getLocalProperty("spark.jobGroup.id"))
     tracker, store = session.sparkContext.statusTracker(), _store(session)
     jobs = [job for job in tracker.getJobIdsForGroup(group) if job > _counted.get(group, -1)]
@@ -48,8 +50,9 @@ def note(
             continue
         stages = known.stageIds if known else ()
         for stage in stages:
-            _add(_spent[owner], store, stage)
+            retried |= _add(_spent[owner], store, stage)
         _counted[group] = max(job, _counted.get(group, -1))
+    return retried
 
 
 @contextmanager
@@ -70,15 +73,16 @@ def _store(session: SparkSession) -> Any:
     return context._jsc.sc().statusStore()
 
 
-def _add(total: Spent, store: Any, stage: int) -> None:
-    """Add a stage; nothing where Spark has skipped it, or has forgotten it."""
+def _add(total: Spent, store: Any, stage: int) -> bool:
+    """Add a stage, and tell whether a task of it ran again; nothing if Spark has skipped it, or has forgotten it."""
     from py4j.protocol import Py4JJavaError
 
     try:
         told = store.lastStageAttempt(stage)
     except Py4JJavaError as error:
         if "NoSuchElementException" in str(error.java_exception.getClass()):
-            return
+            return False
         raise
     total.cpu_s += told.executorCpuTime() / 1e9
     total.file_bytes += told.inputBytes()
+    return bool(told.attemptId() or told.numFailedTasks())

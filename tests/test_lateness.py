@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rta.errors import QueryError
-from rta.late_reading import late_places
+from rta.late_reading import told_apart
 from rta.lateness import LateRule, endless, late_rows
 from rta.testing import feed
 
@@ -163,10 +163,12 @@ def test_an_event_in_two_windows_is_one_event(spark: SparkSession) -> None:
     rule = LateRule("`window`.end")
     rows = late_rows(event, sliding, rule, watermark)
     assert rows.count() == 2
-    [place] = late_places(rows, rule, "timestamp").collect()
-    assert (place.partition, place.offset) == (0, 5)
+    [place] = told_apart(rows, rule, watermark, "timestamp").collect()
+    assert (place.partition, place.offset, place.late) == (0, 5, True)
     assert (place.event_time.minute, place.ended.minute) == (31, 35)
-    unknown = late_places(rows.drop("topic", "timestamp"), rule, "timestamp").collect()
+    [half] = told_apart(rows, rule, watermark.replace(hour=10, minute=36), "timestamp").collect()
+    assert (half.late, half.ended.minute) == (True, 35)
+    unknown = told_apart(rows.drop("topic", "timestamp"), rule, watermark, "timestamp").collect()
     assert [(row.partition, row.offset, row.event_time) for row in unknown] == [(None,) * 3] * 2
 
 
