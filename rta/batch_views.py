@@ -41,7 +41,7 @@ def batch_view(
     target = serving.planned(table, answer.schema, key, topic=topic)
     with spending.noted(answer.sparkSession, table):
         rows = answer.toArrow()
-        good = F.count_if(F.col("reason").isNull()).alias("good")
+        good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
         terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
         [counted] = all_archived(topic, event, before).agg(*terms).collect()
         copies = _copies(answer)
@@ -72,7 +72,7 @@ def without_copies_of(
     seen = F.broadcast(seen) if everywhere else seen
 
     def anew(events: DataFrame) -> DataFrame:
-        counts = {"duplicate": F.count("_copy"), "reached": F.count(F.lit(1)), "passed": F.count_if(F.col("_copy").isNull())}  # fmt: skip
+        counts = {"duplicate": F.count("_copy"), "reached": F.count(F.lit(1)), "passed": F.count(F.when(F.col("_copy").isNull(), 1))}  # fmt: skip
         marked = events.join(seen, keys, "left").observe(
             OBSERVED_COPIES, *[count.alias(name) for name, count in counts.items()]
         )

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 FILE: Final = "rta-transform"
 # What differs from session to session: ids of columns, of variables, of objects.
-_IDS: Final = re.compile(r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|@[0-9a-f]{4,}")
+_IDS: Final = re.compile(
+    r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|(?<=_common_expr)_\d+|@[0-9a-f]{4,}"
+)
 _FRAME: Final = re.compile(r"^(CollectMetrics .*), \d+$")  # the number of the frame that observes
 _NOW: Final = re.compile(r"\b(current_|localtimestamp|now\(|rand|uuid|shuffle)")
 _WHOLE: Final = 2**31 - 1  # fields of a node to show

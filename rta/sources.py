@@ -244,7 +244,7 @@ def observed(parsed: DataFrame, topic: str) -> DataFrame:
 def _counts() -> list[Column]:
     from pyspark.sql import functions as F
 
-    good = F.count_if(F.col("reason").isNull()).alias("good")
+    good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
     return [F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good]
 
 
