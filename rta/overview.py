@@ -63,7 +63,7 @@ def summary_of(name: str) -> TableSummary:
 def _accounting() -> Mapping[str, Accounting]:
     """Sum the ledger over each table."""
     sums = ", ".join(f'COALESCE(SUM("{count}"), 0) AS "{count}"' for count in COUNTS)
-    query = f"SELECT table_name, COUNT(*) AS batches, {sums} FROM rta_batches GROUP BY table_name"  # noqa: S608 - names of ours
+    query = f"SELECT table_name, COUNT(*) AS batches, COUNT(flaw) AS flawed, {sums} FROM rta_batches GROUP BY table_name"  # noqa: S608 - names of ours
     return {
         row.pop("table_name"): Accounting(**{name: int(total) for name, total in row.items()})
         for row in own_rows(query)
@@ -78,5 +78,5 @@ def _parts(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _sum(taken: Mapping[str, Accounting], tables: tuple[str, ...]) -> Accounting:
     """Add up the accounting of some tables."""
     each = [taken.get(table, Accounting()) for table in tables]
-    names = (*COUNTS, "batches")
+    names = (*COUNTS, "batches", "flawed")
     return Accounting(**{name: sum(getattr(one, name) for one in each) for name in names})
