@@ -45,7 +45,7 @@ def batch_view(
         terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
         [counted] = all_archived(topic, event, before).agg(*terms).collect()
         copies = _copies(answer)
-    facts = BatchFacts(**counted.asDict(), **copies, dropped_late=0)
+    facts = BatchFacts.of([counted.asDict(), *copies], dropped_late=0)
     batch = Batch(
         f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
         consumed=facts.consumed, quarantined=facts.quarantined, duplicate=facts.duplicate, used=facts.used,
@@ -97,21 +97,19 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
     return names[0]
 
 
-def _copies(answer: DataFrame) -> dict[str, int]:
-    """Count what the operators that drop duplicates from a static frame get, let pass and drop, each on its own.
+def _copies(answer: DataFrame) -> list[dict[str, int]]:
+    """Count what each operator that drops duplicates from a static frame gets, lets pass and drops, each on its own.
 
     What is dropped is counted by groups of equal keys, not as the difference of the other two.
     """
     from pyspark.sql import functions as F
 
-    counts = {"reached": 0, "passed": 0, "duplicate": 0}
+    counts = []
     for node in _deduplicates(answer):
         below = framed(answer, node.child())
-        keys = [F.col(f"`{key.name()}`") for key in each(node.keys())]
-        copies = below.groupBy(*keys).count().agg(F.sum(F.col("count") - 1)).collect()[0][0]
-        counts["reached"] += below.count()
-        counts["passed"] += framed(answer, node).count()
-        counts["duplicate"] += copies or 0
+        groups = below.groupBy(*[F.col(f"`{key.name()}`") for key in each(node.keys())]).count()
+        copies = groups.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0
+        counts.append({"reached": below.count(), "passed": framed(answer, node).count(), "duplicate": copies})  # fmt: skip
     return counts
 
 

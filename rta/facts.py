@@ -38,6 +38,7 @@ class BatchFacts:
     dropped_late: int
     reached: int = 0
     passed: int = 0
+    widest: int = 0  # the most rows that reach one such operator
 
     @property
     def used(self) -> int:
@@ -45,7 +46,7 @@ class BatchFacts:
 
         Where several rows of one event reach the operator (it was exploded before), rows are counted: the sum then shows it.
         """
-        return self.good - self.reached + self.passed if self.reached <= self.good else self.passed
+        return self.good - self.reached + self.passed if self.widest <= self.good else self.passed
 
     @staticmethod
     def of(source: Sequence[Mapping[str, int]], **operators: int) -> BatchFacts:
@@ -56,7 +57,8 @@ class BatchFacts:
         """
         sums = {name: sum(metrics.get(name, 0) for metrics in source) for name in _OBSERVED}
         found = {name: sums.get(name, 0) + operators.get(name, 0) for name in {*sums, *operators}}
-        return BatchFacts(**found)
+        widest = max((metrics.get("reached", 0) for metrics in source), default=0)
+        return BatchFacts(**found, widest=widest)
 
 
 _OBSERVED: Final = ("consumed", "quarantined", "good", "duplicate", "reached", "passed")
