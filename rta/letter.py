@@ -160,7 +160,7 @@ def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
 def at_a_glance(letter: Letter) -> dict[str, object]:
     """Return what a list of letters shows of each, by column.
 
-    >>> moment = datetime(2024, 11, 15, tzinfo=UTC)
+    >>> moment = EPOCH + timedelta(days=20_042)
     >>> list(at_a_glance(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
     ['origin', 'sent', 'reason', 'attempts', 'redriven', 'key', 'value']
     """
