@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from doctest import ELLIPSIS
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pyspark.sql import SparkSession
@@ -18,6 +18,7 @@ from sybil.sybil import SybilCollection
 from tests.databases import database_url, engine, postgresql
 from tests.nbval_all import Runs
 from tests.secured import secured
+from tests.truth import setting
 from tests.waiting import HANG
 
 __all__ = [
@@ -30,6 +31,9 @@ __all__ = [
     "spark",
     "topic",
 ]
+
+
+PARTITIONS: Final = "spark.sql.shuffle.partitions"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,10 +56,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """Lend the one real Spark session: rta's own, with two task slots for two cores."""
+    """Lend the one real Spark session: rta's own, with one shuffle partition.
+
+    Each is a state store that commits in each micro-batch. Children, jobs and notebooks have as many as people,
+    and so has a test that takes `as_delivered`.
+    """
     from rta.session import spark as start
 
-    session = start(conf={"spark.ui.enabled": "false"})
+    session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1"})
     yield session
     for query in session.streams.active:
         query.stop()
@@ -64,6 +72,15 @@ def spark() -> Iterator[SparkSession]:
     gateway.shutdown()
     gateway.proc.stdin.close()  # the JVM ends when this closes
     gateway.proc.wait(HANG)
+
+
+@pytest.fixture
+def as_delivered(spark: SparkSession) -> Iterator[None]:
+    """Give a test as many shuffle partitions as people have."""
+    from rta.session import DEFAULTS
+
+    with setting(spark, PARTITIONS, DEFAULTS[PARTITIONS]):
+        yield
 
 
 def _examples(namespace: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def status() -> Broker | None:
     return broker if same else None
 
 
-def up(*, timeout: float = 60) -> Broker:
+def up(*, timeout: float = 180) -> Broker:
     """Start the embedded broker, or adopt the one that runs; return when it answers.
 
     timeout: seconds to wait for the port. Raises SetupError (no Java, no jars) and BrokerError
@@ -116,7 +116,7 @@ def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
             started.result()
 
 
-def down(*, timeout: float = 30) -> bool:
+def down(*, timeout: float = 120) -> bool:
     """Stop the embedded broker cleanly; return whether there was one to stop. Topics are kept.
 
     timeout: seconds to wait before it is killed.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-_PATIENCE: Final = 0.5  # seconds: a query that has just ended lets go within milliseconds
-_DYING: Final = 30.0  # seconds that a JVM may take to end once its notebook is gone
+_PATIENCE: Final = 3.0  # seconds: a query that has just ended lets go within milliseconds, on a busy machine in a second
+_DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
 _holding: Final[
     dict[Path, threading.Thread]

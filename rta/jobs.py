@@ -25,7 +25,7 @@ def run(
     *,
     name: str | None = None,
     timeout: float | None = 6 * 3600,
-    start_timeout: float = 60,
+    start_timeout: float = 120,
     show_code: bool = False,
 ) -> Receipt:
     """Run a notebook from its first cell to its last in a fresh kernel, and return the receipt.

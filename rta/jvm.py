@@ -81,7 +81,7 @@ def _version(java: Path) -> int:
     """Ask a java executable for its major version (11, 17, 21 …)."""
     try:
         answer = subprocess.run(
-            [java, "-version"], capture_output=True, text=True, timeout=30, check=True
+            [java, "-version"], capture_output=True, text=True, timeout=120, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SetupError("Java does not start", found=f"{java}: {error}", do=_INSTALL) from None

@@ -67,7 +67,7 @@ def format_storage(command: list[str], properties: str) -> None:
     """Give the data folder its cluster id: Kafka's own first step."""
     arguments = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", properties]
     answer = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [*command, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
     if answer.returncode != 0:
         raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),

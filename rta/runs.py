@@ -26,7 +26,9 @@ from rta.receipts import TIMES, Receipt, consumed
 from rta.rows import from_json, own_rows
 from rta.settings import private_folder, settings
 
-_PATIENCE: Final = 0.5  # seconds: a listing holds the lock for the blink of an eye
+_PATIENCE: Final = (
+    3.0  # seconds: a listing holds the lock for the blink of an eye, on a busy machine for a second
+)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.shuffle.partitions": str(min(4, max(2, os.cpu_count() or 2))),
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-    "spark.sql.streaming.stopTimeout": "30s",  # stop() may block for ever on Kafka
+    "spark.sql.streaming.stopTimeout": "120s",  # stop() may block for ever on Kafka
     "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",  # real-time mode: else up to 100 ms
     # Else any other job that holds the slots while an interval begins fails the query for ever; rta counts them beforehand.
     "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",

@@ -240,7 +240,7 @@ def missing(name: str) -> TopicError:
     )
 
 
-def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 10) -> dict[Any, Any]:
+def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 60) -> dict[Any, Any]:
     """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
     from kafka.errors import (
         CoordinatorLoadInProgressError,

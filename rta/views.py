@@ -62,7 +62,7 @@ def switch(
     version: Version,
     *,
     merges: Mapping[str, Merge] | None = None,
-    patience: float | None = 10,
+    patience: float | None = 30,
     on: Engine | None = None,
 ) -> View:
     """Serve a version, in one transaction: a view is made, or now shows other tables.

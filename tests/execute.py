@@ -23,11 +23,12 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 from traitlets import default
 
+from tests.waiting import HANG
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-CELL_TIMEOUT: Final = 300  # seconds
 
 
 class OwnKernel(AsyncKernelManager):
@@ -47,7 +48,7 @@ def execute(path: Path, *, home: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     NotebookClient(
-        notebook, kernel_manager_class=OwnKernel, timeout=CELL_TIMEOUT, record_timing=False,
+        notebook, kernel_manager_class=OwnKernel, timeout=int(HANG), record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},
     ).execute()  # fmt: skip
     nbformat.write(tidied(notebook, {str(home): "RTA_HOME", str(ROOT): "."}), path)

@@ -127,6 +127,7 @@ class Group:
                 serving.commit_batch(serving.engine(), self.table, batch, rows)
 
 
+@pytest.mark.usefixtures("as_delivered")
 def test_f32_an_idle_partition_holds_no_window_open(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:

@@ -1,7 +1,7 @@
 """The one law: for each public transform, the drained stream equals the batch, however it is cut."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -124,24 +124,15 @@ def _event(draw: st.DrawFn, number: int, minute: int, time: str) -> dict[str, An
     }
 
 
-@pytest.fixture(scope="module")
-def brisk(spark: SparkSession) -> Iterator[SparkSession]:
-    """Lend the session with one shuffle partition: each state store costs time in each batch."""
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", "1")
-    yield spark
-    spark.conf.set("spark.sql.shuffle.partitions", str(before))
-
-
 @pytest.mark.parametrize("name", LAWS)
-def test_a_drained_stream_equals_the_batch(brisk: SparkSession, name: str) -> None:
+def test_a_drained_stream_equals_the_batch(spark: SparkSession, name: str) -> None:
     """Row for row, over random events, disorder, copies and cuts; and every event is accounted for."""
     law = LAWS[name]
 
     @settings(max_examples=8, deadline=None, derandomize=True, database=None, print_blob=True)
     @given(cut_events(law))
     def holds(batches: list[Events]) -> None:
-        fed = check_law(law.transform, batches, schema=law.schema, key=law.key, spark=brisk)
+        fed = check_law(law.transform, batches, schema=law.schema, key=law.key, spark=spark)
         assert fed.late == law.late(batches)
         assert _counted(fed) + len(fed.late) + _copies(law, batches) == fed.events
 
@@ -194,7 +185,7 @@ def stamped(events: DataFrame) -> DataFrame:
     ids=["floats", "dice", "the clock"],
 )
 def test_a_transform_that_breaks_the_law_is_caught(
-    brisk: SparkSession, wrong: Callable[[DataFrame], DataFrame], key: str
+    spark: SparkSession, wrong: Callable[[DataFrame], DataFrame], key: str
 ) -> None:
     """The law is no formality: order, dice and clock show."""
     # Batch reads the largest file first, so it adds up in another order than the stream.
@@ -205,4 +196,4 @@ def test_a_transform_that_breaks_the_law_is_caught(
     ]
     schema = "event_id STRING, user_id INT, amount DECIMAL(20, 2)"
     with pytest.raises(AssertionError, match="stream and batch differ"):
-        check_law(wrong, batches, schema=schema, key=[key], spark=brisk)
+        check_law(wrong, batches, schema=schema, key=[key], spark=spark)

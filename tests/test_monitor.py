@@ -11,6 +11,7 @@ import rta
 from tests.waiting import terminated
 
 
+@pytest.mark.usefixtures("as_delivered")
 def test_health_tells_rates_lag_watermark_state_and_where_events_went(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:

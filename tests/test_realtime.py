@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 import rta
 from rta import oracle
 from tests.truth import setting, true_totals
+from tests.waiting import until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("as_delivered")]
 COLUMNS = ["window_start", "user_id", "event_count", "total_amount"]
 
 
@@ -55,8 +56,8 @@ def test_results_are_the_oracles(
         )
     try:
         wanted = expected(name)
-        while newest(into) != wanted:
-            assert query.isActive, query.exception()
+        until(lambda: newest(into) == wanted or not query.isActive)
+        assert query.isActive, query.exception()
     finally:
         query.stop()
     assert pa.table({"events": [row[2] for row in wanted]})["events"].to_pylist()

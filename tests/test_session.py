@@ -11,6 +11,7 @@ from rta import session
 from rta.errors import InputError
 
 
+@pytest.mark.usefixtures("as_delivered")
 def test_the_defaults_are_in_force(spark: SparkSession) -> None:
     """Every default of the table arrives in the session."""
     for name, value in session.DEFAULTS.items():

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
 
 
+@pytest.mark.usefixtures("as_delivered")
 def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..., str]) -> None:
     """All, then nothing, then those that came in between; stop, reset: all again."""
     name = topic()
@@ -207,6 +208,7 @@ def distinct_totals(events: DataFrame) -> DataFrame:
     [(rta.totals, timedelta(minutes=5)), (distinct_totals, None)],
     ids=["totals", "deduplicated"],
 )
+@pytest.mark.usefixtures("as_delivered")
 def test_every_event_is_accounted_for(
     spark: SparkSession,
     topic: Callable[..., str],

@@ -13,6 +13,7 @@ from rta.state_growth import grows, warnings
 from tests.truth import KEY, checkpoint_of
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("as_delivered")
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 HEAP: Final = "…HDFSBackedStateStoreProvider"
 ROCKS: Final = "…RocksDBStateStoreProvider"
