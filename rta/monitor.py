@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rta import serving, topics
-from rta.errors import TopicError
+from rta.errors import QueryError, TopicError
 from rta.html import table
 from rta.ledger import Accounting
 from rta.refusals import refusal
@@ -64,8 +64,11 @@ class Health:
         return table(self.rows())
 
 
-def health(query: StreamingQuery) -> Health:
+def health(query: StreamingQuery | None = None) -> Health:
     """Return how a query is doing now; the lag is measured against the broker, not remembered.
+
+    query: by default the one that runs in this kernel. Raises QueryError if none does, or several do, with their names;
+    `rta queries` on the command line tells of other processes, too.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
@@ -73,6 +76,7 @@ def health(query: StreamingQuery) -> Health:
     'doc_health'
     >>> query.stop()
     """
+    query = query or _running()
     progress: dict[str, Any] = dict(query.lastProgress or {})
     operators = progress.get("stateOperators", [])
     durations = progress.get("durationMs", {})
@@ -98,6 +102,23 @@ def health(query: StreamingQuery) -> Health:
         accounting=serving.summed(query_id=str(query.id)),
         error=error,
         warnings=state_warnings(query),
+    )
+
+
+def _running() -> StreamingQuery:
+    """Return the one query that runs in this process."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    running = session.streams.active if session else []
+    if len(running) == 1:
+        return running[0]
+    names = ", ".join(sorted(query.name or str(query.id) for query in running))
+    what = "several queries run" if running else "no query runs"
+    raise QueryError(
+        f"{what} in this kernel",
+        found=names or None,
+        do="give the query that rta.follow() returned; `rta queries` lists those of other processes",
     )
 
 

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta.errors import QueryError
 from tests.waiting import terminated
 
 
@@ -25,8 +26,11 @@ def test_health_tells_rates_lag_watermark_state_and_where_events_went(
     try:
         query.processAllAvailable()
         assert rta.health(query).active
+        assert rta.health().name == table  # the one that runs here
     finally:
         query.stop()
+    with pytest.raises(QueryError, match="no query runs in this kernel"):
+        rta.health()
     rta.publish(rta.user_events(spark, rows=100, first_row=200), name, key="user_id")
     seen = rta.health(query)
     assert not seen.active
