@@ -47,7 +47,7 @@ def ordered(setup: Setup, _: Path) -> None:
 
 def bulk(setup: Setup, _: Path) -> None:
     """Publish a frame in any order."""
-    _bulk(setup)
+    _bulk(setup, parallel=True)
 
 
 def _bulk(setup: Setup, **how: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.codec import MARK, encode, timestamp_text
 from rta.errors import InputError, TableError
+from rta.values import python_value
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructField
@@ -107,7 +107,7 @@ def _values(name: str, given: Any, dialect: str) -> dict[str, Any]:
 
 def _driver_value(who: str, given: Any, dialect: str) -> Any:
     """Return a value as the driver takes it where no column says its type."""
-    value = python_value(who, given)
+    value = _taken(who, given)
     if dialect != "sqlite":
         return value
     if type(value) is int and not -(2**63) <= value < 2**63:
@@ -137,7 +137,7 @@ def column_value(field: StructField, given: Any, dialect: str) -> Any:
     rta.errors.InputError: column 'n' is BIGINT and cannot hold the value in `where`; found: '7' (str); do: give an int
     """
     kind = field.dataType.typeName()
-    value = python_value(f"the value for column {field.name!r}", given)
+    value = _taken(f"the value for column {field.name!r}", given)
     if kind in ("byte", "short", "integer", "long") and type(value) in (float, Decimal):
         whole = abs(value) < _EXACT and value == int(value) if math.isfinite(value) else False
         value = int(value) if whole else value
@@ -163,32 +163,11 @@ _WANTED: Final = {
 }
 
 
-def python_value(who: str, given: Any) -> Any:
-    """Return what a person has (NumPy, pandas, Python) as one of Python's own types; None for NaT and NA.
-
-    Raises InputError that names `who`: a type no database takes, a moment without a zone, or with nanoseconds.
-
-    >>> import pandas
-    >>> python_value("parameter 'n'", pandas.NA), python_value("parameter 'd'", pandas.Timestamp("2024-11-15", tz="UTC"))
-    (None, datetime.datetime(2024, 11, 15, 0, 0, tzinfo=datetime.timezone.utc))
-    """
-    value = given
-    if value is None or type(value).__name__ in ("NaTType", "NAType"):
+def _taken(who: str, given: Any) -> Any:
+    """Return a value as one of the Python types that databases take; None for what is missing."""
+    value = python_value(who, given)
+    if value is None:
         return None
-    numpy = sys.modules.get("numpy")  # who never loaded them has none of their values
-    if numpy and isinstance(value, numpy.datetime64):
-        import pandas as pd
-
-        return python_value(who, pd.Timestamp(value))
-    pandas = sys.modules.get("pandas")
-    if pandas and isinstance(value, pandas.Timestamp):
-        if value.nanosecond:
-            raise InputError(
-                f"{who} has nanoseconds, which no column keeps", found=given, do="round it"
-            )
-        value = value.to_pydatetime(warn=False)
-    elif numpy and isinstance(value, numpy.generic):
-        value = value.item()
     if isinstance(value, (bytearray, memoryview)):
         value = bytes(value)
     if not isinstance(value, _TAKEN):

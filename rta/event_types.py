@@ -24,6 +24,7 @@ from pyspark.sql.types import (
 from rta.ddl import schema_of, type_name
 from rta.errors import InputError
 from rta.forms import FORMS
+from rta.html import table
 from rta.names import checked
 
 ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
@@ -122,6 +123,16 @@ class EventType:
         return (
             f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}: {columns})"
         )
+
+    def _repr_html_(self) -> str:
+        """Show a column a line: its type, whether it is required, its field, and what it is for."""
+        use = {self.event_time: "event time"} | ({self.key: "key"} if self.key else {})
+        rows = [
+            (c.name, type_name(c.dataType), "" if c.nullable else "required", self.field(c.name), use.get(c.name, ""))
+            for c in self.schema.fields
+        ]  # fmt: skip
+        names = ["column", "type", "", "field", "used as"]
+        return table([("event type", self.name)]) + table(rows, names)
 
 
 def _checked_columns(schema: StructType) -> StructType:

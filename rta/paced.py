@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,22 +12,26 @@ from rta import clients
 from rta.acknowledged import Acknowledged, Answers
 from rta.errors import InputError, TopicError
 from rta.isolation import ONE_AT_A_TIME, isolate_refused
+from rta.messages import Messages
+from rta.progress import bar
 from rta.refusals import refusals_said
 from rta.topics import create_topic, offsets
-from rta.wire import as_messages, json_text, message_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import DataFrame
 
-Headers = list[tuple[str, bytes | None]]
+    from rta.event_types import EventType
+
 INTENDED: Final = "rta-intended"
 """The header that holds the intended send time: microseconds since the epoch, as text."""
 
 
 def publish_paced(
-    events: DataFrame | Iterable[Mapping[str, Any]],
+    events: DataFrame | pd.DataFrame | Iterable[Mapping[str, Any]] | str | Path,
     topic: str,
     *,
+    event: EventType | None = None,
     key: str | None = None,
     rate: float | None = None,
     time: str | None = None,
@@ -43,18 +45,18 @@ def publish_paced(
     """Publish events one by one through kafka-python, each at its own intended time (open loop).
 
     rate: events a second. Or time: the column to replay by, `speed_up` times as fast as it happened;
-    a DataFrame is sorted by it, an iterable is taken as it comes. Neither: as fast as it goes.
+    a DataFrame of Spark is sorted by it, all else is taken as it comes. Neither: as fast as it goes.
     A send that is behind its time is made at once, and keeps its intended time in the header
     `rta-intended`, so that waiting is never left out of a latency.
 
-    A `value` column of a DataFrame is sent as it is, with its `key` and `headers`; else the columns become a JSON object.
+    events, event, key: as rta.publish() takes them.
     log: a file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A
     sequence number that a killed producer left out of it is unknown. timeout: seconds that an
     event may be without an answer before it is unknown. options: for KafkaProducer. partitions: of a topic that is yet to be made.
 
     Raises InputError for rate together with time, a column that is not there, or what JSON cannot hold.
 
-    >>> publish_paced([{"user_id": 7, "amount": Decimal("0.10")}], "doc-paced", key="user_id").ok
+    >>> publish_paced([{"user_id": 7, "amount": 3}], "doc-paced", key="user_id").ok
     1
     """
     if rate is not None and time is not None:
@@ -65,6 +67,32 @@ def publish_paced(
         )
     if (rate is not None and rate <= 0) or speed_up <= 0:
         raise InputError("rate and speed_up are above 0", found=(rate, speed_up), do="correct it")
+    messages = Messages(events, key=key, time=time, event=event)
+    pace = _Pace(rate, speed_up)
+    return sent(
+        messages,
+        topic,
+        pace,
+        partitions=partitions,
+        headers=headers,
+        log=log,
+        timeout=timeout,
+        options=options,
+    )
+
+
+def sent(
+    messages: Messages,
+    topic: str,
+    pace: _Pace | None = None,
+    *,
+    partitions: int = 4,
+    headers: Mapping[str, str | bytes | None] | None = None,
+    log: str | Path | None = None,
+    timeout: float = 120.0,
+    options: Mapping[str, Any] | None = None,
+) -> Acknowledged:
+    """Send messages in their order; pace: by a clock, with the intended time in a header. How far it is, a bar shows."""
     ready_topic(topic, partitions)
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
@@ -76,13 +104,19 @@ def publish_paced(
         producer = clients.producer(**settings)
         isolate_refused(producer)
         stack.callback(end, producer, timeout, answers.give_up)
-        pace = _Pace(rate, speed_up)
-        for name, value, own, moment in _messages(events, key, time):
-            header = (INTENDED, str(pace.wait(moment)).encode())
-            answers.send(producer, topic, name, value, [*own, *constant, header])
-    seconds = clock.monotonic() - pace.began
+        advance = stack.enter_context(
+            bar(f"publishing to {topic}", total=messages.total, unit="event")
+        )
+        began = clock.monotonic()
+        for name, value, own, moment in messages:
+            intended = [] if pace is None else [(INTENDED, str(pace.wait(moment)).encode())]
+            answers.send(producer, topic, name, value, [*own, *constant, *intended])
+            advance(1)
+    seconds = clock.monotonic() - (pace.began if pace else began)
     file_name = Path(log) if log is not None else None
-    return answers.summary(topic, seconds=seconds, behind=pace.behind, log=file_name)
+    return answers.summary(
+        topic, seconds=seconds, behind=pace.behind if pace else 0.0, log=file_name
+    )
 
 
 def ready_topic(topic: str, partitions: int) -> None:
@@ -169,51 +203,3 @@ class _Pace:
         else:
             self.behind = max(self.behind, -early)
         return round((self.wall + delta) * 1e6)
-
-
-def _messages(
-    events: Any, key: str | None, time: str | None
-) -> Iterator[tuple[bytes | None, bytes | None, Headers, int | None]]:
-    """Yield key, value, headers and, for a replay, the event's time in microseconds since the epoch."""
-    if not hasattr(events, "toLocalIterator"):
-        for event in events:
-            for name in filter(None, (key, time)):
-                if name not in event:
-                    raise InputError(
-                        f"an event has no {name!r}",
-                        found=sorted(map(str, event)),
-                        do="choose from these",
-                    )
-            moment = None if time is None else _microseconds(event[time])
-            yield _key(event[key]) if key else None, json_text(event).encode(), [], moment
-        return
-    from pyspark.sql import functions as F
-
-    frame = as_messages(events.orderBy(time) if time else events, key)
-    extra = [F.unix_micros(time).alias("moment")] if time else []
-    sent = frame.select(*message_columns(frame), *extra)
-    for row in sent.toLocalIterator(prefetchPartitions=True):
-        found = row.asDict()
-        own = [(name, _bytes(value)) for name, value in found.get("headers") or ()]
-        yield _bytes(found["key"]), _bytes(found["value"]), own, found.get("moment")
-
-
-def _bytes(value: Any) -> bytes | None:
-    return None if value is None else bytes(value)
-
-
-def _key(value: Any) -> bytes | None:
-    """Write a key as Spark's cast to STRING does, so that it lands on the same partition."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower().encode()
-    return (format(value, "f") if isinstance(value, Decimal) else str(value)).encode()
-
-
-def _microseconds(moment: Any) -> int:
-    """Return microseconds since the epoch; text is ISO 8601, and no zone means UTC."""
-    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
-    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 10**6 + int(since.microseconds)

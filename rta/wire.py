@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError
+from rta.values import python_value
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -29,11 +31,35 @@ def json_column(columns: Sequence[str | Column]) -> Column:
     return F.to_json(F.struct(*columns), dict(JSON_OPTIONS))
 
 
-def as_messages(frame: DataFrame, key: str | None = None) -> DataFrame:
+# What Spark's Kafka source calls the parts of a record, and what rta calls its time.
+KAFKA: Final = frozenset(("key", "value", "headers", "topic", "partition", "offset", "timestamp", "timestampType", "kafka_timestamp"))  # fmt: skip
+
+
+def is_message(frame: DataFrame, beside: Collection[str] = ()) -> bool:
+    """Tell whether a frame holds messages: a BINARY `value`, or a STRING one beside nothing but Kafka's own columns.
+
+    A `value` among other columns is a field like them. beside: columns that only say the order.
+
+    >>> is_message(spark.sql("SELECT '{}' value, 'k' key")), is_message(spark.sql("SELECT '21.5' value, 7L sensor"))
+    (True, False)
+    """
+    if "value" not in frame.columns:
+        return False
+    kind = frame.schema["value"].dataType.typeName()
+    return kind == "binary" or (kind == "string" and {*frame.columns} <= {*KAFKA, *beside})
+
+
+def as_messages(
+    frame: DataFrame,
+    key: str | None = None,
+    *,
+    fields: Mapping[str, str] = MappingProxyType({}),
+    beside: Collection[str] = (),
+) -> DataFrame:
     """Turn a frame into Kafka messages: `key` and `value` BINARY beside the frame's own columns.
 
-    A `value` column, STRING or BINARY, is kept as it is, and a `key` column with it; else all columns
-    become one JSON object. key: the column whose text becomes the key; null keys stay null.
+    What is_message() keeps its `value`, and its `key`; else all columns become one JSON object. key: the column whose text
+    becomes the key; null keys stay null. fields: column → its name in the JSON, for those that are called otherwise.
 
     Raises InputError where the key is not a column.
 
@@ -46,21 +72,24 @@ def as_messages(frame: DataFrame, key: str | None = None) -> DataFrame:
         raise InputError(
             f"there is no column {key!r} for the key", found=frame.columns, do="choose from these"
         )
-    raw = "value" in frame.columns and frame.schema["value"].dataType.typeName() in {
-        "string",
-        "binary",
-    }
-    value = F.col("value") if raw else json_column([F.col(f"`{name}`") for name in frame.columns])
+    raw = is_message(frame, beside)
+    named = [F.col(_quoted(c)).alias(fields.get(c, c)) for c in frame.columns]
+    value = F.col("value") if raw else json_column(named)
     if key is None and raw and "key" in frame.columns:
         key = "key"
-    named = F.col(f"`{key}`") if key is not None else F.lit(None)
+    chosen = F.col(_quoted(key)) if key is not None else F.lit(None)
     binary = key is not None and frame.schema[key].dataType.typeName() == "binary"
     return frame.withColumns(
         {
             "value": value.cast("binary"),
-            "key": named if binary else named.cast("string").cast("binary"),
+            "key": chosen if binary else chosen.cast("string").cast("binary"),
         }
     )
+
+
+def _quoted(name: str) -> str:
+    """Name a column whatever stands in its name."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def message_columns(frame: DataFrame) -> list[str]:
@@ -76,21 +105,24 @@ def message_columns(frame: DataFrame) -> list[str]:
 def json_text(event: Mapping[str, Any]) -> str:
     """Write one event the same way without Spark. A datetime without a zone is taken as UTC.
 
-    Raises InputError for what JSON cannot hold exactly: NaN, infinities, other types.
+    Values may be NumPy's and pandas' own. Raises InputError for what JSON cannot hold exactly: NaN, infinities, other types.
 
     >>> json_text({"amount": Decimal("0.10"), "action": None, "timestamp": datetime(2024, 11, 15, 10, 30)})
     '{"amount":0.10,"timestamp":"2024-11-15T10:30:00.000000Z"}'
     """
-    return _text({name: value for name, value in event.items() if value is not None})
+    values = {name: python_value(f"field {name!r}", value) for name, value in event.items()}
+    return _text({name: value for name, value in values.items() if value is not None})
 
 
 def _text(value: Any) -> str:
     """Write a value; a Decimal as the number it is, which the standard library cannot."""
+    value = python_value("a value inside an event", value)
     match value:
         case Mapping():
-            return (
-                "{" + ",".join(f"{json.dumps(str(k))}:{_text(v)}" for k, v in value.items()) + "}"
-            )
+            members = [
+                f"{json.dumps(str(k), ensure_ascii=False)}:{_text(v)}" for k, v in value.items()
+            ]
+            return "{" + ",".join(members) + "}"
         case list() | tuple():
             return "[" + ",".join(map(_text, value)) + "]"
         case Decimal() if value.is_finite():

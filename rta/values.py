@@ -1,0 +1,38 @@
+"""What NumPy and pandas call a value, as one of Python's own: neither is loaded for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rta.errors import InputError
+
+
+def python_value(who: str, given: Any) -> Any:
+    """Return what a person has (NumPy, pandas, Python) as one of Python's own types; None for NaT and NA.
+
+    Raises InputError that names `who` for a moment with nanoseconds, which nothing here keeps.
+
+    >>> import pandas
+    >>> python_value("parameter 'n'", pandas.NA), python_value("parameter 'd'", pandas.Timestamp("2024-11-15", tz="UTC"))
+    (None, datetime.datetime(2024, 11, 15, 0, 0, tzinfo=datetime.timezone.utc))
+    """
+    if given is None or type(given).__name__ in ("NaTType", "NAType"):
+        return None
+    numpy = sys.modules.get("numpy")  # who never loaded them has none of their values
+    if numpy and isinstance(given, numpy.datetime64):
+        import pandas as pd
+
+        return python_value(who, pd.Timestamp(given))
+    pandas = sys.modules.get("pandas")
+    if pandas and isinstance(given, pandas.Timestamp):
+        if given.nanosecond:
+            raise InputError(
+                f"{who} has nanoseconds, which no column keeps",
+                found=given,
+                do="round it: .round('us')",
+            )
+        return given.to_pydatetime()
+    if numpy and isinstance(given, numpy.generic):
+        return given.item()
+    return given
