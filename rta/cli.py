@@ -1,4 +1,8 @@
-"""The command line: `rta --help`. Exit codes: 0 done, 1 an error that says what to do, 2 wrong usage."""
+"""The command line: `rta --help`.
+
+Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered by yes), 2 wrong usage, 130 Ctrl-C;
+`rta status` has 3 if no broker runs. Each command loads what it needs when it runs: most answer before Spark's modules were loaded.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +77,16 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 def up(*, as_json: bool) -> None:
     """Start the embedded Apache Kafka, or find the one that runs."""
     from rta import broker
+    from rta.kraft import SERVER_PROPERTIES
 
     running = broker.up()
-    print_json(asdict(running)) if as_json else click.echo(
-        f"Apache Kafka at {running.bootstrap} (pid {running.pid})"
+    if as_json:
+        print_json(asdict(running))
+        return
+    partitions = SERVER_PROPERTIES["num.partitions"]
+    click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
+    click.echo(
+        f"A producer's first event makes its topic, with {partitions} partitions; or: rta topics create NAME"
     )
 
 

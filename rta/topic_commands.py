@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
+from rta.errors import InputError
 from rta.printing import AS_JSON, YES, print_json, print_rows
 
+DATASETS: Final = ("flights", "weather", "purchases", "user-events")
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -92,28 +96,61 @@ def groups(group: str | None, *, as_json: bool) -> None:
     print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
 
 
-@click.command()
-@click.argument("dataset", type=click.Choice(["flights", "weather", "purchases", "user-events"]))
-@click.option("--topic", help="The topic; by default the data set's name.")
-@click.option("--from", "start", type=DAY, help="Only what arrived at or after this day (UTC).")
-@click.option("--until", "end", type=DAY, help="Only what arrived before this day (UTC).")
-@click.option("--rows", default=100_000, show_default=True, help="How many user events to make.")
-@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
-@click.option(
-    "--speed-up", type=float, help="Replay in event time, so many times faster than life."
-)
-@click.option("--once", is_flag=True, help="Do nothing where the topic holds them already.")
-@AS_JSON
-def publish(dataset: str, **options: Any) -> None:
-    """Publish a data set, in the order in which its events arrived."""
-    from rta.datasets import publish_dataset
+def _sources(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a data set's name, or a file's."""
+    return [*(CompletionItem(n) for n in DATASETS if n.startswith(begun)), CompletionItem(begun, type="file")]  # fmt: skip
 
-    as_json = options.pop("as_json")
-    done = publish_dataset(dataset, **options)
+
+@click.command()
+@click.argument("source", metavar="DATASET|FILE", shell_complete=_sources)
+@click.option("--topic", help="The topic; by default the data set's name. A file needs one.")
+@click.option("--key", help="Of a file: the field whose value is the message key.")
+@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
+@click.option("--from", "start", type=DAY, help="Of a data set: only what arrived at or after this day (UTC).")  # fmt: skip
+@click.option("--until", "end", type=DAY, help="Of a data set: only what arrived before this day (UTC).")  # fmt: skip
+@click.option("--rows", type=int, help="How many user events to make; 100,000 by default.")
+@click.option("--speed-up", type=float, help="Replay a data set in event time, so many times faster than life.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Do nothing if the topic holds the data set already.")
+@AS_JSON
+def publish(
+    source: str, *, topic: str | None, key: str | None, rate: float | None, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """Publish a file of JSON lines, as they are, or a data set, in the order in which its events arrived.
+
+    The data sets: flights, weather, purchases, user-events.
+    """
+    given = {name: value for name, value in options.items() if value}
+    if source in DATASETS:
+        if key is not None:
+            raise click.BadParameter("a data set has its own key", param_hint="--key")
+        from rta.datasets import publish_dataset
+
+        done = publish_dataset(source, topic=topic, rate=rate, **given)
+    else:
+        done = _publish_file(source, topic, key, rate, given)
     if done is None:
-        click.echo(f"topic {options['topic'] or dataset} holds them already", err=as_json)
+        click.echo(f"topic {topic or source} holds them already", err=as_json)
     else:
         print_json(asdict(done)) if as_json else click.echo(str(done))
+
+
+def _publish_file(
+    source: str, topic: str | None, key: str | None, rate: float | None, given: Mapping[str, Any]
+) -> Any:
+    """Publish the lines of a file."""
+    if not Path(source).is_file():
+        do = f"give a file of JSON lines, or one of {', '.join(DATASETS)}"
+        raise InputError("this is neither a file nor a data set", found=source, do=do)
+    if given:
+        names = ", ".join("--from" if name == "start" else "--until" if name == "end" else f"--{name}" for name in given)  # fmt: skip
+        raise click.BadParameter("a data set's option does not fit a file", param_hint=names)
+    if topic is None:
+        raise click.BadParameter("a file needs the name of a topic", param_hint="--topic")
+    from rta.producer import publish, publish_paced
+
+    if rate is not None:
+        return publish_paced(Path(source), topic, key=key, rate=rate)
+    return publish(Path(source), topic, key=key)
 
 
 @click.command()

@@ -65,6 +65,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(monkeypatch: pytest.MonkeyPatch)
 def test_up_and_status_tell_of_the_broker() -> None:
     """`rta up` finds the running broker; `rta status` says where."""
     assert broker.bootstrap() in rta("up").stdout
+    assert "first event makes its topic, with 4 partitions" in rta("up").stdout
     told = json.loads(rta("status", "--json").stdout)
     assert told["bootstrap"] == broker.bootstrap()
     assert set(told["tables"]) == {table.name for table in serving.tables()}
@@ -97,6 +98,25 @@ def test_publish_tail_and_topics(topic: Callable[..., str]) -> None:
     assert [json.loads(json.loads(line)["value"])["origin"] for line in lines]
     assert len(lines) == 3
     assert rta("tail", name, "-n", "2").stdout.count("\n") == 2
+
+
+def test_a_file_of_json_lines_is_published(topic: Callable[..., str], tmp_path: Path) -> None:
+    """Its lines as they are, the key from a field; what does not fit a file, or is none, is refused before anything is sent."""
+    name, file = topic(partitions=1), tmp_path / "clicks.jsonl"
+    lines = [b'{"user": "a",  "n": 1}', '{"user": "ä"}'.encode()]
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    sent = json.loads(rta("publish", str(file), "--topic", name, "--key", "user", "--json").stdout)
+    assert sent["events"] == 2
+    records = list(tail.records(name))
+    assert [record.value for record in records] == [line.decode() for line in lines]
+    assert [record.key for record in records] == ["a", "ä"]
+    assert rta("publish", str(file)).exit_code == 2
+    assert rta("publish", str(file), "--topic", name, "--once").exit_code == 2
+    assert rta("publish", "weather", "--key", "origin").exit_code == 2
+    missing = rta("publish", "clicks.jsnl", "--topic", name)
+    assert missing.exit_code == 1
+    assert "neither a file nor a data set" in missing.stderr
+    assert topics.describe_topic(name).events == 2
 
 
 def test_a_publish_that_stopped_midway_is_said_aloud(

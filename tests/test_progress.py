@@ -4,6 +4,8 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fcntl import ioctl
 from pathlib import Path
 from struct import pack
@@ -14,14 +16,19 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
+from pyspark.sql import SparkSession
 
-from rta import execution
+import rta
+from rta import execution, sinks, wiring
 from rta.progress import watched
 
 # The block ends once it has been asked three times, so that no clock decides.
 WATCHED = """
 import threading
-from rta import execution
+from pyspark.sql import SparkSession
+
+import rta
+from rta import execution, sinks, wiring
 from rta.progress import watched
 asked, enough = [], threading.Event()
 def done():
@@ -104,3 +111,32 @@ def test_a_job_tells_which_cell_it_is_at(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "ZeroDivisionError" in str(failure)
     assert len(begun) == 2
+
+
+def test_drain_and_recompute_tell_how_many_of_all(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The total is what lies on the topic and was not taken yet; at the end all of it is done."""
+    seen: list[tuple[str, tuple[int, int | None]]] = []
+
+    @contextmanager
+    def spy(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str) -> Iterator[None]:
+        seen.append((label, look()))
+        with watched(label, look, unit=unit):
+            yield
+        seen.append((label, look()))
+
+    monkeypatch.setattr(sinks, "watched", spy)
+    monkeypatch.setattr(wiring, "watched", spy)
+    name = topic(partitions=2)
+    how: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
+    table, view = f"{name.split('-')[0]}_drained", f"{name.split('-')[0]}_recomputed"
+    for first, before in ((0, 0), (40, 40)):
+        rta.publish(rta.user_events(spark, rows=40, first_row=first), name)
+        rta.drain(name, rta.totals, table=table, **how)
+        assert seen == [(f"{name} → {table}", (done, 40)) for done in (0, 40)], before
+        seen.clear()
+    with rta.batch(name, rta.totals, table=view, **how) as wired:
+        wired.recompute()
+    assert seen[:2] == [(f"{name} → its archive", (done, 80)) for done in (0, 80)]
+    assert seen[2] == (f"archive of {name} → {view}_batch_1", (0, 80))
