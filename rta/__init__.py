@@ -9,13 +9,28 @@
     serving    monitor      charts                 read it back while it is written; how the query is doing
     jobs       cli          testing                the notebook as a job; the command line; the proofs
 
-Nothing happens at import: a name loads its module when it is first used.
+Nothing happens at import: a name, or a module such as `rta.charts`, loads when it is first used. A notebook's
+kernel alone is told how to show charts without a network, and a Stop in one sentence (kernel.py).
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rta import (
+        archives,
+        charts,
+        database,
+        errors,
+        oracle,
+        retries,
+        serving,
+        settings,
+        testing,
+        wiring,
+    )
     from rta.architectures import batch, kappa, lambda_
     from rta.archives import archive, archived, read_archive
     from rta.broker import bootstrap, down, up
@@ -63,6 +78,20 @@ _HOMES = {
     "topics": ("create_topic", "delete_topic", "lag", "list_topics", "offsets"),
     "transforms": ("deduplicate", "totals"),
 }
+
+# Modules that README and notebooks name; each other one loads as well, but is not listed.
+_MODULES = (
+    "archives",
+    "charts",
+    "database",
+    "errors",
+    "oracle",
+    "retries",
+    "serving",
+    "settings",
+    "testing",
+    "wiring",
+)
 
 __version__ = "0.1.0"
 __all__ = [  # literal: type checkers read it
@@ -121,15 +150,21 @@ __all__ = [  # literal: type checkers read it
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module, once."""
+    """Load a public name from its module, or a module, once."""
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(import_module(f"rta.{home}"), name)
             globals()[name] = value
             return value
+    if not name.startswith("_") and find_spec(f"rta.{name}"):
+        return import_module(f"rta.{name}")
     raise AttributeError(f"module 'rta' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """List the public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
+if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
+    import_module("rta.kernel").prepare(shell)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Final
 
-from rta import broker, class_data
+from rta import broker, class_data, python_log
 from rta.errors import InputError, SetupError
 from rta.jars import connector_jars
 from rta.jvm import find_java, log_to_file
@@ -66,7 +68,8 @@ def spark(
     conf: Spark properties that override `DEFAULTS`.
 
     Raises SetupError: no fitting Java, no jars, a PySpark that no connector is known for, or a
-    session without the connector that runs already. JVM messages go to `<RTA_HOME>/spark.log`.
+    session without the connector that runs already. Its messages go to `spark.log` and `spark-python.log`
+    under RTA_HOME.
     If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next.
 
     >>> spark().range(3).count()
@@ -132,12 +135,23 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
         with _console().open("w") as output:
             noise = {"stdout": output, "stderr": output}
             gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
-        SparkContext(conf=conf, gateway=gateway)
+        python_log.to_file(settings().home)
+        with _same_interrupts():
+            SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
         found = _last_words() or cause(str(error))
         small = "raise spark.driver.memory; " if "DRIVER_MEMORY" in found else ""
         do = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
         raise SetupError("Spark did not start", found=found, do=do) from error
+
+
+@contextmanager
+def _same_interrupts() -> Iterator[None]:
+    """Keep PySpark from replacing what Ctrl-C does: it would cancel all jobs, those of running queries, too."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
 
 
 def _require_connector(session: SparkSession) -> None:

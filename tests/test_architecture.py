@@ -1,6 +1,8 @@
 """The shape holds: the flow of imports, light import, public names, docstrings, one reader of the environment."""
 
 import ast
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -114,6 +116,35 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_folder_of_the_same_name_does_not_hide_the_package(tmp_path: Path) -> None:
+    """A fresh interpreter in a folder that holds an empty rta/ imports the installed package."""
+    (tmp_path / "rta").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import rta; print(rta.__version__)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )  # fmt: skip
+    assert answer.stdout.strip() == rta.__version__
+
+
+def test_modules_are_there_without_an_import_of_their_own() -> None:
+    """Every module that README and notebooks take from rta is listed and loads by its name; a wrong one is an error."""
+    texts = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("notebooks/*/*.ipynb"))]
+    named = set()
+    for text in texts:
+        named |= set(re.findall(r"\brta\.(\w+)", text))
+        for line in re.findall(r"from rta import ([\w, ]+)", text):
+            named |= set(line.replace(" ", "").split(","))
+    assert named & set(MODULES) <= set(rta._MODULES) <= set(dir(rta))
+    code = f"import rta; [getattr(rta, name).__name__ for name in {sorted(MODULES)}]; rta.nothing"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (
+        "AttributeError: module 'rta' has no attribute 'nothing'" in answer.stderr.splitlines()[-1]
+    )
 
 
 def test_the_environment_is_read_in_one_place() -> None:

@@ -1,0 +1,73 @@
+"""What rta sets in the kernel that imports it: charts that need no network, and a Stop that is one sentence.
+
+Through IPython's own hooks, and without loading Altair: JupyterLab knows no renderer for Altair 6's
+charts, Altair's default one asks a CDN, and a report shows neither that nor a widget.
+"""
+
+from __future__ import annotations
+
+import traceback
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PICTURES: Final = {"image/svg+xml", "image/png"}
+_LARGEST_SVG: Final = 300_000  # characters; thousands of marks are smaller as a PNG
+_DEEP: Final = (str(Path(__file__).parent), "/pyspark/", "/py4j/")
+
+
+def prepare(shell: Any) -> None:
+    """Give Altair's charts a still picture, and Stop short words, in an IPython shell."""
+    bundles = shell.display_formatter.mimebundle_formatter
+    bundles.for_type_by_name("altair.vegalite.v6.api", "TopLevelMixin", _shown)
+    if not shell.custom_exceptions:  # else somebody has set his own
+        shell.set_custom_exc((KeyboardInterrupt,), _stopped)
+
+
+def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the renderer that the person chose gives, and a picture if that is none."""
+    import altair as alt
+
+    unchosen = alt.renderers.active == "default"
+    data, metadata = ({}, {}) if unchosen else _parts(chart._repr_mimebundle_())
+    if not _PICTURES & set(data):
+        picture, sizes = _picture(chart)
+        data, metadata = {**data, **picture}, {**metadata, **sizes}
+    return data, metadata
+
+
+def _picture(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    import altair as alt
+
+    with alt.data_transformers.disable_max_rows():  # a limit for charts that carry their data
+        with alt.renderers.enable("svg"):
+            drawn = _parts(chart._repr_mimebundle_())
+        if len(drawn[0].get("image/svg+xml", "")) > _LARGEST_SVG:
+            with alt.renderers.enable("png", scale_factor=2):
+                drawn = _parts(chart._repr_mimebundle_())
+    return drawn
+
+
+def _parts(bundle: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return data and metadata of a renderer's answer, which may be the data alone, or nothing."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    return data or {}, metadata
+
+
+def _stopped(
+    shell: Any, kind: type, error: BaseException, trace: TracebackType, tb_offset: int | None = None
+) -> None:
+    """Show a Stop that came inside of rta or Spark by the person's own lines; any other as IPython does."""
+    frames = traceback.extract_tb(trace)
+    above = list(takewhile(lambda each: not any(p in each.filename for p in _DEEP), frames))
+    if len(above) < len(frames):
+        own = [each for each in above if "site-packages" not in each.filename]
+        said = [
+            "KeyboardInterrupt: stopped",
+            *(f"  line {each.lineno}: {each.line}" for each in own),
+        ]
+        vars(error)["_render_traceback_"] = lambda: said  # IPython asks an error for it
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)

@@ -1,0 +1,59 @@
+"""What PySpark and py4j log in this process goes to a file, beside the JVM's own log.
+
+PySpark prints each AnalysisException as thousands of characters of JSON, py4j each interrupt as a
+traceback on the root logger, both beside the error that a person sees anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+_LOGGERS: Final = ("SQLQueryContextLogger", "DataFrameQueryContextLogger", "py4j")
+
+
+class _File(RotatingFileHandler):
+    """Ours, so that a later session finds and replaces it."""
+
+
+class _FromPy4j(logging.Filter):
+    """Takes out of the root logger what py4j logs there, and lets all else pass."""
+
+    def __init__(self, file: _File) -> None:
+        super().__init__()
+        self.file = file
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Write a record of py4j to the file; tell whether the record is another's."""
+        others = Path(record.pathname).parent.name != "py4j"
+        if not others and record.levelno >= self.file.level:
+            self.file.handle(record)
+        return others
+
+
+def to_file(folder: Path) -> None:
+    """Send their messages to `spark-python.log` in a folder, no longer to stderr; leave all other loggers as they are.
+
+    At most three files of 10 MB, warnings and errors.
+
+    >>> from rta.settings import settings
+    >>> to_file(settings().home)
+    """
+    from pyspark.logger.logger import JSONFormatter, PySparkLogger
+
+    file = _File(folder / "spark-python.log", maxBytes=10_000_000, backupCount=2, delay=True)
+    file.setLevel(logging.WARNING)
+    file.setFormatter(JSONFormatter())
+    for logger in map(PySparkLogger.getLogger, _LOGGERS):
+        for handler in list(logger.handlers):
+            if type(handler) in (logging.StreamHandler, _File):  # PySpark's own, or an earlier one
+                logger.removeHandler(handler)
+                handler.close()
+        logger.addHandler(file)
+        logger.propagate = False
+    root = logging.getLogger()
+    for each in [each for each in root.filters if isinstance(each, _FromPy4j)]:
+        root.removeFilter(each)
+    root.addFilter(_FromPy4j(file))
