@@ -352,5 +352,5 @@ def test_a_clock_that_makes_no_sense_is_refused(topic: Topic, wrong: dict[str, A
 
 def test_an_event_without_its_key_is_refused(topic: Topic) -> None:
     """A key that an event does not have is an error, never a null in silence."""
-    with pytest.raises(InputError, match=r"no 'user_id'; found: \['n'\]"):
+    with pytest.raises(InputError, match=r"no column 'user_id'; found: \['n'\]"):
         publish_paced([{"n": 1}], topic(), key="user_id")

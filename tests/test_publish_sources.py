@@ -51,7 +51,9 @@ def test_each_source_becomes_the_same_messages(spark: SparkSession, topic: Topic
     """A Spark frame, a pandas frame and a list of dicts, in bulk and paced: the same bytes, under the producer's names."""
     of = mapped()
     frame = spark.createDataFrame(ROWS, of.schema)
-    missing = pd.DataFrame(ROWS).assign(extra=[np.nan, np.nan], gone=pd.to_datetime([None, None]))
+    missing = pd.DataFrame(ROWS).assign(
+        extra=[np.nan, np.nan], gone=pd.Series([None, None], dtype="datetime64[ns]")
+    )
     sources: list[Any] = [frame, missing, ROWS, (row for row in ROWS), [{k: np.int64(v) if k == "user_id" else v for k, v in row.items()} for row in ROWS]]  # fmt: skip
     for source in sources:
         name = topic(partitions=1)
