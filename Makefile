@@ -28,10 +28,10 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@echo "  $(BIN)/rta jobs                                   the history of runs"
 	@echo "Spark starts faster from the next time on: its class-data archive is being built, at the lowest priority (rta doctor)"
 
-test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README
+test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README; .make/tests.xml has the seconds of each
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/rta archive  # half a minute once; each of the JVMs then takes 4 s less
-	@SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	@SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --junitxml=.make/tests.xml
 
 soak: $(ENV)  ## the faults that take longer: repeated kills, a random schedule (SEED=…), ten minutes of load (SECONDS=…)
 	@$(BIN)/pytest -q -m soak --durations=0 --timeout=3600 --session-timeout=36000

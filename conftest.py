@@ -1,6 +1,7 @@
 """One broker and one Spark session for a process of tests, in a home of its own; examples run as tests."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from doctest import ELLIPSIS
 from itertools import count
@@ -107,8 +108,18 @@ _numbers = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the notebooks first: one process waits for them, and the other takes the next files meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+    """Put the longest files first, so that no process ends with a long one while the other has nothing left.
+
+    The notebooks, which one process waits for while the other goes on; README; then by how many tests ask for Spark. The
+    docstrings' many small files come last.
+    """
+    first = {"test_notebooks.py": 0, "README.md": 1}
+    asks = Counter(
+        item.path
+        for item in items
+        if isinstance(item, pytest.Function) and "spark" in item.fixturenames
+    )
+    items.sort(key=lambda item: (first.get(item.path.name, 2), -asks[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from rta.cli import main
 from rta.errors import InputError, TableError, TopicError
 from rta.producer import Published
 from rta.settings import settings
+from tests.waiting import HANG
 
 
 def rta(*arguments: str) -> Result:
@@ -139,7 +140,7 @@ def test_tail_shows_any_bytes_harmlessly(topic: Callable[..., str]) -> None:
     name = topic(partitions=1)
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap())
     for value in (b"\x1b[31mred\x07", b"\xff\xfe", None):
-        producer.send(name, value=value, key=b"k").get(10)
+        producer.send(name, value=value, key=b"k").get(HANG)
     producer.close()
     assert [record.value for record in tail.records(name)] == [
         "\\x1b[31mred\\x07",
@@ -204,7 +205,7 @@ def test_groups_tell_their_lag(topic: Callable[..., str]) -> None:
     name = topic(partitions=1)
     with closing(KafkaProducer(bootstrap_servers=broker.bootstrap())) as producer:
         for number in range(3):
-            producer.send(name, value=b"%d" % number).get(60)
+            producer.send(name, value=b"%d" % number).get(HANG)
     with closing(KafkaConsumer(bootstrap_servers=broker.bootstrap(), group_id="cli-group")) as consumer:  # fmt: skip
         consumer.commit({TopicPartition(name, 0): OffsetAndMetadata(1, "", -1)})
     [group] = [row for row in json.loads(rta("groups", "--json").stdout) if row["name"] == "cli-group"]  # fmt: skip

@@ -24,6 +24,7 @@ from rta.errors import BrokerError, InputError, TopicError
 from rta.letter import Letter
 from rta.queues import NOTES, LetterCount, find_letter
 from tests.truth import KEY, true_totals
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
@@ -73,7 +74,7 @@ def sent_raw(
     producer = KafkaProducer(bootstrap_servers=rta.bootstrap(), max_request_size=2**22)
     answers = [producer.send(topic, value, key, list(headers), partition) for value in values]
     for answer in answers:
-        answer.get(30)
+        answer.get(HANG)
     producer.close()
 
 
