@@ -122,6 +122,7 @@ def _removed_here(place: Path) -> str:
 def _removed_elsewhere(place: str) -> str:
     """Delete through Hadoop, which knows every file system that Spark does; return why it did not, if so."""
     from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
 
     from rta.session import spark
 
@@ -129,8 +130,8 @@ def _removed_elsewhere(place: str) -> str:
         system, path = opened(spark(), place)
         if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
             return f"{system.getScheme()} does not say why"
-    except Py4JJavaError as error:
-        return cause(str(error.java_exception))
+    except (Py4JJavaError, PySparkException) as error:
+        return cause(str(error))
     return ""
 
 

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 3.0  # seconds: a query that has just ended lets go within milliseconds, on a busy machine in a second
 _DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
-_holding: Final[
-    dict[Path, threading.Thread]
-] = {}  # by the claim's file: who waits for the query's end
+# By the claim's file: a query that was started here, and the thread that waits for its end.
+_holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
 
 
 def while_claimed(
@@ -64,7 +63,7 @@ def while_claimed(
         raise
     holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
     holding.start()
-    _holding[_claim_file(checkpoint)] = holding
+    _holding[_claim_file(checkpoint)] = query, holding
     return query
 
 
@@ -89,8 +88,17 @@ def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
 
 
 def released(checkpoint: str) -> None:
-    """Return when a query of this process that was stopped has let go of the checkpoint."""
-    if holding := _holding.get(_claim_file(checkpoint)):
+    """Return when a query of this process that has ended has let go of the checkpoint."""
+    from py4j.protocol import Py4JError
+
+    query, holding = _holding.get(_claim_file(checkpoint), (None, None))
+    if query is None or holding is None:
+        return
+    try:
+        runs_on = query.isActive
+    except (Py4JError, OSError):  # its JVM is gone
+        runs_on = False
+    if not runs_on:
         holding.join(_DYING)
 
 
@@ -99,6 +107,7 @@ def refuse_claimed(checkpoint: str | Path, table: str) -> None:
 
     >>> refuse_claimed("/tmp/doc-unclaimed", "doc_unclaimed")
     """
+    released(str(checkpoint))
     file, began = _claim_file(str(checkpoint)), time.monotonic()
     while _is_locked(file):
         holder = _holder(file)

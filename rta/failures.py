@@ -38,7 +38,6 @@ _DEFINITIONS: Final = (
     (r"UNRESOLVED_|FIELD_NOT_FOUND", "correct the name in the transform: events have their EventType's columns, and topic, partition, offset, kafka_timestamp"),
     (r"session window", "change the transform: F.window(…), of a fixed length; or take rta.batch(…), which keeps no state"),
     (r"Sorting is not supported", "leave orderBy out of the transform: rta.read(table, order_by=[…]) sorts"),
-    (r"Limits? (is|are) not supported", "leave limit out of the transform: rta.read(table, limit=…) limits"),
     (r"NON_TIME_WINDOW", "change the transform: group by F.window(…), F.max_by(…) finds the newest; or rank when the table is read: rta.sql(…)"),
     (r"Distinct aggregations", "change the transform: rta.deduplicate(…) before the groupBy, or F.approx_count_distinct(…)"),
     (r"'correctness' issue|[Mm]ultiple (streaming )?(stateful|aggregations)", _ONCE),

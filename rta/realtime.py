@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import cluster, sources, topics
 from rta.checkpoints import located
 from rta.claims import begun
-from rta.errors import QueryError
+from rta.errors import QueryError, RtaError
 from rta.event_types import EventType, event_type
 from rta.executors import require_shared
+from rta.failures import failed
 from rta.lateness import Transform, states, streamed
 from rta.settings import private_folder, settings
-from rta.traces import cause
 from rta.wire import as_messages, message_columns
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def relayed(
             _planned(query, messages.sparkSession)
         return query
     except PySparkException as error:
-        raise _refused(error) from error
+        raise _refused(error, checkpoint, name) from error
 
 
 def _trigger(real_time: str | None) -> dict[str, Any]:
@@ -159,9 +159,9 @@ def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:
     return query
 
 
-def _refused(error: Exception) -> QueryError:
-    """Say in one sentence what real-time mode does not do."""
+def _refused(error: Exception, checkpoint: str, name: str) -> RtaError:
+    """Say in one sentence what real-time mode does not do, or Spark not at all."""
     found = _LIMIT.search(str(error))
     if found is None:
-        return QueryError("this query cannot start", found=cause(str(error)), do="mend the cause")
+        return failed(checkpoint, name, error)
     return QueryError("real-time mode cannot run this query", found=found[1], do=_MICRO_BATCHES)

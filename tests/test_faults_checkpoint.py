@@ -245,7 +245,7 @@ def test_f11_of_two_queries_on_one_checkpoint_the_second_is_refused(
     try:
         query.processAllAvailable()
         for second in (
-            lambda: rta.follow(name, rta.totals, table="f11", **HOW),
+            lambda: rta.follow(name, wider, table="f11", **HOW),
             lambda: rta.drain(name, rta.totals, table="f11", **HOW),
             lambda: rta.drain(
                 name, rta.totals, table="f11_b", checkpoint=checkpoint_of("f11"), **HOW

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 import rta
-from rta import oracle, serving
+from rta import archives, oracle, serving
 from rta.errors import QueryError
 from tests.truth import KEY, TOTALS, held_sink, true_totals
-from tests.waiting import terminated, until
+from tests.waiting import HANG, terminated, until
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -57,6 +58,48 @@ def test_f17_a_topic_made_again_with_more_events(
     rta.drain(name, rta.totals, table="f17", **HOW)
     assert oracle.differences(true_totals(name), "f17") == []
     oracle.check_accounted("f17", name, used=600)
+
+
+def test_f17_a_topic_made_again_under_its_archive(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A micro-batch that reads the new topic at the old offsets is not committed: no reader of the archive sees it."""
+    name, come, gate, writer = topic(partitions=1), Event(), Event(), archives._writer
+
+    def held(session: SparkSession, of: str) -> Callable[[DataFrame, int], None]:
+        write = writer(session, of)
+
+        def second_waits(frame: DataFrame, batch_id: int) -> None:
+            if batch_id:
+                come.set()
+                assert gate.wait(HANG)
+            write(frame, batch_id)
+
+        return second_waits
+
+    monkeypatch.setattr(archives, "_writer", held)
+    rta.publish(rta.user_events(spark, rows=50), name)
+    query = rta.archive(name, event=rta.USER_EVENTS, trigger={"processingTime": "0 seconds"})
+    try:
+        query.processAllAvailable()
+        rta.publish(rta.user_events(spark, rows=10, first_row=50), name)
+        until(come.is_set)
+        rta.delete_topic(name)
+        rta.create_topic(name, partitions=1)
+        rta.publish(rta.user_events(spark, rows=200, first_row=1_000), name)
+        gate.set()
+        with pytest.raises(StreamingQueryException, match="deleted and made again"):
+            terminated(query)
+    finally:
+        gate.set()
+        query.stop()
+    assert rta.archived(name) == {0: 50}
+    assert rta.read_archive(name, event=rta.USER_EVENTS).count() == 50
+    with pytest.raises(QueryError, match=r"deleted and made again.*rta\.archives\.discard"):
+        rta.archive(name, event=rta.USER_EVENTS)
+    archives.discard(name)
+    rta.archive(name, event=rta.USER_EVENTS).awaitTermination()
+    assert rta.read_archive(name, event=rta.USER_EVENTS).count() == 200
 
 
 def test_f17_a_topic_deleted_while_a_query_runs(
