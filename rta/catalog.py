@@ -118,6 +118,18 @@ RESULTS: Final = sa.Table(
     sa.Column("position", sa.BigInteger),
 )
 
+SENT: Final = sa.Table(
+    "rta_dead_letters",
+    METADATA,
+    sa.Column("topic_id", sa.Text, primary_key=True),
+    sa.Column("queue_id", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("first", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False, index=True),
+    sa.Column("queue_end", sa.BigInteger, nullable=False),
+)
+
 JOBS: Final = sa.Table(
     "rta_jobs",
     METADATA,

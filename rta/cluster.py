@@ -29,7 +29,10 @@ class _Masked(str):
 
 
 READING: Final = {"kafka.allow.auto.create.topics": "false"}
-"""For Spark's source: reading makes no topic. Its sink's client has no such option."""
+"""For Spark's source: reading makes no topic."""
+WRITING: Final = {"kafka.metadata.max.idle.ms": "5000"}
+"""For Spark's sink. Its client cannot leave that, and Spark keeps it for ten minutes: it would ask for a topic that was deleted since, and
+so make it again. It forgets a topic to which nothing was sent for five seconds, the least that Kafka takes."""
 
 
 def spark_options() -> dict[str, str]:

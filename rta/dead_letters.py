@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rta.cluster import READING, spark_options
+from rta.cluster import READING, WRITING, spark_options
 from rta.errors import TopicError
 from rta.topics import create_topic, offsets
 
@@ -68,13 +68,18 @@ def dead_letters(bad: DataFrame) -> DataFrame:
     return bad.select("key", "value", headers.alias("headers"))
 
 
-def send(bad: DataFrame, topic: str) -> None:
-    """Send bad events to the dead letter queue of their topic, which is made on first need."""
+def opened(topic: str) -> str:
+    """Name the dead letter queue of a topic, which is made on first need."""
     queue = topic + SUFFIX
     if not _exists(queue):
         create_topic(queue, partitions=1, config={"max.message.bytes": _LARGEST})
+    return queue
+
+
+def send(bad: DataFrame, topic: str) -> None:
+    """Send bad events to the dead letter queue of their topic."""
     room = {"kafka.max.request.size": _LARGEST, "kafka.buffer.memory": _LARGEST}
-    options = {**spark_options(), **room, "topic": queue}
+    options = {**spark_options(), **WRITING, **room, "topic": opened(topic)}
     dead_letters(bad).write.format("kafka").options(**options).save()
 
 

@@ -20,6 +20,7 @@ from rta.late_reading import Range, ReadAgain, read_again
 from rta.lateness import LateRule, Transform
 from rta.ledger import Batch
 from rta.retries import retried
+from rta.sent_once import send_once
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +96,8 @@ def accounted(
     if retried_tasks:
         facts = replace(facts, **continuity.patiently(lambda: sources.count_range(plan.topic, plan.event, **how)))  # fmt: skip
     if facts.quarantined:
-        continuity.patiently(lambda: sources.quarantine(plan.topic, plan.event, **how))
+        bad = sources.quarantined(plan.topic, event=plan.event, **how)
+        continuity.patiently(lambda: send_once(bad, plan.topic, plan.topic_id, on=plan.engine))
     again = _read_again(plan, span) if facts.dropped_late else None
     batch = Batch(
         query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,

@@ -45,7 +45,7 @@ _DEFINITIONS: Final = (
 _AS_BATCH: Final = (
     "change the transform; rta.read_batch(topic).transform(…) shows what it does without a stream"
 )
-_OURS: Final = re.compile(
+OURS: Final = re.compile(
     r"^rta\.[\w.]+Error: (.*?)(?:; found: (.*?))?(?:; do: (.*))?$", re.MULTILINE
 )
 
@@ -90,7 +90,7 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
     if refused := refusal(error):
         return refused
     text = str(error)
-    if ours := _OURS.findall(text):
+    if ours := OURS.findall(text):
         why, found, do = ours[-1]
         return QueryError(f"{what}: {why}", found=found or None, do=do or f"mend it and {_AGAIN}")
     for pattern, why, do in _SENTENCES:

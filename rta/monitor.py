@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rta import serving, topics
+from rta import ledger, serving, topics
 from rta.errors import QueryError, TopicError
+from rta.failures import OURS
 from rta.html import table
-from rta.ledger import Accounting
+from rta.ledger import Accounting, Batch
 from rta.refusals import refusal
 from rta.state_growth import state_warnings
+from rta.traces import cause
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -30,8 +32,8 @@ class Health:
     phases: Mapping[str, int]  # duration of the last batch by phase, triggerExecution first
     lag: Mapping[str, Mapping[int, int]]  # topic → partition → records not yet read
     watermark: str | None
-    state_rows: int
-    state_bytes: int
+    state_rows: int | None  # None: not known, since no batch has ended in this run of the query
+    state_bytes: int | None
     accounting: Accounting  # over all batches of this query
     error: str | None = None
     warnings: Sequence[str] = ()  # of state that is about to outgrow memory
@@ -51,7 +53,9 @@ class Health:
             or "none yet",
             "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
             "watermark": self.watermark or "none",
-            "state": f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
+            "state": "known after the next batch"
+            if self.state_rows is None or self.state_bytes is None
+            else f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
             "events": repr(self.accounting),
         }
         warned = [("warning", warning) for warning in self.warnings]
@@ -68,7 +72,8 @@ def health(query: StreamingQuery | None = None) -> Health:
     """Return how a query is doing now; the lag is measured against the broker, not remembered.
 
     query: by default the one that runs in this kernel. Raises QueryError if none does, or several do, with their names;
-    `rta queries` on the command line tells of other processes, too.
+    `rta queries` on the command line tells of other processes, too. A query that was started again, and has ended no batch
+    since, has its last batch and watermark from the ledger.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
@@ -80,25 +85,31 @@ def health(query: StreamingQuery | None = None) -> Health:
     progress: dict[str, Any] = dict(query.lastProgress or {})
     operators = progress.get("stateOperators", [])
     durations = progress.get("durationMs", {})
+    # A query that waits for its first events reports progress, too: of a batch that is yet to come, and of no state.
+    ran = bool(operators) or any("addBatch" in each["durationMs"] for each in query.recentProgress)
+    last = None if ran else _in_ledger(query)
     watermark = progress.get("eventTime", {}).get("watermark")
+    if last and last.watermark:
+        watermark = f"{last.watermark:%Y-%m-%dT%H:%M:%S}.{last.watermark.microsecond // 1000:03}Z"
     failure = query.exception() if not query.isActive else None
     error = None if failure is None else str(refusal(failure) or _cause(str(failure)))
     try:
-        lag = _lag(progress.get("sources", []) or _in_table(query.name))
+        read = [each for each in progress.get("sources", []) if each["endOffset"]]
+        lag = _lag(read or _in_table(query.name))
     except TopicError as gone:  # deleted while it was read
         lag, error = {}, f"{error or 'the query goes on'}; {gone}"
     return Health(
         name=query.name or str(query.id),
         active=query.isActive,
         message=query.status["message"],
-        batch_id=progress.get("batchId"),
+        batch_id=last.batch_id if last else progress.get("batchId"),
         input_rate=float(progress.get("inputRowsPerSecond") or 0),
         processing_rate=float(progress.get("processedRowsPerSecond") or 0),
         phases=dict(sorted(durations.items(), key=lambda item: -item[1])),
         lag=lag,
         watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
-        state_rows=sum(op["numRowsTotal"] for op in operators),
-        state_bytes=sum(op["memoryUsedBytes"] for op in operators),
+        state_rows=sum(op["numRowsTotal"] for op in operators) if ran else None,
+        state_bytes=sum(op["memoryUsedBytes"] for op in operators) if ran else None,
         accounting=serving.summed(query_id=str(query.id)),
         error=error,
         warnings=state_warnings(query),
@@ -123,10 +134,15 @@ def _running() -> StreamingQuery:
 
 
 def _cause(trace: str) -> str:
-    """Return the line of a failure that a person needs: rta's own sentence where there is one."""
-    lines = trace.strip().splitlines()
-    told = [line.strip() for line in lines if line.startswith("rta.errors.")]
-    return (told[-1:] or lines)[0]
+    """Return the line of a failure that a person needs: rta's own sentence if there is one, whichever module its class is in."""
+    ours = [found[0] for found in OURS.finditer(trace)]
+    return ours[-1] if ours else cause(trace)
+
+
+def _in_ledger(query: StreamingQuery) -> Batch | None:
+    """Return the last batch of a query that its table contains."""
+    known = ledger.newest(query.name) if query.name else []
+    return next((batch for batch in known if batch.query_id == str(query.id)), None)
 
 
 def _lag(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:

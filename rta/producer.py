@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.acknowledged import NOT_THIS_TIME, Acknowledged
-from rta.cluster import spark_options
+from rta.cluster import WRITING, spark_options
 from rta.errors import BrokerError, InputError
 from rta.html import table
 from rta.messages import Messages, is_spark, refuse_streaming
@@ -31,6 +31,7 @@ __all__ = ["INTENDED", "Acknowledged", "Published", "publish", "publish_paced"]
 
 # Whole batches instead of many small ones; each is overridden by `options`.
 DEFAULTS: Final[Mapping[str, str]] = {
+    **WRITING,
     "kafka.acks": "all",
     "kafka.batch.size": "131072",
     "kafka.linger.ms": "20",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 # What costs milliseconds by default; each is overridden by `sink_options`.
-SINK: Final[Mapping[str, str]] = {"kafka.linger.ms": "0", "kafka.acks": "all"}
+SINK: Final[Mapping[str, str]] = {**cluster.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
 _taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
 _MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"

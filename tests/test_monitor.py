@@ -1,6 +1,7 @@
 """The health of a query: an object, a text, a small HTML; measured against the broker."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pyspark.errors import StreamingQueryException
@@ -8,7 +9,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta import exactly_once, serving
+from rta.database import DatabaseAwayError
 from rta.errors import QueryError
+from rta.ledger import Batch
 from tests.waiting import terminated
 
 
@@ -59,3 +63,46 @@ def test_a_failed_query_shows_its_error_escaped(spark: SparkSession) -> None:
     assert not failed.active
     assert failed.error
     assert "<b>" not in failed._repr_html_()
+
+
+def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentence(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started again and no batch yet: batch and watermark are the ledger's, the state is not said to be 0. Ended for its database: the sentence."""
+    name = topic(partitions=1)
+    table = name.split("-")[0] + "_restarted"
+    rta.publish(rta.user_events(spark, rows=100), name)
+    how: dict[str, Any] = {"table": table, "key": ["window", "user_id"], "event": rta.USER_EVENTS}
+    rta.drain(name, rta.totals, **how)
+    [*_, last] = serving.batches(table)
+    query = rta.follow(name, rta.totals, trigger={"processingTime": "1 hour"}, **how)
+    try:
+        seen = rta.health(query)
+        assert seen.batch_id == last.batch_id
+        assert seen.watermark == query_watermark(last)
+        assert (seen.state_rows, sum(seen.lag[name].values())) == (None, 0)
+        assert "known after the next batch" in repr(seen)
+    finally:
+        query.stop()
+
+    def away(*_: Any) -> None:
+        raise DatabaseAwayError("the database is away", found="nobody", do="start it")
+
+    monkeypatch.setattr(serving, "commit_batch", away)
+    monkeypatch.setattr(exactly_once, "PATIENCE", 0.0)
+    rta.publish(rta.user_events(spark, rows=1), name)
+    failed = rta.follow(name, rta.totals, **how)
+    with pytest.raises(StreamingQueryException):
+        terminated(failed)
+    error = rta.health(failed).error or ""
+    assert error.endswith("DatabaseAwayError: the database is away; found: nobody; do: start it")
+    assert "Py4J" not in error
+
+
+def query_watermark(batch: Batch) -> str | None:
+    """Write the watermark of a batch as Spark's progress does."""
+    return (
+        batch.watermark
+        and batch.watermark.strftime("%Y-%m-%dT%H:%M:%S.")
+        + f"{batch.watermark.microsecond // 1000:03}Z"
+    )
