@@ -9,8 +9,9 @@ from rta import serving, spending
 from rta.archives import all_archived, archived_from, read_archive
 from rta.errors import InputError
 from rta.facts import BatchFacts
-from rta.lateness import OBSERVED_COPIES, Transform, analyzed, applied, each, framed, walk
+from rta.lateness import OBSERVED_COPIES, Transform, analyzed, applied, framed
 from rta.ledger import Accounting, Batch
+from rta.plans import each, walk
 from rta.settings import settings
 
 if TYPE_CHECKING:

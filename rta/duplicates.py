@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.lateness import analyzed, each, framed
+from rta.lateness import analyzed, framed
+from rta.plans import each
 from rta.sources import OBSERVED
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.lateness import each
+from rta.plans import each
 from rta.sources import OBSERVED
 
 if TYPE_CHECKING:

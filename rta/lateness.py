@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError, QueryError
+from rta.plans import each, walk
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -184,17 +185,3 @@ def _unaccountable(found: str) -> QueryError:
         "this transform keeps state in a way that rta cannot account for", found=found,
         do="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
     )  # fmt: skip
-
-
-def walk(plan: Any) -> Iterator[Any]:
-    """Yield the nodes of one of Spark's plans, from the result down to the source."""
-    yield plan
-    for child in each(plan.children()):
-        yield from walk(child)
-
-
-def each(scala_collection: Any) -> Iterator[Any]:
-    """Iterate over a Scala collection."""
-    iterator = scala_collection.iterator()
-    while iterator.hasNext():
-        yield iterator.next()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta import checkpoints
 from rta.errors import QueryError
-from rta.lateness import Transform, walk
+from rta.lateness import Transform
+from rta.plans import walk
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

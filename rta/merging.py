@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from rta.errors import InputError
-from rta.lateness import each, walk
+from rta.plans import each, walk
 from rta.schema import sql_type
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,6 +17,7 @@ from rta.errors import BrokerError, InputError
 from rta.html import table
 from rta.messages import Messages, is_spark, refuse_streaming
 from rta.paced import INTENDED, publish_paced, ready_topic, sent
+from rta.plans import cheap_count
 from rta.progress import watched
 from rta.refusals import refusals_said
 from rta.topics import offsets
@@ -174,8 +176,10 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     settings = {**DEFAULTS, **spark_options(), "topic": topic, **options}
     messages = frame.select(*message_columns(frame))
 
-    def so_far() -> tuple[int, None]:
-        return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), None
+    total = cache(lambda: cheap_count(messages))
+
+    def so_far() -> tuple[int, int | None]:
+        return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
 
     watch = watched(f"publishing to {topic}", so_far, unit="event")
     with _refused_record_said(), refusals_said(), watch:

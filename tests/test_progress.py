@@ -19,7 +19,7 @@ from jupyter_client.manager import start_new_kernel
 from pyspark.sql import SparkSession
 
 import rta
-from rta import execution, sinks, wiring
+from rta import execution, producer, sinks, wiring
 from rta.progress import watched
 
 # The block ends once it has been asked three times, so that no clock decides.
@@ -28,7 +28,7 @@ import threading
 from pyspark.sql import SparkSession
 
 import rta
-from rta import execution, sinks, wiring
+from rta import execution, producer, sinks, wiring
 from rta.progress import watched
 asked, enough = [], threading.Event()
 def done():
@@ -113,10 +113,9 @@ def test_a_job_tells_which_cell_it_is_at(tmp_path: Path) -> None:
     assert len(begun) == 2
 
 
-def test_drain_and_recompute_tell_how_many_of_all(
-    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The total is what lies on the topic and was not taken yet; at the end all of it is done."""
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int | None]]]:
+    """Keep what each wait tells at its beginning and at its end."""
     seen: list[tuple[str, tuple[int, int | None]]] = []
 
     @contextmanager
@@ -126,17 +125,25 @@ def test_drain_and_recompute_tell_how_many_of_all(
             yield
         seen.append((label, look()))
 
-    monkeypatch.setattr(sinks, "watched", spy)
-    monkeypatch.setattr(wiring, "watched", spy)
+    for module in (producer, sinks, wiring):
+        monkeypatch.setattr(module, "watched", spy)
+    return seen
+
+
+def test_publish_drain_and_recompute_tell_how_many_of_all(
+    spark: SparkSession, topic: Callable[..., str], looks: list[tuple[str, tuple[int, int | None]]]
+) -> None:
+    """The total is what the frame has; then what lies on the topic and was not taken yet. At the end all of it is done."""
     name = topic(partitions=2)
     how: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
     table, view = f"{name.split('-')[0]}_drained", f"{name.split('-')[0]}_recomputed"
-    for first, before in ((0, 0), (40, 40)):
+    for first in (0, 40):
         rta.publish(rta.user_events(spark, rows=40, first_row=first), name)
         rta.drain(name, rta.totals, table=table, **how)
-        assert seen == [(f"{name} → {table}", (done, 40)) for done in (0, 40)], before
-        seen.clear()
+        labels = [f"publishing to {name}"] * 2 + [f"{name} → {table}"] * 2
+        assert looks == list(zip(labels, [(0, 40), (40, 40)] * 2, strict=True))
+        looks.clear()
     with rta.batch(name, rta.totals, table=view, **how) as wired:
         wired.recompute()
-    assert seen[:2] == [(f"{name} → its archive", (done, 80)) for done in (0, 80)]
-    assert seen[2] == (f"archive of {name} → {view}_batch_1", (0, 80))
+    assert looks[:2] == [(f"{name} → its archive", (done, 80)) for done in (0, 80)]
+    assert looks[2] == (f"archive of {name} → {view}_batch_1", (0, 80))
