@@ -12,10 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
-from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
+from tests import pages
 from tests.databases import database_url, engine, postgresql
 from tests.nbval_all import Runs
 from tests.secured import secured
@@ -100,7 +100,8 @@ pytest_collect_file = SybilCollection(
             setup=_examples,
             fixtures=["home", "spark"],
         ),
-        Sybil(parsers=[PythonCodeBlockParser()], pattern="README.md", fixtures=["home", "spark"]),
+        Sybil(parsers=[pages.parser], pattern="README.md", fixtures=["home", "spark"]),
+        Sybil(parsers=[pages.parser], pattern="docs/*.md", fixtures=["home", "spark"]),
     ]
 ).pytest()
 

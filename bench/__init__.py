@@ -1,6 +1,6 @@
 """How fast, how late, how large: rows measured side by side in one run; `python -m bench --help`.
 
-    topic  →  row  →  phases  →  check  →  results/<date>.json  →  table, chart, README
+    topic  →  row  →  phases  →  check  →  results/<date>.json  →  table, chart, docs/benchmarks.md, three lines of README
 
     setup     the topic, its archive and its truth, once for each size
     child     what runs inside a measured process

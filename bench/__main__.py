@@ -29,11 +29,23 @@ QUICK: Final = 300_000
 )
 @click.option("--repeat", type=click.IntRange(1), help="Repetitions; by default 3, quick 1.")
 @click.option("--events", type=int, help="Another size than 2,000,000; nothing is recorded.")
+@click.option(
+    "--pages", is_flag=True, help="Measure nothing: write the pages of the newest results again."
+)
 @click.option("--home", type=click.Path(path_type=Path), default=ROOT / ".bench", help="RTA_HOME.")
 def main(
-    *, quick: bool, only: tuple[str, ...], repeat: int | None, events: int | None, home: Path
+    *,
+    quick: bool,
+    only: tuple[str, ...],
+    repeat: int | None,
+    events: int | None,
+    pages: bool,
+    home: Path,
 ) -> None:
     """Measure the rows against each other, in turns."""
+    if pages and (newest := report.newest()):
+        report.show(newest)
+        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave nothing behind
     home = home.resolve()
     _enter(home)

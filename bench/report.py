@@ -1,4 +1,4 @@
-"""Show what came out: a line while it runs, tables, the results file of the day, the section of the README."""
+"""Show what came out: a line while it runs, tables, the results file of the day, docs/benchmarks.md, three lines of the README."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 
 from bench.measure import ROOT, Measurement
-from bench.summary import Place, Runs, faults, figure, number, place, places, ratio
+from bench.summary import Place, Runs, Spread, faults, figure, number, place, places, ratio
 from bench.targets import TARGETS
 from rta.jars import pinned
 from rta.jvm import find_java
@@ -43,7 +43,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "plateau": ("State over time", ("keys", "small_commit_ms")),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
-BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what the README shows of them
+BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmarks.md shows of them
     "drain": (GROUPS["drain"][0], _COST[:4]),
     "latency": (GROUPS["latency"][0], ("p50_ms", "p99_ms")),
     "replay": (GROUPS["replay"][0], ("events_per_second", "seconds", "p99_ms")),
@@ -84,21 +84,33 @@ def line(measurement: Measurement) -> str:
 
 
 def record(run: Mapping[str, Any]) -> Path:
-    """Add a run to the results of its day, draw the chart and write the README's section.
+    """Add a run to the results of its day, and write the pages that show them.
 
     Runs of one day stand together, and their spread is shown. Delete the file to start over.
     """
-    from bench.chart import draw
-
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{run['began'][:10]}.json"
     runs = [*load(path), plain(run)]
     path.write_text(json.dumps({"runs": runs}, indent=1, ensure_ascii=False) + "\n")
+    show(path)
+    return path
+
+
+def show(path: Path) -> None:
+    """Draw a results file and write its figures to where people read them."""
+    from bench.chart import draw
+
+    runs = load(path)
     draw(runs, path.with_suffix(".svg"))
     path.with_suffix(".md").write_text(f"# All rows\n\n{_where(path, runs)}\n\n{tables(runs)}\n")
-    readme = ROOT / "README.md"
-    readme.write_text(with_section(readme.read_text(), section(path)))
-    return path
+    for page, content in pages(path).items():
+        page.write_text(content)
+
+
+def pages(path: Path | None) -> dict[Path, str]:
+    """Return the pages with figures as they should be: three lines in the README, the tables in docs/benchmarks.md."""
+    sections = {ROOT / "README.md": in_brief(path), ROOT / "docs" / "benchmarks.md": section(path)}
+    return {page: with_section(page.read_text(), found) for page, found in sections.items()}
 
 
 def plain(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,13 +128,62 @@ def newest() -> Path | None:
     return max(RESULTS.glob("[0-9]*.json"), default=None)
 
 
-def section(path: Path | None) -> str:
-    """Write the README's section from a results file."""
+def in_brief(path: Path | None) -> str:
+    """Say in three lines what a results file says; a line is left out if not all of it was measured."""
     if path is None:
         return NOTHING
     runs = load(path)
-    chart = f"![The rows side by side](bench/results/{path.stem}.svg)"
-    rest = f"All rows, memory, start and publishing too: [bench/results/{path.stem}.md](bench/results/{path.stem}.md)."
+    held = [target.held(found) for target in TARGETS if (found := target.achieved(runs))]
+    return "\n".join(
+        [
+            *_drained_line(runs),
+            *_latency_line(runs),
+            f"- {sum(held)} of {len(held)} targets are met; all figures, and the machine: [docs/benchmarks.md](docs/benchmarks.md).",
+        ]
+    )
+
+
+def _drained_line(runs: Runs) -> list[str]:
+    cold, warm = (("drain", "rta", phase) for phase in ("cold", "warm"))
+    found = [figure(runs, place, "seconds") for place in (cold, warm)] + [
+        ratio(runs, ("drain", other, place[2]), place, "seconds")
+        for other in ("article", "hand-written")
+        for place in (cold, warm)
+    ]
+    if not all(found):
+        return []
+    mine_cold, mine_warm, article_cold, article_warm, hand_cold, hand_warm = _medians(found)
+    return [
+        (f"- {runs[-1]['events']:,} events from a topic into the final table: {mine_cold} s, {mine_warm} s once the JVM is warm."
+        f" The article's own query takes {article_cold} and {article_warm} times as long, the same by hand with the best settings"
+        f" {hand_cold} and {hand_warm} times.")
+    ]  # fmt: skip
+
+
+def _latency_line(runs: Runs) -> list[str]:
+    rate = "1,000 events/s"
+    rows = ("micro-batch", "real-time mode, table", "real-time mode", "article")
+    found = [figure(runs, ("latency", row, rate), "p50_ms") for row in rows]
+    if not all(found):
+        return []
+    batch, table, topic, article = _medians(found)
+    return [
+        (f"- From send to visible result, median at {rate}: {batch} ms in micro-batches, {table} ms into a table and {topic} ms onto"
+        f" a topic in real-time mode; the article's query: {article} ms.")
+    ]  # fmt: skip
+
+
+def _medians(found: Sequence[Spread | None]) -> list[str]:
+    return [number(spread.median) for spread in found if spread]
+
+
+def section(path: Path | None) -> str:
+    """Write the tables of docs/benchmarks.md from a results file."""
+    if path is None:
+        return NOTHING
+    runs = load(path)
+    chart = f"![The rows side by side](../bench/results/{path.stem}.svg)"
+    rest = f"All rows, memory, start and publishing too: [bench/results/{path.stem}.md](../bench/results/{path.stem}.md)."
     return "\n\n".join([_where(path, runs), chart, tables(runs, BRIEF), rest])
 
 

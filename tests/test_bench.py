@@ -1,5 +1,6 @@
-"""The bench's arithmetic, its verdicts, and the README's section: without running a row."""
+"""The bench's arithmetic, its verdicts, and the pages with figures: without running a row."""
 
+import json
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from bench import chart, latency, outage, readers, replays, report, state, summary
 from bench.child import Phase, Setup
 from bench.drain import printed
-from bench.measure import ROOT
 from bench.rows import GROUPS, ROWS
 from bench.setup import check_totals
 from bench.targets import TARGETS
@@ -186,7 +186,17 @@ def test_the_state_is_told_every_few_batches_and_at_the_end() -> None:
     ]
 
 
-def test_the_readme_shows_the_newest_results() -> None:
-    """Its section is what bench/ would write from the newest file: never older, never edited."""
-    readme = (ROOT / "README.md").read_text()
-    assert report.with_section(readme, report.section(report.newest())) == readme
+def test_the_pages_show_the_newest_results() -> None:
+    """Three lines in README, the tables in docs/benchmarks.md: what bench/ would write from the newest file, never edited."""
+    for page, content in report.pages(report.newest()).items():
+        assert page.read_text() == content
+    brief = report.in_brief(report.newest())
+    assert len(brief.splitlines()) == 3
+
+
+def test_a_line_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    """Results with the cold drain alone say how many targets are met, and nothing that nobody measured."""
+    path = tmp_path / "2026-01-01.json"
+    path.write_text(json.dumps({"runs": [RUN]}))
+    [line] = report.in_brief(path).splitlines()
+    assert line.startswith("- 1 of 2 targets are met")

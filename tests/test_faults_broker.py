@@ -119,7 +119,7 @@ def test_f01_f02_the_broker_ends_under_load(
     require_all(load.outcomes(), name)
     assert oracle.differences(true_totals(name), table) == []
     oracle.check_accounted(table, name, late=0, duplicate=0, quarantined=0)
-    assert "One node is not safe against power loss" in (ROOT / "README.md").read_text()
+    assert "One node is not safe against power loss" in (ROOT / "docs" / "topics.md").read_text()
 
 
 FULL = """
