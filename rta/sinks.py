@@ -131,7 +131,10 @@ def _started(
     event, place = event or event_type(topic), located(checkpoint or checkpoint_of(table))
     on, session = serving.engine(), spark()
 
+    target: serving.Table
+
     def start() -> StreamingQuery:
+        nonlocal target
         known, filled = ledger.newest(table, on=on), results.find(table, on=on)
         if filled and filled.position is not None:
             if max_events_per_batch:
@@ -145,6 +148,7 @@ def _started(
         plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), session, place, on, settings().run_id, options or {})  # fmt: skip
         with taken_back(session, place, lambda: ledger.newest(table, on=on)):
             require_same(session, place, table, means, begun=bool(known))
+            target = serving.planned(table, stream.schema, key, topic=topic, on=on)
             continuity.note(session, place, topic_id)
             writer = (
                 stream.writeStream.queryName(table)
@@ -171,9 +175,8 @@ def _started(
             max_events_per_batch=max_events_per_batch, options=options,
         )  # fmt: skip
         stream = observed_below(streamed(events, transform))
-        target = serving.planned(table, stream.schema, key, topic=topic, on=on)
         means = meaning(events, transform)
-        asked = (topic, means, target, event, starting, max_skew, max_events_per_batch, trigger, options, on)  # fmt: skip
+        asked = (topic, means, table, tuple(key), event, starting, max_skew, max_events_per_batch, trigger, options, on)  # fmt: skip
         _make_way(session, place, table, asked)
         query = while_claimed(session, place, table, start)
         _asked[place] = str(query.runId), asked

@@ -125,7 +125,7 @@ def test_a_transform_that_does_not_fit_is_one_sentence(
         return marked.groupBy(F.window("timestamp", "5 minutes"), "user_id").count()
 
     fresh: list[tuple[Callable[[DataFrame], DataFrame], str, str]] = [
-        (typo, "errors_typo", r"fills 'errors_typo' failed; found: .*`amuont` cannot be resolved.*`amount`"),
+        (typo, "errors_typo", r"fills 'errors_typo' cannot start; found: .*`amuont` cannot be resolved.*`amount`"),
         (raising, "errors_raising", r"fills 'errors_raising' failed; found: DivisionByZero: "),
         (counts, "errors_totals", r"not the one that fills table 'errors_totals'.*count.*rta\.reset"),
     ]  # fmt: skip
