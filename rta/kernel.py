@@ -1,4 +1,4 @@
-"""What rta sets in the kernel that imports it: charts that need no network, and a Stop that is one sentence.
+"""What rta sets in the kernel that imports it: charts that need no network, and a Stop that is one sentence, queries that say what they do.
 
 Through IPython's own hooks, and without loading Altair: JupyterLab knows no renderer for Altair 6's
 charts, Altair's default one asks a CDN, and a report shows neither that nor a widget.
@@ -11,6 +11,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.html import table
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -20,11 +22,37 @@ _DEEP: Final = (str(Path(__file__).parent), "/pyspark/", "/py4j/")
 
 
 def prepare(shell: Any) -> None:
-    """Give Altair's charts a still picture, and Stop short words, in an IPython shell."""
+    """Give Altair's charts a still picture, Spark's queries a table, and Stop short words, in an IPython shell."""
     bundles = shell.display_formatter.mimebundle_formatter
     bundles.for_type_by_name("altair.vegalite.v6.api", "TopLevelMixin", _shown)
+    query = ("pyspark.sql.streaming.query", "StreamingQuery")
+    formatters = shell.display_formatter.formatters
+    formatters["text/html"].for_type_by_name(*query, lambda each: table(_facts(each)))
+    formatters["text/plain"].for_type_by_name(*query, _print_facts)
     if not shell.custom_exceptions:  # else somebody has set his own
         shell.set_custom_exc((KeyboardInterrupt,), _stopped)
+
+
+def _facts(query: Any) -> list[tuple[str, str]]:
+    """Return what a query says of itself at once; rta.health(query) asks the broker and the ledger, too."""
+    from py4j.protocol import Py4JError
+
+    try:
+        progress = query.lastProgress
+        state = "active" if query.isActive else "failed" if query.exception() else "stopped"
+        message = query.status["message"]
+        name = query.name or str(query.id)
+    except (OSError, Py4JError):
+        return [("query", "of a Spark session that has ended")]
+    facts = [("query", name), (state, message)]
+    if progress:
+        rate = progress["processedRowsPerSecond"] or 0
+        facts += [("last batch", f"{progress['batchId']:,}: {progress['numInputRows']:,} rows, {rate:,.0f} rows/s")]  # fmt: skip
+    return [*facts, ("more", "rta.health(query), query.stop()")]
+
+
+def _print_facts(query: Any, printer: Any, _cycle: object) -> None:
+    printer.text("\n".join(f"{label:<10} {text}" for label, text in _facts(query)))
 
 
 def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:

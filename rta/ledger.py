@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from rta import database
+from rta.html import table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -69,6 +70,20 @@ class Accounting:
             f" ({self.batches:,} {'batch' if self.batches == 1 else 'batches'}{flawed}{off})"
             + (f"; lost {self.lost:,}" if self.lost else "")
         )
+
+    def _repr_html_(self) -> str:
+        equals = "=" if self.balanced else "≠"
+        terms = {
+            "consumed": self.consumed, f"{equals} used": self.used, "+ duplicate": self.duplicate, "+ late": self.late,
+            "+ quarantined": self.quarantined, "batches": self.batches,
+        }  # fmt: skip
+        amiss = {
+            "flawed batches": self.flawed,
+            "unaccounted for": self.difference,
+            "lost": self.lost,
+        }
+        terms |= {name: count for name, count in amiss.items() if count}
+        return table([list(terms.values())], list(terms))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta import checkpoints, continuity, ledger, results, serving, sources
+from rta import checkpoints, continuity, html, ledger, results, serving, sources
 from rta.checkpoints import located, taken_back
 from rta.claims import begun, refuse_claimed, released, while_claimed
 from rta.duplicates import observed_below
@@ -64,6 +64,10 @@ class Drained:
         )
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        facts = [("table", self.table), ("topic", self.topic), ("rows written", f"{self.rows:,}"), ("seconds", f"{self.seconds:,.1f}")]  # fmt: skip
+        return html.table(facts) + self.accounting._repr_html_()
 
 
 def follow(

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from rta.html import Facts, table
+from rta.ledger import Accounting
+from rta.sinks import Drained
 from rta.topics import Topic
 
 EVIL = "<img src=x onerror='alert(1)'>&"
@@ -35,6 +37,25 @@ def test_long_lists_are_cut_in_the_notebook_alone() -> None:
     assert len(facts) == 1000
     assert facts._repr_html_().count("<tr>") == 51
     assert "… and 950 more" in facts._repr_html_()
+
+
+def test_an_accounting_that_does_not_add_up_says_so() -> None:
+    """= if the law holds, ≠ with the difference if not; what is as it should be has no column."""
+    right = Accounting(consumed=10, used=7, late=3, batches=1)._repr_html_()
+    assert "= used" in right
+    assert "unaccounted" not in right
+    wrong = Accounting(consumed=1010, used=7, batches=2, flawed=1, lost=4)._repr_html_()
+    for told in ("≠ used", "1,010", "unaccounted for", "1,003", "flawed batches", "lost"):
+        assert told in wrong
+
+
+def test_a_drain_is_a_table_with_its_accounting() -> None:
+    """Which table, which topic, how many rows, and where the events went."""
+    taken = Drained("t", EVIL, None, Accounting(consumed=5, used=5), {}, {}, 1234, 2.5)
+    shown = taken._repr_html_()
+    assert "1,234" in shown
+    assert "= used" in shown
+    assert "<img" not in shown
 
 
 def test_values_are_written_for_a_person() -> None:

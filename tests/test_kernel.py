@@ -125,3 +125,15 @@ def test_any_other_stop_is_shown_as_ever(kernel: Kernel) -> None:
     *_, error = kernel.run("import time\nprint('go', flush=True)\ntime.sleep(600)", stop_at="go")
     assert error["ename"] == "KeyboardInterrupt"
     assert "Traceback" in "\n".join(error["traceback"])
+
+
+def test_a_query_says_what_it_does(kernel: Kernel) -> None:
+    """Spark's own query as the value of a cell: a table, and a text, of what it is called and whether it goes on."""
+    started = RATE.replace("'q'", "'shown'")
+    kernel.run(f"{SPARK}\nshown = {started}")
+    for code, state in (("shown", "active"), ("shown.stop()\nshown", "stopped")):
+        result = _shown(kernel.run(code))
+        for kind in ("text/html", "text/plain"):
+            assert "shown" in result[kind]
+            assert state in result[kind]
+        assert "<table>" in result["text/html"]
