@@ -25,6 +25,7 @@ from rta.jvm import find_java, log_to_file
 from rta.kraft import (
     JVM_OPTIONS,
     KAFKA_PORT,
+    PortTakenError,
     format_storage,
     free_port,
     last_port,
@@ -159,18 +160,16 @@ def _start(timeout: float) -> Broker:
     command = [str(find_java().executable), *JVM_OPTIONS, log_to_file(folder, "broker"),
                "-cp", os.pathsep.join(map(str, kafka_jars()))]  # fmt: skip
     port = free_port(preferred=last_port(folder) or KAFKA_PORT)
-    write_configuration(folder, port)
-    properties = str(folder / "server.properties")
     if not _storage().exists():
-        format_storage(command, properties)
-    with (folder / "console.log").open("w") as console:
-        process = subprocess.Popen(
-            [*command, "kafka.Kafka", properties],
-            stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
-            start_new_session=True,  # Ctrl-C in a terminal, or a kernel's end, is not the broker's end
-        )  # fmt: skip
-    _children.append(process)
-    _wait_for_port(process, port, timeout)
+        write_configuration(folder, port)
+        format_storage(command, str(folder / "server.properties"))
+    try:
+        process = _launched(command, folder, port, timeout)
+    except (
+        PortTakenError
+    ):  # between the look and Kafka's own: two that start at once both like 9092
+        port = free_port()
+        process = _launched(command, folder, port, timeout)
     import psutil
 
     broker = Broker(
@@ -178,6 +177,22 @@ def _start(timeout: float) -> Broker:
     )
     _state_file().write_text(json.dumps(asdict(broker)))
     return broker
+
+
+def _launched(
+    command: list[str], folder: Path, port: int, timeout: float
+) -> subprocess.Popen[bytes]:
+    """Start the JVM, and return when its port is open. Raises PortTakenError if another program has the port."""
+    write_configuration(folder, port)
+    with (folder / "console.log").open("w") as console:
+        process = subprocess.Popen(
+            [*command, "kafka.Kafka", str(folder / "server.properties")],
+            stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
+            start_new_session=True,  # Ctrl-C in a terminal, or a kernel's end, is not the broker's end
+        )  # fmt: skip
+    _children.append(process)
+    _wait_for_port(process, port, timeout)
+    return process
 
 
 def _started(process: Any) -> float:

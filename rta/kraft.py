@@ -74,12 +74,17 @@ def format_storage(command: list[str], properties: str) -> None:
                           do="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
 
 
+class PortTakenError(BrokerError):
+    """Another program took the port between our look and Kafka's start."""
+
+
 def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
     """Build the error of a Kafka that ended while it started, or had no port after `patience` seconds."""
     found = _last_words(folder) or "an empty log"
     do = "see `rta doctor`; the log is broker.log under RTA_HOME"
     if "Address already in use" in found:
         do = f"port {port} was free a moment ago: run it again, and it takes another one"
+        return PortTakenError("Kafka ended while it started", found=found, do=do)
     # A full disk has many faces in Java: an I/O error, or a fault in memory that is mapped to a file.
     free = shutil.disk_usage(folder / "data").free
     if free < FULL:
