@@ -106,6 +106,11 @@ def _jars() -> str:
 
 
 def _classes() -> str:
+    """Tell of the archive; what it lacks has a check, and a mend, of its own."""
+    try:
+        find_java()
+    except SetupError:
+        return "class-data archive not built: it needs Java"
     absent = jars.missing(jars.pinned()[0].get(version("pyspark"), {}))
     return "class-data archive " + (
         "not built: it needs the jars" if absent else class_data.state()
