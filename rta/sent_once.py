@@ -44,24 +44,21 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine) -> None:
     >>> rta.offsets("doc-once.dlq")
     {0: (0, 1)}
     """
-    bad = bad.persist()
-    try:
-        if not (found := _places(bad)):
+    # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
+    if not (found := _places(bad)):
+        return
+    with _alone(topic):
+        queue = opened(topic)
+        spans = offsets(queue).values()
+        key = {"topic": topic, "topic_id": identity, "queue_id": topic_id(queue)}
+        kept_from, end = sum(first for first, _ in spans), sum(last for _, last in spans)
+        with database.reading(on) as connection:
+            noted = {p: _noted(connection, key, kept_from, p, found[p]) for p in found}
+        fresh = {p: found[p] - noted[p] for p in found}
+        if not any(fresh.values()):
             return
-        with _alone(topic):
-            queue = opened(topic)
-            spans = offsets(queue).values()
-            key = {"topic": topic, "topic_id": identity, "queue_id": topic_id(queue)}
-            kept_from, end = sum(first for first, _ in spans), sum(last for _, last in spans)
-            with database.reading(on) as connection:
-                noted = {p: _noted(connection, key, kept_from, p, found[p]) for p in found}
-            fresh = {p: found[p] - noted[p] for p in found}
-            if not any(fresh.values()):
-                return
-            send(bad if fresh == found else _only(bad, fresh), topic)
-            retried(lambda: _note(on, key, kept_from, fresh, end), patience=PATIENCE)
-    finally:
-        bad.unpersist()
+        send(bad if fresh == found else _only(bad, fresh), topic)
+        retried(lambda: _note(on, key, kept_from, fresh, end), patience=PATIENCE)
 
 
 def _places(bad: DataFrame) -> dict[int, set[int]]:

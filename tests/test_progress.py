@@ -105,7 +105,7 @@ def test_a_job_tells_which_cell_it_is_at(tmp_path: Path) -> None:
     sources = ["1", "", "1 / 0", "3"]
     cells = [nbformat.v4.new_markdown_cell("text"), *map(nbformat.v4.new_code_cell, sources)]
     notebook, begun = tmp_path / "notebook.ipynb", []
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    nbformat.write(execution.prepared(nbformat.v4.new_notebook(cells=cells), {}), notebook)
     failure = execution.execute(
         notebook, cwd=tmp_path, environment={}, timeout=None, start_timeout=600, begun=lambda: begun.append(1)
     )  # fmt: skip
