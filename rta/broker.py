@@ -168,7 +168,8 @@ def _start(timeout: float) -> Broker:
     except (
         PortTakenError
     ):  # between the look and Kafka's own: two that start at once both like 9092
-        port = free_port()
+        if not _state_file().exists():  # else clients wait at the port of the one that was killed
+            port = free_port()
         process = _launched(command, folder, port, timeout)
     import psutil
 
