@@ -26,7 +26,7 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@echo "  $(BIN)/rta publish flights --from 2013-12-01   December arrives: then make demo takes exactly those flights"
 	@echo "  make lab                                          the same notebook, by hand"
 	@echo "  $(BIN)/rta jobs                                   the history of runs"
-	@echo "Spark starts faster from the next time on: its class-data archive is being built, at the lowest priority (rta doctor)"
+	@echo "Spark starts faster once its class-data archive is there, which the first session leaves behind: rta doctor says so"
 
 test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README; .make/tests.xml has the seconds of each
 	@$(MAKE) --no-print-directory lint

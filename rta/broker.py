@@ -165,9 +165,8 @@ def _start(timeout: float) -> Broker:
         format_storage(command, str(folder / "server.properties"))
     try:
         process = _launched(command, folder, port, timeout)
-    except (
-        PortTakenError
-    ):  # between the look and Kafka's own: two that start at once both like 9092
+    except PortTakenError:
+        # Between the look and Kafka's own somebody was faster: two that start at once both like 9092.
         if not _state_file().exists():  # else clients wait at the port of the one that was killed
             port = free_port()
         process = _launched(command, folder, port, timeout)
