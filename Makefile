@@ -42,10 +42,11 @@ bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for t
 lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: $(ENV)  ## ruff and mypy
+lint: $(ENV)  ## ruff, mypy, and which room imports which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 notebooks: $(ENV)  ## execute the notebooks again and keep their outputs
 	@$(BIN)/python -m tests.execute $(NOTEBOOKS)

@@ -50,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RTA_SPARK_MASTER", "local[4]")
         patch.setenv("RTA_CLASS_DATA", "off")  # no build beside the tests
         yield folder
-        from rta import broker
+        from rta.kafka import broker
 
         broker.down()
 
@@ -62,7 +62,7 @@ def spark() -> Iterator[SparkSession]:
     Each is a state store that commits in each micro-batch. Children, jobs and notebooks have as many as people,
     and so has a test that takes `as_delivered`.
     """
-    from rta.session import spark as start
+    from rta.dataframes.session import spark as start
 
     session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1"})
     yield session
@@ -78,7 +78,7 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture
 def as_delivered(spark: SparkSession) -> Iterator[None]:
     """Give a test as many shuffle partitions as people have."""
-    from rta.session import DEFAULTS
+    from rta.dataframes.session import DEFAULTS
 
     with setting(spark, PARTITIONS, DEFAULTS[PARTITIONS]):
         yield
@@ -95,7 +95,7 @@ pytest_collect_file = SybilCollection(
     [
         Sybil(
             parsers=[DocTestParser(optionflags=ELLIPSIS)],
-            pattern="rta/*.py",
+            patterns=["rta/*.py", "rta/*/*.py", "rta/*/*/*.py", "rta/*/*/*/*.py"],
             document_types={".py": PythonDocStringDocument},
             setup=_examples,
             fixtures=["home", "spark"],
@@ -144,7 +144,7 @@ def topic(request: pytest.FixtureRequest) -> Callable[..., str]:
     """Make fresh topics on the real broker: `topic(partitions=2)` returns a name nobody used."""
 
     def fresh(*, partitions: int = 2) -> str:
-        from rta.topics import create_topic
+        from rta.kafka.topics import create_topic
 
         name = f"t{next(_numbers)}-{request.node.name.split('[')[0][:60]}"
         return create_topic(name, partitions=partitions).name

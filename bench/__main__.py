@@ -15,7 +15,7 @@ from bench.measure import ROOT, environment, measure
 from bench.rows import GROUPS, ROWS
 from bench.setup import prepare
 from bench.targets import FULL
-from rta import broker
+from rta.kafka import broker
 
 QUICK: Final = 300_000
 

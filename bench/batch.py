@@ -28,7 +28,7 @@ def _by_spark(setup: Setup) -> pa.Table:
     import rta
 
     rta.spark()
-    totals = rta.read_batch(setup.topic, event=rta.USER_EVENTS).transform(rta.totals)
+    totals = rta.read_batch(setup.topic, event=rta.USER_EVENTS).transform(rta.transforms.totals)
     columns = ("window.start AS window_start", "user_id", "total_amount", "event_count")
     return totals.selectExpr(*columns).toArrow()
 

@@ -161,7 +161,7 @@ def _by_rta(setup: Setup, table: str) -> None:
     import rta
 
     rta.spark()
-    rta.drain(setup.topic, rta.totals, table=table, key=KEY, event=rta.USER_EVENTS)
+    rta.drain(setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS)
 
 
 def _tell(phase: Any, spark: SparkSession, answer: str) -> None:

@@ -46,7 +46,7 @@ def micro_batch(setup: Setup, scratch: Path) -> None:
 
 
 def real_time(setup: Setup, scratch: Path) -> None:
-    """Measure rta.relay() in real-time mode, until a consumer has the result from the topic."""
+    """Measure rta.engines.relay() in real-time mode, until a consumer has the result from the topic."""
     _each_rate(setup, scratch, _real_time)
 
 
@@ -79,7 +79,7 @@ def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[N
 
     table = topic.replace("-", "_")
     query = rta.follow(
-        topic, rta.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
+        topic, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
     )
     query.processAllAvailable()
     with reading(partial(read_table, table, seen)):
@@ -92,22 +92,27 @@ def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[N
 def _real_time(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
     import rta
 
-    into = rta.create_topic(f"{topic}-results", partitions=4).name
-    query = rta.relay(topic, rta.totals, into=into, key="user_id", event=rta.USER_EVENTS)
+    into = rta.kafka.create_topic(f"{topic}-results", partitions=4).name
+    query = rta.engines.relay(
+        topic, rta.transforms.totals, into=into, key="user_id", event=rta.USER_EVENTS
+    )
     with reading(partial(read_results, into, seen)):
         yield
     query.stop()
-    rta.delete_topic(into)
+    rta.kafka.delete_topic(into)
 
 
 @contextmanager
 def _materialized(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
     import rta
-    from rta.wiring import drop
+    from rta.architectures.base import drop
 
     how: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS, "real_time": "5 minutes"}  # fmt: skip
     view = topic.replace("-", "_")
-    with rta.kappa(topic, rta.totals, table=view, **how), reading(partial(read_table, view, seen)):
+    with (
+        rta.kappa(topic, rta.transforms.totals, table=view, **how),
+        reading(partial(read_table, view, seen)),
+    ):
         yield
     drop(view)
 
@@ -119,13 +124,13 @@ def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:
     shorter = min(1.0, setup.events / 300_000)  # a small topic asks for a short look
     for rate in RATES:
         topic, seen = f"latency-{uuid4().hex[:8]}", Seen()
-        rta.create_topic(topic, partitions=4)
+        rta.kafka.create_topic(topic, partitions=4)
         seconds = (WARM + MEASURED) * shorter
         with engine(setup, topic, seen, scratch):
             phase, behind = timed(f"{rate:,} events/s", partial(_send, topic, rate, seconds))
             wait_for(seen, round(rate * seconds))
         sent = sent_to(topic)
-        rta.delete_topic(topic)
+        rta.kafka.delete_topic(topic)
         after = sent[0][1] + WARM * shorter
         found = latencies(sent, seen.results)
         counted = [ms for (_, when), ms in zip(sent, found, strict=True) if when >= after]
@@ -155,7 +160,7 @@ def sent_to(topic: str) -> list[tuple[Key, float]]:
     from datetime import datetime
 
     from bench.topic import records
-    from rta.paced import INTENDED
+    from rta.kafka.paced import INTENDED
 
     found = []
     for record in records(topic):

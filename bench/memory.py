@@ -13,7 +13,7 @@ from bench.child import Setup, timed
 MB: Final = 1e6
 AT_REST: Final = "import rta; spark = rta.spark(); spark.range(3).count()"
 UNDER_LOAD: Final = """
-drained = rta.drain({topic!r}, rta.totals, table={table!r}, key=["window", "user_id"], event=rta.USER_EVENTS)
+drained = rta.drain({topic!r}, rta.transforms.totals, table={table!r}, key=["window", "user_id"], event=rta.USER_EVENTS)
 rta.reset({table!r})
 assert drained.accounting.used == {events}, drained
 """
@@ -66,7 +66,7 @@ def _sizes(manager: Any) -> dict[str, float]:
     """Return the resident megabytes of the kernel, of the JVMs below it, and of the broker."""
     import psutil
 
-    from rta import broker
+    from rta.kafka import broker
 
     process, running = psutil.Process(manager.provisioner.pid), broker.status()
     below = process.children(recursive=True)

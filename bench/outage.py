@@ -51,7 +51,7 @@ def micro_batch(setup: Setup, _: Path) -> None:
         topic.replace("-", "_"),
         round(RATE * (WARM + BEFORE + OUTAGE + AFTER) * shorter),
     )
-    rta.create_topic(topic, partitions=4)
+    rta.kafka.create_topic(topic, partitions=4)
     query = _follow(topic, table)
     query.processAllAvailable()
     command = [sys.executable, "-m", "bench.sender", topic, str(RATE), str(events / RATE)]
@@ -69,7 +69,7 @@ def micro_batch(setup: Setup, _: Path) -> None:
     query.stop()
     sent = sent_to(topic)
     rta.reset(table)
-    rta.delete_topic(topic)
+    rta.kafka.delete_topic(topic)
     found = latencies(sent, seen.results)
     if Counter(key for key, _ in sent) != seen.counts or sender.returncode:
         phase.ended = time.time()
@@ -106,4 +106,4 @@ def caught_up(waits: Sequence[Wait], stopped: float, usual: float) -> tuple[floa
 def _follow(topic: str, table: str) -> StreamingQuery:
     import rta
 
-    return rta.follow(topic, rta.totals, table=table, key=KEY, event=rta.USER_EVENTS)
+    return rta.follow(topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS)

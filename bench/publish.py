@@ -67,7 +67,7 @@ def paced(setup: Setup, _: Path) -> None:
     clocked = [(f"{rate:,} events/s wanted", rate, rate * SECONDS) for rate in RATES]
     for name, rate, count in fastest + clocked:
         events = list(_events(setup, count))
-        send = partial(rta.publish_paced, events, key="user_id", rate=rate)
+        send = partial(rta.kafka.publish_paced, events, key="user_id", rate=rate)
         _published(setup, name, count, send)
 
 
@@ -93,13 +93,13 @@ def _published(setup: Setup, name: str, count: int, send: Callable[[str], Any]) 
     import rta
 
     topic = f"publish-{uuid4().hex[:8]}"
-    rta.create_topic(topic, partitions=4)
+    rta.kafka.create_topic(topic, partitions=4)
     phase, done = timed(name, partial(send, topic))
     figures = {"events_per_second": min(count, setup.events) / (phase.ended - phase.began)}
     if hasattr(done, "behind"):
         figures["behind_ms"] = done.behind * 1000
     phase.tell(fault=_wrong(setup, topic, count), figures=figures)
-    rta.delete_topic(topic)
+    rta.kafka.delete_topic(topic)
 
 
 def _wrong(setup: Setup, topic: str, count: int) -> str:

@@ -48,7 +48,7 @@ def read_results(into: str, seen: Seen, done: threading.Event) -> None:
 
     from kafka import KafkaConsumer
 
-    from rta import cluster
+    from rta.kafka import cluster
 
     consumer = KafkaConsumer(
         into, **cluster.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
@@ -66,7 +66,7 @@ def read_results(into: str, seen: Seen, done: threading.Event) -> None:
 def read_table(table: str, seen: Seen, done: threading.Event) -> None:
     """Look at the table whenever somebody has committed to its database."""
     import rta
-    from rta.serving import engine
+    from rta.store.serving import engine
 
     known = None
     with closing(sqlite3.connect(str(engine().url.database))) as look:

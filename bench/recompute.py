@@ -1,4 +1,4 @@
-"""All history again: Lambda's batch layer beside plain Spark and DuckDB, over the same archive (rta.archive).
+"""All history again: Lambda's batch layer beside plain Spark and DuckDB, over the same archive (rta.architectures.archive).
 
 Cold: the first time in a new process, once the archive is there; the start of Spark is in it.
 """
@@ -18,7 +18,7 @@ from bench.drain import KEY, PHASES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rta.architectures import Lambda
+    from rta.architectures.architectures import Lambda
 
 
 def lambda_(setup: Setup, scratch: Path) -> None:
@@ -27,7 +27,7 @@ def lambda_(setup: Setup, scratch: Path) -> None:
     import pyarrow as pa
 
     import rta
-    from rta import wiring
+    from rta.architectures import base
 
     table = f"bench_{uuid4().hex[:8]}"
     phase, wired = timed("cold", partial(_first_version, setup, table))
@@ -39,14 +39,16 @@ def lambda_(setup: Setup, scratch: Path) -> None:
         path = save(answer, scratch / f"{name}.parquet")
         phase.tell(answer=path, first_record=first)
     wired.stop()
-    wiring.drop(table)
+    base.drop(table)
 
 
 def _first_version(setup: Setup, table: str) -> Lambda:
     import rta
 
     rta.spark()
-    return rta.lambda_(setup.topic, rta.totals, table=table, key=KEY, event=rta.USER_EVENTS)
+    return rta.lambda_(
+        setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS
+    )
 
 
 def spark(setup: Setup, scratch: Path) -> None:
@@ -63,11 +65,13 @@ def spark(setup: Setup, scratch: Path) -> None:
 
 def _by_spark(setup: Setup) -> pa.Table:
     import rta
-    from rta import archives
+    from rta.architectures import archives
 
-    good = rta.spark().read.parquet(str(archives.folder(setup.topic))).where("reason IS NULL")
+    good = (
+        rta.spark().read.parquet(str(archives.archive_folder(setup.topic))).where("reason IS NULL")
+    )
     columns = ("window.start AS window_start", "user_id", "total_amount", "event_count")
-    return good.transform(rta.totals).selectExpr(*columns).toArrow()
+    return good.transform(rta.transforms.totals).selectExpr(*columns).toArrow()
 
 
 def duckdb(setup: Setup, scratch: Path) -> None:
@@ -113,7 +117,7 @@ def _rows(where: str) -> int:
 
 if __name__ == "__main__":
     import rta
-    from rta import archives
+    from rta.architectures import archives
 
     archives.discard(sys.argv[1])
-    rta.archive(sys.argv[1], event=rta.USER_EVENTS).awaitTermination()
+    rta.architectures.archive(sys.argv[1], event=rta.USER_EVENTS).awaitTermination()

@@ -23,8 +23,8 @@ from bench.latency import percentiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rta.architectures import Kappa
-    from rta.ledger import Batch
+    from rta.architectures.architectures import Kappa
+    from rta.store.ledger import Batch
 
 RATE: Final = 1_000  # events a second
 WARM: Final = 5.0  # seconds that they arrive before the replay begins
@@ -46,37 +46,39 @@ def live(setup: Setup, scratch: Path) -> None:
 
     topic = f"replay-{uuid4().hex[:8]}"
     _copy(setup.topic, topic)
-    history = {number: end for number, (_, end) in rta.offsets(topic).items()}
+    history = {number: end for number, (_, end) in rta.kafka.offsets(topic).items()}
     with _serving(topic) as wired:
         with _arriving(topic):
             phase, done = timed("replay", partial(_replay, wired))
         for query in wired.queries:
             query.processAllAvailable()
         truth, sent = _live_truth(setup, topic, history, scratch)
-        served = waited(sent, rta.serving.batches(f"{wired.table}_v1"), phase)
+        served = waited(sent, rta.store.batches(f"{wired.table}_v1"), phase)
         _tell(phase, replace(setup, truth=truth), scratch, wired, done, **percentiles(served))
-    rta.delete_topic(topic)
+    rta.kafka.delete_topic(topic)
 
 
 @contextmanager
 def _serving(topic: str) -> Iterator[Kappa]:
     """Let version 1 serve all of a topic."""
     import rta
-    from rta import wiring
+    from rta.architectures import base
 
     table = f"bench_{uuid4().hex[:8]}"
     rta.spark()
-    with rta.kappa(topic, rta.totals, table=table, key=KEY, event=rta.USER_EVENTS) as wired:
+    with rta.kappa(
+        topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS
+    ) as wired:
         wired.catch_up()
         yield wired
-    wiring.drop(table)
+    base.drop(table)
 
 
 def _replay(wired: Kappa) -> int:
     """Return how many events the second version has taken once it has caught up."""
     import rta
 
-    return wired.replay(rta.totals).wait().done
+    return wired.replay(rta.transforms.totals).wait().done
 
 
 def _tell(
@@ -102,11 +104,11 @@ def _arriving(topic: str) -> Iterator[None]:
     """Let events arrive, sent by a process of its own, from a while before until the end of the block."""
     import rta
 
-    before = sum(end for _, end in rta.offsets(topic).values())
+    before = sum(end for _, end in rta.kafka.offsets(topic).values())
     command = [sys.executable, "-m", "bench.sender", topic, str(RATE), str(LONG)]
     sender = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        while sum(end for _, end in rta.offsets(topic).values()) < before + RATE * WARM:
+        while sum(end for _, end in rta.kafka.offsets(topic).values()) < before + RATE * WARM:
             assert sender.poll() is None, "the sender ended"
             time.sleep(0.1)
         yield
@@ -119,9 +121,9 @@ def _arriving(topic: str) -> Iterator[None]:
 def _copy(topic: str, to: str) -> None:
     """Copy a topic, each partition in its order."""
     import rta
-    from rta.cluster import spark_options
+    from rta.kafka.cluster import spark_options
 
-    rta.create_topic(to, partitions=len(rta.offsets(topic)))
+    rta.kafka.create_topic(to, partitions=len(rta.kafka.offsets(topic)))
     options = spark_options()
     events = rta.spark().read.format("kafka").options(**options, subscribe=topic).load()
     columns = events.select("key", "value", "partition")
@@ -136,7 +138,7 @@ def _live_truth(
 
     from bench.setup import read_topic
     from bench.topic import records
-    from rta.paced import INTENDED
+    from rta.kafka.paced import INTENDED
     from tests.truth import TOTALS
 
     arrived, truth = scratch / "arrived.parquet", scratch / "truth.parquet"

@@ -17,8 +17,8 @@ import psutil
 from bench.measure import ROOT, Measurement
 from bench.summary import Place, Runs, Spread, faults, figure, number, place, places, ratio
 from bench.targets import TARGETS
-from rta.jars import pinned
-from rta.jvm import find_java
+from rta.setup.jars import pinned
+from rta.setup.java import find_java
 
 RESULTS: Final = ROOT / "bench" / "results"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"

@@ -56,6 +56,6 @@ ROWS: Final = [
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
     Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),
-    Row("publish", "rta.publish_paced", EACH, "bench.publish:paced", trusted),
+    Row("publish", "rta.kafka.publish_paced", EACH, "bench.publish:paced", trusted),
 ]
 GROUPS: Final = list(dict.fromkeys(row.group for row in ROWS))

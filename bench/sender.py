@@ -29,7 +29,9 @@ def events(rate: float, count: int) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     topic, rate, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
-    sent = rta.publish_paced(events(rate, round(rate * seconds)), topic, key="user_id", rate=rate)
+    sent = rta.kafka.publish_paced(
+        events(rate, round(rate * seconds)), topic, key="user_id", rate=rate
+    )
     if sent.ok != sent.sent:
         sys.exit(repr(sent))
     print(json.dumps({"behind": sent.behind}))

@@ -18,12 +18,12 @@ import rta
 from bench.child import Setup
 from bench.measure import ROOT
 from bench.topic import records
-from rta import archives
+from rta.architectures import archives
+from rta.dataframes.session import DEFAULTS, _placed
+from rta.dataframes.sources import FETCH
 from rta.errors import TopicError
-from rta.jars import connector_jars
-from rta.session import DEFAULTS, _placed
 from rta.settings import settings
-from rta.sources import FETCH
+from rta.setup.jars import connector_jars
 from tests.test_article import SPARK_QUERY
 from tests.truth import TOTALS
 
@@ -42,7 +42,7 @@ def prepare(home: Path, events: int) -> Setup:
     """
     topic = f"user-events-{events}"
     archive, truth = (home / f"{topic}-{kind}.parquet" for kind in ("archive", "truth"))
-    servers = rta.bootstrap()
+    servers = rta.kafka.bootstrap()
     if _size(topic) != events:
         archive.unlink(missing_ok=True)
         archives.discard(topic)
@@ -103,14 +103,14 @@ def _spark_settings() -> dict[str, str]:
 
 def _size(topic: str) -> int:
     try:
-        return sum(latest - earliest for earliest, latest in rta.offsets(topic).values())
+        return sum(latest - earliest for earliest, latest in rta.kafka.offsets(topic).values())
     except TopicError:
         return 0
 
 
 def _publish(topic: str, events: int) -> None:
     """Fill the topic in a process of its own: no JVM of ours stays behind."""
-    rta.delete_topic(topic, missing_ok=True)
+    rta.kafka.delete_topic(topic, missing_ok=True)
     subprocess.run([sys.executable, "-m", "bench.setup", topic, str(events)], cwd=ROOT, check=True)
 
 

@@ -51,7 +51,7 @@ def _first_row(setup: Setup, table: str) -> Any:
     import rta
 
     query = rta.follow(
-        setup.topic, rta.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS,
+        setup.topic, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS,
         max_events_per_batch=1_000,
     )  # fmt: skip
     while rta.read(table, limit=1).empty:
@@ -128,8 +128,8 @@ def _wrong_delays(table: str) -> str:
     """Compare a table of delays with DuckDB over the data file; "" where they agree."""
     import duckdb
 
-    from rta import serving
     from rta.settings import settings
+    from rta.store import serving
 
     sums = "SUM(flights) AS flights, SUM(delay_minutes) AS delay_minutes"
     found = serving.sql(f"SELECT {sums} FROM {table}").iloc[0].tolist()

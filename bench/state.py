@@ -70,7 +70,9 @@ def _by_keys(setup: Setup, scratch: Path, keys: int, first: int) -> list[dict[st
     rta.spark()
     number = F.split("event_id", "-")[1].cast("bigint")  # the generator counts its events
     events = rta.read_stream(setup.topic, event=rta.USER_EVENTS, max_events_per_batch=first)
-    sums = rta.totals(events.withColumn("key", number % keys), by=["key"], window="3650 days")
+    sums = rta.transforms.totals(
+        events.withColumn("key", number % keys), by=["key"], window="3650 days"
+    )
     return _drained(sums, scratch / "checkpoint")
 
 
@@ -93,7 +95,7 @@ def _over_time(setup: Setup, scratch: Path, *, lateness: str | None) -> None:
     each = setup.events // (POINTS * BATCHES) + 10  # Spark rounds down, in each partition
     events = rta.read_stream(setup.topic, event=rta.USER_EVENTS, max_events_per_batch=each)
     began = time.time()
-    progress = _drained(rta.totals(events, lateness=lateness), scratch / "checkpoint")
+    progress = _drained(rta.transforms.totals(events, lateness=lateness), scratch / "checkpoint")
     found = list(points(progress))
     kept = found[-1][1]["keys"] + sum(p["stateOperators"][0]["numRowsRemoved"] for p in progress)
     wanted = duckdb.execute(f"SELECT COUNT(*) FROM '{setup.truth}'").fetchall()[0][0]

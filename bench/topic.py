@@ -15,8 +15,8 @@ def records(topic: str, start: Mapping[int, int] | None = None) -> Iterator[Any]
 
     import rta
 
-    consumer = KafkaConsumer(bootstrap_servers=rta.bootstrap(), enable_auto_commit=False)
-    partitions = [TopicPartition(topic, number) for number in rta.offsets(topic)]
+    consumer = KafkaConsumer(bootstrap_servers=rta.kafka.bootstrap(), enable_auto_commit=False)
+    partitions = [TopicPartition(topic, number) for number in rta.kafka.offsets(topic)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
     for number, offset in (start or {}).items():

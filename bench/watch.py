@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from rta import broker
+from rta.kafka import broker
 
 INTERVAL: Final = 0.25  # seconds between two looks
 

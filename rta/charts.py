@@ -80,7 +80,7 @@ def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
 
 
 def state(history: pd.DataFrame) -> alt.VConcatChart:
-    """Draw what rta.state_history() tells, of one query or of several put together: rows in state, and rows evicted.
+    """Draw what rta.monitor.state_history() tells, of one query or of several put together: rows in state, and rows evicted.
 
     >>> import pandas as pd
     >>> columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}

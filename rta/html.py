@@ -33,7 +33,7 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str] = ()) -> str:
 class Facts(list[Fact]):
     """A list, and nothing else; a notebook shows it as a table. row: what is shown of a fact, by column.
 
-    >>> from rta.topics import Topic
+    >>> from rta.kafka.topics import Topic
     >>> Facts([Topic("clicks", 2, 1234)])
     [Topic(name='clicks', partitions=2, events=1234)]
     """

@@ -9,7 +9,7 @@
 | RTA_SPARK_MASTER     | a Spark master                                            | local[16] (slots are threads)|
 | RTA_DATABASE_URL     | the serving database (a secret: it may hold a password)   | SQLite in RTA_HOME           |
 | RTA_JAVA_HOME        | the Java to use, before JAVA_HOME and PATH                | JAVA_HOME, then PATH         |
-| RTA_CLASS_DATA       | "off": no class-data archive is built by itself           | "auto": see rta.class_data   |
+| RTA_CLASS_DATA       | "off": no class-data archive is built by itself           | "auto": see rta.setup.class_data   |
 | RTA_RUN_ID           | set by a job for its notebook: joins batches to their run | none                         |
 
 A cluster that is secured (RTA_KAFKA_…; the files are PEM, and lie where each Spark executor finds them, too):

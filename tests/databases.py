@@ -20,7 +20,7 @@ from pyspark.sql import Row
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
-from rta import serving
+from rta.store import serving
 from tests.waiting import finished
 
 
@@ -92,7 +92,7 @@ def total(minute: int, user: str, amount: str, count: int) -> Row:
 def started(url: str, code: str, *arguments: str) -> subprocess.Popen[str]:
     """Run code in another process that knows `serving` and the engine `on`, once it is told to."""
     start = (
-        "import json, os, sys; from rta import serving; from rta.serving import Batch\n"
+        "import json, os, sys; from rta.store import serving; from rta.store.serving import Batch\n"
         "from pyspark.sql.types import StructType; import sqlalchemy\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "on = serving.engine(os.environ['CHILD_URL'])\n"

@@ -94,7 +94,7 @@ def clean_home() -> Iterator[Path]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="rta-notebooks-") as folder:
         os.environ |= {"RTA_HOME": folder, "RTA_CLASS_DATA": "off"}
-        from rta import broker
+        from rta.kafka import broker
 
         broker.up()  # here, so that it outlives every kernel
         try:

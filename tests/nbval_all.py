@@ -80,7 +80,7 @@ def _files(folder: Path, path: Path) -> tuple[Path, Path]:
 
 def _run(folder: Path, path: Path) -> None:
     """Run one notebook, and write down how it ended."""
-    from rta.broker import bootstrap
+    from rta.kafka.broker import bootstrap
 
     code, log = _files(folder, path)
     home = folder / log.stem

@@ -18,8 +18,10 @@ from kafka import KafkaAdminClient
 from pyspark.sql import DataFrame, SparkSession
 
 import rta
-from rta import broker, oracle, serving
-from rta.processes import still_running
+from rta.kafka import broker
+from rta.setup.processes import still_running
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, checkpoint_of, child, late_places, true_totals
 from tests.waiting import HANG, finished, joined, until
 
@@ -38,7 +40,7 @@ query.awaitTermination()
 
 def once(events: DataFrame) -> DataFrame:
     """Add up each event once."""
-    return rta.totals(rta.deduplicate(events), lateness=None)
+    return rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None)
 
 
 @dataclass
@@ -94,7 +96,7 @@ class World:
 def publish(world: World) -> None:
     """Publish in bulk: good, late, doubled and bad events."""
     share = world.random.choice((0.0, 0.1))
-    rta.publish(rta.poisoned(world.some(), share=share), world.topic, order_by="reported_at")
+    rta.publish(rta.events.poisoned(world.some(), share=share), world.topic, order_by="reported_at")
 
 
 def drain(world: World) -> None:
@@ -173,7 +175,7 @@ def kill_broker_under_load(world: World) -> None:
     log = world.folder / f"acknowledged-{world.events}"
     events = world.some()
     sender = threading.Thread(
-        target=rta.publish_paced, args=(events, world.topic),
+        target=rta.kafka.publish_paced, args=(events, world.topic),
         kwargs={"key": "user_id", "time": "timestamp", "speed_up": 600, "log": log, "timeout": HANG},
     )  # fmt: skip
     sender.start()
@@ -187,7 +189,7 @@ def kill_broker_under_load(world: World) -> None:
 def add_partition(world: World) -> None:
     """Give the topic a partition more."""
     world.partitions += 1
-    admin = KafkaAdminClient(bootstrap_servers=rta.bootstrap())
+    admin = KafkaAdminClient(bootstrap_servers=rta.kafka.bootstrap())
     try:
         admin.create_partitions({world.topic: world.partitions})
     finally:
@@ -263,7 +265,7 @@ def finish(world: World) -> None:
         table, topic, used=used, late=len(late), duplicate=good.num_rows - len(late) - used, quarantined=bad
     )  # fmt: skip
     assert oracle.differences(true_totals(topic, distinct), table) == []
-    assert rta.read_dead_letters(topic).count() == bad
+    assert rta.dlq.read_dead_letters(topic).count() == bad
     assert records.issuperset(world.acknowledged)
     assert len(set(world.acknowledged)) == len(world.acknowledged)
 

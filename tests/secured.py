@@ -28,10 +28,10 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from rta.broker import _wait_for_port
-from rta.jars import kafka_jars
-from rta.jvm import find_java, log_to_file
-from rta.kraft import JVM_OPTIONS, SERVER_PROPERTIES, format_storage, free_port
+from rta.kafka.broker import _wait_for_port
+from rta.kafka.broker_config import JVM_OPTIONS, SERVER_PROPERTIES, format_storage, free_port
+from rta.setup.jars import kafka_jars
+from rta.setup.java import find_java, log_to_file
 from tests.waiting import HANG
 
 USER: Final = "ana"

@@ -12,10 +12,12 @@ from pyspark.sql import functions as F
 from sqlalchemy import Engine
 
 import rta
-from rta import checkpoints, continuity, exactly_once, oracle, serving
+from rta.engines.spark import checkpoints, exactly_once, topic_identity
+from rta.engines.spark.batch_metrics import BatchFacts
 from rta.errors import AccountingWarning
-from rta.facts import BatchFacts
-from rta.ledger import Accounting, Batch, flaws_said
+from rta.store import serving
+from rta.store.ledger import Accounting, Batch, flaws_said
+from rta.testing import oracle
 from tests.truth import KEY
 
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -67,7 +69,7 @@ def test_rows_that_are_no_events_are_not_passed_off_as_events(
 
     def exploded(events: DataFrame) -> DataFrame:
         items = events.withColumn("item", F.explode(F.array(F.lit(1), F.lit(1), F.lit(2))))
-        return rta.totals(
+        return rta.transforms.totals(
             items.withWatermark("timestamp", "10 minutes").dropDuplicates(["event_id", "timestamp"]), lateness=None,
         )  # fmt: skip
 
@@ -87,7 +89,7 @@ def test_what_a_transform_leaves_out_before_it_drops_copies_is_used(
     kinds = spark.createDataFrame([("view",), ("purchase",)], "action STRING")
 
     def chosen(events: DataFrame) -> DataFrame:
-        return rta.totals(rta.deduplicate(events.where("user_id % 2 = 0").join(F.broadcast(kinds), "action")), lateness=None)  # fmt: skip
+        return rta.transforms.totals(rta.transforms.deduplicate(events.where("user_id % 2 = 0").join(F.broadcast(kinds), "action")), lateness=None)  # fmt: skip
 
     found = rta.drain(name, chosen, table="chosen", **HOW).accounting
     rows = oracle.run(
@@ -117,26 +119,26 @@ def _transaction(producer: Producer, name: str, values: list[bytes], *, commit: 
 def test_f43_what_was_aborted_is_nowhere(spark: SparkSession, topic: Callable[..., str]) -> None:
     """Late and broken events, half of them aborted: counted, listed, quarantined and redriven are the committed ones alone."""
     name = topic(partitions=1)
-    producer = Producer({"bootstrap.servers": rta.bootstrap(), "transactional.id": name})
+    producer = Producer({"bootstrap.servers": rta.kafka.bootstrap(), "transactional.id": name})
     producer.init_transactions()
     on_time = [_user_event(number, 30 + number) for number in range(20)]
     early = [_user_event(100 + number, number) for number in range(3)]
     take: dict[str, Any] = {"table": "f43", "options": COMMITTED} | HOW
     for values in (on_time[:10], on_time[10:]):
         _transaction(producer, name, values, commit=True)
-        rta.drain(name, rta.totals, **take)
+        rta.drain(name, rta.transforms.totals, **take)
     _transaction(producer, name, [*early, b"{broken"], commit=False)
     _transaction(producer, name, [early[0], b"{also"], commit=True)
-    taken = rta.drain(name, rta.totals, **take).accounting
+    taken = rta.drain(name, rta.transforms.totals, **take).accounting
     assert (taken.consumed, taken.late, taken.quarantined, taken.used) == (2, 1, 1, 0)
     assert taken.balanced
-    assert [bytes(letter.value or b"") for letter in rta.letters(name)] == [b"{also"]
+    assert [bytes(letter.value or b"") for letter in rta.dlq.letters(name)] == [b"{also"]
     committed = rta.read_batch(name, event=rta.USER_EVENTS, options=COMMITTED)
     [late] = rta.late("f43")["offset"].tolist()
     assert late in {row["offset"] for row in committed.where("event_id = 'e100'").collect()}
-    listed = rta.late_events(name, rta.totals, table="f43", event=rta.USER_EVENTS, options=COMMITTED)  # fmt: skip
+    listed = rta.engines.late_events(name, rta.transforms.totals, table="f43", event=rta.USER_EVENTS, options=COMMITTED)  # fmt: skip
     assert [row["offset"] for row in listed.collect()] == [late]
-    assert rta.redrive(name).sent == 1
+    assert rta.dlq.redrive(name).sent == 1
 
 
 @pytest.mark.kafka
@@ -145,12 +147,12 @@ def test_f46_a_task_that_ran_twice_counts_once(
 ) -> None:
     """Spark has merged the counts of a retried task twice: known to have run again, they are counted anew; else it is said."""
     name = topic(partitions=1)
-    rta.publish(rta.poisoned(rta.user_events(spark, rows=40), share=0.2), name)
-    rta.drain(name, rta.totals, table="f46", **HOW)
+    rta.publish(rta.events.poisoned(rta.user_events(spark, rows=40), share=0.2), name)
+    rta.drain(name, rta.transforms.totals, table="f46", **HOW)
     [true] = [batch for batch in serving.batches("f46") if batch.consumed]
-    place = str(rta.sinks.checkpoint_of("f46"))
-    topic_id = continuity.topic_of(spark, place, name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.totals, None, spark, place, serving.engine(), None)  # fmt: skip
+    place = str(rta.engines.spark.sinks.checkpoint_of("f46"))
+    topic_id = topic_identity.topic_of(spark, place, name)
+    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
     span = checkpoints.span(spark, place, true.batch_id)
     doubled = BatchFacts(2 * true.consumed, 2 * true.quarantined, 2 * true.used, 0, 0)
 
@@ -170,10 +172,10 @@ def test_late_rows_that_are_not_found_again_are_said(
     """Spark says that it has dropped rows as late, and the second read finds none: the sum alone would not tell."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=10), name)
-    rta.drain(name, rta.totals, table="not_again", **HOW)
-    place = str(rta.sinks.checkpoint_of("not_again"))
-    topic_id = continuity.topic_of(spark, place, name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.totals, None, spark, place, serving.engine(), None)  # fmt: skip
+    rta.drain(name, rta.transforms.totals, table="not_again", **HOW)
+    place = str(rta.engines.spark.sinks.checkpoint_of("not_again"))
+    topic_id = topic_identity.topic_of(spark, place, name)
+    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
     batch, _ = exactly_once.accounted(plan, checkpoints.span(spark, place, 0), BatchFacts(10, 0, 10, 0, 2), "q", 0)  # fmt: skip
     assert batch.difference == 0
     assert batch.flaw == "Spark dropped 2 rows as late, and none of the events was found late again"

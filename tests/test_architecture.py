@@ -1,4 +1,4 @@
-"""The shape holds: the flow of imports, light import, public names, docstrings, one reader of the environment."""
+"""The shape holds: doors, light import, docstrings, one reader of the environment. Which room imports which: `make lint`."""
 
 import ast
 import os
@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -15,86 +18,50 @@ import rta
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rta"
-LAYERS = [
-    line.split("|")[2].replace(" ", "").split(",")
-    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines()
-    if line.startswith("| ") and not line.startswith(("| layer", "|--"))
-]
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = sorted({path.parent for path in PACKAGE.rglob("__init__.pyi")})
+DOORS = {
+    ".".join(room.relative_to(ROOT).parts): import_module(".".join(room.relative_to(ROOT).parts))
+    for room in ROOMS
+}
 
 
-def _tree(module: str) -> ast.Module:
-    """Parse a module of the package."""
-    return ast.parse((PACKAGE / f"{module}.py").read_text())
-
-
-def _imports(module: str) -> set[str]:
-    """Return the modules of rta that a module imports, those for type checkers left out."""
-    tree = _tree(module)
-    checking = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in checking:
-            if node.module == "rta":
-                found |= {alias.name for alias in node.names}
-            elif node.module and node.module.startswith("rta."):
-                found.add(node.module.removeprefix("rta."))
-    return found & set(MODULES)
-
-
-def test_architecture_lists_every_module() -> None:
-    """The table in ARCHITECTURE.md and the package name the same modules."""
-    assert sorted(RANK) == MODULES
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_run_with_the_flow(module: str) -> None:
-    """No module imports one of a later layer."""
-    against = {other for other in _imports(module) if RANK[other] > RANK[module]}
-    assert not against, f"{module} imports {against}, which stand after it in the flow"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_files_are_short_and_public_things_have_their_sentence(module: str) -> None:
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short_and_public_things_have_their_sentence(path: Path) -> None:
     """A file is one idea, and every public function and class says what it is for."""
-    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 400
-    tree = _tree(module)
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    tree = ast.parse(text)
     assert ast.get_docstring(tree)
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{module}.{node.name}"
+            assert ast.get_docstring(node), f"{path}.{node.name}"
 
 
-def test_every_public_name_has_an_example_that_runs() -> None:
-    """What `import rta` offers as a function shows its use in its docstring."""
-    without = [
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_opens(door: str) -> None:
+    """Each name of a room's door loads, is listed, and is not hidden by a file of the same name."""
+    room = DOORS[door]
+    names = room.__all__
+    assert set(names) <= set(dir(room))
+    files = {path.stem for path in Path(str(room.__file__)).parent.iterdir()} - {"__init__"}
+    for name in names:
+        value = getattr(room, name)
+        assert isinstance(value, ModuleType) or name not in files, f"{door}.{name}"
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = room.nothing
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_public_function_has_an_example_that_runs(door: str) -> None:
+    """What a door offers as a function shows its use in its docstring."""
+    offered = {name: getattr(DOORS[door], name) for name in DOORS[door].__all__}
+    without = {
         name
-        for name in rta.__all__
-        if callable(getattr(rta, name))
-        and not isinstance(getattr(rta, name), type)
-        and ">>> " not in (getattr(rta, name).__doc__ or "")
-    ]
-    assert without == []
-
-
-def test_public_names_are_the_same_for_people_and_for_type_checkers() -> None:
-    """The imports for type checkers and the table that loads names say the same."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    checked = {
-        (str(node.module).removeprefix("rta."), alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("rta.")
-        for alias in node.names
+        for name, each in offered.items()
+        if isfunction(each) and ">>> " not in (each.__doc__ or "")
     }
-    assert checked == {(home, name) for home, names in rta._HOMES.items() for name in names}
-    assert sorted(rta.__all__) == sorted(name for names in rta._HOMES.values() for name in names)
-    assert not set(rta.__all__) & set(MODULES), "a module would hide the function of its name"
+    assert without == set()
 
 
 def test_import_is_light() -> None:
@@ -129,30 +96,38 @@ def test_a_folder_of_the_same_name_does_not_hide_the_package(tmp_path: Path) -> 
     assert answer.stdout.strip() == rta.__version__
 
 
-def test_modules_are_there_without_an_import_of_their_own() -> None:
-    """Every module that README and notebooks take from rta is listed and loads by its name; a wrong one is an error."""
-    texts = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("notebooks/*/*.ipynb"))]
-    named = set()
+def test_people_come_in_by_the_doors() -> None:
+    """README, docs and notebooks import and call what doors offer, never a file behind one."""
+    texts = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*/*.ipynb"))]  # fmt: skip
+    named: set[str] = set()
     for text in texts:
-        named |= set(re.findall(r"\brta\.(\w+)", text))
-        for line in re.findall(r"from rta import ([\w, ]+)", text):
-            named |= set(line.replace(" ", "").split(","))
-    assert named & set(MODULES) <= set(rta._MODULES) <= set(dir(rta))
-    code = f"import rta; [getattr(rta, name).__name__ for name in {sorted(MODULES)}]; rta.nothing"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert (
-        "AttributeError: module 'rta' has no attribute 'nothing'" in answer.stderr.splitlines()[-1]
-    )
+        named |= set(re.findall(r"(?<![\w./-])rta(?:\.[A-Za-z]\w*)+", text))
+        for room, line in re.findall(r"from (rta[\w.]*) import ([\w, ]+)", text):
+            named |= {f"{room}.{name.strip()}" for name in line.split(",")}
+    behind = {name for name in named if not _offered(name.split(".")[1:])}
+    assert behind == set()
+
+
+def _offered(parts: list[str]) -> bool:
+    """Whether doors offer each step of a dotted name; what stands on an object behind them is its own."""
+    at: object = rta
+    for part in parts:
+        if isinstance(at, ModuleType) and hasattr(at, "__path__") and part not in [*at.__all__, "__version__"]:  # fmt: skip
+            return False
+        if not isinstance(at, ModuleType):
+            return True
+        if not hasattr(at, part):
+            return False
+        at = getattr(at, part)
+    return True
 
 
 def test_the_environment_is_read_in_one_place() -> None:
     """Only settings.py reads variables; session.py and execution.py set what their children need."""
-    for module in MODULES:
-        text = (PACKAGE / f"{module}.py").read_text()
+    for path in MODULES:
+        text = path.read_text()
         reads = "os.environ.get" in text or "getenv" in text
-        assert module == "settings" or not reads, module
+        assert path == PACKAGE / "settings.py" or not reads, path
 
 
 def test_conda_and_pip_install_the_same() -> None:
@@ -180,5 +155,8 @@ def test_the_lock_pins_every_dependency_by_hash_and_names_no_host() -> None:
         assert name in pins, name
     assert lock.count("--hash=sha256:") >= len(pins)
     assert (
-        "://" not in lock + (ROOT / "build.lock").read_text() + (PACKAGE / "jars.lock").read_text()
+        "://"
+        not in lock
+        + (ROOT / "build.lock").read_text()
+        + (PACKAGE / "setup" / "jars.lock").read_text()
     )

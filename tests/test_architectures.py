@@ -13,9 +13,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle, serving, views
 from rta.errors import InputError, QueryError, TableError
-from rta.merging import merges
+from rta.store import serving, views
+from rta.store.merge_rules import merges
+from rta.testing import oracle
 from tests.truth import KEY, TOTALS, true_totals
 from tests.waiting import terminated, until
 from tests.watching import reader
@@ -28,7 +29,9 @@ DISTINCT: Final = "SELECT DISTINCT ON (event_id, timestamp) * FROM events"
 
 def distinct_totals(events: DataFrame, lateness: str = "10 minutes") -> DataFrame:
     """Add up each event once."""
-    return rta.totals(rta.deduplicate(events, lateness=lateness), lateness=None)
+    return rta.transforms.totals(
+        rta.transforms.deduplicate(events, lateness=lateness), lateness=None
+    )
 
 
 def everything(events: DataFrame) -> DataFrame:
@@ -59,7 +62,9 @@ def event(number: int, minute: float, amount: int = 100) -> dict[str, Any]:
 
 def publish(name: str, events: list[dict[str, Any]]) -> None:
     """Put events onto a topic, in their order, all on partitions by user."""
-    assert rta.publish_paced(iter(events), name, key="user_id", partitions=2).ok == len(events)
+    assert rta.kafka.publish_paced(iter(events), name, key="user_id", partitions=2).ok == len(
+        events
+    )
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -166,7 +171,7 @@ def happen(name: str, table: str, dice: random.Random, *, patient: bool) -> None
             publish(name, dice.sample(new + dice.choices(sent, k=dice.randint(0, 10)), k=len(new)))
             if dice.random() < 0.5:
                 bad += 1
-                rta.publish_paced([{"event_id": "bad"}], name)
+                rta.kafka.publish_paced([{"event_id": "bad"}], name)
             if at == swap:
                 lam.recompute()
             lam.catch_up()
@@ -197,24 +202,24 @@ def happen(name: str, table: str, dice: random.Random, *, patient: bool) -> None
 def test_the_archive_has_each_offset_once(spark: SparkSession, topic: Callable[..., str]) -> None:
     """Good and bad, in two goes: the good ones as read_batch() has them, the bad ones with bytes and reason."""
     name = topic(partitions=2)
-    assert rta.archived(name) == {}
-    assert rta.read_archive(name, event=rta.USER_EVENTS).count() == 0
+    assert rta.architectures.archived(name) == {}
+    assert rta.architectures.read_archive(name, event=rta.USER_EVENTS).count() == 0
     for first in (0, 60):
         rta.publish(rta.user_events(spark, rows=60, first_row=first), name, key="user_id")
         rta.publish(spark.createDataFrame([("{}",)], ["value"]), name)
-        terminated(rta.archive(name, event=rta.USER_EVENTS))
-    assert sum(rta.archived(name).values()) == 122
-    kept = rta.read_archive(name, event=rta.USER_EVENTS)
+        terminated(rta.architectures.archive(name, event=rta.USER_EVENTS))
+    assert sum(rta.architectures.archived(name).values()) == 122
+    kept = rta.architectures.read_archive(name, event=rta.USER_EVENTS)
     straight = rta.read_batch(name, event=rta.USER_EVENTS)
     assert kept.columns == straight.columns
     assert kept.exceptAll(straight).count() == straight.exceptAll(kept).count() == 0
     assert kept.count() == 120
-    from rta.archives import all_archived, folder
+    from rta.architectures.archives import all_archived, archive_folder
 
     bad = all_archived(name, rta.USER_EVENTS).where("reason IS NOT NULL").collect()
     assert [(bytes(row.value), row.reason) for row in bad] == [(b"{}", "missing: event_id")] * 2
-    assert any(path.name.startswith("event_date=2") for path in folder(name).iterdir())
-    assert rta.read_archive(name, event=rta.USER_EVENTS, before={0: 1}).count() == 1
+    assert any(path.name.startswith("event_date=2") for path in archive_folder(name).iterdir())
+    assert rta.architectures.read_archive(name, event=rta.USER_EVENTS, before={0: 1}).count() == 1
 
 
 @pytest.mark.parametrize(
@@ -227,7 +232,7 @@ def test_f39_a_batch_view_is_swapped_while_the_speed_view_runs(
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
     name = topic(partitions=2)
     rta.publish(rta.user_events(spark, rows=300), name, key="user_id")
-    with rta.lambda_(name, rta.totals, table="f39", **HOW) as wired:
+    with rta.lambda_(name, rta.transforms.totals, table="f39", **HOW) as wired:
         wired.catch_up()
         with reader("f39") as looking:
             for turn in range(2):
@@ -260,7 +265,9 @@ def test_f39_a_batch_view_is_swapped_while_the_speed_view_runs(
 
 def doubled(events: DataFrame) -> DataFrame:
     """Compute the second version of the formula: amounts count twice."""
-    return rta.totals(events.withColumn("amount", (F.col("amount") * 2).cast("decimal(12,2)")))
+    return rta.transforms.totals(
+        events.withColumn("amount", (F.col("amount") * 2).cast("decimal(12,2)"))
+    )
 
 
 def test_f40_version_2_replays_dies_goes_on_and_is_switched(
@@ -274,7 +281,7 @@ def test_f40_version_2_replays_dies_goes_on_and_is_switched(
         TOTALS.replace("SUM(amount)", "SUM(amount * 2)"),
         events=oracle.events(name, rta.USER_EVENTS),
     )
-    with rta.kappa(name, rta.totals, table="f40", **HOW) as wired:
+    with rta.kappa(name, rta.transforms.totals, table="f40", **HOW) as wired:
         wired.catch_up()
         replay = wired.replay(doubled, max_events_per_batch=40)
         until(lambda: 0 < replay.progress().done < 400)
@@ -282,7 +289,7 @@ def test_f40_version_2_replays_dies_goes_on_and_is_switched(
         with pytest.raises(QueryError, match=r"'f40' see; found: .* events behind; do: wait"):
             views.switch("f40", 2, views.Version(("f40_v2",)), patience=0)
     # All queries are gone, as after a kill; the same call goes on with version 1, then with the replay.
-    with rta.kappa(name, rta.totals, table="f40", **HOW) as wired:
+    with rta.kappa(name, rta.transforms.totals, table="f40", **HOW) as wired:
         replay = wired.replay(doubled, max_events_per_batch=200)
         assert replay.version == 2
         done = replay.wait()
@@ -320,7 +327,7 @@ def test_a_failed_recompute_leaves_readers_where_they_were(
     """It fails at the swap: the old version is served, its speed view goes on; the next one starts over what was left."""
     name = topic(partitions=2)
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
-    with rta.lambda_(name, rta.totals, table="failed_swap", **HOW) as wired:
+    with rta.lambda_(name, rta.transforms.totals, table="failed_swap", **HOW) as wired:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(views, "switch", killed)
             with pytest.raises(KeyboardInterrupt):
@@ -339,11 +346,11 @@ def test_nothing_is_written_to_a_view(spark: SparkSession, topic: Callable[..., 
     """A view is no table to fill, to drop or to take the name of; a table is none to become a view."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=10), name)
-    with rta.batch(name, rta.totals, table="only_view", **HOW) as wired:
+    with rta.batch(name, rta.transforms.totals, table="only_view", **HOW) as wired:
         wired.catch_up()
     with pytest.raises(TableError, match="'only_view' is a view of other tables"):
-        rta.drain(name, rta.totals, table="only_view", **HOW)
-    with pytest.raises(TableError, match=r"rta.wiring.drop\('only_view'\)"):
+        rta.drain(name, rta.transforms.totals, table="only_view", **HOW)
+    with pytest.raises(TableError, match=r"rta.architectures.drop\('only_view'\)"):
         serving.drop("only_view")
     with pytest.raises(TableError, match="there is a table 'only_view_batch_1'"):
         views.switch("only_view_batch_1", 1, views.Version(("only_view_batch_1",)))

@@ -16,9 +16,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import DecimalType, LongType, StringType, StructType, TimestampType
 
 import rta
-from rta import oracle
 from rta.errors import TopicError
 from rta.settings import settings
+from rta.testing import oracle
 from tests.truth import true_totals
 from tests.waiting import joined, until
 
@@ -105,10 +105,10 @@ SHOWN = re.compile(r"\|\{(\d{4}-\d\d-\d\d \d\d:\d\d)\.\.\.\|\s*(\d+)\|\s*(-?\d+\
 def starts() -> dict[int, int]:
     """Make the article's topic if it is not there, and give the offset where each partition ends now."""
     try:
-        found = rta.offsets("user-events")
+        found = rta.kafka.offsets("user-events")
     except TopicError:
-        rta.create_topic("user-events", partitions=2)
-        found = rta.offsets("user-events")
+        rta.kafka.create_topic("user-events", partitions=2)
+        found = rta.kafka.offsets("user-events")
     return {partition: latest for partition, (_, latest) in found.items()}
 
 
@@ -189,7 +189,7 @@ class Enough(Exception):  # noqa: N818 - not an error
 @contextmanager
 def running(code: str, namespace: dict[str, Any]) -> Iterator[threading.Thread]:
     """Run printed code in a thread, with our broker's address in place of the article's."""
-    here = code.replace("localhost:9092", rta.bootstrap())
+    here = code.replace("localhost:9092", rta.kafka.bootstrap())
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -220,7 +220,7 @@ def been_here(group: str, positions: dict[int, int]) -> None:
     from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
     consumer = KafkaConsumer(
-        bootstrap_servers=rta.bootstrap(), group_id=group, enable_auto_commit=False
+        bootstrap_servers=rta.kafka.bootstrap(), group_id=group, enable_auto_commit=False
     )
     places = {
         TopicPartition("user-events", p): OffsetAndMetadata(at, "", -1)

@@ -15,7 +15,7 @@ from bench.drain import printed
 from bench.rows import GROUPS, ROWS
 from bench.setup import check_totals
 from bench.targets import TARGETS
-from rta.ledger import Batch
+from rta.store.ledger import Batch
 from tests.test_article import SPARK_QUERY
 
 

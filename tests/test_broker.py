@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rta import broker, kraft
 from rta.errors import BrokerError, SetupError
-from rta.processes import runs
+from rta.kafka import broker, broker_config
+from rta.setup.processes import runs
 from tests.waiting import HANG, finished
 
 
@@ -32,7 +32,7 @@ def _in_another_process(code: str) -> str:
 
 def test_two_processes_at_once_share_one_broker() -> None:
     """Both ask at the same moment; both get the same process (half of F37)."""
-    code = "from rta import broker; print(broker.up().pid)"
+    code = "from rta.kafka import broker; print(broker.up().pid)"
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -43,7 +43,7 @@ def test_two_processes_at_once_share_one_broker() -> None:
 
 def test_it_stops_while_its_starter_lives(own_home: Path) -> None:
     """A kernel that started the broker and never looks after it does not hold up `rta down` elsewhere."""
-    code = "from rta import broker; print(broker.up().pid, flush=True); input()"
+    code = "from rta.kafka import broker; print(broker.up().pid, flush=True); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -60,7 +60,7 @@ def test_it_stops_while_its_starter_lives(own_home: Path) -> None:
 def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: Path) -> None:
     """Started by a process that ended, adopted, stopped, started again on the same port with the topic kept."""
     pid = _in_another_process(
-        "from rta import broker, topics; topics.create_topic('kept', partitions=1); print(broker.status().pid)"
+        "from rta.kafka import broker, topics; topics.create_topic('kept', partitions=1); print(broker.status().pid)"
     )
     adopted = broker.up()
     assert adopted.pid == int(pid)
@@ -72,7 +72,7 @@ def test_the_broker_outlives_its_starter_and_keeps_its_port_and_data(own_home: P
         assert again.bootstrap == adopted.bootstrap
         assert (
             _in_another_process(
-                "from rta import topics; print([t.name for t in topics.list_topics()])"
+                "from rta.kafka import topics; print([t.name for t in topics.list_topics()])"
             )
             == "['kept']"
         )
@@ -118,7 +118,9 @@ def test_a_broker_that_cannot_start_says_why(
 ) -> None:
     """Its own log's last words stand in the error."""
     monkeypatch.setattr(
-        kraft, "SERVER_PROPERTIES", kraft.SERVER_PROPERTIES | {"process.roles": "nonsense"}
+        broker_config,
+        "SERVER_PROPERTIES",
+        broker_config.SERVER_PROPERTIES | {"process.roles": "nonsense"},
     )
     with pytest.raises(BrokerError, match="nonsense"):
         broker.up()
@@ -141,8 +143,8 @@ def test_of_two_that_fail_side_by_side_each_has_its_sentence(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The block's own error first; else the broker's, if the block needs it."""
-    broken = kraft.SERVER_PROPERTIES | {"process.roles": "nonsense"}
-    monkeypatch.setattr(kraft, "SERVER_PROPERTIES", broken)
+    broken = broker_config.SERVER_PROPERTIES | {"process.roles": "nonsense"}
+    monkeypatch.setattr(broker_config, "SERVER_PROPERTIES", broken)
     with pytest.raises(SetupError, match="no Java"), broker.starting():
         raise SetupError("no Java")
     with pytest.raises(BrokerError, match="nonsense"), broker.starting():

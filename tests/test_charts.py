@@ -10,7 +10,7 @@ import pytest
 import vl_convert
 
 from rta import charts
-from rta.comparison import Comparison
+from rta.architectures.comparison import Comparison
 
 
 @pytest.mark.parametrize(("renderer", "mime"), [("svg", "image/svg+xml"), ("png", "image/png")])

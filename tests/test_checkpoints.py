@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from rta import checkpoints
+from rta.engines.spark import checkpoints
 from rta.errors import QueryError
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from rta import class_data
 from rta.errors import SetupError
-from rta.jars import connector_jars
-from rta.jvm import find_java
 from rta.settings import settings
+from rta.setup import class_data
+from rta.setup.jars import connector_jars
+from rta.setup.java import find_java
 from tests.waiting import until
 
 
@@ -66,9 +66,7 @@ def test_two_at_once_build_one(own_cache: Path) -> None:
     """Two processes that build at the same moment: one builds, the other waits for it; what a killed one left is gone."""
     folder = own_cache / "class-data"
     (folder / "build-killed").mkdir(parents=True)
-    code = (
-        f"from rta import class_data; class_data._EXERCISE = {BUILT!r}; print(class_data.build())"
-    )
+    code = f"from rta.setup import class_data; class_data._EXERCISE = {BUILT!r}; print(class_data.build())"
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -112,7 +110,7 @@ def test_by_itself_it_gives_way(own_cache: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_process_leaves_one_builder_behind_at_its_end(own_cache: Path) -> None:
     """However often it started Spark: one, that no longer belongs to it, with no setting of the person's but cache and Java."""
     said = "import os; print(sorted(n for n in os.environ if n.startswith('RTA_') and n != 'RTA_JAVA_HOME'), os.getsid(0) == os.getpid())"
-    code = f"from rta import class_data as c; c._BUILDER = {said!r}; c.build_at_exit(); c.build_at_exit()"
+    code = f"from rta.setup import class_data as c; c._BUILDER = {said!r}; c.build_at_exit(); c.build_at_exit()"
     subprocess.run([sys.executable, "-c", code], check=True)
     log = own_cache / "class-data" / "build.log"
     text = until(lambda: log.exists() and log.read_text())

@@ -16,11 +16,14 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 import rta as rta_package
-from rta import broker, datasets, rows, serving, sinks, tail, topics
-from rta.cli import main
+from rta.cli.app import main
+from rta.dataframes import publish_datasets
+from rta.dataframes.producer import Published
+from rta.engines.spark import sinks
 from rta.errors import InputError, TableError, TopicError
-from rta.producer import Published
+from rta.kafka import broker, tail, topics
 from rta.settings import settings
+from rta.store import rows, serving
 from tests.waiting import HANG
 
 
@@ -125,10 +128,12 @@ def test_a_publish_that_stopped_midway_is_said_aloud(
 ) -> None:
     """A topic with a part of the data set is neither filled twice nor taken for whole."""
     name = topic(partitions=1)
-    first = datasets.publish_dataset("weather", topic=name, end=datetime(2013, 1, 2, tzinfo=UTC))
+    first = publish_datasets.publish_dataset(
+        "weather", topic=name, end=datetime(2013, 1, 2, tzinfo=UTC)
+    )
     assert isinstance(first, Published)
     with pytest.raises(TopicError, match=f"{first.events} of"):
-        datasets.publish_dataset(
+        publish_datasets.publish_dataset(
             "weather", topic=name, end=datetime(2013, 1, 3, tzinfo=UTC), once=True
         )
 
@@ -157,7 +162,7 @@ def test_short_questions_load_nothing_heavy() -> None:
     """status, jobs, tables, queries, sql load no Spark, no pandas, no SQLAlchemy and no Kafka client; topics the last alone."""
     code = f"""
 import sys
-from rta.cli import main
+from rta.cli.app import main
 for asked in (["status"], ["jobs"], ["tables"], ["queries"], ["sql", "SELECT 1 AS n"]):
     main([*asked, "--json"], standalone_mode=False)
 print("loaded", [m for m in {[*HEAVY, "kafka"]} if m in sys.modules])
@@ -221,7 +226,7 @@ def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]
     name = topic(partitions=1)
     rta_package.publish(rta_package.user_events(spark, rows=40), name)
     query = sinks.follow(
-        name, rta_package.totals, table="cli_table", key=["window", "user_id"], event=rta_package.USER_EVENTS,
+        name, rta_package.transforms.totals, table="cli_table", key=["window", "user_id"], event=rta_package.USER_EVENTS,
         checkpoint=settings().home / "elsewhere" / "cp",
     )  # fmt: skip
     query.processAllAvailable()
@@ -249,7 +254,7 @@ def test_a_view_is_listed_with_its_parts_and_reset_with_them(spark: SparkSession
     name = topic(partitions=1)
     rta_package.publish(rta_package.user_events(spark, rows=30), name)
     with rta_package.kappa(
-        name, rta_package.totals, table="cli_view", key=["window", "user_id"], event=rta_package.USER_EVENTS
+        name, rta_package.transforms.totals, table="cli_view", key=["window", "user_id"], event=rta_package.USER_EVENTS
     ) as wired:  # fmt: skip
         wired.catch_up()
     [view] = json.loads(rta("tables", "cli_view", "--json").stdout)

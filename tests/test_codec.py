@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
-from rta import serving
 from rta.errors import InputError, TableError
+from rta.store import serving
 from tests.databases import NOON, TOTALS, VALUES, total
 
 TYPES = (

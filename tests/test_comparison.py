@@ -8,8 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle
 from rta.errors import InputError
+from rta.testing import oracle
 from tests.truth import KEY
 
 pytestmark = pytest.mark.kafka
@@ -18,7 +18,7 @@ HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 
 def generous(events: DataFrame) -> DataFrame:
     """Add up more than there is, as a second codebase may."""
-    return rta.totals(events.withColumn("amount", F.col("amount") + 1))
+    return rta.transforms.totals(events.withColumn("amount", F.col("amount") + 1))
 
 
 def test_bytes_and_events_are_those_of_the_topic(
@@ -27,16 +27,16 @@ def test_bytes_and_events_are_those_of_the_topic(
     """Kappa reads each byte once and once more in a replay; batch reads it once into the archive, and then the files."""
     name = topic(partitions=2)
     rta.publish(rta.user_events(spark, rows=400), name, key="user_id")
-    rta.publish_paced([{"event_id": "bad"}], name)
+    rta.kafka.publish_paced([{"event_id": "bad"}], name)
     there = sum(len(raw.key or b"") + len(raw.value or b"") for raw in oracle.read_topic(name))
     with (
-        rta.batch(name, rta.totals, table="costs_batch", **HOW) as bat,
-        rta.kappa(name, rta.totals, table="costs_kappa", **HOW) as kap,
+        rta.batch(name, rta.transforms.totals, table="costs_batch", **HOW) as bat,
+        rta.kappa(name, rta.transforms.totals, table="costs_kappa", **HOW) as kap,
     ):
         bat.catch_up()
         kap.catch_up()
         before = rta.compare(bat, kap).rows.set_index("architecture")
-        kap.replay(rta.totals).wait()
+        kap.replay(rta.transforms.totals).wait()
         kap.switch()
         after = rta.compare(kap).rows.set_index("architecture")
     assert before["bytes_read"]["kappa"] == there
@@ -55,7 +55,7 @@ def test_what_differs_is_shown(spark: SparkSession, topic: Callable[..., str]) -
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     with (
-        rta.batch(name, rta.totals, table="drift_batch", **HOW) as bat,
+        rta.batch(name, rta.transforms.totals, table="drift_batch", **HOW) as bat,
         rta.kappa(name, generous, table="drift_kappa", **HOW) as kap,
     ):
         bat.catch_up()
@@ -75,8 +75,8 @@ def test_only_wirings_of_one_topic(topic: Callable[..., str], spark: SparkSessio
     for name in (one, other):
         rta.publish(rta.user_events(spark, rows=5), name)
     with (
-        rta.batch(one, rta.totals, table="one_topic", **HOW) as left,
-        rta.batch(other, rta.totals, table="other_topic", **HOW) as right,
+        rta.batch(one, rta.transforms.totals, table="one_topic", **HOW) as left,
+        rta.batch(other, rta.transforms.totals, table="other_topic", **HOW) as right,
         pytest.raises(InputError, match="only wirings of one topic"),
     ):
         rta.compare(left, right)

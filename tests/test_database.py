@@ -8,9 +8,9 @@ import pytest
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
-from rta import serving
 from rta.errors import InputError
-from rta.serving import Batch
+from rta.store import serving
+from rta.store.serving import Batch
 from tests.databases import VALUES, ended, go, started
 from tests.waiting import HANG
 

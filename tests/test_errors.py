@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import rta
-from rta import errors, serving
+from rta import errors
+from rta.engines.spark.query_errors import failed
 from rta.errors import QueryError, TableError
-from rta.failures import failed
-from rta.traces import cause
+from rta.setup.causes import cause
+from rta.store import serving
 from tests.waiting import HANG
 
 PACKAGE = Path(__file__).parents[1] / "rta"
@@ -91,7 +92,7 @@ def test_an_error_of_ours_in_a_batch_keeps_its_sentence() -> None:
     """What the sink itself says comes out whole: what, found, do; none of them twice."""
     ours = IN_BATCH.format(cause="java.lang.X: y").replace(
         "py4j.protocol.Py4JJavaError: An error occurred while calling o23458.getResult.",
-        "rta.database.DatabaseAwayError: the serving database is away; found: refused; do: start it",
+        "rta.store.database.DatabaseAwayError: the serving database is away; found: refused; do: start it",
     )
     error = failed("/no/checkpoint", "totals", RuntimeError(ours))
     assert error.args == ("the query that fills 'totals' failed: the serving database is away; found: refused; do: start it",)  # fmt: skip
@@ -111,14 +112,14 @@ def test_a_transform_that_does_not_fit_is_one_sentence(
     """A column that is not there, a Python function that raises, another schema or key than the table's."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=20), name)
-    rta.drain(name, rta.totals, table="errors_totals", **HOW)
+    rta.drain(name, rta.transforms.totals, table="errors_totals", **HOW)
 
     def typo(events: DataFrame) -> DataFrame:
-        return rta.totals(events, amount="amuont")
+        return rta.transforms.totals(events, amount="amuont")
 
     def raising(events: DataFrame) -> DataFrame:
         bad = F.udf(lambda amount: 1 / (amount - amount), "double")
-        return rta.totals(events.withColumn("share", bad("amount")).where("share > 0"))
+        return rta.transforms.totals(events.withColumn("share", bad("amount")).where("share > 0"))
 
     def counts(events: DataFrame) -> DataFrame:
         marked = events.withWatermark("timestamp", "10 minutes")

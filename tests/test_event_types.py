@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, LongType, MapType, StringType, StructField, StructType
 
 import rta
-from rta.ddl import schema_of, type_name
 from rta.errors import InputError
-from rta.event_types import EventType
+from rta.events.ddl import schema_of, type_name
+from rta.events.event_types import EventType
 
 DDL = "user_id BIGINT NOT NULL, price decimal(12, 2), at TIMESTAMP NOT NULL, page STRING"
 DEEP = StructType().add("userId", StructType().add("innerName", "string"))

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle, serving
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, checkpoint_of, child, setting, true_totals
 from tests.waiting import finished
 
@@ -22,19 +23,21 @@ def test_f06_death_between_sink_write_and_commit(
 ) -> None:
     """Without its last commit file Spark runs the batch again: rows, ledger, dead letters once."""
     name = topic()
-    messages = rta.poisoned(rta.user_events(spark, rows=500), share=0.05, kinds=["nan"]).cache()
+    messages = rta.events.poisoned(
+        rta.user_events(spark, rows=500), share=0.05, kinds=["nan"]
+    ).cache()
     bad = messages.count() - 500
     rta.publish(messages, name, order_by="reported_at")
     how: dict[str, Any] = {"table": "f06", "key": KEY, "event": rta.USER_EVENTS}
     # No batch without data at the end: the one to come again shall be one with rows.
     with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
-        rta.drain(name, rta.totals, max_events_per_batch=300, **how)
+        rta.drain(name, rta.transforms.totals, max_events_per_batch=300, **how)
     before, ledger = rta.read("f06"), serving.batches("f06")
     newest = max((checkpoint_of("f06") / "commits").glob("[0-9]*"), key=lambda path: int(path.name))
     for path in (newest, newest.with_name(f".{newest.name}.crc")):
         path.unlink()
     with repeated_batches() as repeated:
-        again = rta.drain(name, rta.totals, max_events_per_batch=300, **how)
+        again = rta.drain(name, rta.transforms.totals, max_events_per_batch=300, **how)
     assert repeated == [(int(newest.name), ledger[-1].rows)]
     assert ledger[-1].rows > 0
     assert again.accounting.consumed == 0
@@ -42,7 +45,7 @@ def test_f06_death_between_sink_write_and_commit(
     assert oracle.differences(pa.Table.from_pandas(before), "f06") == []
     assert oracle.differences(true_totals(name), "f06") == []
     oracle.check_accounted("f06", name, used=500, quarantined=bad)
-    assert rta.read_dead_letters(name).count() == bad  # sent again, and still each once
+    assert rta.dlq.read_dead_letters(name).count() == bad  # sent again, and still each once
 
 
 @contextmanager
@@ -65,7 +68,7 @@ def repeated_batches() -> Iterator[list[tuple[int, int]]]:
 KILLED = """
 import os, signal, sys
 import rta
-from rta import serving
+from rta.store import serving
 from pyspark.sql import functions as F
 
 upsert = serving.upsert
@@ -80,7 +83,7 @@ def half(connection, table, rows):
 
 serving.upsert = half
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-rta.drain(sys.argv[1], rta.totals, table="f07", key=["window", "user_id"], event=rta.USER_EVENTS)
+rta.drain(sys.argv[1], rta.transforms.totals, table="f07", key=["window", "user_id"], event=rta.USER_EVENTS)
 """
 
 
@@ -91,7 +94,7 @@ def test_f07_death_in_the_middle_of_the_sink_write(
     name = topic()
     rta.publish(rta.user_events(spark, rows=400), name, key="user_id")
     how: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
-    rta.drain(name, rta.totals, table="f07", **how)
+    rta.drain(name, rta.transforms.totals, table="f07", **how)
     first = rta.read("f07")
     rta.publish(rta.user_events(spark, rows=400, first_row=400), name, key="user_id")
 
@@ -107,7 +110,7 @@ def test_f07_death_in_the_middle_of_the_sink_write(
         finished(killed)
     assert oracle.differences(pa.Table.from_pandas(first), "f07") == []
 
-    rta.drain(name, rta.totals, table="f07", **how)
+    rta.drain(name, rta.transforms.totals, table="f07", **how)
     assert oracle.differences(true_totals(name), "f07") == []
     oracle.check_accounted("f07", name, used=800)
 
@@ -116,17 +119,22 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
     """Every kind of bad event among good ones: totals exact, each bad one in the DLQ with its origin."""
-    from rta.poison import POISON
+    from rta.events.malformed import POISON
 
     name = topic()
-    messages = rta.poisoned(rta.user_events(spark, rows=600), share=0.25).cache()
+    messages = rta.events.poisoned(rta.user_events(spark, rows=600), share=0.25).cache()
     rta.publish(messages, name, order_by="reported_at")
     sent = {row.poison: row["count"] for row in messages.groupBy("poison").count().collect()}
     assert set(sent) == {None, *POISON}
     bad = messages.count() - sent[None]
 
     taken = rta.drain(
-        name, rta.totals, table="poisoned", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=300
+        name,
+        rta.transforms.totals,
+        table="poisoned",
+        key=KEY,
+        event=rta.USER_EVENTS,
+        max_events_per_batch=300,
     )
 
     assert oracle.differences(true_totals(name), "poisoned") == []
@@ -136,7 +144,7 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
     assert marks
     assert {mark.year for mark in marks} == {2024}  # the events of 2099 did not move it
     expected = sorted(_bad_records(name))
-    letters = rta.read_dead_letters(name).collect()
+    letters = rta.dlq.read_dead_letters(name).collect()
     found = [
         (each.topic, each.partition, each.offset, _text(each.key), _text(each.value))
         for each in letters
@@ -181,7 +189,7 @@ def test_f26_duplicates_also_across_a_restart(
     assert both_sides.where("sides = 2").count() > 5
 
     def once(rows: DataFrame) -> DataFrame:
-        return rta.totals(rta.deduplicate(rows), lateness=None)
+        return rta.transforms.totals(rta.transforms.deduplicate(rows), lateness=None)
 
     how: dict[str, Any] = {"table": "f26", "key": KEY, "event": rta.USER_EVENTS}
     for half in (early, ~early):

@@ -20,8 +20,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, oracle, serving
-from rta.acknowledged import Acknowledged
+from rta.kafka import broker
+from rta.kafka.delivery_report import Acknowledged
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, ROOT, true_totals
 from tests.waiting import HANG, until
 
@@ -48,7 +50,7 @@ class Load:
     def _run(self, topic: str) -> None:
         numbers = takewhile(lambda _: not self.ended.is_set(), count())
         events = map(user_event, numbers)
-        self.made = rta.publish_paced(events, topic, key="user_id", rate=100, log=self.log)
+        self.made = rta.kafka.publish_paced(events, topic, key="user_id", rate=100, log=self.log)
 
     def outcomes(self, outcome: str = "ok") -> list[dict[str, Any]]:
         """List the answers of one kind so far."""
@@ -90,7 +92,7 @@ def test_f01_f02_the_broker_ends_under_load(
     """The query goes on by itself; all that was acknowledged is there; the table is the truth, whole at all times."""
     sign, outage = (signal.SIGKILL, 0) if fault == "f02_killed" else (signal.SIGTERM, 5)
     name, table = topic(), fault
-    query = rta.follow(name, rta.totals, table=table, **HOW)
+    query = rta.follow(name, rta.transforms.totals, table=table, **HOW)
     load = Load(name, tmp_path / "log.jsonl")
     seen = [0]
 
@@ -126,7 +128,8 @@ FULL = """
 import json, os, sys
 from pathlib import Path
 import rta
-from rta import broker, oracle
+from rta.kafka import broker
+from rta.testing import oracle
 from rta.errors import BrokerError
 
 data, log = Path(sys.argv[1]), Path(sys.argv[2])
@@ -136,7 +139,7 @@ try:
     log.touch()
     asked = (n for n in range(600) if "unknown" not in log.read_text())
     events = ({"event_id": f"e{n}", "text": "x" * 100_000} for n in asked)
-    made = rta.publish_paced(events, "full", partitions=1, log=log, timeout=10)
+    made = rta.kafka.publish_paced(events, "full", partitions=1, log=log, timeout=10)
     assert made.ok and made.unknown and not made.failed, made
     while broker.status():
         pass
@@ -152,7 +155,7 @@ try:
     said = [json.loads(line) for line in log.read_text().splitlines()]
     for each in said:
         assert each["outcome"] != "ok" or there[each["offset"]] == f"e{each['sequence']}", each
-    assert rta.publish_paced([{"event_id": "last"}], "full").ok == 1
+    assert rta.kafka.publish_paced([{"event_id": "last"}], "full").ok == 1
     print(repr(made))
 finally:
     broker.down()

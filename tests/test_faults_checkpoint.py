@@ -12,8 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle, serving
 from rta.errors import QueryError
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, checkpoint_of, setting, true_totals
 
 pytestmark = pytest.mark.kafka
@@ -36,14 +37,14 @@ def filled(spark: SparkSession, name: str, table: str, **how: Any) -> Path:
     """Fill a table in two batches, with more to come; return its checkpoint."""
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
-        rta.drain(name, rta.totals, table=table, max_events_per_batch=100, **HOW, **how)
+        rta.drain(name, rta.transforms.totals, table=table, max_events_per_batch=100, **HOW, **how)
     rta.publish(rta.user_events(spark, rows=50, first_row=200), name, key="user_id")
     return checkpoint_of(table)
 
 
 def whole(name: str, table: str, used: int = 250) -> None:
     """Go on, and hold the table to the oracle."""
-    rta.drain(name, rta.totals, table=table, **HOW)
+    rta.drain(name, rta.transforms.totals, table=table, **HOW)
     assert oracle.differences(true_totals(name), table) == []
     oracle.check_accounted(table, name, used=used)
 
@@ -58,7 +59,7 @@ def test_f12_a_checkpoint_that_was_deleted_is_said_aloud(
     with pytest.raises(
         QueryError, match=r"'f12'.*count twice.*f12 is missing.*rta\.reset\('f12'\)"
     ):
-        rta.drain(name, rta.totals, table="f12", **HOW)
+        rta.drain(name, rta.transforms.totals, table="f12", **HOW)
     assert oracle.differences(before, "f12") == []
     assert rta.accounting("f12").consumed == 200
     rta.reset("f12")
@@ -94,7 +95,7 @@ def test_f13_a_checkpoint_that_is_damaged_names_the_file(
             with restored(checkpoint):
                 damage(checkpoint / file)
                 with pytest.raises(QueryError, match=rf"damaged.*f13/{file}.*rta\.reset"):
-                    rta.drain(name, rta.totals, table="f13", **HOW)
+                    rta.drain(name, rta.transforms.totals, table="f13", **HOW)
     for gone, said in (
         ("offsets/1", "lacks a file.*offsets/1"),
         ("offsets", "lacks a file.*offsets/1"),
@@ -102,7 +103,7 @@ def test_f13_a_checkpoint_that_is_damaged_names_the_file(
         with restored(checkpoint):
             remove(checkpoint / gone)
             with pytest.raises(QueryError, match=said):
-                rta.drain(name, rta.totals, table="f13", **HOW)
+                rta.drain(name, rta.transforms.totals, table="f13", **HOW)
     assert serving.batches("f13") == ledger
     assert oracle.differences(before, "f13") == []
     remove(checkpoint / "commits")  # what can be told from the rest is no damage
@@ -132,13 +133,13 @@ def test_f13_state_that_is_damaged_names_the_file(
             for file in checkpoint.glob("state/0/*/*.changelog"):
                 damage(file)
             with pytest.raises(QueryError, match=said) as caught:
-                rta.drain(name, rta.totals, table="f13_state", **HOW)
+                rta.drain(name, rta.transforms.totals, table="f13_state", **HOW)
             assert "\n" not in str(caught.value)
             assert "rta.reset" in str(caught.value)
     with restored(checkpoint):
         remove(checkpoint / "state")
         with pytest.raises(QueryError, match="lacks the folder `state`"):
-            rta.drain(name, rta.totals, table="f13_state", **HOW)
+            rta.drain(name, rta.transforms.totals, table="f13_state", **HOW)
     assert rta.accounting("f13_state").consumed == 200
     whole(name, "f13_state")
 
@@ -162,7 +163,7 @@ def test_f13_an_older_copy_of_a_checkpoint_loses_no_event(
                 last = (checkpoint / "offsets" / "1").read_text()
                 (checkpoint / "offsets" / str(number)).write_text(last)
         with pytest.raises(QueryError, match=r"older than table 'f13_old'.*batch 3.*rta\.reset"):
-            rta.drain(name, rta.totals, table="f13_old", **HOW)
+            rta.drain(name, rta.transforms.totals, table="f13_old", **HOW)
         shutil.rmtree(checkpoint)
     newest.rename(checkpoint)
     whole(name, "f13_old")
@@ -178,18 +179,18 @@ def highest(events: DataFrame) -> DataFrame:
 
 def fewer(events: DataFrame) -> DataFrame:
     """Filter first."""
-    return rta.totals(events.where("action = 'purchase'"))
+    return rta.transforms.totals(events.where("action = 'purchase'"))
 
 
 def wider(events: DataFrame) -> DataFrame:
     """Windows of ten minutes."""
-    return rta.totals(events, window="10 minutes")
+    return rta.transforms.totals(events, window="10 minutes")
 
 
 def otherwise_said(events: DataFrame) -> DataFrame:
     """Compute the same totals: names and order of steps differ, and a longer lateness."""
     later = events.withColumn("seen", F.col("kafka_timestamp")).where("true")
-    return rta.totals(later.withColumn("unused", F.lit(1)), lateness="20 minutes")
+    return rta.transforms.totals(later.withColumn("unused", F.lit(1)), lateness="20 minutes")
 
 
 def test_f14_a_checkpoint_of_another_query_is_refused(
@@ -202,10 +203,12 @@ def test_f14_a_checkpoint_of_another_query_is_refused(
     before, ledger = pa.Table.from_pandas(rta.read("f14")), serving.batches("f14")
 
     def once(events: DataFrame) -> DataFrame:
-        return rta.totals(rta.deduplicate(events), lateness=None)
+        return rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None)
 
     def more(events: DataFrame) -> DataFrame:
-        return rta.totals(events).withColumn("mean", F.col("total_amount") / F.col("event_count"))
+        return rta.transforms.totals(events).withColumn(
+            "mean", F.col("total_amount") / F.col("event_count")
+        )
 
     for transform, found in (
         (fewer, "purchase"), (wider, "600000000"), (highest, "max"), (once, "event_id, timestamp"), (more, "total_amount / cast"),
@@ -215,7 +218,7 @@ def test_f14_a_checkpoint_of_another_query_is_refused(
         ):
             rta.drain(name, transform, table="f14", **HOW)
     with pytest.raises(QueryError, match=f"from another topic than '{other}'; found: {name} in"):
-        rta.drain(other, rta.totals, table="f14", **HOW)
+        rta.drain(other, rta.transforms.totals, table="f14", **HOW)
     assert serving.batches("f14") == ledger
     assert oracle.differences(before, "f14") == []
     rta.drain(name, otherwise_said, table="f14", **HOW)
@@ -241,14 +244,14 @@ def test_f11_of_two_queries_on_one_checkpoint_the_second_is_refused(
     """For the same table, another one, or reset(): refused plainly; the first goes on untouched; from another process: see F8."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
-    query = rta.follow(name, rta.totals, table="f11", **HOW)
+    query = rta.follow(name, rta.transforms.totals, table="f11", **HOW)
     try:
         query.processAllAvailable()
         for second in (
             lambda: rta.follow(name, wider, table="f11", **HOW),
-            lambda: rta.drain(name, rta.totals, table="f11", **HOW),
+            lambda: rta.drain(name, rta.transforms.totals, table="f11", **HOW),
             lambda: rta.drain(
-                name, rta.totals, table="f11_b", checkpoint=checkpoint_of("f11"), **HOW
+                name, rta.transforms.totals, table="f11_b", checkpoint=checkpoint_of("f11"), **HOW
             ),
             lambda: rta.reset("f11"),
         ):

@@ -20,9 +20,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
 import rta
-from rta import broker, ledger, oracle, serving
+from rta.dataframes.producer import Acknowledged
 from rta.errors import QueryError
-from rta.producer import Acknowledged
+from rta.kafka import broker
+from rta.store import ledger, serving
+from rta.testing import oracle
 from tests.truth import KEY, late_places, setting, true_totals
 from tests.waiting import HANG
 
@@ -41,7 +43,7 @@ def listed_late(
     topic: str, table: str, transform: Callable[[DataFrame], DataFrame]
 ) -> set[tuple[int, int]]:
     """List the late events that rta tells: those that were kept, the same as those that are derived anew."""
-    rows = rta.late_events(topic, transform, table=table, event=rta.USER_EVENTS)
+    rows = rta.engines.late_events(topic, transform, table=table, event=rta.USER_EVENTS)
     anew = {tuple(row) for row in rows.select("partition", "offset").distinct().collect()}
     kept = rta.late(table)
     assert set(zip(kept["partition"], kept["offset"], strict=True)) == anew
@@ -51,7 +53,7 @@ def listed_late(
 
 def reasons(topic: str) -> list[tuple[str, bytes | None]]:
     """List what the dead letter queue of a topic holds: reason and value."""
-    found = rta.read_dead_letters(topic).select("reason", "value").collect()
+    found = rta.dlq.read_dead_letters(topic).select("reason", "value").collect()
     return sorted(((r, None if v is None else bytes(v)) for r, v in found), key=repr)
 
 
@@ -64,7 +66,7 @@ def test_f23_null_value_and_null_key(spark: SparkSession, topic: Callable[..., s
     text = "key STRING, value STRING"
     rta.publish(spark.createDataFrame([("k", None), (None, None), (None, "")], text), name)
 
-    rta.drain(name, rta.totals, table="f23", **HOW)
+    rta.drain(name, rta.transforms.totals, table="f23", **HOW)
 
     assert sum(raw.key is None for raw in oracle.read_topic(name)) > 50
     assert oracle.differences(true_totals(name), "f23") == []
@@ -86,7 +88,7 @@ def test_f26_copies_beyond_the_horizon_are_counted(
     copies = len(oracle.read_topic(name)) - 500
 
     def once(rows: DataFrame) -> DataFrame:
-        return rta.totals(rta.deduplicate(rows), lateness=None)
+        return rta.transforms.totals(rta.transforms.deduplicate(rows), lateness=None)
 
     rta.drain(name, once, table="f26_beyond", max_events_per_batch=100, **HOW)
 
@@ -107,7 +109,7 @@ def test_f27_out_of_order_by_up_to_an_hour(
     name, table = topic(), f"f27_{lateness.replace(' ', '_')}"
     events = rta.user_events(spark, rows=500, rate=0.15, lateness="1 hour", late_share=0.5)
     rta.publish(events, name, key="user_id", order_by="reported_at")
-    transform = partial(rta.totals, lateness=lateness)
+    transform = partial(rta.transforms.totals, lateness=lateness)
 
     rta.drain(name, transform, table=table, max_events_per_batch=100, **HOW)
 
@@ -134,7 +136,7 @@ def sent_by_clock(events: Sequence[dict[str, Any]], topic: str, jump: float) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kafka, "KafkaProducer", Jumped)
         patch.setattr(Jumped, "jump", jump)
-        return rta.publish_paced(events, topic, key="user_id", timeout=HANG)
+        return rta.kafka.publish_paced(events, topic, key="user_id", timeout=HANG)
 
 
 def user_event(number: int, when: datetime | str | int, **others: Any) -> dict[str, Any]:
@@ -160,7 +162,9 @@ def test_f29_the_clock_jumps_by_an_hour(topic: Callable[..., str]) -> None:
             sent = sent_by_clock(events[third * 200 : third * 200 + 200], name, jump)
             assert sent.ok == 200
         with ledger_clock(jumps):
-            taken = rta.drain(name, rta.totals, table=table, max_events_per_batch=100, **HOW)
+            taken = rta.drain(
+                name, rta.transforms.totals, table=table, max_events_per_batch=100, **HOW
+            )
         batches = serving.batches(table)
         assert (taken.start, taken.end) == ({0: 0}, {0: 600})
         results[table] = [(b.batch_id, b.end_offsets, b.watermark, b.used, b.late) for b in batches]
@@ -168,7 +172,7 @@ def test_f29_the_clock_jumps_by_an_hour(topic: Callable[..., str]) -> None:
         assert len(late) > 20
         oracle.check_accounted(table, name, late=len(late), quarantined=0)
         assert oracle.differences(true_totals(name, on_time(late)), table) == []
-        assert listed_late(name, table, rta.totals) == late
+        assert listed_late(name, table, rta.transforms.totals) == late
         stamps = [raw.timestamp for raw in oracle.read_topic(name)]
         assert (max(stamps) - min(stamps) > 7_000_000) == (table == "f29_jumped")
     assert results["f29_steady"] == results["f29_jumped"]
@@ -202,7 +206,7 @@ def test_f29_ahead_is_judged_by_the_record_not_by_a_clock(topic: Callable[..., s
         assert sent_by_clock(ahead, name, jump).ok == 3
 
     for table in ("f29_ahead", "f29_again"):
-        rta.drain(name, partial(rta.totals, lateness="1 day"), table=table, **HOW)
+        rta.drain(name, partial(rta.transforms.totals, lateness="1 day"), table=table, **HOW)
         oracle.check_accounted(table, name, used=6, quarantined=3, late=0)
         assert oracle.differences(true_totals(name), table) == []
     assert [reason for reason, _ in reasons(name)] == ["ahead"] * 3
@@ -271,7 +275,7 @@ def test_f30_daylight_saving_and_zones(spark: SparkSession, topic: Callable[...,
         name, table = topic(partitions=1), f"f30_{written.rpartition('/')[2].lower()}"
         events = around_the_turns(written)
         for lived, part in ((first, events[:150]), (second, events[150:])):
-            rta.publish_paced(part, name, key="user_id")
+            rta.kafka.publish_paced(part, name, key="user_id")
             with living_in(spark, lived):
                 rta.drain(name, seen, table=table, max_events_per_batch=75, **HOW)
         hour = timedelta(hours=1)
@@ -326,7 +330,7 @@ def test_f31_the_producers_change_their_schema(topic: Callable[..., str]) -> Non
     when = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
     how: dict[str, Any] = {"key": ["partition", "offset"], "event": rta.USER_EVENTS}
     old = [user_event(n, when, reported_at=when) for n in range(40)]
-    rta.publish_paced(old, name, key="user_id")
+    rta.kafka.publish_paced(old, name, key="user_id")
     rta.drain(name, as_rows, table="f31", **how)
 
     renamed = {"total": Decimal("1.50")} | user_event(46, when)
@@ -345,7 +349,7 @@ def test_f31_the_producers_change_their_schema(topic: Callable[..., str]) -> Non
         user_event(52, 1_731_666_600),  # seconds since the epoch, where text was agreed
         user_event(53, when, user_id=None),  # json_text leaves a null out
     ]
-    rta.publish_paced(new, name)
+    rta.kafka.publish_paced(new, name)
     rta.drain(name, as_rows, table="f31", **how)
 
     truth = oracle.events(name, rta.USER_EVENTS)
@@ -365,16 +369,16 @@ def test_f31_the_reader_changes_its_schema(topic: Callable[..., str]) -> None:
     """With a wider event type the same table goes on; another result, or another type, needs another table."""
     name = topic()
     when = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
-    rta.publish_paced([user_event(n, when) for n in range(20)], name, key="user_id")
-    rta.drain(name, rta.totals, table="f31_reader", **HOW)
-    rta.publish_paced([user_event(n, when, channel="web") for n in range(20, 50)], name)
+    rta.kafka.publish_paced([user_event(n, when) for n in range(20)], name, key="user_id")
+    rta.drain(name, rta.transforms.totals, table="f31_reader", **HOW)
+    rta.kafka.publish_paced([user_event(n, when, channel="web") for n in range(20, 50)], name)
     wider = with_field("channel", StringType())
 
-    taken = rta.drain(name, rta.totals, table="f31_reader", key=KEY, event=wider)
+    taken = rta.drain(name, rta.transforms.totals, table="f31_reader", key=KEY, event=wider)
     assert taken.accounting.used == 30
     assert oracle.differences(true_totals(name), "f31_reader") == []
 
-    by_channel = partial(rta.totals, by=("user_id", "channel"))
+    by_channel = partial(rta.transforms.totals, by=("user_id", "channel"))
     said = r"not the one that fills table.*channel.*another table.*rta\.reset\('f31_reader'\)"
     with pytest.raises(QueryError, match=said):
         rta.drain(name, by_channel, table="f31_reader", key=KEY, event=wider)

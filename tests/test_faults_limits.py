@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, kraft, oracle
-from rta.cli import main
+from rta.cli.app import main
 from rta.errors import InputError
+from rta.kafka import broker, broker_config
+from rta.testing import oracle
 from tests.test_faults_broker import HOW, user_event
 from tests.truth import true_totals
 from tests.waiting import HANG, finished
@@ -35,7 +36,7 @@ def test_f24_large_events_among_small_ones(
     name, limit = topic(partitions=1), 1_048_576
     sizes = {1: 900_000, 2: 1_100_000, 4: 20_000_000}
     events = [user_event(n, action="x" * sizes.get(n, 5)) for n in range(6)]
-    made = rta.publish_paced(events, name, key="user_id", log=tmp_path / "log.jsonl")
+    made = rta.kafka.publish_paced(events, name, key="user_id", log=tmp_path / "log.jsonl")
     assert (made.ok, made.failed, made.unknown) == (4, 2, 0)
     assert [f"{limit:,}" in reason for reason in made.reasons] == [True]
     frame = spark.sql(
@@ -45,14 +46,14 @@ def test_f24_large_events_among_small_ones(
         with pytest.raises(InputError, match=rf"{limit:,}"):
             rta.publish(frame.selectExpr("*", f"repeat('x', {size}) action"), name)
     rta.publish(frame.selectExpr("*", "repeat('x', 900000) action"), name)
-    producer = KafkaProducer(bootstrap_servers=rta.bootstrap())
+    producer = KafkaProducer(bootstrap_servers=rta.kafka.bootstrap())
     producer.send(name, b"x" * (limit - 100)).get(HANG)
     producer.close()
 
-    rta.drain(name, rta.totals, table="f24", **HOW)
+    rta.drain(name, rta.transforms.totals, table="f24", **HOW)
     assert oracle.differences(true_totals(name), "f24") == []
     oracle.check_accounted("f24", name, used=5, quarantined=1)
-    [letter] = rta.read_dead_letters(name).collect()
+    [letter] = rta.dlq.read_dead_letters(name).collect()
     assert len(letter.value) == limit - 100
 
 
@@ -98,7 +99,7 @@ def test_f35_the_port_is_taken_in_the_last_moment(
         assert refused.exit_code == 1, refused.output
         assert "Address already in use" in refused.stderr
         assert "run it again" in refused.stderr
-        looks = iter([port, kraft.free_port()])
+        looks = iter([port, broker_config.free_port()])
         monkeypatch.setattr(broker, "free_port", lambda **_: next(looks))
         try:
             again = CliRunner().invoke(main, ["up"])

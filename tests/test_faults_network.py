@@ -11,7 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta import oracle, serving
+from rta.store import serving
+from rta.testing import oracle
 from tests.proxy import Proxy, proxy
 from tests.secured import Secured
 from tests.truth import KEY, true_totals
@@ -61,15 +62,15 @@ def test_f34_the_network_fails_for_a_while(
     """A producer and a query go on by themselves, and what was acknowledged is in the table, once."""
     name, table, log = f"far-{fault.__name__}", f"far_{fault.__name__}", tmp_path / "acknowledged"
     with secured.used("INSIDE"):
-        rta.create_topic(name, partitions=2)
+        rta.kafka.create_topic(name, partitions=2)
         rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
     with proxy(secured.proxy, secured.ports["FAR"]) as network:
         with secured.used("FAR"):
-            query = rta.follow(name, rta.totals, table=table, **HOW)
+            query = rta.follow(name, rta.transforms.totals, table=table, **HOW)
             query.processAllAvailable()
             assert network.passed
             sender = Thread(
-                target=rta.publish_paced, args=(rta.user_events(spark, rows=200, first_row=100), name),
+                target=rta.kafka.publish_paced, args=(rta.user_events(spark, rows=200, first_row=100), name),
                 kwargs={"key": "user_id", "rate": 50, "log": log, "timeout": HANG},
             )  # fmt: skip
             sender.start()

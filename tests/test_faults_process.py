@@ -18,9 +18,12 @@ from jupyter_client.manager import KernelManager
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, exactly_once, oracle, serving
+from rta.engines.spark import exactly_once
 from rta.errors import QueryError
-from rta.processes import still_running
+from rta.kafka import broker
+from rta.setup.processes import still_running
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, ROOT, child, true_totals
 from tests.waiting import HANG, finished, until
 
@@ -44,7 +47,7 @@ import rta
 while True:
     try:
         rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-        print(rta.drain(sys.argv[1], rta.totals, table="f05", key=["window", "user_id"], event=rta.USER_EVENTS,
+        print(rta.drain(sys.argv[1], rta.transforms.totals, table="f05", key=["window", "user_id"], event=rta.USER_EVENTS,
                         max_events_per_batch=300), flush=True)
         break
     except rta.RtaError as error:
@@ -90,7 +93,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
 KERNEL = """
 import rta
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-query = rta.follow(%r, rta.totals, table="f08", key=["window", "user_id"], event=rta.USER_EVENTS)
+query = rta.follow(%r, rta.transforms.totals, table="f08", key=["window", "user_id"], event=rta.USER_EVENTS)
 query.processAllAvailable()
 print(rta.up().pid)
 """
@@ -131,7 +134,7 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
         with pytest.raises(
             QueryError, match=rf"another query fills table 'f08'; found: process {process}, since"
         ):
-            rta.drain(name, rta.totals, table="f08", **HOW)
+            rta.drain(name, rta.transforms.totals, table="f08", **HOW)
         assert executed(client, "query.processAllAvailable(); print(query.isActive)") == "True\n"
         os.kill(process, signal.SIGKILL)
     finally:
@@ -140,7 +143,7 @@ def test_f08_f11_a_second_kernel_is_refused_until_the_first_is_killed(
         kernel.cleanup_resources()
     rta.publish(rta.user_events(spark, rows=100, first_row=200), name, key="user_id")
     taken = rta.drain(
-        name, rta.totals, table="f08", **HOW
+        name, rta.transforms.totals, table="f08", **HOW
     )  # waits for the claim, as long as the JVM ends
     assert taken.accounting.consumed == 100
     assert not still_running([jvm], patience=HANG)
@@ -156,7 +159,7 @@ def test_f16_the_database_is_full(
     monkeypatch.setattr(exactly_once, "PATIENCE", 0.5)
     name = topic()
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
-    rta.drain(name, rta.totals, table="f16", **HOW)
+    rta.drain(name, rta.transforms.totals, table="f16", **HOW)
     before = rta.read("f16")
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
     with (
@@ -166,11 +169,11 @@ def test_f16_the_database_is_full(
             match=r"fills 'f16' failed: the serving database .*full.*do: .*free it, then run again",
         ) as caught,
     ):
-        rta.drain(name, rta.totals, table="f16", **HOW)
+        rta.drain(name, rta.transforms.totals, table="f16", **HOW)
     assert "database or disk is full" in str(caught.value.found)
     assert rta.read("f16").equals(before)
     assert rta.accounting("f16").consumed == 100
-    assert rta.drain(name, rta.totals, table="f16", **HOW).accounting.consumed == 2_000
+    assert rta.drain(name, rta.transforms.totals, table="f16", **HOW).accounting.consumed == 2_000
     assert oracle.differences(true_totals(name), "f16") == []
     oracle.check_accounted("f16", name, used=2_100)
 
@@ -197,7 +200,8 @@ FULL = """
 import os, subprocess, sys
 from pathlib import Path
 import rta
-from rta import exactly_once, oracle
+from rta.engines.spark import exactly_once
+from rta.testing import oracle
 from rta.errors import QueryError
 from tests.truth import true_totals
 
@@ -209,17 +213,17 @@ for table, checkpoint, url in (("full_checkpoint", disk / "checkpoint", ""), ("f
     os.environ["RTA_DATABASE_URL"] = url
     filler = disk / "filler"
     if url:
-        rta.serving.tables()  # made while there is space
+        rta.store.tables()  # made while there is space
     there = os.statvfs(disk)
     filler.write_bytes(bytes(there.f_bavail * there.f_frsize - 2**10 * (200 if url else 800)))
     try:
-        rta.drain(name, rta.totals, table=table, checkpoint=checkpoint, **how)
+        rta.drain(name, rta.transforms.totals, table=table, checkpoint=checkpoint, **how)
         raise AssertionError(f"{table}: the disk did not fill")
     except QueryError as error:
         print(table, "|", error, flush=True)
-    done = rta.serving.summed(table).consumed
+    done = rta.store.summed(table).consumed
     filler.unlink()
-    taken = rta.drain(name, rta.totals, table=table, checkpoint=checkpoint, **how)
+    taken = rta.drain(name, rta.transforms.totals, table=table, checkpoint=checkpoint, **how)
     assert taken.accounting.consumed + done == 3_000, (taken, done)
     assert oracle.differences(true_totals(name), table) == []
     oracle.check_accounted(table, name, used=3_000)
@@ -243,7 +247,7 @@ def test_f16_the_disk_is_full(
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
          sys.executable, "-c", FULL, name, str(disk), f"sqlite:///{disk}/rta.db"],
-        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT),
+        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT),
                           "RTA_HOME": str(tmp_path / "home")},
         capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip
@@ -260,7 +264,7 @@ import rta
 name = sys.argv[1]
 spark = rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
 rta.publish(rta.user_events(spark, rows=300), name, key="user_id", partitions=2)
-rta.drain(name, rta.totals, table=name, key=["window", "user_id"], event=rta.USER_EVENTS)
+rta.drain(name, rta.transforms.totals, table=name, key=["window", "user_id"], event=rta.USER_EVENTS)
 print(rta.up().pid)
 """
 
@@ -299,7 +303,7 @@ conf = {
 }
 rta.spark(master="local[4]", conf=conf)
 try:
-    rta.drain(sys.argv[1], rta.totals, table="f38", key=["window", "user_id"], event=rta.USER_EVENTS,
+    rta.drain(sys.argv[1], rta.transforms.totals, table="f38", key=["window", "user_id"], event=rta.USER_EVENTS,
               max_events_per_batch=200_000)
 except rta.RtaError as error:
     print(error)
@@ -318,7 +322,7 @@ def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) ->
     assert "rta.spark(conf={'spark.driver.memory': '4g'})" in said
     done = serving.summed("f38").consumed
     assert done < 1_000_000
-    taken = rta.drain(name, rta.totals, table="f38", max_events_per_batch=200_000, **HOW)
+    taken = rta.drain(name, rta.transforms.totals, table="f38", max_events_per_batch=200_000, **HOW)
     assert taken.accounting.consumed == 1_000_000 - done
     assert taken.rows > 900_000 - done
     assert oracle.differences(true_totals(name), "f38") == []

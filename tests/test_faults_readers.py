@@ -14,8 +14,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import rta
-from rta import oracle, serving
-from rta.tables import Table
+from rta.store import serving
+from rta.store.serving_tables import Table
+from rta.testing import oracle
 from tests.truth import KEY, held_sink, true_totals
 from tests.waiting import joined, terminated, until
 
@@ -31,7 +32,7 @@ def test_f20_members_of_a_group_come_and_go(topic: Callable[..., str]) -> None:
 
     def publish(first: int) -> None:
         events = ({"n": n, "key": n % 40} for n in range(first, first + 100))
-        assert rta.publish_paced(events, name, key="key", rate=2_000).ok == 100
+        assert rta.kafka.publish_paced(events, name, key="key", rate=2_000).ok == 100
 
     with Group(name, table) as group:
         one = group.join()
@@ -64,7 +65,7 @@ class Member(Thread):
         super().__init__(daemon=True)
         self.group, self.commits, self.leaving = group, True, Event()
         self.consumer = KafkaConsumer(
-            group.topic, bootstrap_servers=rta.bootstrap(), group_id="f20", enable_auto_commit=False,
+            group.topic, bootstrap_servers=rta.kafka.bootstrap(), group_id="f20", enable_auto_commit=False,
             auto_offset_reset="earliest", heartbeat_interval_ms=200, max_poll_records=20,
         )  # fmt: skip
 
@@ -135,7 +136,7 @@ def test_f32_an_idle_partition_holds_no_window_open(
     name = topic(partitions=4)
     days = rta.flights(spark).where("reported_at < '2013-01-02'")
     rta.publish(days, name, key="origin", order_by="reported_at")
-    assert [p for p, (_, latest) in rta.offsets(name).items() if not latest] == [2]
+    assert [p for p, (_, latest) in rta.kafka.offsets(name).items() if not latest] == [2]
 
     def departures(flights: DataFrame) -> DataFrame:
         marked = flights.withWatermark("event_time", "2 hours")
@@ -166,7 +167,7 @@ def test_f32_an_idle_partition_holds_no_window_open(
     assert list(rta.publish(tardy, name, key="origin").offsets[2]) == [0, 1]
     assert rta.drain(name, departures, **how).accounting.late == 1
     oracle.check_accounted("f32", name, used=events.num_rows, late=1)
-    [listed] = rta.late_events(name, departures, table="f32", event=rta.FLIGHTS).collect()
+    [listed] = rta.engines.late_events(name, departures, table="f32", event=rta.FLIGHTS).collect()
     assert (listed["partition"], listed["offset"]) == (2, 0)
     assert oracle.differences(oracle.run(hours, events=events), "f32") == []
 
@@ -177,7 +178,12 @@ def test_f33_a_slow_sink(spark: SparkSession, topic: Callable[..., str]) -> None
     rta.publish(rta.user_events(spark, rows=100), name, order_by="reported_at")
     with held_sink() as (come, gate):
         query = rta.follow(
-            name, rta.totals, table="f33", max_events_per_batch=110, key=KEY, event=rta.USER_EVENTS
+            name,
+            rta.transforms.totals,
+            table="f33",
+            max_events_per_batch=110,
+            key=KEY,
+            event=rta.USER_EVENTS,
         )
         try:
             until(come.is_set)

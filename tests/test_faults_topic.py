@@ -11,8 +11,10 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 import rta
-from rta import archives, oracle, serving
+from rta.architectures import archives
 from rta.errors import QueryError
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, TOTALS, held_sink, true_totals
 from tests.waiting import HANG, terminated, until
 
@@ -23,7 +25,7 @@ HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
 @contextmanager
 def admin() -> Iterator[Any]:
     """Lend Kafka's admin client."""
-    client = KafkaAdminClient(bootstrap_servers=rta.bootstrap())
+    client = KafkaAdminClient(bootstrap_servers=rta.kafka.bootstrap())
     try:
         yield client
     finally:
@@ -37,12 +39,12 @@ def test_f17_a_topic_made_again_with_more_events(
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     with held_sink() as (come, gate):
-        query = rta.follow(name, rta.totals, table="f17", **HOW)
+        query = rta.follow(name, rta.transforms.totals, table="f17", **HOW)
         try:
             until(come.is_set)  # all is read; meanwhile:
             before = true_totals(name)
-            rta.delete_topic(name)
-            rta.create_topic(name, partitions=2)
+            rta.kafka.delete_topic(name)
+            rta.kafka.create_topic(name, partitions=2)
             rta.publish(rta.user_events(spark, rows=600, first_row=200), name, key="user_id")
             gate.set()
             with pytest.raises(StreamingQueryException, match="deleted and made again"):
@@ -52,10 +54,10 @@ def test_f17_a_topic_made_again_with_more_events(
     assert "deleted and made again" in str(rta.health(query).error)
     assert oracle.differences(before, "f17") == []
     with pytest.raises(QueryError, match=r"deleted and made again.*topic id.*rta\.reset"):
-        rta.drain(name, rta.totals, table="f17", **HOW)
+        rta.drain(name, rta.transforms.totals, table="f17", **HOW)
     assert oracle.differences(before, "f17") == []
     rta.reset("f17")
-    rta.drain(name, rta.totals, table="f17", **HOW)
+    rta.drain(name, rta.transforms.totals, table="f17", **HOW)
     assert oracle.differences(true_totals(name), "f17") == []
     oracle.check_accounted("f17", name, used=600)
 
@@ -79,13 +81,15 @@ def test_f17_a_topic_made_again_under_its_archive(
 
     monkeypatch.setattr(archives, "_writer", held)
     rta.publish(rta.user_events(spark, rows=50), name)
-    query = rta.archive(name, event=rta.USER_EVENTS, trigger={"processingTime": "0 seconds"})
+    query = rta.architectures.archive(
+        name, event=rta.USER_EVENTS, trigger={"processingTime": "0 seconds"}
+    )
     try:
         query.processAllAvailable()
         rta.publish(rta.user_events(spark, rows=10, first_row=50), name)
         until(come.is_set)
-        rta.delete_topic(name)
-        rta.create_topic(name, partitions=1)
+        rta.kafka.delete_topic(name)
+        rta.kafka.create_topic(name, partitions=1)
         rta.publish(rta.user_events(spark, rows=200, first_row=1_000), name)
         gate.set()
         with pytest.raises(StreamingQueryException, match="deleted and made again"):
@@ -93,13 +97,13 @@ def test_f17_a_topic_made_again_under_its_archive(
     finally:
         gate.set()
         query.stop()
-    assert rta.archived(name) == {0: 50}
-    assert rta.read_archive(name, event=rta.USER_EVENTS).count() == 50
+    assert rta.architectures.archived(name) == {0: 50}
+    assert rta.architectures.read_archive(name, event=rta.USER_EVENTS).count() == 50
     with pytest.raises(QueryError, match=r"deleted and made again.*rta\.archives\.discard"):
-        rta.archive(name, event=rta.USER_EVENTS)
+        rta.architectures.archive(name, event=rta.USER_EVENTS)
     archives.discard(name)
-    rta.archive(name, event=rta.USER_EVENTS).awaitTermination()
-    assert rta.read_archive(name, event=rta.USER_EVENTS).count() == 200
+    rta.architectures.archive(name, event=rta.USER_EVENTS).awaitTermination()
+    assert rta.architectures.read_archive(name, event=rta.USER_EVENTS).count() == 200
 
 
 def test_f17_a_topic_deleted_while_a_query_runs(
@@ -111,11 +115,11 @@ def test_f17_a_topic_deleted_while_a_query_runs(
     """
     name = topic()
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
-    query = rta.follow(name, rta.totals, table="f17_gone", **HOW)
+    query = rta.follow(name, rta.transforms.totals, table="f17_gone", **HOW)
     try:
         query.processAllAvailable()
         before = true_totals(name)
-        rta.delete_topic(name)
+        rta.kafka.delete_topic(name)
         with pytest.raises(StreamingQueryException, match="UnknownTopicOrPartition"):
             terminated(query)
     finally:
@@ -128,9 +132,9 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     """The error names what is gone; those who go on without it have it counted, and all else exactly."""
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
-    rta.drain(name, rta.totals, table="f18", **HOW)
+    rta.drain(name, rta.transforms.totals, table="f18", **HOW)
     taken = serving.offsets("f18")[name]
-    messages = rta.poisoned(
+    messages = rta.events.poisoned(
         rta.user_events(spark, rows=200, first_row=200), share=0.1, kinds=["nan"]
     )
     rta.publish(messages, name, order_by="reported_at")
@@ -142,7 +146,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
 
     before = serving.batches("f18")
     with pytest.raises(QueryError) as caught:
-        rta.drain(name, rta.totals, table="f18", **HOW)
+        rta.drain(name, rta.transforms.totals, table="f18", **HOW)
     for p, (first, end) in gone.items():
         assert f"partition {p}: offsets {first} to {end - 1} ({end - first} events)" in str(
             caught.value
@@ -150,7 +154,9 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     assert "failOnDataLoss" in str(caught.value)
     assert serving.batches("f18") == before
 
-    drained = rta.drain(name, rta.totals, table="f18", options={"failOnDataLoss": "false"}, **HOW)
+    drained = rta.drain(
+        name, rta.transforms.totals, table="f18", options={"failOnDataLoss": "false"}, **HOW
+    )
     assert drained.accounting.lost == sum(end - first for first, end in gone.values()) == 41
     assert "lost 41" in str(drained)
     found = rta.accounting("f18")
@@ -171,7 +177,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     }
     overtaken = {(p, at) for p, (first, end) in gone.items() for at in range(first, end)}
     assert places == {(each.partition, each.offset) for each in raw} - overtaken
-    assert rta.read_dead_letters(name).count() == found.quarantined > 0
+    assert rta.dlq.read_dead_letters(name).count() == found.quarantined > 0
 
 
 def test_f19_partitions_added_while_a_query_runs(
@@ -180,19 +186,19 @@ def test_f19_partitions_added_while_a_query_runs(
     """2 → 4: the new ones are read from their first event."""
     name = topic(partitions=2)
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
-    query = rta.follow(name, rta.totals, table="f19", **HOW)
+    query = rta.follow(name, rta.transforms.totals, table="f19", **HOW)
     try:
         query.processAllAvailable()
         with admin() as client:
             client.create_partitions({name: 4})
         rta.publish(rta.user_events(spark, rows=200, first_row=200), name, key="user_id")
-        rta.publish_paced(({"bad": number} for number in range(40)), name, key="bad")
+        rta.kafka.publish_paced(({"bad": number} for number in range(40)), name, key="bad")
         query.processAllAvailable()
         assert sorted(rta.health(query).lag[name].items()) == [(p, 0) for p in range(4)]
     finally:
         query.stop()
-    assert all(latest > 0 for _, latest in rta.offsets(name).values())
+    assert all(latest > 0 for _, latest in rta.kafka.offsets(name).values())
     assert oracle.differences(true_totals(name), "f19") == []
     oracle.check_accounted("f19", name, used=400, quarantined=40)
-    letters = rta.read_dead_letters(name).groupBy("partition").count().collect()
+    letters = rta.dlq.read_dead_letters(name).groupBy("partition").count().collect()
     assert {letter["partition"] for letter in letters} == set(range(4))

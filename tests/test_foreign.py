@@ -15,11 +15,13 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import clients, oracle, results, tail
-from rta.archives import all_archived
-from rta.dead_letters import FOREIGN, NAMES
+from rta.architectures.archives import all_archived
+from rta.dlq.dead_letter import Letter
+from rta.dlq.queue import FOREIGN, NAMES
+from rta.engines import changelog
 from rta.errors import TopicError
-from rta.letter import Letter
+from rta.kafka import clients, tail
+from rta.testing import oracle
 from tests.test_letters import milliseconds, quarantine_new, sent_raw, user_event
 from tests.truth import KEY
 from tests.waiting import HANG, terminated
@@ -41,7 +43,7 @@ AWKWARD: Final = [
 
 def foreign(**options: Any) -> Producer:
     """Open a producer of librdkafka."""
-    return Producer({"bootstrap.servers": rta.bootstrap(), "linger.ms": 20, **options})
+    return Producer({"bootstrap.servers": rta.kafka.bootstrap(), "linger.ms": 20, **options})
 
 
 def sent(
@@ -93,20 +95,20 @@ def test_every_codec_is_read_everywhere(spark: SparkSession, topic: Topic) -> No
     queue = f"{name}.dlq"
     for codec in CODECS:
         sent([(b"k", b"!" * 3_000, [])], queue, codec=codec)
-    assert len(rta.letters(name)) == 3 * len(CODECS)
-    assert rta.redrive(name, lambda _: event).sent == 3 * len(CODECS)
+    assert len(rta.dlq.letters(name)) == 3 * len(CODECS)
+    assert rta.dlq.redrive(name, lambda _: event).sent == 3 * len(CODECS)
     assert rta.read_batch(name, event=rta.USER_EVENTS).count() == 4 * len(CODECS)
 
-    found = results.opened(results.note("foreign_codecs"))
+    found = changelog.opened(changelog.note("foreign_codecs"))
     for codec in CODECS:
         sent([(None, b'{"n":%d}' % n, []) for n in range(200)], found.topic, codec=codec)  # fmt: skip
-    with closing(results.reading(found)) as reader:
+    with closing(changelog.reading(found)) as reader:
         [place] = reader.assignment()
         taken: list[Any] = []
         while reader.position(place) < reader.end_offsets([place])[place]:
             taken += reader.poll(timeout_ms=500).get(place, [])
     assert [record.value for record in taken] == [b'{"n":%d}' % n for n in range(200)] * len(CODECS)
-    results.forget("foreign_codecs")
+    changelog.forget("foreign_codecs")
 
 
 def test_what_is_published_arrives_byte_for_byte(spark: SparkSession, topic: Topic) -> None:
@@ -119,10 +121,10 @@ def test_what_is_published_arrives_byte_for_byte(spark: SparkSession, topic: Top
     assert raws(bulk) == expected
     rta.publish(frame, plain := one(), order_by="number")
     assert raws(plain) == AWKWARD
-    done = rta.publish_paced(frame.orderBy("number").drop("number"), paced := one(), headers=constant)  # fmt: skip
+    done = rta.kafka.publish_paced(frame.orderBy("number").drop("number"), paced := one(), headers=constant)  # fmt: skip
     assert done.ok == len(AWKWARD), done
     assert [(key, value, headers[:-1]) for key, value, headers in raws(paced)] == expected
-    keyed = rta.publish_paced([{"k": None}, {"k": True}], one(), key="k")
+    keyed = rta.kafka.publish_paced([{"k": None}, {"k": True}], one(), key="k")
     assert (keyed.ok, [key for key, _, _ in raws(keyed.topic)]) == (2, [None, b"true"])
 
 
@@ -133,10 +135,10 @@ def test_a_bad_event_comes_back_byte_for_byte_at_its_time(
     name = topic(partitions=1)
     sent(AWKWARD, name, timestamp=LONG_AGO)
     quarantine_new(name)
-    found = rta.letters(name)
+    found = rta.dlq.letters(name)
     assert [as_sent(letter) for letter in found] == AWKWARD
     assert {milliseconds(letter) for letter in found} == {LONG_AGO}
-    terminated(rta.archive(name, event=rta.USER_EVENTS))
+    terminated(rta.architectures.archive(name, event=rta.USER_EVENTS))
     kept = all_archived(name, rta.USER_EVENTS).orderBy("offset").collect()
     assert [as_sent(row) for row in kept] == AWKWARD
 
@@ -144,7 +146,7 @@ def test_a_bad_event_comes_back_byte_for_byte_at_its_time(
         later = replace(letter, kafka_timestamp=letter.kafka_timestamp.replace(year=2015))
         return later if letter.offset == 0 else letter.value or b"{}" if letter.offset % 2 else letter  # fmt: skip
 
-    assert rta.redrive(name, mend).sent == len(AWKWARD)
+    assert rta.dlq.redrive(name, mend).sent == len(AWKWARD)
     back = oracle.read_topic(name)[len(AWKWARD) :]
     wanted = [(k, v or b"{}" if at % 2 else v, h) for at, (k, v, h) in enumerate(AWKWARD)]
     assert [(raw.key, raw.value, list(raw.headers[:-2])) for raw in back] == wanted
@@ -162,7 +164,7 @@ def test_relay_sends_what_the_transform_made_byte_for_byte(
     def awkward(events: DataFrame) -> DataFrame:
         return events.select("user_id").crossJoin(F.broadcast(raw_frame(spark))).select("key", "value", "headers")  # fmt: skip
 
-    query = rta.relay(name, awkward, into=into, event=rta.USER_EVENTS, real_time=None)
+    query = rta.engines.relay(name, awkward, into=into, event=rta.USER_EVENTS, real_time=None)
     try:
         query.processAllAvailable()
     finally:
@@ -203,7 +205,7 @@ def test_foreign_records_in_the_queue_are_listed_as_foreign_by_both(
         last: list[tuple[str, bytes | None]] = [(Bytes("name"), b"\xff")]
         for headers in [*told, told[-1], last]:
             clients.send(producer, queue, b"foreign", None, headers)
-    found = rta.letters(name)
+    found = rta.dlq.letters(name)
     assert len(found) == len(told) + 2
     known = [letter for letter in found if letter.reason != FOREIGN]
     assert [(letter.offset, letter.value) for letter in known] == [(0, b"{"), (7, b"foreign")]
@@ -215,10 +217,10 @@ def test_foreign_records_in_the_queue_are_listed_as_foreign_by_both(
     def row(each: Letter | Row) -> tuple[Any, ...]:
         return each.topic, each.partition, each.offset, each.reason, each.key, each.value
 
-    listed = rta.read_dead_letters(name).orderBy(F.col("topic").desc(), "offset").collect()
+    listed = rta.dlq.read_dead_letters(name).orderBy(F.col("topic").desc(), "offset").collect()
     listed = [Row(**{**r.asDict(), "value": bytes(r.value), "key": r.key and bytes(r.key)}) for r in listed]  # fmt: skip
     assert sorted(map(row, listed)) == sorted(map(row, found))
-    assert rta.read_dead_letters(name).groupBy("topic").count().count() == 2
+    assert rta.dlq.read_dead_letters(name).groupBy("topic").count().count() == 2
     assert len(list(tail.records(queue, count=99))) == len(told) + 3
 
 
@@ -229,12 +231,12 @@ def test_a_producer_makes_its_topic_and_a_reader_makes_none(
     name, typo = topic() + ".new", topic() + ".typo"
     sent([(b"k", json.dumps(user_event(n)).encode(), []) for n in range(3)], name)
     assert rta.read_batch(name, event=rta.USER_EVENTS).count() == 3
-    assert len(rta.offsets(name)) == 4
+    assert len(rta.kafka.offsets(name)) == 4
     for ask in (
         lambda: rta.read_batch(typo, event=rta.USER_EVENTS), lambda: rta.read_stream(typo, event=rta.USER_EVENTS),
-        lambda: rta.drain(typo, rta.totals, table="foreign_typo", key=KEY, event=rta.USER_EVENTS),
-        lambda: list(tail.records(typo)), lambda: rta.letters(typo), lambda: rta.redrive(typo), lambda: rta.offsets(typo),
-        lambda: rta.relay(name, rta.totals, into=typo, event=rta.USER_EVENTS, real_time=None),
+        lambda: rta.drain(typo, rta.transforms.totals, table="foreign_typo", key=KEY, event=rta.USER_EVENTS),
+        lambda: list(tail.records(typo)), lambda: rta.dlq.letters(typo), lambda: rta.dlq.redrive(typo), lambda: rta.kafka.offsets(typo),
+        lambda: rta.engines.relay(name, rta.transforms.totals, into=typo, event=rta.USER_EVENTS, real_time=None),
     ):  # fmt: skip
         with pytest.raises(TopicError, match="there is no topic"):
             ask()
@@ -242,8 +244,10 @@ def test_a_producer_makes_its_topic_and_a_reader_makes_none(
         assert reader.partitions_for_topic(typo) == set()
         reader.subscribe([typo])
         assert reader.poll(timeout_ms=500) == {}
-    assert rta.read_dead_letters(name).count() == 0
-    assert [each.name for each in rta.list_topics() if each.name.startswith((name, typo))] == [name]
+    assert rta.dlq.read_dead_letters(name).count() == 0
+    assert [
+        each.name for each in rta.kafka.list_topics() if each.name.startswith((name, typo))
+    ] == [name]
 
 
 def test_nothing_uncommitted_is_a_dead_letter(spark: SparkSession, topic: Topic) -> None:
@@ -266,14 +270,14 @@ def test_nothing_uncommitted_is_a_dead_letter(spark: SparkSession, topic: Topic)
     transaction(b"open")
     try:
         # Who waits for the open one gives up in the end, with an error.
-        assert [letter.value for letter in rta.letters(name)] == [b"{", b"committed"]
-        assert rta.read_dead_letters(name).count() == 2
-        assert rta.redrive(name).sent == 2
+        assert [letter.value for letter in rta.dlq.letters(name)] == [b"{", b"committed"]
+        assert rta.dlq.read_dead_letters(name).count() == 2
+        assert rta.dlq.redrive(name).sent == 2
         newest = [record.value for record in tail.records(f"{name}.dlq", count=4)]
         assert newest == ["{", "aborted", "committed", "open"]
     finally:
         producer.abort_transaction(HANG)
-    assert rta.redrive(name).sent == 0
+    assert rta.dlq.redrive(name).sent == 0
     with closing(clients.consumer()) as reader:
         place = TopicPartition(name, 0)
         back = [record.value for record in clients.until(reader, place, 1, reader.end_offsets([place])[place])]  # fmt: skip

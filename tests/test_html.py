@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rta.engines.spark.sinks import Drained
 from rta.html import Facts, table
-from rta.ledger import Accounting
-from rta.sinks import Drained
-from rta.topics import Topic
+from rta.kafka.topics import Topic
+from rta.store.ledger import Accounting
 
 EVIL = "<img src=x onerror='alert(1)'>&"
 

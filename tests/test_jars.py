@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rta import jars
 from rta.errors import SetupError
+from rta.setup import jars
 
 POOL = "org.apache.commons:commons-pool2:2.13.1"
 

@@ -10,8 +10,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import rta
-from rta import jobs, oracle, serving
-from rta.processes import still_running
+from rta.jobs import runner
+from rta.setup.processes import still_running
+from rta.store import serving
+from rta.testing import oracle
 from tests.test_jobs import _processes_of
 from tests.waiting import HANG, until
 
@@ -37,7 +39,7 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     path = tmp_path / "f36.ipynb"
     cells = [
         HOLD + "hold(0)\nimport rta\nspark = rta.spark(master='local[2]')",
-        f"""rta.drain({name!r}, rta.totals, table={table!r}, key=["window", "user_id"],
+        f"""rta.drain({name!r}, rta.transforms.totals, table={table!r}, key=["window", "user_id"],
             event=rta.USER_EVENTS, max_events_per_batch=75)""",
         f"hold(2)\nrta.read({table!r})",
     ]
@@ -55,12 +57,12 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
         table
     )[name]
     rta.publish(rta.user_events(spark, rows=50, first_row=300, users=20), name, key="user_id")
-    last = jobs.run(path)
+    last = runner.run(path)
 
     assert last.outcome == "succeeded"
     assert last.accounting[table].consumed == 50
     assert last.accounting[table].balanced
-    assert [each.outcome for each in jobs.history("f36")] == ["succeeded", "died", "died", "died"]
+    assert [each.outcome for each in runner.history("f36")] == ["succeeded", "died", "died", "died"]
     truth = oracle.run(
         "SELECT time_bucket(INTERVAL 5 MINUTE, timestamp) AS window_start, window_start + INTERVAL 5 MINUTE"
         " AS window_end, user_id, SUM(amount) AS total_amount, COUNT(*) AS event_count FROM events GROUP BY ALL",
@@ -70,15 +72,15 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     oracle.check_accounted(table, name)
 
 
-def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> jobs.Receipt:
+def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> runner.Receipt:
     """Run the job elsewhere, kill the runner when a thing has happened; nothing stays, the output is readable."""
-    code = f"import sys; from rta import jobs; jobs.run(sys.argv[1], {{'stop_at': {stop_at}}})"
+    code = f"import sys; from rta.jobs import runner; runner.run(sys.argv[1], {{'stop_at': {stop_at}}})"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE
-    ) as runner:
+    ) as process:
         until(when)
-        runner.kill()
-    died = jobs.history(path.stem)[0]
+        process.kill()
+    died = runner.history(path.stem)[0]
     assert died.outcome == "died"
     assert died.executed
     nbformat.validate(nbformat.read(died.executed, as_version=4))

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from rta import jobs
 from rta.errors import InputError, JobError
-from rta.runs import claimed, record
+from rta.jobs import runner
+from rta.jobs.runs import claimed, record
 from tests.waiting import finished, until
 
 PARAMETERS = """
@@ -74,7 +74,7 @@ def gate(tmp_path: Path) -> Gate:
 
 def _run_elsewhere(path: Path) -> subprocess.Popen[bytes]:
     """Run a notebook as a job in a process of its own."""
-    code = "import sys; from rta import jobs; jobs.run(sys.argv[1])"
+    code = "import sys; from rta.jobs import runner; runner.run(sys.argv[1])"
     return subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE)
 
 
@@ -87,7 +87,7 @@ def _processes_of(run_id: str) -> Iterator[psutil.Process]:
             continue
 
 
-def _outputs(receipt: jobs.Receipt) -> str:
+def _outputs(receipt: runner.Receipt) -> str:
     """Return what the cells of a run printed."""
     assert receipt.executed
     document = nbformat.read(receipt.executed, as_version=4)
@@ -117,18 +117,18 @@ def test_a_bad_parameter_is_refused_before_anything_runs(
     """Unknown names, names that are code and values of another type leave no run behind."""
     path = notebook("print(1)", parameters=PARAMETERS)
     with pytest.raises(InputError, match=message):
-        jobs.run(path, given)
-    assert jobs.history(path.stem) == []
+        runner.run(path, given)
+    assert runner.history(path.stem) == []
 
 
 def test_parameters_need_a_cell_and_the_cell_plain_python(notebook: Callable[..., Path]) -> None:
     """No cell tagged `parameters`, or one that cannot be read: refused with what to do."""
     with pytest.raises(InputError, match="no cell tagged `parameters`; found: hours"):
-        jobs.run(notebook("print(1)"), {"hours": 2})
+        runner.run(notebook("print(1)"), {"hours": 2})
     with pytest.raises(InputError, match="not plain Python; found: line 2"):
-        jobs.run(notebook("print(1)", parameters="x = 1\n!ls"), {"x": 2})
+        runner.run(notebook("print(1)", parameters="x = 1\n!ls"), {"x": 2})
     with pytest.raises(InputError, match="'need' has no default"):
-        jobs.run(notebook("print(1)", parameters="need: int"))
+        runner.run(notebook("print(1)", parameters="need: int"))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_value_computed_from_a_given_one_is_refused(
     with pytest.raises(
         InputError, match=f"computes with.*found: {found}.*move it to the next cell"
     ):
-        jobs.run(path, dict.fromkeys(given, "x"))
-    assert jobs.history(path.stem) == []
+        runner.run(path, dict.fromkeys(given, "x"))
+    assert runner.history(path.stem) == []
 
 
 def test_a_value_that_nothing_is_computed_from_is_taken(notebook: Callable[..., Path]) -> None:
@@ -161,28 +161,28 @@ def test_a_value_that_nothing_is_computed_from_is_taken(notebook: Callable[..., 
         "print(folder, name())",
         parameters='day = "1"\nfolder = day + "/out"\ndef name(): return day',
     )
-    assert _outputs(jobs.run(path, {"day": "2", "folder": "f"})) == "f 2\n"
+    assert _outputs(runner.run(path, {"day": "2", "folder": "f"})) == "f 2\n"
 
 
 def test_strings_become_values_of_the_defaults_types(notebook: Callable[..., Path]) -> None:
     """What a command line gives is typed by the defaults; what cannot be read is refused."""
     path = notebook(parameters=PARAMETERS)
     pairs = ["topic=a=b", "hours=-3", "share=1", "keys=['x']", "limit=7"]
-    assert jobs.parse(path, pairs) == {
+    assert runner.parse(path, pairs) == {
         "topic": "a=b",
         "hours": -3,
         "share": 1.0,
         "keys": ["x"],
         "limit": 7,
     }
-    assert jobs.parse(path, ["limit=None", "topic=None"]) == {"limit": None, "topic": "None"}
+    assert runner.parse(path, ["limit=None", "topic=None"]) == {"limit": None, "topic": "None"}
     for wrong, message in {
         "hours": "write name=value",
         "hours=x": "cannot be read as int",
         "hour=1": "'hours'",
     }.items():
         with pytest.raises(InputError, match=message):
-            jobs.parse(path, [wrong])
+            runner.parse(path, [wrong])
 
 
 def test_a_run_leaves_notebook_report_receipt_and_history(
@@ -197,7 +197,7 @@ def test_a_run_leaves_notebook_report_receipt_and_history(
         parameters=PARAMETERS,
     )
     text = 'it\'s "quoted"\n\t{x} \\ ü'
-    run = jobs.run(path, {"topic": text, "share": 1, "api_key": hidden}, name="exact")
+    run = runner.run(path, {"topic": text, "share": 1, "api_key": hidden}, name="exact")
     printed = _outputs(run)
     assert f"{[text, 2, 1.0, ['a'], None]!r}\n" in printed
     assert f"{tmp_path} {sys.executable} {run.run_id}\n" in printed
@@ -225,7 +225,7 @@ def test_a_run_leaves_notebook_report_receipt_and_history(
         each.stat().st_mode & 0o077 for each in (folder, folder.parent, folder.parent.parent)
     } == {0}
     assert json.loads((folder / "receipt.json").read_text()) == run.as_dict()
-    assert jobs.history("exact") == [run] == [jobs.receipt(run.run_id)]
+    assert runner.history("exact") == [run] == [runner.receipt(run.run_id)]
 
 
 def test_a_failed_cell_keeps_notebook_and_report(notebook: Callable[..., Path]) -> None:
@@ -234,8 +234,8 @@ def test_a_failed_cell_keeps_notebook_and_report(notebook: Callable[..., Path]) 
     with pytest.raises(
         JobError, match=r"cell \[2\] failed: ValueError: too few rows;.*report.html"
     ):
-        jobs.run(path)
-    [run] = jobs.history(path.stem)
+        runner.run(path)
+    [run] = runner.history(path.stem)
     assert (run.outcome, run.message) == ("failed", "cell [2] failed: ValueError: too few rows")
     assert _outputs(run) == "before\n"
     assert run.report
@@ -251,7 +251,7 @@ def test_the_tags_of_jupyter_hold_in_a_job(tmp_path: Path) -> None:
     ]
     path = tmp_path / "tags.ipynb"
     nbformat.write(new_notebook(cells=cells), path)
-    run = jobs.run(path)
+    run = runner.run(path)
     assert (run.outcome, run.message) == ("succeeded", None)
     assert _outputs(run) == "after\n"
     assert run.report
@@ -260,22 +260,22 @@ def test_the_tags_of_jupyter_hold_in_a_job(tmp_path: Path) -> None:
     assert "encountered" not in page
     nbformat.write(new_notebook(cells=[*cells, new_code_cell("raise ValueError('real')")]), path)
     with pytest.raises(JobError, match=r"cell \[3\] failed: ValueError: real"):
-        jobs.run(path)
+        runner.run(path)
 
 
 def test_a_run_ends_with_its_time(notebook: Callable[..., Path]) -> None:
     """A cell that goes on past the timeout fails the run, and its kernel ends."""
     path = notebook("import time; time.sleep(600)")
     with pytest.raises(JobError, match="longer than the timeout of 1 s"):
-        jobs.run(path, timeout=1)
-    assert not list(_processes_of(jobs.history(path.stem)[0].run_id))
+        runner.run(path, timeout=1)
+    assert not list(_processes_of(runner.history(path.stem)[0].run_id))
 
 
 def test_a_kernel_that_dies_is_a_failed_run(notebook: Callable[..., Path]) -> None:
     """As when memory is out: the run fails with a sentence, not with a hang."""
     path = notebook("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(JobError, match="its kernel died"):
-        jobs.run(path)
+        runner.run(path)
 
 
 def test_of_two_runs_at_once_the_second_is_refused(notebook: Callable[..., Path]) -> None:
@@ -284,8 +284,8 @@ def test_of_two_runs_at_once_the_second_is_refused(notebook: Callable[..., Path]
         claimed("busy") as holder,
         pytest.raises(JobError, match=f"{holder.run_id}, process {os.getpid()}, since"),
     ):
-        jobs.run(notebook("1"), name="busy")
-    assert jobs.run(notebook("1"), name="busy").outcome == "succeeded"
+        runner.run(notebook("1"), name="busy")
+    assert runner.run(notebook("1"), name="busy").outcome == "succeeded"
 
 
 def test_a_killed_run_is_told_and_the_next_one_works(
@@ -293,30 +293,30 @@ def test_a_killed_run_is_told_and_the_next_one_works(
 ) -> None:
     """SIGKILL of the runner in the middle of a cell: 'died', no process left, the next run succeeds."""
     path = notebook("print('first')", gate.cell)
-    with _run_elsewhere(path) as runner:
+    with _run_elsewhere(path) as process:
         until(gate.reached.exists)
-        assert [each.outcome for each in jobs.history(path.stem)] == ["running"]
-        runner.kill()
-    [died] = jobs.history(path.stem)
+        assert [each.outcome for each in runner.history(path.stem)] == ["running"]
+        process.kill()
+    [died] = runner.history(path.stem)
     assert (died.outcome, died.ended_at) == ("died", None)
     assert _outputs(died) == "first\n"
     assert not list(_processes_of(died.run_id))
     gate.opened.touch()
-    assert jobs.run(path).outcome == "succeeded"
-    assert [each.outcome for each in jobs.history(path.stem)] == ["succeeded", "died"]
+    assert runner.run(path).outcome == "succeeded"
+    assert [each.outcome for each in runner.history(path.stem)] == ["succeeded", "died"]
 
 
 def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -> None:
     """Ctrl-C in the terminal ends the run and its kernel with a sentence; the history says interrupted."""
     path = notebook(gate.cell)
     command = [sys.executable, "-m", "rta.cli", "run", str(path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until(gate.reached.exists)
-        runner.send_signal(signal.SIGINT)
-        _, told = finished(runner)
-    [run] = jobs.history(path.stem)
+        process.send_signal(signal.SIGINT)
+        _, told = finished(process)
+    [run] = runner.history(path.stem)
     assert (run.outcome, run.message) == ("failed", "interrupted")
-    assert runner.returncode == 130
+    assert process.returncode == 130
     assert f"✗ interrupted: {path.stem} failed in" in told
     assert f"report    {run.report}" in told
     assert "Traceback" not in told
@@ -333,9 +333,9 @@ def test_a_full_disk_is_said_plainly(
     )  # its database is small: the notebook is what does not fit
     path = notebook("print('x' * 3_000_000)")
     code = (
-        "import resource, signal, sys; from rta import jobs; jobs.history();"
+        "import resource, signal, sys; from rta.jobs import runner; runner.history();"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000)); jobs.run(sys.argv[1])"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000)); runner.run(sys.argv[1])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
@@ -343,7 +343,7 @@ def test_a_full_disk_is_said_plainly(
     assert answer.returncode != 0
     assert "JobError" in answer.stderr.splitlines()[-1]
     assert "File too large" in answer.stderr.splitlines()[-1]
-    assert jobs.history(path.stem)[0].outcome == "failed"
+    assert runner.history(path.stem)[0].outcome == "failed"
 
 
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
@@ -358,9 +358,9 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
         julia: "only Python",
     }.items():
         with pytest.raises(InputError, match=message):
-            jobs.run(path)
+            runner.run(path)
     with pytest.raises(InputError, match="no run"):
-        jobs.receipt("never")
+        runner.receipt("never")
 
 
 def test_the_history_is_the_same_in_each_database(
@@ -369,12 +369,12 @@ def test_the_history_is_the_same_in_each_database(
     """A run that stands as running while nobody holds the lock is found dead, on SQLite and PostgreSQL."""
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
     with claimed("anywhere") as run:
-        begun = jobs.Receipt(
+        begun = runner.Receipt(
             job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, outcome="running",
             message=None, started_at=run.started_at, ended_at=None, seconds=None, versions={}, accounting={},
             offsets={}, folder=str(run.folder), executed=None, report=None,
         )  # fmt: skip
         record(begun)
-        assert jobs.history("anywhere") == [begun]
-    assert [each.outcome for each in jobs.history()] == ["died"]
-    assert jobs.receipt(run.run_id).started_at == run.started_at
+        assert runner.history("anywhere") == [begun]
+    assert [each.outcome for each in runner.history()] == ["died"]
+    assert runner.receipt(run.run_id).started_at == run.started_at

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rta.errors import SetupError
-from rta.jvm import find_java
+from rta.setup.java import find_java
 
 
 def _fake_java(folder: Path, version: str) -> Path:

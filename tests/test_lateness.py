@@ -8,10 +8,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from rta.engines.spark.late_reading import told_apart
+from rta.engines.spark.lateness import LateRule, endless, late_rows
 from rta.errors import QueryError
-from rta.late_reading import told_apart
-from rta.lateness import LateRule, endless, late_rows
-from rta.testing import feed
+from rta.testing.feeding import feed
 
 SCHEMA = "event_id STRING, user_id INT, timestamp TIMESTAMP"
 

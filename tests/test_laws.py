@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from rta import transforms
-from rta.testing import Fed, check_law
+from rta.testing.feeding import Fed, check_law
+from rta.transforms import aggregates
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HALF_PAST = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
@@ -32,12 +32,12 @@ def delays(flights: DataFrame) -> DataFrame:
 
 def distinct(events: DataFrame) -> DataFrame:
     """Keep one copy of each event, whichever: so without its place in the topic."""
-    return transforms.deduplicate(events).drop("topic", "partition", "offset")
+    return aggregates.deduplicate(events).drop("topic", "partition", "offset")
 
 
 def distinct_totals(events: DataFrame) -> DataFrame:
     """Add up each event once."""
-    return transforms.totals(transforms.deduplicate(events), lateness=None)
+    return aggregates.totals(aggregates.deduplicate(events), lateness=None)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Law:
     """One transform, and what plain Python knows about it."""
 
     transform: Callable[[DataFrame], DataFrame]
-    covers: tuple[str, ...]  # names in rta.transforms
+    covers: tuple[str, ...]  # names in rta.transforms.aggregates
     schema: str
     key: tuple[str, ...]
     time: str
@@ -78,7 +78,7 @@ FLIGHT = "event_id STRING, origin STRING, delay_minutes INT, event_time TIMESTAM
 FIVE, TEN = timedelta(minutes=5), timedelta(minutes=10)
 LAWS = {
     "totals": Law(
-        transforms.totals, ("totals",), USER_EVENT, ("window", "user_id"), "timestamp", TEN, FIVE
+        aggregates.totals, ("totals",), USER_EVENT, ("window", "user_id"), "timestamp", TEN, FIVE
     ),
     "deduplicate": Law(
         distinct, ("deduplicate",), USER_EVENT, ("event_id",), "timestamp", TEN, None
@@ -158,8 +158,8 @@ def test_every_public_transform_is_under_the_law() -> None:
     """Who adds a transform adds it to LAWS."""
     public = {
         name
-        for name, each in inspect.getmembers(transforms, inspect.isfunction)
-        if each.__module__ == transforms.__name__ and not name.startswith("_")
+        for name, each in inspect.getmembers(aggregates, inspect.isfunction)
+        if each.__module__ == aggregates.__name__ and not name.startswith("_")
     }
     assert public == {name for law in LAWS.values() for name in law.covers}
 

@@ -17,18 +17,22 @@ from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, oracle, post, redriving, sources
-from rta.cli import main
-from rta.dead_letters import FOREIGN
+from rta.cli.app import main
+from rta.dlq import queue, redrive_producer, redriving
+from rta.dlq.browse import NOTES, LetterCount, find_letter
+from rta.dlq.dead_letter import Letter
+from rta.dlq.queue import FOREIGN
 from rta.errors import BrokerError, InputError, TopicError
-from rta.letter import Letter
-from rta.queues import NOTES, LetterCount, find_letter
+from rta.kafka import broker
+from rta.testing import oracle
 from tests.truth import KEY, true_totals
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
-TOTALS: Final = partial(rta.totals, lateness="3650 days")  # what is redriven is not to be late here
+TOTALS: Final = partial(
+    rta.transforms.totals, lateness="3650 days"
+)  # what is redriven is not to be late here
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 AMOUNT: Final = b'{"amount":2.50,'
 
@@ -62,7 +66,7 @@ def poisoned(topic: str, rows: int, **kinds: int) -> None:
     good = [json.dumps(user_event(number)).encode() for number in range(rows)]
     values: list[bytes | None] = [*good, *bad]
     Random(7).shuffle(values)  # noqa: S311 - the same order each time
-    partitions = len(rta.offsets(topic))
+    partitions = len(rta.kafka.offsets(topic))
     for partition in range(partitions):
         sent_raw(topic, *values[partition::partitions], partition=partition)
 
@@ -71,7 +75,7 @@ def sent_raw(
     topic: str, *values: bytes | None, key: bytes | None = b"k", headers: Any = (), partition: int = 0
 ) -> None:  # fmt: skip
     """Put bytes onto a topic."""
-    producer = KafkaProducer(bootstrap_servers=rta.bootstrap(), max_request_size=2**22)
+    producer = KafkaProducer(bootstrap_servers=rta.kafka.bootstrap(), max_request_size=2**22)
     answers = [producer.send(topic, value, key, list(headers), partition) for value in values]
     for answer in answers:
         answer.get(HANG)
@@ -80,8 +84,8 @@ def sent_raw(
 
 def quarantine_new(topic: str, start: int = 0) -> None:
     """Send the bad events of a topic to its queue as a micro-batch does, without a table."""
-    known = {partition: end for partition, (_, end) in rta.offsets(topic).items()}
-    sources.quarantine(topic, rta.USER_EVENTS, start=dict.fromkeys(known, start), end=known)
+    known = {partition: end for partition, (_, end) in rta.kafka.offsets(topic).items()}
+    queue.quarantine(topic, rta.USER_EVENTS, start=dict.fromkeys(known, start), end=known)
 
 
 def milliseconds(letter: Letter) -> int:
@@ -103,7 +107,7 @@ def test_letters_are_what_was_quarantined(spark: SparkSession, topic: Topic) -> 
     poisoned(name, 60, wrong_type=7, missing=5, empty=3, null=2)
     quarantine_new(name)
     quarantine_new(name)
-    found = rta.letters(name)
+    found = rta.dlq.letters(name)
     there = {(raw.partition, raw.offset): raw for raw in oracle.read_topic(name)}
     assert len(found) == 17 == len(oracle.read_topic(f"{name}.dlq")) // 2
     for letter in found:
@@ -111,26 +115,32 @@ def test_letters_are_what_was_quarantined(spark: SparkSession, topic: Topic) -> 
         assert (letter.topic, letter.key, letter.value) == (name, raw.key, raw.value)
         assert letter.kafka_timestamp.timestamp() == raw.timestamp / 1000
         assert (letter.attempts, letter.headers, letter.redriven) == (0, (), False)
-    of_spark = rta.read_dead_letters(name).select("partition", "offset", "reason").collect()
+    of_spark = rta.dlq.read_dead_letters(name).select("partition", "offset", "reason").collect()
     assert sorted(map(tuple, of_spark)) == sorted((x.partition, x.offset, x.reason) for x in found)
-    assert rta.letter_counts(name) == [
+    assert rta.dlq.letter_counts(name) == [
         LetterCount("wrong type: amount", 7, 7), LetterCount("missing: amount", 5, 5),
         LetterCount("empty value", 3, 3), LetterCount("null value", 2, 2),
     ]  # fmt: skip
-    assert rta.letters(name, reason="missing") == rta.letters(name, reason="missing: amount")
-    assert rta.letters(name, reason="miss") == []
-    assert rta.letters(name, limit=2) == found[:2]
-    assert rta.letters(name, limit=0) == rta.letters(name, redriven=True) == []
+    assert rta.dlq.letters(name, reason="missing") == rta.dlq.letters(
+        name, reason="missing: amount"
+    )
+    assert rta.dlq.letters(name, reason="miss") == []
+    assert rta.dlq.letters(name, limit=2) == found[:2]
+    assert rta.dlq.letters(name, limit=0) == rta.dlq.letters(name, redriven=True) == []
     with pytest.raises(InputError):
-        rta.letters(name, limit=-1)
+        rta.dlq.letters(name, limit=-1)
 
 
 def test_no_queue_is_no_letters_and_no_topic_is_an_error(topic: Topic) -> None:
     """Nothing was ever quarantined: nothing is listed or sent, no topic is made. A topic that is not there is said."""
     name = topic()
-    assert (rta.letters(name), rta.letter_counts(name), rta.redrive(name).sent) == ([], [], 0)
-    assert not [each.name for each in rta.list_topics() if each.name.startswith(f"{name}.")]
-    for ask in (rta.letters, rta.letter_counts, rta.redrive):
+    assert (rta.dlq.letters(name), rta.dlq.letter_counts(name), rta.dlq.redrive(name).sent) == (
+        [],
+        [],
+        0,
+    )
+    assert not [each.name for each in rta.kafka.list_topics() if each.name.startswith(f"{name}.")]
+    for ask in (rta.dlq.letters, rta.dlq.letter_counts, rta.dlq.redrive):
         with pytest.raises(TopicError, match="there is no topic"):
             ask(name + "x")
     with pytest.raises(TopicError, match="no dead letter of"):
@@ -144,11 +154,11 @@ def test_mended_in_bulk_the_table_is_the_truth(spark: SparkSession, topic: Topic
     rta.drain(name, TOTALS, table=table, **HOW)
     oracle.check_accounted(table, name, used=100, quarantined=17)
 
-    would = rta.redrive(name, with_amount, dry_run=True)
+    would = rta.dlq.redrive(name, with_amount, dry_run=True)
     assert (would.sent, would.left, len(would.first)) == (14, 3, 5)
     assert f"14 letters would be sent back to '{name}'" in repr(would)
     assert rta.drain(name, TOTALS, table=table, **HOW).accounting.consumed == 0
-    done = rta.redrive(name, with_amount)
+    done = rta.dlq.redrive(name, with_amount)
     assert (done.sent, done.left, done.refused, done.before) == (14, 3, 0, 0)
     assert "14 letters sent back" in repr(done)
 
@@ -157,10 +167,12 @@ def test_mended_in_bulk_the_table_is_the_truth(spark: SparkSession, topic: Topic
     assert oracle.differences(true_totals(name), table) == []
     oracle.check_accounted(table, name, used=114, quarantined=17)
 
-    again = rta.redrive(name, with_amount)
+    again = rta.dlq.redrive(name, with_amount)
     assert (again.sent, again.left, again.before) == (0, 3, 14)
-    assert [letter.reason for letter in rta.letters(name, redriven=False)] == ["broken JSON"] * 3
-    assert [count.still_open for count in rta.letter_counts(name)] == [0, 0, 3]
+    assert [letter.reason for letter in rta.dlq.letters(name, redriven=False)] == [
+        "broken JSON"
+    ] * 3
+    assert [count.still_open for count in rta.dlq.letter_counts(name)] == [0, 0, 3]
     assert rta.drain(name, TOTALS, table=table, **HOW).accounting.consumed == 0
 
 
@@ -172,23 +184,23 @@ def test_what_is_bad_again_counts_its_attempts_and_stops(spark: SparkSession, to
     for attempt in (0, 1, 2):
         taken = rta.drain(name, TOTALS, table=table, **HOW)
         assert (taken.accounting.consumed, taken.accounting.quarantined) == (2, 2)
-        found = rta.letters(name, redriven=False)
+        found = rta.dlq.letters(name, redriven=False)
         assert [letter.attempts for letter in found] == [attempt, attempt]
         assert [letter.headers for letter in found] == [tuple(own), tuple(own)]
         assert {letter.value for letter in found} == {b"{", b"{}"}
         before = {f"{name}/0/{2 * attempt - 2 + place}" for place in (0, 1)} if attempt else {None}
         assert {letter.redriven_from for letter in found} == before
         if attempt < 2:
-            assert rta.redrive(name, max_attempts=2).sent == 2
-    stopped = rta.redrive(name, max_attempts=2)
+            assert rta.dlq.redrive(name, max_attempts=2).sent == 2
+    stopped = rta.dlq.redrive(name, max_attempts=2)
     assert (stopped.sent, stopped.refused, stopped.before) == (0, 2, 4)
     assert "2 times: it was sent back 2 times already (max_attempts=2)" in repr(stopped)
     oracle.check_accounted(table, name, quarantined=6, used=0)
-    assert rta.redrive(name, max_attempts=3, reason="broken JSON").sent == 1
+    assert rta.dlq.redrive(name, max_attempts=3, reason="broken JSON").sent == 1
     headers = oracle.read_topic(name)[-1].headers
     assert headers == (*own, ("rta.attempts", b"3"), ("rta.redriven-from", f"{name}/0/4".encode()))
     with pytest.raises(InputError, match="max_attempts"):
-        rta.redrive(name, max_attempts=0)
+        rta.dlq.redrive(name, max_attempts=0)
 
 
 def test_death_between_send_and_note_doubles_at_most(
@@ -199,7 +211,7 @@ def test_death_between_send_and_note_doubles_at_most(
     poisoned(name, 40, missing=11)
     rta.drain(name, TOTALS, table=table, **HOW)
     monkeypatch.setattr(redriving, "CHUNK", 4)
-    note, parts = post.Post.note, iter(range(9))
+    note, parts = redrive_producer.Post.note, iter(range(9))
 
     def dies(self: Any, arrived: Any) -> None:
         if next(parts) == 1:
@@ -207,22 +219,25 @@ def test_death_between_send_and_note_doubles_at_most(
         note(self, arrived)
 
     with monkeypatch.context() as patch:
-        patch.setattr(post.Post, "note", dies)
+        patch.setattr(redrive_producer.Post, "note", dies)
         with pytest.raises(SystemExit):
-            rta.redrive(name, with_amount)
-    assert (rta.redrive(name, with_amount).sent, rta.redrive(name, with_amount).sent) == (7, 0)
+            rta.dlq.redrive(name, with_amount)
+    assert (rta.dlq.redrive(name, with_amount).sent, rta.dlq.redrive(name, with_amount).sent) == (
+        7,
+        0,
+    )
 
     back = Counter(
         header for raw in oracle.read_topic(name) for header in raw.headers if "from" in header[0]
     )
     assert sorted(back.values()) == [1] * 7 + [2] * 4
-    origins = {letter.origin.encode() for letter in rta.letters(name, redriven=True)}
+    origins = {letter.origin.encode() for letter in rta.dlq.letters(name, redriven=True)}
     assert {origin for _, origin in back} == origins
     assert len(origins) == 11
 
     def once(events: Any) -> Any:
-        marked = rta.deduplicate(events, lateness="3650 days")
-        return rta.totals(marked, lateness=None)
+        marked = rta.transforms.deduplicate(events, lateness="3650 days")
+        return rta.transforms.totals(marked, lateness=None)
 
     rta.drain(name, once, table=f"{table}_once", **HOW)
     oracle.check_accounted(f"{table}_once", name, used=51, duplicate=4, quarantined=11)
@@ -234,7 +249,9 @@ def test_kafka_goes_silent_in_the_midst(topic: Topic, monkeypatch: pytest.Monkey
     name = topic(partitions=1)
     sent_raw(name, *(b"{%d" % number for number in range(6)))
     quarantine_new(name)
-    monkeypatch.setattr(post, "TIMEOUT", 5.0)  # enough for a busy machine to note the first three
+    monkeypatch.setattr(
+        redrive_producer, "TIMEOUT", 5.0
+    )  # enough for a busy machine to note the first three
     process = psutil.Process(broker.up().pid)
 
     def silence(letter: Letter) -> bytes | None:
@@ -247,13 +264,13 @@ def test_kafka_goes_silent_in_the_midst(topic: Topic, monkeypatch: pytest.Monkey
         with pytest.raises(
             BrokerError, match=r"Kafka does not answer; found: .*0 of 3 events"
         ) as away:
-            rta.redrive(name, silence)
+            rta.dlq.redrive(name, silence)
     finally:
         process.resume()
     assert "goes on with what is not noted" in str(away.value)
-    assert len(rta.letters(name, redriven=True)) == 3
-    monkeypatch.setattr(post, "TIMEOUT", 30.0)
-    assert rta.redrive(name, lambda letter: b"mended " + (letter.value or b"")).sent == 3
+    assert len(rta.dlq.letters(name, redriven=True)) == 3
+    monkeypatch.setattr(redrive_producer, "TIMEOUT", 30.0)
+    assert rta.dlq.redrive(name, lambda letter: b"mended " + (letter.value or b"")).sent == 3
     back = Counter(raw.value for raw in oracle.read_topic(name)[6:])
     assert set(back) == {b"mended {%d" % number for number in range(6)}
     assert max(back.values()) <= 2
@@ -280,7 +297,7 @@ def test_any_payload_is_shown_harmlessly_and_comes_back_byte_for_byte(topic: Top
     nothing = "CAST(NULL AS BINARY)"
     rta.publish(spark.sql(f"SELECT {nothing} key, {nothing} value, array(struct('n' key, {nothing} value)) headers"), name)  # fmt: skip
     quarantine_new(name)
-    found = rta.letters(name)
+    found = rta.dlq.letters(name)
     assert len(found) == len(HOSTILE) + 1
 
     for letter in found:
@@ -303,7 +320,7 @@ def test_any_payload_is_shown_harmlessly_and_comes_back_byte_for_byte(topic: Top
     assert "<script>alert('x')</script>" in rta_dlq("inspect", name, "0", "0").stdout
     assert len(rta_dlq("inspect", name, "0", "4").stdout) > 2**20 - 100
 
-    assert rta.redrive(name).sent == len(found)
+    assert rta.dlq.redrive(name).sent == len(found)
     raws = oracle.read_topic(name)
     back = {
         (dict(raw.headers)["rta.redriven-from"] or b"").decode(): raw
@@ -333,7 +350,7 @@ def test_an_event_that_kafka_refuses_is_said_and_stays(topic: Topic) -> None:
         made[b"{5"] = replace(letter, key=b"other", headers=(("a", None),))
         return made[letter.value]
 
-    done = rta.redrive(name, mend)
+    done = rta.dlq.redrive(name, mend)
     assert (done.sent, done.left, done.refused) == (1, 1, 5)
     assert sorted(done.reasons.values()) == [1, 1, 1, 2]
     for words in (
@@ -343,7 +360,7 @@ def test_an_event_that_kafka_refuses_is_said_and_stays(topic: Topic) -> None:
         "headers are not",
     ):
         assert words in repr(done)
-    assert [letter.value for letter in rta.letters(name, redriven=True)] == [b"{5"]
+    assert [letter.value for letter in rta.dlq.letters(name, redriven=True)] == [b"{5"]
     [raw] = oracle.read_topic(name)[7:]
     assert (raw.key, raw.value) == (b"other", b"{5")
     assert dict(raw.headers)["a"] is None
@@ -365,15 +382,15 @@ def test_what_another_program_wrote_into_the_queue_is_a_letter_too(topic: Topic)
     sent_raw(f"{name}.dlq", b"plain", headers=[("rta.attempts", b"many")])
     for values in forged:
         sent_raw(f"{name}.dlq", b"forged", headers=list(zip(names, values, strict=True)))
-    found = rta.letters(name)
+    found = rta.dlq.letters(name)
     assert [letter.reason for letter in found] == ["broken JSON", FOREIGN, "broken JSON", *[FOREIGN] * 3]  # fmt: skip
     assert [letter.origin for letter in found[1:]] == [
         f"{name}.dlq/0/1", f"{other}/0/7", *(f"{name}.dlq/0/{place}" for place in (3, 4, 5))
     ]  # fmt: skip
-    assert rta.redrive(name).sent == 6
+    assert rta.dlq.redrive(name).sent == 6
     assert oracle.read_topic(other) == []
     assert len(oracle.read_topic(name)) == 7
-    assert rta.redrive(name).sent == 0
+    assert rta.dlq.redrive(name).sent == 0
 
 
 @pytest.mark.usefixtures("spark")
@@ -382,18 +399,18 @@ def test_a_topic_that_was_made_again_has_other_letters(topic: Topic) -> None:
     name = topic(partitions=1)
     sent_raw(name, b"{old")
     quarantine_new(name)
-    assert rta.redrive(name, lambda _: None).left == 1
-    assert rta.redrive(name).sent == 1
-    rta.delete_topic(name)
-    rta.create_topic(name, partitions=1)
+    assert rta.dlq.redrive(name, lambda _: None).left == 1
+    assert rta.dlq.redrive(name).sent == 1
+    rta.kafka.delete_topic(name)
+    rta.kafka.create_topic(name, partitions=1)
     sent_raw(name, b"{new")
     quarantine_new(name)
-    assert [(x.offset, x.value, x.redriven) for x in rta.letters(name)] == [
+    assert [(x.offset, x.value, x.redriven) for x in rta.dlq.letters(name)] == [
         (0, b"{old", True), (0, b"{new", False)
     ]  # fmt: skip
-    assert rta.read_dead_letters(name).count() == 2
+    assert rta.dlq.read_dead_letters(name).count() == 2
     assert find_letter(name, 0, 0).value == b"{new"
-    assert rta.redrive(name).sent == 1
+    assert rta.dlq.redrive(name).sent == 1
 
 
 def test_the_command_line_lists_inspects_and_redrives(spark: SparkSession, topic: Topic) -> None:
@@ -424,7 +441,7 @@ def test_the_command_line_lists_inspects_and_redrives(spark: SparkSession, topic
         assert "6 letters would be sent back" in answer.stdout
         assert answer.stdout.count('"amount": 3.25') == 5
         assert len(oracle.read_topic(f"{name}.dlq")) == 8
-        assert rta.letters(name, redriven=True) == []
+        assert rta.dlq.letters(name, redriven=True) == []
     assert redriven(typed="n\n").exit_code == 1
     assert redriven("--dry-run").exit_code == 0
     would = json.loads(redriven("--dry-run", "--json").stdout)
@@ -438,10 +455,10 @@ def test_the_command_line_lists_inspects_and_redrives(spark: SparkSession, topic
     assert "0 letters sent back" in redriven("--yes").stdout
     assert "Send them" not in redriven().stdout
     assert len(json.loads(rta_dlq("list", name, "--open", "--json").stdout)) == 2
-    assert rta.letter_counts(name) == [
+    assert rta.dlq.letter_counts(name) == [
         LetterCount("wrong type: amount", 6, 0), LetterCount("broken JSON", 2, 2)
     ]  # fmt: skip
-    assert name + NOTES in [each.name for each in rta.list_topics()]
+    assert name + NOTES in [each.name for each in rta.kafka.list_topics()]
 
 
 def test_the_command_line_says_what_is_wrong(topic: Topic) -> None:

@@ -18,10 +18,14 @@ from pyspark.sql import functions as F
 from sqlalchemy import Engine
 
 import rta
-from rta import broker, materialized, oracle, results, serving
+from rta.architectures.base import Wiring
+from rta.engines import changelog
+from rta.engines.spark.realtime import materializer
 from rta.errors import QueryError, TableError
-from rta.merging import counted
-from rta.wiring import Wiring
+from rta.kafka import broker
+from rta.store import serving
+from rta.store.merge_rules import counted
+from rta.testing import oracle
 from tests.databases import TOTALS
 from tests.schedule import killed, once
 from tests.truth import KEY, child, late_places, setting, true_totals
@@ -52,7 +56,7 @@ def narrow(spark: SparkSession) -> Iterator[SparkSession]:
 def publish(spark: SparkSession, name: str, first: int, rows: int, **how: Any) -> None:
     """Publish events of which some are copies and some are bad; a hundred seconds of event time each ten."""
     events = rta.user_events(spark, rows=rows, first_row=first, rate=0.1, users=20, **how)
-    rta.publish(rta.poisoned(events, share=0.1), name, order_by="reported_at")
+    rta.publish(rta.events.poisoned(events, share=0.1), name, order_by="reported_at")
 
 
 class Reader(threading.Thread):
@@ -115,7 +119,7 @@ def test_f10_kappa_stopped_in_the_middle_of_an_interval(
     """Results are seen at once, late and bad events counted at the end; what had no end yet is brought again: no count goes back."""
     name, view, part = topic(partitions=1), "f10", "f10_v1"
     publish(narrow, name, 400, 60)
-    with rta.kappa(name, rta.totals, table=view, **HOW) as wired, reader(view):
+    with rta.kappa(name, rta.transforms.totals, table=view, **HOW) as wired, reader(view):
         publish(narrow, name, 0, 10)  # their windows have ended
         publish(narrow, name, 460, 40)
         everything = len(oracle.read_topic(name))
@@ -124,7 +128,7 @@ def test_f10_kappa_stopped_in_the_middle_of_an_interval(
         publish(narrow, name, 500, 40)
         until(lambda: shown(view) > before)
     assert rta.accounting(part).consumed < len(oracle.read_topic(name))
-    with reader(view), rta.kappa(name, rta.totals, table=view, **HOW) as wired:
+    with reader(view), rta.kappa(name, rta.transforms.totals, table=view, **HOW) as wired:
         found = wired.accounting()
     late = late_places(name, part, delay=timedelta(minutes=10), window=timedelta(minutes=5))
     places = ", ".join(map(str, late))
@@ -132,9 +136,9 @@ def test_f10_kappa_stopped_in_the_middle_of_an_interval(
     good = f'SELECT * FROM events WHERE (partition, "offset") NOT IN ({places})'
     assert oracle.differences(true_totals(name, good), view) == []
     oracle.check_accounted(part, name, late=len(late), duplicate=0)
-    assert found.quarantined == rta.read_dead_letters(name).count() > 0
-    rta.wiring.drop(view)
-    assert not [each for each in rta.list_topics() if each.name.startswith(part)]
+    assert found.quarantined == rta.dlq.read_dead_letters(name).count() > 0
+    rta.architectures.drop(view)
+    assert not [each for each in rta.kafka.list_topics() if each.name.startswith(part)]
 
 
 def test_lambda_counts_each_event_once(narrow: SparkSession, topic: Callable[..., str]) -> None:
@@ -149,7 +153,7 @@ def test_lambda_counts_each_event_once(narrow: SparkSession, topic: Callable[...
         require_exact(wired, name)
         assert (
             rta.accounting("lambda_now_speed_1").quarantined
-            == rta.read_dead_letters(name).count()
+            == rta.dlq.read_dead_letters(name).count()
             > 0
         )
         wired.recompute()
@@ -164,12 +168,12 @@ def test_f10_kappa_is_switched_in_real_time(
 ) -> None:  # fmt: skip
     """A replay, a switch, a way back: no count goes back, and each version is the oracle's."""
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
-    monkeypatch.setattr(materialized, "SPARE", 0)  # two queries take all four slots
+    monkeypatch.setattr(materializer, "SPARE", 0)  # two queries take all four slots
     name, view = topic(partitions=1), f"switched_{database_url[:6]}"
     publish(narrow, name, 0, 40)
-    with rta.kappa(name, rta.totals, table=view, **HOW) as wired, reader(view):
+    with rta.kappa(name, rta.transforms.totals, table=view, **HOW) as wired, reader(view):
         publish(narrow, name, 40, 40)
-        replay = wired.replay(rta.totals)
+        replay = wired.replay(rta.transforms.totals)
         assert str(replay.wait()).startswith(str(len(oracle.read_topic(name))))
         publish(narrow, name, 80, 40)
         wired.switch()
@@ -216,7 +220,7 @@ def test_f10_a_driver_is_killed_in_the_middle_of_intervals(
     good = f'SELECT DISTINCT ON (event_id, timestamp) * FROM events WHERE (partition, "offset") NOT IN ({places})'
     assert oracle.differences(true_totals(name, good), "f10_killed") == []
     oracle.check_accounted("f10_killed_v1", name, late=len(late))
-    assert found.quarantined == rta.read_dead_letters(name).count() > 0
+    assert found.quarantined == rta.dlq.read_dead_letters(name).count() > 0
 
 
 @pytest.mark.soak
@@ -226,7 +230,7 @@ def test_f2_the_broker_is_killed_under_a_real_time_table(
     """The query, the reader of its results and the accounting go on by themselves when it is back."""
     name = topic(partitions=1)
     publish(narrow, name, 0, 40)
-    with rta.kappa(name, rta.totals, table="f2_now", **HOW) as wired, reader("f2_now"):
+    with rta.kappa(name, rta.transforms.totals, table="f2_now", **HOW) as wired, reader("f2_now"):
         running = broker.status()
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
@@ -244,7 +248,7 @@ def test_death_before_the_position_leaves_neither(
 ) -> None:
     """Rows and position come in one transaction; what comes twice, late or out of order changes nothing."""
     table = serving.create("totals", TOTALS, KEY, on=engine)
-    noted = results.note("totals", on=engine)
+    noted = changelog.note("totals", on=engine)
     values = [result("a", 2), result("a", 1), result("b", 1)]
 
     def dies(*_: Any, **__: Any) -> int:
@@ -253,20 +257,22 @@ def test_death_before_the_position_leaves_neither(
 
     upsert = serving.upsert
     with monkeypatch.context() as patch:
-        patch.setattr(results, "upsert", dies)
+        patch.setattr(changelog, "upsert", dies)
         with pytest.raises(KeyboardInterrupt):
-            results.take(engine, table, "event_count", values, 3)
-    assert results.find("totals", on=engine) == noted
+            changelog.take(engine, table, "event_count", values, 3)
+    assert changelog.find("totals", on=engine) == noted
     assert rows(engine) == {}
-    results.take(engine, table, "event_count", values, 3)
-    results.take(engine, table, "event_count", values[1:], 3)
-    results.take(engine, table, "event_count", [result("a", 1), result("b", 4), result("b", 3)], 6)
+    changelog.take(engine, table, "event_count", values, 3)
+    changelog.take(engine, table, "event_count", values[1:], 3)
+    changelog.take(
+        engine, table, "event_count", [result("a", 1), result("b", 4), result("b", 3)], 6
+    )
     assert rows(engine) == {"a": (2, Decimal("1.00")), "b": (4, Decimal("2.00"))}
-    found = results.find("totals", on=engine)
+    found = changelog.find("totals", on=engine)
     assert found
     assert found.position == 6
     serving.drop("totals", on=engine)
-    assert results.find("totals", on=engine) is None
+    assert changelog.find("totals", on=engine) is None
 
 
 def result(user: str, count: int) -> bytes:
@@ -293,9 +299,9 @@ def test_a_result_comes_back_as_it_was(spark: SparkSession) -> None:
         "0.1D AS double, CAST('NaN' AS DOUBLE) AS nan, CAST('-Infinity' AS FLOAT) AS infinite, true AS flag, X'00FF' AS bytes, "
         "CAST(NULL AS INT) AS nothing, CAST(NULL AS STRUCT<a: INT, b: INT>) AS neither"
     )
-    [message] = results.messages(frame).collect()
+    [message] = changelog.messages(frame).collect()
     assert message.key is None
-    decoded = results.decoder(frame.schema)(bytes(message.value))
+    decoded = changelog.decoder(frame.schema)(bytes(message.value))
     [row] = frame.collect()
     expected = [*row.window, *list(row)[1:-1], None, None]
     expected[0] = expected[0].astimezone(UTC)
@@ -336,11 +342,11 @@ def test_what_real_time_mode_cannot_keep_is_refused(
     with pytest.raises(QueryError, match=r"real-time mode cannot run this query.*micro-batches"):
         rta.kappa(name, shouted, table="refused", **how)
     with pytest.raises(QueryError, match=r"the topic has 4 partitions, the state 1, 1 for the"):
-        rta.kappa(topic(partitions=4), rta.totals, table="refused", **HOW)
+        rta.kappa(topic(partitions=4), rta.transforms.totals, table="refused", **HOW)
     assert "refused_v1" not in {each.name for each in serving.tables()}
-    rta.drain(name, rta.totals, table="refused_v1", key=KEY, event=rta.USER_EVENTS)
+    rta.drain(name, rta.transforms.totals, table="refused_v1", key=KEY, event=rta.USER_EVENTS)
     with pytest.raises(QueryError, match="'refused_v1' is filled in micro-batches"):
-        rta.kappa(name, rta.totals, table="refused", **HOW)
+        rta.kappa(name, rta.transforms.totals, table="refused", **HOW)
 
 
 def test_a_failure_beside_the_query_reaches_the_person(
@@ -349,13 +355,13 @@ def test_a_failure_beside_the_query_reaches_the_person(
     """The database refuses results: the query ends, accounting() and stop() say why; micro-batches go on, and bring what is missing."""
     name = topic(partitions=1)
     publish(narrow, name, 0, 20)
-    wired = rta.kappa(name, rta.totals, table="thread", **HOW)
+    wired = rta.kappa(name, rta.transforms.totals, table="thread", **HOW)
 
     def refused(*_: object) -> int:
         raise TableError("the serving database refused a statement")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "take", refused)
+        patch.setattr(changelog, "take", refused)
         publish(narrow, name, 20, 20)
         until(lambda: not wired.queries[0].isActive)
         with pytest.raises(TableError, match="refused a statement"):
@@ -364,7 +370,7 @@ def test_a_failure_beside_the_query_reaches_the_person(
             wired.stop()
     how = HOW | {"real_time": None}
     with pytest.raises(QueryError, match="one micro-batch has to take all"):
-        rta.drain(name, rta.totals, table="thread_v1", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=5)  # fmt: skip
-    with rta.kappa(name, rta.totals, table="thread", **how) as wired:
+        rta.drain(name, rta.transforms.totals, table="thread_v1", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=5)  # fmt: skip
+    with rta.kappa(name, rta.transforms.totals, table="thread", **how) as wired:
         wired.catch_up()
         require_exact(wired, name)

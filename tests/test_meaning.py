@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from rta.meaning import meaning
+from rta.engines.spark.fingerprint import meaning
 
 
 @pytest.mark.parametrize(

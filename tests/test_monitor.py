@@ -9,10 +9,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import exactly_once, serving
-from rta.database import DatabaseAwayError
+from rta.engines.spark import exactly_once
 from rta.errors import QueryError
-from rta.ledger import Batch
+from rta.store import serving
+from rta.store.database import DatabaseAwayError
+from rta.store.ledger import Batch
 from tests.waiting import terminated
 
 
@@ -25,7 +26,7 @@ def test_health_tells_rates_lag_watermark_state_and_where_events_went(
     table = name.split("-")[0] + "_health"
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     query = rta.follow(
-        name, rta.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
+        name, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
     )
     try:
         query.processAllAvailable()
@@ -73,9 +74,9 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
     table = name.split("-")[0] + "_restarted"
     rta.publish(rta.user_events(spark, rows=100), name)
     how: dict[str, Any] = {"table": table, "key": ["window", "user_id"], "event": rta.USER_EVENTS}
-    rta.drain(name, rta.totals, **how)
+    rta.drain(name, rta.transforms.totals, **how)
     [*_, last] = serving.batches(table)
-    query = rta.follow(name, rta.totals, trigger={"processingTime": "1 hour"}, **how)
+    query = rta.follow(name, rta.transforms.totals, trigger={"processingTime": "1 hour"}, **how)
     try:
         seen = rta.health(query)
         assert seen.batch_id == last.batch_id
@@ -91,7 +92,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
     monkeypatch.setattr(serving, "commit_batch", away)
     monkeypatch.setattr(exactly_once, "PATIENCE", 0.0)
     rta.publish(rta.user_events(spark, rows=1), name)
-    failed = rta.follow(name, rta.totals, **how)
+    failed = rta.follow(name, rta.transforms.totals, **how)
     with pytest.raises(StreamingQueryException):
         terminated(failed)
     error = rta.health(failed).error or ""

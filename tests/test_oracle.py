@@ -12,10 +12,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 import rta
-from rta import oracle, serving
 from rta.errors import SetupError
-from rta.ledger import Batch
-from rta.strict import strict
+from rta.store import serving
+from rta.store.ledger import Batch
+from rta.testing import oracle
+from rta.testing.reference_parser import strict
 
 GOOD = '{"event_id": "a", "user_id": 1, "action": "view", "amount": 0.10, "timestamp": "2024-11-15T10:30:00Z"}'
 

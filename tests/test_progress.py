@@ -19,7 +19,10 @@ from jupyter_client.manager import start_new_kernel
 from pyspark.sql import SparkSession
 
 import rta
-from rta import execution, producer, sinks, wiring
+from rta.architectures import base
+from rta.dataframes import producer
+from rta.engines.spark import sinks
+from rta.jobs import execution
 from rta.progress import watched
 
 # The block ends once it has been asked three times, so that no clock decides.
@@ -28,7 +31,10 @@ import threading
 from pyspark.sql import SparkSession
 
 import rta
-from rta import execution, producer, sinks, wiring
+from rta.architectures import base
+from rta.dataframes import producer
+from rta.engines.spark import sinks
+from rta.jobs import execution
 from rta.progress import watched
 asked, enough = [], threading.Event()
 def done():
@@ -125,7 +131,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int | N
             yield
         seen.append((label, look()))
 
-    for module in (producer, sinks, wiring):
+    for module in (producer, sinks, base):
         monkeypatch.setattr(module, "watched", spy)
     return seen
 
@@ -139,11 +145,11 @@ def test_publish_drain_and_recompute_tell_how_many_of_all(
     table, view = f"{name.split('-')[0]}_drained", f"{name.split('-')[0]}_recomputed"
     for first in (0, 40):
         rta.publish(rta.user_events(spark, rows=40, first_row=first), name)
-        rta.drain(name, rta.totals, table=table, **how)
+        rta.drain(name, rta.transforms.totals, table=table, **how)
         labels = [f"publishing to {name}"] * 2 + [f"{name} → {table}"] * 2
         assert looks == list(zip(labels, [(0, 40), (40, 40)] * 2, strict=True))
         looks.clear()
-    with rta.batch(name, rta.totals, table=view, **how) as wired:
+    with rta.batch(name, rta.transforms.totals, table=view, **how) as wired:
         wired.recompute()
     assert looks[:2] == [(f"{name} → its archive", (done, 80)) for done in (0, 80)]
     assert looks[2] == (f"archive of {name} → {view}_batch_1", (0, 80))

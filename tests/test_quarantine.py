@@ -1,4 +1,4 @@
-"""rta.quarantine: what from_json forgives in silence is named, and good events keep every digit."""
+"""rta.dataframes.parsing: what from_json forgives in silence is named, and good events keep every digit."""
 
 import json
 import math
@@ -27,12 +27,12 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
+from rta.dataframes.fast_path import plain
+from rta.dataframes.parsing import REASONS, parse
 from rta.errors import InputError
-from rta.event_types import EventType
-from rta.plain import plain
-from rta.poison import POISON, poisoned
-from rta.quarantine import REASONS, parse
-from rta.strict import strict
+from rta.events.event_types import EventType
+from rta.events.malformed import POISON, poisoned
+from rta.testing.reference_parser import strict
 
 SALE = EventType(
     "sale",
@@ -334,8 +334,8 @@ def test_long_texts_do_not_break_the_regular_expressions(spark: SparkSession) ->
 
 def test_every_kind_of_poison_is_found(spark: SparkSession) -> None:
     """Of rta's own poisoned events, each kind gets a reason and no good event does (F21, F22, F23, F25, F28)."""
-    from rta.event_types import USER_EVENTS
-    from rta.events import user_events
+    from rta.events.datasets import user_events
+    from rta.events.event_types import USER_EVENTS
 
     messages = poisoned(user_events(spark, rows=400), share=0.5).select(
         "key", "value", "poison", "reported_at"

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle
+from rta.testing import oracle
 from tests.truth import setting, true_totals
 from tests.waiting import until
 
@@ -51,8 +51,13 @@ def test_results_are_the_oracles(
     name, into = topic(partitions=1), topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=200, users=5), name, key="user_id")
     with setting(spark, "spark.sql.shuffle.partitions", "2"):
-        query = rta.relay(
-            name, rta.totals, into=into, key="user_id", event=rta.USER_EVENTS, real_time=real_time
+        query = rta.engines.relay(
+            name,
+            rta.transforms.totals,
+            into=into,
+            key="user_id",
+            event=rta.USER_EVENTS,
+            real_time=real_time,
         )
     try:
         wanted = expected(name)
@@ -73,7 +78,9 @@ def test_too_few_slots_are_refused_before_the_wait(
         setting(spark, "spark.sql.shuffle.partitions", "4"),
         pytest.raises(rta.RtaError, match=wanted),
     ):
-        rta.relay(topic(partitions=2), rta.totals, into=topic(), event=rta.USER_EVENTS)
+        rta.engines.relay(
+            topic(partitions=2), rta.transforms.totals, into=topic(), event=rta.USER_EVENTS
+        )
 
 
 def test_what_real_time_mode_lacks_is_one_sentence(
@@ -87,9 +94,9 @@ def test_what_real_time_mode_lacks_is_one_sentence(
 
     name, into = topic(partitions=1), topic()
     with pytest.raises(rta.RtaError, match=r"real-time mode cannot run this query.*micro-batches"):
-        rta.relay(name, shouted, into=into, event=rta.USER_EVENTS)
+        rta.engines.relay(name, shouted, into=into, event=rta.USER_EVENTS)
     with pytest.raises(rta.RtaError, match=r"real-time mode cannot run this query.*1000 ms"):
-        rta.relay(
+        rta.engines.relay(
             name,
             lambda rows: rows.select("user_id"),
             into=into,
@@ -97,4 +104,4 @@ def test_what_real_time_mode_lacks_is_one_sentence(
             real_time="1 second",
         )
     with pytest.raises(rta.RtaError, match="there is no topic 'nowhere'"):
-        rta.relay(name, rta.totals, into="nowhere", event=rta.USER_EVENTS)
+        rta.engines.relay(name, rta.transforms.totals, into="nowhere", event=rta.USER_EVENTS)

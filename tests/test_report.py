@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from rta import report
-from rta.ledger import Accounting
-from rta.receipts import Receipt
+from rta.jobs import report
+from rta.jobs.receipts import Receipt
+from rta.store.ledger import Accounting
 
 STARTED = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'

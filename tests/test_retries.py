@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 import rta
-from rta import continuity, exactly_once, oracle, retries, serving
-from rta.database import DatabaseAwayError
+from rta import retries
+from rta.engines.spark import exactly_once, topic_identity
 from rta.errors import BrokerError, RefusedError, RtaError, TableError, TopicError
 from rta.retries import retried
+from rta.store import serving
+from rta.store.database import DatabaseAwayError
+from rta.testing import oracle
 from tests.test_faults_process import full
 from tests.truth import KEY, true_totals
 from tests.waiting import HANG, until
@@ -112,10 +115,10 @@ def test_it_does_not_tire(part: float, times: int) -> None:
 
 def test_a_query_asks_kafka_by_the_same_rule(clock: Clock) -> None:
     """continuity.patiently: again while Kafka is away, at once where it refuses."""
-    assert continuity.patiently(failing(3, AWAY)) == 4
+    assert topic_identity.patiently(failing(3, AWAY)) == 4
     assert len(clock.waits) == 3
     with pytest.raises(RefusedError):
-        continuity.patiently(failing(1, RefusedError("denied")))
+        topic_identity.patiently(failing(1, RefusedError("denied")))
 
 
 @pytest.mark.kafka
@@ -126,7 +129,7 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
     name, failed, commit = topic(), Event(), serving.commit_batch
     how: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
-    rta.drain(name, rta.totals, table="retried_database", **how)
+    rta.drain(name, rta.transforms.totals, table="retried_database", **how)
 
     def watched(*arguments: Any) -> bool:
         try:
@@ -139,7 +142,7 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
     monkeypatch.setattr(exactly_once, "PATIENCE", HANG)
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
     with full(serving.engine()):
-        query = rta.follow(name, rta.totals, table="retried_database", **how)
+        query = rta.follow(name, rta.transforms.totals, table="retried_database", **how)
         until(failed.is_set)
         assert query.isActive
         assert rta.accounting("retried_database").consumed == 100

@@ -20,11 +20,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 from pyspark.sql import SparkSession
 
 import rta
-from rta import broker, doctor, jobs, serving, tail
-from rta.cli import main
+from rta.cli import doctor
+from rta.cli.app import main
 from rta.errors import InputError
-from rta.receipts import Receipt
+from rta.jobs import runner
+from rta.jobs.receipts import Receipt
+from rta.kafka import broker, tail
 from rta.settings import private_folder
+from rta.store import serving
 from tests.databases import _fresh
 from tests.secured import CORE, EVENT, PASSWORD, Secured, listening
 from tests.truth import ROOT
@@ -40,7 +43,9 @@ CELLS: Final = [
     """
 import json, os, pathlib, traceback, urllib.request
 import psutil, rta
-from rta import cluster, serving, settings
+from rta import settings
+from rta.kafka import cluster
+from rta.store import serving
 home = pathlib.Path(os.environ["RTA_HOME"])
 (home / "events").mkdir()
 spark = rta.spark(conf={"spark.eventLog.enabled": "true", "spark.eventLog.compress": "false",
@@ -74,9 +79,9 @@ given = os.environ["RTA_KAFKA_SASL_PASSWORD"], os.environ["RTA_DATABASE_URL"]
 fails(lambda: rta.sql("SELECT * FROM nowhere"))
 fails(lambda: serving.engine(given[1].replace("host=", "host=/nowhere")))
 os.environ["RTA_KAFKA_SASL_PASSWORD"] = given[0] + "x"
-fails(rta.list_topics)
+fails(rta.kafka.list_topics)
 del os.environ["RTA_KAFKA_SASL_USERNAME"]
-fails(rta.list_topics)
+fails(rta.kafka.list_topics)
 raise RuntimeError("the last cell fails, too")
 """,
 ]
@@ -108,7 +113,7 @@ def job(secured: Secured, postgresql: str, tmp_path_factory: pytest.TempPathFact
     nbformat.write(new_notebook(cells=[new_code_cell(each.strip()) for each in CELLS]), notebook)
     url = _fresh(postgresql, "planted").replace("postgres:@", f"postgres:{DATABASE}@")
     with secured.used():
-        rta.publish_paced([EVENT, EVENT | {"action": MARK}], "sec-job", partitions=1)
+        rta.kafka.publish_paced([EVENT, EVENT | {"action": MARK}], "sec-job", partitions=1)
     variables = secured.variables() | {"RTA_HOME": str(place / "new" / "home"), "RTA_DATABASE_URL": url}  # fmt: skip
     command = [sys.executable, "-m", "rta.cli", "--trace", "run", str(notebook)]
     with subprocess.Popen(
@@ -125,7 +130,7 @@ def ran(job: Job) -> Ran:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in job.variables.items():
             patch.setenv(name, value)
-        [receipt] = jobs.history()
+        [receipt] = runner.history()
         return Ran(Path(job.variables["RTA_HOME"]), printed, _dump(), receipt)
 
 
@@ -173,24 +178,24 @@ def test_a_name_from_outside_passes_the_allow_list_first(
     cell = new_code_cell("x = 1", metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[cell]), notebook)
     asks: list[Callable[[], Any]] = [
-        lambda: rta.create_topic(name),
-        lambda: rta.delete_topic(name),
-        lambda: rta.offsets(name),
+        lambda: rta.kafka.create_topic(name),
+        lambda: rta.kafka.delete_topic(name),
+        lambda: rta.kafka.offsets(name),
         lambda: rta.lag(name),
         lambda: rta.publish(frame, name),
-        lambda: rta.publish_paced([EVENT], name),
+        lambda: rta.kafka.publish_paced([EVENT], name),
         lambda: list(tail.records(name)),
         lambda: rta.read_batch(name, event=rta.USER_EVENTS),
         lambda: rta.read_stream(name, event=rta.USER_EVENTS),
-        lambda: rta.read_dead_letters(name),
-        lambda: rta.drain(name, rta.totals, table="names", **how),
-        lambda: rta.drain("names", rta.totals, table=name, **how),
-        lambda: rta.follow("names", rta.totals, table=name, **how),
+        lambda: rta.dlq.read_dead_letters(name),
+        lambda: rta.drain(name, rta.transforms.totals, table="names", **how),
+        lambda: rta.drain("names", rta.transforms.totals, table=name, **how),
+        lambda: rta.follow("names", rta.transforms.totals, table=name, **how),
         lambda: rta.reset(name),
         lambda: rta.read(name),
-        lambda: jobs.run(notebook, name=name or "a/b"),  # "" is none: the notebook's own
-        lambda: jobs.run(notebook, {name: 1}),
-        lambda: jobs.history(name),
+        lambda: runner.run(notebook, name=name or "a/b"),  # "" is none: the notebook's own
+        lambda: runner.run(notebook, {name: 1}),
+        lambda: runner.history(name),
     ]
     for ask in asks:
         with pytest.raises(InputError):

@@ -13,9 +13,11 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
 import rta
-from rta import cluster, doctor, oracle, tail
-from rta.cli import main
+from rta.cli import doctor
+from rta.cli.app import main
 from rta.errors import RefusedError
+from rta.kafka import cluster, tail
+from rta.testing import oracle
 from tests.secured import CORE, EVENT, PASSWORD, Secured
 from tests.truth import KEY, true_totals
 from tests.waiting import terminated
@@ -42,8 +44,8 @@ def cluster_of_ana(secured: Secured) -> Iterator[Secured]:
     """Let rta use the secured cluster as ana; on it are topics that she may not read, or not see."""
     with secured.used("INSIDE"):
         for name in ("seen-events", "hidden-events"):
-            rta.create_topic(name, partitions=1)
-        rta.publish_paced([EVENT] * 3, "seen-events")
+            rta.kafka.create_topic(name, partitions=1)
+        rta.kafka.publish_paced([EVENT] * 3, "seen-events")
     with secured.used():
         yield secured
 
@@ -57,15 +59,17 @@ def command(*arguments: str) -> str:
 
 def test_the_whole_way_through_tls_and_scram(spark: SparkSession, cluster_of_ana: Secured) -> None:
     """Publish, drain, read, look, count: all with ana's password, and with the rights of one prefix."""
-    events = rta.poisoned(rta.user_events(spark, rows=300), share=0.05, kinds=["nan"]).cache()
+    events = rta.events.poisoned(
+        rta.user_events(spark, rows=300), share=0.05, kinds=["nan"]
+    ).cache()
     bad = events.count() - 300
     rta.publish(events, "sec-way", order_by="reported_at")
-    assert rta.publish_paced([EVENT] * 5, "sec-way").ok == 5
-    rta.drain("sec-way", rta.totals, table="sec_way", **HOW)
+    assert rta.kafka.publish_paced([EVENT] * 5, "sec-way").ok == 5
+    rta.drain("sec-way", rta.transforms.totals, table="sec_way", **HOW)
     assert oracle.differences(true_totals("sec-way"), "sec_way") == []
     oracle.check_accounted("sec_way", "sec-way", used=305, quarantined=bad)
     assert rta.read_batch("sec-way", event=rta.USER_EVENTS).count() == 305
-    assert rta.read_dead_letters("sec-way").count() == bad
+    assert rta.dlq.read_dead_letters("sec-way").count() == bad
     listed = {topic["name"]: topic["events"] for topic in json.loads(command("topics", "--json"))}
     assert listed.items() >= {"sec-way": 305 + bad, "sec-way.dlq": bad, "seen-events": 3}.items()
     assert "hidden-events" not in listed
@@ -82,8 +86,8 @@ def test_a_refusal_is_a_sentence_for_whoever_asks(
     """Python's clients: listing, publishing, looking, and the command line say the same, soon, and are not retried."""
     began = time.monotonic()
     asks: list[Callable[[], Any]] = [
-        rta.list_topics,
-        lambda: rta.publish_paced([EVENT], "sec-refused"),
+        rta.kafka.list_topics,
+        lambda: rta.kafka.publish_paced([EVENT], "sec-refused"),
         lambda: list(tail.records("sec-refused")),
     ]
     with secured.used(listener, **changed):
@@ -104,7 +108,7 @@ def test_spark_is_refused_with_the_same_sentence(
     spark: SparkSession, cluster_of_ana: Secured, listener: str, changed: dict[str, str], sentence: str
 ) -> None:  # fmt: skip
     """What Java says over pages becomes the same sentence, from a sink and from a stream."""
-    rta.create_topic("sec-spark", partitions=1)
+    rta.kafka.create_topic("sec-spark", partitions=1)
     with cluster_of_ana.used(listener, **changed):
         refused = cluster.spark_options()
     events = rta.user_events(spark, rows=3)
@@ -112,9 +116,11 @@ def test_spark_is_refused_with_the_same_sentence(
     with pytest.raises(RefusedError, match=sentence):
         rta.publish(events, "sec-spark", options=refused)
     with pytest.raises(RefusedError, match=sentence):
-        rta.drain("sec-spark", rta.totals, table="sec_spark", options=refused | QUICK, **HOW)
+        rta.drain(
+            "sec-spark", rta.transforms.totals, table="sec_spark", options=refused | QUICK, **HOW
+        )
     assert time.monotonic() - began < PROMPT
-    assert rta.offsets("sec-spark") == {0: (0, 0)}
+    assert rta.kafka.offsets("sec-spark") == {0: (0, 0)}
 
 
 def test_a_missing_right_to_a_topic_is_a_sentence(
@@ -125,32 +131,34 @@ def test_a_missing_right_to_a_topic_is_a_sentence(
     asks: dict[str, list[Callable[[], Any]]] = {
         "seen-events": [
             lambda: list(tail.records("seen-events")),
-            lambda: rta.publish_paced([EVENT], "seen-events"),
+            lambda: rta.kafka.publish_paced([EVENT], "seen-events"),
             lambda: rta.publish(events, "seen-events"),
             lambda: rta.read_batch("seen-events", event=rta.USER_EVENTS),
-            lambda: rta.drain("seen-events", rta.totals, table="sec_denied", **HOW),
-            lambda: rta.delete_topic("seen-events"),
+            lambda: rta.drain("seen-events", rta.transforms.totals, table="sec_denied", **HOW),
+            lambda: rta.kafka.delete_topic("seen-events"),
         ],
-        "hidden-events": [lambda: rta.offsets("hidden-events")],
-        "new-events": [lambda: rta.create_topic("new-events")],
+        "hidden-events": [lambda: rta.kafka.offsets("hidden-events")],
+        "new-events": [lambda: rta.kafka.create_topic("new-events")],
     }
     for name, each in asks.items():
         for ask in each:
             with pytest.raises(RefusedError, match=f"denies this user a topic; found: {name}, user ana; do: .*ACL"):  # fmt: skip
                 ask()
-    assert rta.offsets("seen-events") == {0: (0, 3)}
+    assert rta.kafka.offsets("seen-events") == {0: (0, 3)}
 
 
 def test_a_right_that_only_spark_lacks_is_the_same_sentence(
     spark: SparkSession, cluster_of_ana: Secured
 ) -> None:
     """A right that was taken away after rta had asked for it: said by publish(), and by health() of a query."""
-    rta.publish_paced([EVENT], "sec-later")
+    rta.kafka.publish_paced([EVENT], "sec-later")
     denied = "denies this user a topic; found: seen-events, user ana"
     with pytest.raises(RefusedError, match=denied):
         rta.publish(rta.user_events(spark, rows=3), "sec-later", options={"topic": "seen-events"})
     elsewhere = {"subscribe": "seen-events", "startingOffsets": "earliest"}
-    query = rta.follow("sec-later", rta.totals, table="sec_later", options=elsewhere, **HOW)
+    query = rta.follow(
+        "sec-later", rta.transforms.totals, table="sec_later", options=elsewhere, **HOW
+    )
     with pytest.raises(StreamingQueryException):
         terminated(query)
     assert denied in (rta.health(query).error or "")
@@ -170,7 +178,7 @@ def test_a_certificate_instead_of_a_password(
     certificate, key = secured.client_pem(spark, tmp_path)
     with secured.used("MUTUAL", SSL_CERTFILE=str(certificate), SSL_KEYFILE=str(key)):
         rta.publish(rta.user_events(spark, rows=3), "sec-mutual", partitions=1)
-        assert rta.offsets("sec-mutual") == {0: (0, 3)}
+        assert rta.kafka.offsets("sec-mutual") == {0: (0, 3)}
         assert rta.read_batch("sec-mutual", event=rta.USER_EVENTS).count() == 3
         assert "PRIVATE" not in repr(cluster.spark_options())
 
@@ -182,7 +190,7 @@ def test_no_client_shows_the_password(
     assert CORE not in repr(cluster.client_options())
     assert cluster.client_options()["sasl_plain_password"] == PASSWORD
     with caplog.at_level(logging.DEBUG, logger="kafka"):
-        rta.publish_paced([EVENT], "sec-shown")
+        rta.kafka.publish_paced([EVENT], "sec-shown")
         assert list(tail.records("sec-shown"))
     assert "sasl_plain_password" in caplog.text
     stream = rta.read_stream("sec-shown", event=rta.USER_EVENTS)

@@ -11,10 +11,12 @@ from pyspark.sql import SparkSession
 from sqlalchemy import Engine, select
 
 import rta
-from rta import oracle, sent_once, sources
-from rta.catalog import SENT
-from rta.cluster import administrator
-from rta.topics import topic_id
+from rta.dataframes import sources
+from rta.engines.spark import sent_once
+from rta.kafka.cluster import administrator
+from rta.kafka.topics import topic_id
+from rta.store.catalog import SENT
+from rta.testing import oracle
 from tests.test_letters import poisoned, sent_raw
 from tests.truth import KEY
 
@@ -40,14 +42,14 @@ def test_tables_of_one_topic_write_a_bad_event_once(spark: SparkSession, topic: 
     """Several tables, one after the other with other cuts, and several threads at once: each has its count, the queue has each bad event once."""
     name = topic(partitions=2)
     poisoned(name, 30, missing=3, truncated=2)
-    rta.drain(name, rta.totals, table="once_first", max_events_per_batch=20, **HOW)
+    rta.drain(name, rta.transforms.totals, table="once_first", max_events_per_batch=20, **HOW)
     sent_raw(name, b"{", b"{}")
-    rta.drain(name, rta.totals, table="once_second", **HOW)
-    rta.drain(name, rta.totals, table="once_first", **HOW)
+    rta.drain(name, rta.transforms.totals, table="once_second", **HOW)
+    rta.drain(name, rta.transforms.totals, table="once_first", **HOW)
     for table in ("once_first", "once_second"):
         assert rta.accounting(table).quarantined == 7
     assert often(name) == [1] * 7
-    assert len(rta.letters(name)) == 7 == rta.read_dead_letters(name).count()
+    assert len(rta.dlq.letters(name)) == 7 == rta.dlq.read_dead_letters(name).count()
 
 
 def test_what_was_sent_is_noted_and_counts_while_it_is_there(
@@ -78,9 +80,9 @@ def test_what_was_sent_is_noted_and_counts_while_it_is_there(
         admin.delete_records({TopicPartition(f"{name}.dlq", 0): 13})
     assert sent(name, engine) == [1] * 7
     assert sent(name, engine) == [1] * 7
-    rta.delete_topic(f"{name}.dlq")
+    rta.kafka.delete_topic(f"{name}.dlq")
     assert sent(name, engine) == [1] * 7
-    rta.delete_topic(name)
-    rta.create_topic(name, partitions=1)
+    rta.kafka.delete_topic(name)
+    rta.kafka.create_topic(name, partitions=1)
     sent_raw(name, b"{")
     assert sent(name, engine) == [1] * 8

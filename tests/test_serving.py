@@ -15,10 +15,10 @@ import pytest
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
-from rta import serving
-from rta.catalog import JOBS
 from rta.errors import InputError, TableError
-from rta.serving import Batch
+from rta.store import serving
+from rta.store.catalog import JOBS
+from rta.store.serving import Batch
 from tests.databases import NOON, VALUES, ended, go, started
 from tests.waiting import until
 

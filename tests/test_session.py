@@ -7,7 +7,7 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from rta import session
+from rta.dataframes import session
 from rta.errors import InputError
 
 
@@ -48,7 +48,8 @@ def test_a_session_without_the_connector_is_refused() -> None:
     """Somebody else's plain session in this process: one sentence with the mend; and its end."""
     code = """
 from pyspark.sql import SparkSession
-from rta import session, errors
+from rta import errors
+from rta.dataframes import session
 plain = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
 try:
     session.spark()
@@ -66,7 +67,8 @@ plain.stop()
 def test_a_jvm_that_cannot_start_gives_its_last_words() -> None:
     """A heap that no machine has: the reason stands in the error, not in a Java wall."""
     code = """
-from rta import session, errors
+from rta import errors
+from rta.dataframes import session
 try:
     session.spark(conf={"spark.driver.memory": "1k"})
 except errors.SetupError as error:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rta import cluster, errors
+from rta import errors
 from rta.errors import InputError, RtaError
+from rta.kafka import cluster
 from rta.names import checked
 from rta.settings import private_folder, settings
 

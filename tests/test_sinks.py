@@ -16,9 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta import oracle, serving
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import KEY, true_totals
 from tests.waiting import finished
 
@@ -31,19 +32,19 @@ def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..
     """All, then nothing, then those that came in between; stop, reset: all again."""
     name = topic()
     rta.publish(rta.user_events(spark, rows=300), name, key="user_id")
-    first = rta.drain(name, rta.totals, table="news", **HOW)
+    first = rta.drain(name, rta.transforms.totals, table="news", **HOW)
     assert (first.accounting.consumed, first.topic, first.table) == (300, name, "news")
     assert "consumed 300 = used 300" in str(first)
     assert oracle.differences(true_totals(name), "news") == []
     table = pa.Table.from_pandas(rta.read("news"))
 
-    nothing = rta.drain(name, rta.totals, table="news", **HOW)
+    nothing = rta.drain(name, rta.transforms.totals, table="news", **HOW)
     assert (nothing.accounting.consumed, nothing.rows) == (0, 0)
     assert "nothing new" in str(nothing)
     assert oracle.differences(table, "news") == []
 
     published = rta.publish(rta.user_events(spark, rows=100, first_row=300), name, key="user_id")
-    taken = rta.drain(name, rta.totals, table="news", **HOW)
+    taken = rta.drain(name, rta.transforms.totals, table="news", **HOW)
     assert taken.accounting.consumed == 100
     spans = {p: (taken.start[p], taken.end[p]) for p in taken.end}
     assert spans == dict(published.offsets)
@@ -52,7 +53,7 @@ def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..
 
     rta.reset("news")
     assert "news" not in [each.name for each in serving.tables()]
-    again = rta.drain(name, rta.totals, table="news", **HOW)
+    again = rta.drain(name, rta.transforms.totals, table="news", **HOW)
     assert again.accounting.consumed == 400
     assert oracle.differences(true_totals(name), "news") == []
 
@@ -75,7 +76,7 @@ def test_follow_goes_on_while_another_process_reads(
     """Whole micro-batches only, and never back: what a dashboard in another process sees."""
     name = topic()
     rta.publish(rta.user_events(spark, rows=100), name, order_by="timestamp")
-    query = rta.follow(name, rta.totals, table="followed", **HOW)
+    query = rta.follow(name, rta.transforms.totals, table="followed", **HOW)
     try:
         query.processAllAvailable()
         reader = subprocess.Popen(
@@ -104,25 +105,25 @@ def test_a_table_and_a_checkpoint_that_do_not_belong_together_are_refused(
     """A lost checkpoint would double the table, a dropped table would lack events: both said aloud."""
     name = topic()
     rta.publish(rta.user_events(spark, rows=50), name)
-    rta.drain(name, rta.totals, table="pair", **HOW)
+    rta.drain(name, rta.transforms.totals, table="pair", **HOW)
     before = pa.Table.from_pandas(rta.read("pair"))
     checkpoint = settings().home / "checkpoints" / "pair"
     aside = checkpoint.with_name("pair-aside")
 
     checkpoint.rename(aside)
     with pytest.raises(QueryError, match=r"missing.*restore the checkpoint"):
-        rta.drain(name, rta.totals, table="pair", **HOW)
-    rta.drain(name, rta.totals, table="other", checkpoint=checkpoint, **HOW)
+        rta.drain(name, rta.transforms.totals, table="pair", **HOW)
+    rta.drain(name, rta.transforms.totals, table="other", checkpoint=checkpoint, **HOW)
     with pytest.raises(QueryError, match="belongs to another query"):
-        rta.drain(name, rta.totals, table="pair", **HOW)
+        rta.drain(name, rta.transforms.totals, table="pair", **HOW)
     assert oracle.differences(before, "pair") == []
     shutil.rmtree(checkpoint)
 
     aside.rename(checkpoint)
-    assert rta.drain(name, rta.totals, table="pair", **HOW).accounting.consumed == 0
+    assert rta.drain(name, rta.transforms.totals, table="pair", **HOW).accounting.consumed == 0
     serving.drop("pair")
     with pytest.raises(QueryError, match=r"ahead of table 'pair'.*restore the table"):
-        rta.drain(name, rta.totals, table="pair", **HOW)
+        rta.drain(name, rta.transforms.totals, table="pair", **HOW)
 
 
 def test_what_cannot_be_done_is_one_sentence(
@@ -133,7 +134,9 @@ def test_what_cannot_be_done_is_one_sentence(
     rta.publish(rta.user_events(spark, rows=20), name)
 
     def failing(events: DataFrame) -> DataFrame:
-        return rta.totals(events).withColumn("bad", F.raise_error("no such luck").cast("string"))
+        return rta.transforms.totals(events).withColumn(
+            "bad", F.raise_error("no such luck").cast("string")
+        )
 
     with pytest.raises(QueryError, match=r"fills 'failing' failed.*mend the cause") as caught:
         rta.drain(name, failing, table="failing", **HOW)
@@ -141,7 +144,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert "\n" not in str(caught.value)
     assert [query.name for query in spark.streams.active] == []
     corrected = rta.drain(
-        name, rta.totals, table="failing", **HOW
+        name, rta.transforms.totals, table="failing", **HOW
     )  # nothing of the other was there
     assert corrected.accounting.consumed == 20
 
@@ -161,12 +164,12 @@ def test_what_cannot_be_done_is_one_sentence(
             event=rta.USER_EVENTS,
         )
     with pytest.raises(InputError):
-        rta.drain(name, rta.totals, table="../up", **HOW)
-    rta.drain(name, rta.totals, table="twice", **HOW)
+        rta.drain(name, rta.transforms.totals, table="../up", **HOW)
+    rta.drain(name, rta.transforms.totals, table="twice", **HOW)
     with pytest.raises(TableError, match="another key"):
         rta.drain(
             name,
-            rta.totals,
+            rta.transforms.totals,
             table="twice",
             key=["window", "user_id", "event_count"],
             event=rta.USER_EVENTS,
@@ -200,12 +203,12 @@ def test_a_stateless_transform_keyed_by_origin(
 
 def distinct_totals(events: DataFrame) -> DataFrame:
     """Add up each event once."""
-    return rta.totals(rta.deduplicate(events), lateness=None)
+    return rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None)
 
 
 @pytest.mark.parametrize(
     ("transform", "window"),
-    [(rta.totals, timedelta(minutes=5)), (distinct_totals, None)],
+    [(rta.transforms.totals, timedelta(minutes=5)), (distinct_totals, None)],
     ids=["totals", "deduplicated"],
 )
 @pytest.mark.usefixtures("as_delivered")
@@ -234,7 +237,7 @@ def test_every_event_is_accounted_for(
     assert (copies > 20) == (window is None)
     oracle.check_accounted(table, name, late=len(late), duplicate=copies, used=used, quarantined=0)
     assert oracle.differences(true_totals(name, once), table) == []
-    listed = rta.late_events(name, transform, table=table, event=rta.USER_EVENTS).collect()
+    listed = rta.engines.late_events(name, transform, table=table, event=rta.USER_EVENTS).collect()
     assert sorted((row["partition"], row["offset"]) for row in listed) == sorted(late)
 
 
@@ -269,11 +272,13 @@ def test_postgresql_as_the_serving_database(
     monkeypatch.setenv("RTA_DATABASE_URL", postgresql)
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name)
-    rta.drain(name, rta.totals, table="elsewhere", **HOW)
+    rta.drain(name, rta.transforms.totals, table="elsewhere", **HOW)
     assert serving.engine().dialect.name == "postgresql"
     assert oracle.differences(true_totals(name), "elsewhere") == []
     rta.publish(rta.user_events(spark, rows=50, first_row=200), name)
-    assert rta.drain(name, rta.totals, table="elsewhere", **HOW).accounting.consumed == 50
+    assert (
+        rta.drain(name, rta.transforms.totals, table="elsewhere", **HOW).accounting.consumed == 50
+    )
     assert oracle.differences(true_totals(name), "elsewhere") == []
     oracle.check_accounted("elsewhere", name, used=250)
     rta.reset("elsewhere")

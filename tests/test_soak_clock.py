@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
-from rta import broker, oracle, serving
-from rta.jvm import find_java
+from rta.kafka import broker
+from rta.setup.java import find_java
+from rta.store import serving
+from rta.testing import oracle
 from tests.schedule import killed
 from tests.truth import child, late_places, true_totals
 from tests.waiting import finished
@@ -26,8 +28,8 @@ ALL_OF_IT: Final = """
 import sys
 import rta
 spark = rta.spark(conf={"spark.ui.enabled": "false"})
-rta.create_topic("jumps", partitions=1)
-query = rta.follow("jumps", rta.totals, table="jumps", key=["window", "user_id"], event=rta.USER_EVENTS,
+rta.kafka.create_topic("jumps", partitions=1)
+query = rta.follow("jumps", rta.transforms.totals, table="jumps", key=["window", "user_id"], event=rta.USER_EVENTS,
                    max_events_per_batch=40)
 for part, _ in enumerate(sys.stdin):
     events = rta.user_events(spark, rows=120, first_row=120 * part, rate=0.05, lateness="40 minutes", late_share=0.3)

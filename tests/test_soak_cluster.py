@@ -12,9 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta import oracle, serving
-from rta.jvm import find_java
-from rta.kraft import free_port
+from rta.kafka.broker_config import free_port
+from rta.setup.java import find_java
+from rta.store import serving
+from rta.testing import oracle
 from tests.truth import child, true_totals
 from tests.waiting import finished, until
 
@@ -24,7 +25,7 @@ import sys
 import rta
 rta.spark(conf={"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false",
                 "spark.executor.memory": "1g"})
-rta.drain(sys.argv[1], rta.totals, table="clustered", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=2_000)
+rta.drain(sys.argv[1], rta.transforms.totals, table="clustered", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=2_000)
 print("drained")
 """
 
@@ -66,7 +67,7 @@ def test_f09_a_cluster_on_this_machine_and_an_executor_that_is_killed(
     """20,000 events in ten micro-batches; after the second the executor is gone: the table is exact, and so is its accounting."""
     url, worker = standalone
     name = topic()
-    rta.publish(rta.poisoned(rta.user_events(spark, rows=20_000), share=0.01), name)
+    rta.publish(rta.events.poisoned(rta.user_events(spark, rows=20_000), share=0.01), name)
     draining = child(DRAIN, name, RTA_SPARK_MASTER=url)
     try:
         until(lambda: serving.summed("clustered").batches >= 2, draining)

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 import rta
-from rta import broker, oracle
+from rta.kafka import broker
 from rta.settings import settings
+from rta.testing import oracle
 from tests.schedule import killed
 from tests.truth import ROOT, checkpoint_of, child, late_places, true_totals
 from tests.waiting import finished
@@ -40,14 +41,14 @@ ALLOWED: Final = {
     "broker_rss": (0.10, 32 * MEBI), "broker_fds": (0, 16), "broker_threads": (0, 8),
     "checkpoint_files": (0.20, 50), "home_files": (0, 16),
 }  # fmt: skip
-# The driver may fill its heap (2 GiB by rta.session) before it collects: beside it classes, RocksDB, buffers.
+# The driver may fill its heap (2 GiB by rta.dataframes.session) before it collects: beside it classes, RocksDB, buffers.
 DRIVER_RSS: Final = 3 * 2**30
 
 FOLLOWER: Final = """
 import json, sys
 import rta
 spark = rta.spark()
-query = rta.follow(sys.argv[1], rta.totals, table="f42", key=["window", "user_id"], event=rta.USER_EVENTS)
+query = rta.follow(sys.argv[1], rta.transforms.totals, table="f42", key=["window", "user_id"], event=rta.USER_EVENTS)
 runtime = spark._jvm.java.lang.Runtime.getRuntime()
 print("following", flush=True)
 for wish in sys.stdin:
@@ -103,7 +104,7 @@ def test_f42_everything_comes_to_rest(topic: Callable[..., str], tmp_path: Path)
 def send(topic: str, since: int, seconds: int) -> Any:
     """Publish some seconds of the load by the clock."""
     events = load(since * RATE, (since + seconds) * RATE)
-    return rta.publish_paced(events, topic, key="user_id", rate=RATE)
+    return rta.kafka.publish_paced(events, topic, key="user_id", rate=RATE)
 
 
 def load(first: int, end: int) -> Iterator[dict[str, Any]]:

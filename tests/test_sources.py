@@ -1,4 +1,4 @@
-"""rta.sources: a topic read in batch and as a stream is the same frame; bad events go to the dead letter queue, each once."""
+"""rta.dataframes.sources: a topic read in batch and as a stream is the same frame; bad events go to the dead letter queue, each once."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,13 +9,15 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from rta import broker, sources, topics
-from rta.dead_letters import SUFFIX
+from rta.dataframes import sources
+from rta.dataframes.producer import publish
+from rta.dlq import queue
+from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
-from rta.event_types import USER_EVENTS
-from rta.events import poisoned, user_events
-from rta.poison import POISON
-from rta.producer import publish
+from rta.events.datasets import poisoned, user_events
+from rta.events.event_types import USER_EVENTS
+from rta.events.malformed import POISON
+from rta.kafka import broker, topics
 from tests.waiting import terminated
 
 pytestmark = pytest.mark.kafka
@@ -148,13 +150,13 @@ def quarantine_all(name: str) -> None:
     """Send a topic's bad events to its dead letter queue, twice: as a batch that was run again."""
     ends = {partition: latest for partition, (_, latest) in topics.offsets(name).items()}
     for _ in range(2):
-        sources.quarantine(name, USER_EVENTS, start={}, end=ends)
+        queue.quarantine(name, USER_EVENTS, start={}, end=ends)
 
 
 def letters_match(name: str, sent: DataFrame) -> list[Row]:
     """Check that each bad event is in the DLQ once, with its bytes, origin and reason; return them."""
     quarantine_all(name)
-    letters = sources.read_dead_letters(name)
+    letters = queue.read_dead_letters(name)
     bad = sources.quarantined(name, event=USER_EVENTS).select(letters.columns)
     assert letters.exceptAll(bad).count() == bad.exceptAll(letters).count() == 0
     poison = sent.where("poison IS NOT NULL").select("key", "value")
@@ -186,7 +188,7 @@ def test_f23_a_null_value_stays_null_and_a_null_key_is_no_fault(
     publish(spark.sql("SELECT BINARY('k') key, CAST(NULL AS BINARY) value"), name)
     [row] = sources.read_batch(name, event=USER_EVENTS).collect()
     quarantine_all(name)
-    [letter] = sources.read_dead_letters(name).collect()
+    [letter] = queue.read_dead_letters(name).collect()
     assert row.offset == 0
     assert (letter.offset, letter.reason, bytes(letter.key), letter.value) == (1, "null value", b"k", None)  # fmt: skip
 
@@ -246,7 +248,7 @@ def test_headers_and_other_queues_are_kept(spark: SparkSession, topic: Topic) ->
         "a", "rta.reason", "rta.reason", "rta.topic", "rta.partition", "rta.offset", "rta.kafka_timestamp",
     ]  # fmt: skip
     assert first.headers[0].value is None
-    [letter] = sources.read_dead_letters(name).collect()
+    [letter] = queue.read_dead_letters(name).collect()
     assert (letter.reason, letter.topic, letter.partition, letter.offset) == ("broken JSON", name, 0, 0)  # fmt: skip
 
 
@@ -254,9 +256,9 @@ def test_nothing_quarantined_is_an_empty_table(spark: SparkSession, topic: Topic
     """A topic without a dead letter queue has no dead letters; a topic that does not exist is an error."""
     name = topic()
     publish(user_events(spark, rows=3), name)
-    assert sources.read_dead_letters(name).count() == 0
+    assert queue.read_dead_letters(name).count() == 0
     with pytest.raises(TopicError):
-        sources.read_dead_letters(name + "x")
+        queue.read_dead_letters(name + "x")
 
 
 def test_two_topics_in_one_query_are_counted_apart(

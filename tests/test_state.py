@@ -7,9 +7,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 import rta
-from rta import charts, checkpoints, state_growth
+from rta import charts
+from rta.engines.spark import checkpoints
 from rta.errors import QueryError, TableError
-from rta.state_growth import grows, warnings
+from rta.monitor import state_growth
+from rta.monitor.state_growth import grows, warnings
 from tests.truth import KEY, checkpoint_of
 from tests.waiting import until
 
@@ -21,12 +23,12 @@ ROCKS: Final = "…RocksDBStateStoreProvider"
 
 def once(events: DataFrame) -> DataFrame:
     """Add up each event once: two operators that keep state."""
-    return rta.totals(rta.deduplicate(events), lateness=None)
+    return rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None)
 
 
 def for_ever(events: DataFrame) -> DataFrame:
     """Add up without a watermark."""
-    return rta.totals(events, lateness=None)
+    return rta.transforms.totals(events, lateness=None)
 
 
 @pytest.mark.kafka
@@ -39,7 +41,7 @@ def test_state_and_what_is_evicted_from_it_are_what_spark_counts(
     query = rta.follow(name, once, table="remembered", max_events_per_batch=200, **HOW)
     try:
         query.processAllAvailable()
-        history = rta.state_history(query)
+        history = rta.monitor.state_history(query)
     finally:
         query.stop()
     last = int(history["batch_id"].max())
@@ -51,7 +53,7 @@ def test_state_and_what_is_evicted_from_it_are_what_spark_counts(
         told = of_it.set_index("batch_id")
         state = rta.state("remembered", operator=operator)  # type: ignore[arg-type]
         assert state.count() == told["rows"][last]
-        gone = rta.evicted("remembered", operator=operator)  # type: ignore[arg-type]
+        gone = rta.monitor.evicted("remembered", operator=operator)  # type: ignore[arg-type]
         by_batch = {
             row["batch_id"]: row["count"] for row in gone.groupBy("batch_id").count().collect()
         }
@@ -113,10 +115,10 @@ def test_state_that_cannot_be_read_is_said(
         rta.state("nobody")
     with pytest.raises(QueryError, match=r"'stateless' keeps no state; .* do: read its table"):
         rta.state("stateless")
-    with rta.batch(name, rta.totals, table="seen", **HOW) as wired:
+    with rta.batch(name, rta.transforms.totals, table="seen", **HOW) as wired:
         wired.catch_up()
     with pytest.raises(TableError, match=r"'seen' is a view: .* found: seen_batch_1"):
-        rta.evicted("seen")
+        rta.monitor.evicted("seen")
     monkeypatch.setattr(checkpoints, "newest", lambda *_: -1)
     with pytest.raises(QueryError, match="no micro-batch of 'stateless' is done yet"):
         rta.state("stateless")
@@ -131,7 +133,7 @@ def test_health_warns_of_state_without_an_end(
     rta.publish(rta.user_events(spark, rows=600, users=20, rate=0.3), name, order_by="timestamp")
     running = {
         table: rta.follow(name, transform, table=table, max_events_per_batch=150, **HOW)
-        for table, transform in (("endless", for_ever), ("ended", rta.totals))
+        for table, transform in (("endless", for_ever), ("ended", rta.transforms.totals))
     }
     try:
         for query in running.values():
@@ -154,7 +156,7 @@ def test_health_warns_of_state_without_an_end(
         for query in running.values():
             query.stop()
     assert rta.state("endless").where("expires IS NOT NULL").count() == 0
-    assert rta.evicted("endless").count() == 0
+    assert rta.monitor.evicted("endless").count() == 0
 
 
 def told(rows: int, used: int, watermark: str = "1970-01-01T00:00:00.000Z") -> dict[str, Any]:
@@ -205,14 +207,16 @@ def test_the_state_of_a_real_time_query_is_read_too(
     """Once in each checkpoint interval it is written, in another form; the reader knows it."""
     name, into = topic(partitions=1), topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=300), name)
-    query = rta.relay(name, rta.totals, into=into, event=rta.USER_EVENTS, real_time="5 seconds")
+    query = rta.engines.relay(
+        name, rta.transforms.totals, into=into, event=rta.USER_EVENTS, real_time="5 seconds"
+    )
     place = checkpoint_of(f"{into}.relay")
     try:
         until((place / "offsets").exists)
         with pytest.raises(QueryError, match="in real-time mode state is written once"):
             rta.state(into, checkpoint=place)
         until(lambda: query.recentProgress)
-        told = rta.state_history(query).set_index("batch_id")["rows"]
+        told = rta.monitor.state_history(query).set_index("batch_id")["rows"]
         batch = int(told.index[0])
         assert rta.state(into, checkpoint=place, batch=batch).count() == told[batch] > 0
     finally:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 import rta
 from rta.errors import InputError
-from rta.testing import Batches, check_law, feed
+from rta.testing.feeding import Batches, check_law, feed
 
 SCHEMA = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
 
@@ -39,7 +39,9 @@ def test_nothing_in_nothing_out(spark: SparkSession) -> None:
     """No batch, or only empty ones."""
     nothing: list[Batches] = [[], [[], []]]
     for batches in nothing:
-        fed = check_law(rta.totals, batches, schema=SCHEMA, key=["window", "user_id"], spark=spark)
+        fed = check_law(
+            rta.transforms.totals, batches, schema=SCHEMA, key=["window", "user_id"], spark=spark
+        )
         assert (fed.events, fed.stream, fed.batch) == (0, {}, {})
 
 
@@ -60,7 +62,9 @@ def test_values_arrive_exactly(spark: SparkSession) -> None:
 def test_late_events_are_told_and_left_out_of_the_batch(spark: SparkSession) -> None:
     """The position of a late event counts through all batches."""
     batches = [[_event(40)], [_event(41)], [_event(3), _event(42)]]
-    fed = check_law(rta.totals, batches, schema=SCHEMA, key=["window", "user_id"], spark=spark)
+    fed = check_law(
+        rta.transforms.totals, batches, schema=SCHEMA, key=["window", "user_id"], spark=spark
+    )
     assert fed.late == {2}
     assert sum(row.event_count for row in fed.batch.values()) == 3
 
@@ -80,4 +84,4 @@ def test_a_broken_law_shows_its_differences(spark: SparkSession) -> None:
 def test_a_schema_is_that_of_a_row(spark: SparkSession) -> None:
     """A single type is refused in one sentence."""
     with pytest.raises(InputError, match="not that of a row"):
-        feed(rta.totals, [], schema="INT", key=["user_id"], spark=spark)
+        feed(rta.transforms.totals, [], schema="INT", key=["user_id"], spark=spark)

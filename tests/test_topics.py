@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rta import topics
-from rta.broker import bootstrap
 from rta.errors import BrokerError, InputError, TopicError
+from rta.kafka import topics
+from rta.kafka.broker import bootstrap
 from tests.waiting import HANG
 
 

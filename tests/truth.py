@@ -15,8 +15,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta import oracle, serving
 from rta.settings import settings
+from rta.store import serving
+from rta.testing import oracle
 from tests.waiting import HANG
 
 ROOT: Final = Path(__file__).parents[1]
@@ -59,7 +60,7 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[st
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pandas as pd
 
-from rta import serving
+from rta.store import serving
 from tests.waiting import joined, until
 
 

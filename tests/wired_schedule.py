@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 
 import rta
-from rta import oracle, views
-from rta.architectures import Kappa, Lambda
+from rta.architectures.architectures import Kappa, Lambda
+from rta.store import views
+from rta.testing import oracle
 from tests.schedule import (
     Action,
     World,
@@ -105,7 +106,7 @@ def hold(wired: Lambda | Kappa, world: Wired) -> None:
     bad = len(records) - good.num_rows
     assert said == (len(records), used, good.num_rows - used, 0, bad), (wired.architecture, said)
     assert oracle.differences(true_totals(topic, DISTINCT), wired.table) == []
-    assert rta.read_dead_letters(topic).count() == bad
+    assert rta.dlq.read_dead_letters(topic).count() == bad
     assert records.issuperset(world.acknowledged)
 
 

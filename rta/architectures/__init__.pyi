@@ -1,0 +1,14 @@
+from .architectures import Batch as Batch
+from .architectures import Kappa as Kappa
+from .architectures import Lambda as Lambda
+from .architectures import batch as batch
+from .architectures import kappa as kappa
+from .architectures import lambda_ as lambda_
+from .archives import archive as archive
+from .archives import archive_folder as archive_folder
+from .archives import archived as archived
+from .archives import discard as discard
+from .archives import read_archive as read_archive
+from .base import drop as drop
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare

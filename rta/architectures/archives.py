@@ -1,0 +1,200 @@
+"""The archive of a topic: all its events as Parquet, written exactly once by a stream, read by Spark alone.
+
+It is the master data of a batch layer: immutable, partitioned by event date, typed. Bad events are in it too, with
+their bytes and their reason, so the archive alone accounts for each offset. Spark's file sink writes it: a file counts
+once the sink has noted its micro-batch in the folder `_spark_metadata`, and an event once that micro-batch is committed in the
+checkpoint, so readers that look at the files alone might see those of a batch that failed half way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta.dataframes.parsing import HEADERS, ORIGIN, RAW
+from rta.dataframes.sources import parsed_stream
+from rta.engines.spark import checkpoints, topic_identity
+from rta.engines.spark.checkpoint_lock import begun, refuse_claimed, while_claimed
+from rta.engines.spark.checkpoints import taken_back
+from rta.engines.spark.executors import require_shared
+from rta.engines.spark.query_errors import failures_said
+from rta.errors import InputError
+from rta.events.event_types import EventType, event_type
+from rta.names import checked
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.types import StructType
+
+DATE: Final = "event_date"
+# What is deleted together: the file sink knows the numbers of its micro-batches, as the checkpoint does.
+_DISCARD: Final = "rta.architectures.discard({topic!r}) deletes the archive, and the next run fills it from the topic that is there"
+_REST: Final = f"""partition INT, offset BIGINT, kafka_timestamp TIMESTAMP, reason STRING, key BINARY, value BINARY, headers {HEADERS}, {DATE} DATE"""
+
+
+def archive(
+    topic: str,
+    *,
+    event: EventType | None = None,
+    max_skew: str = "5 minutes",
+    trigger: Mapping[str, Any] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps the archive of a topic; return Spark's own StreamingQuery.
+
+    trigger: as Spark's own; by default {"availableNow": True}: what is new now, then it ends.
+    Raises TopicError, InputError, and QueryError where the topic was made again since.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
+    >>> archive("doc-archive", event=rta.USER_EVENTS).awaitTermination()
+    >>> archived("doc-archive"), read_archive("doc-archive", event=rta.USER_EVENTS).count()
+    ({0: 5}, 5)
+    """
+    from pyspark.sql import functions as F
+
+    event = _checked(event or event_type(topic))
+    place, name = _checkpoint(topic), f"archive of {topic}"
+    parsed = parsed_stream(topic, event, max_skew)
+    session = parsed.sparkSession
+    bad = F.col("reason").isNotNull()
+    rows = parsed.select(
+        *event.columns, *ORIGIN[1:], "reason", *[F.when(bad, F.col(c)).alias(c) for c in RAW],
+        F.to_date(F.when(~bad, F.col(event.event_time))).alias(DATE),
+    )  # fmt: skip
+
+    def start() -> StreamingQuery:
+        again = _DISCARD.format(topic=topic)
+        topic_id = topic_identity.topic_of(session, place, topic, do=again)
+        write = _writer(session, topic)
+
+        def written(frame: DataFrame, batch_id: int) -> None:
+            write(frame, batch_id)
+            # Not committed unless all that was read is of the topic that the archive began with.
+            topic_identity.require_topic(topic, topic_id, do=again)
+
+        with taken_back(
+            session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]
+        ):
+            topic_identity.note(session, place, topic_id)
+            writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
+            chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
+            return begun(chosen.start)
+
+    with failures_said(place, name):
+        require_shared(session, place)
+        return while_claimed(session, place, name, start)
+
+
+def _writer(session: SparkSession, topic: str) -> Callable[[DataFrame, int], None]:
+    """Return what writes a micro-batch into the archive, once: Spark's own file sink, which knows its number."""
+    jvm: Any = session._jvm
+    place, scala = str(archive_folder(topic)), jvm.org.apache.spark.api.python.PythonUtils
+    parquet = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat()
+    sink = jvm.org.apache.spark.sql.execution.streaming.sinks.FileStreamSink(
+        session._jsparkSession, place, parquet, scala.toSeq([DATE]), scala.toScalaMap({"path": place})
+    )  # fmt: skip
+    return lambda frame, batch_id: sink.addBatch(batch_id, frame._jdf)
+
+
+def archived(topic: str) -> dict[int, int]:
+    """Tell how far the archive goes: partition → the first offset that is not in it; empty where there is none.
+
+    >>> archived("doc-never-archived")
+    {}
+    """
+    from rta.dataframes.session import spark
+
+    committed = checkpoints.newest(spark(), _checkpoint(topic), "commits")
+    return {} if committed < 0 else checkpoints.ends(spark(), _checkpoint(topic), committed)[topic]
+
+
+def archived_from(topic: str) -> dict[int, int]:
+    """Tell where the archive begins: partition → its first offset."""
+    from rta.dataframes.session import spark
+
+    return checkpoints.span(spark(), _checkpoint(topic), 0).start
+
+
+def read_archive(
+    topic: str, *, event: EventType | None = None, before: Mapping[int, int] | None = None
+) -> DataFrame:
+    """Read the good events of an archive: the columns of read_batch().
+
+    before: partition → offset, a cut-off; a partition that it does not name is left out. By default `archived(topic)`.
+
+    >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
+    0
+    """
+    from pyspark.sql import functions as F
+
+    event = event or event_type(topic)
+    good = all_archived(topic, event, before).where("reason IS NULL")
+    origin = [F.lit(topic).alias("topic"), *ORIGIN[1:]]
+    return good.select(*event.columns, *origin)
+
+
+def all_archived(
+    topic: str, event: EventType, before: Mapping[int, int] | None = None
+) -> DataFrame:
+    """Read an archive with its bad events: event columns, partition, offset, kafka_timestamp, reason, key, value, headers."""
+    from pyspark.sql import functions as F
+
+    from rta.dataframes.session import spark
+
+    cut = archived(topic) if before is None else before
+    if not cut:
+        return spark().createDataFrame([], _schema(event))
+    rows = spark().read.schema(_schema(event)).parquet(str(archive_folder(topic)))
+    ends = F.create_map(*[F.lit(each) for pair in sorted(cut.items()) for each in pair])
+    return rows.where(F.col("offset") < ends[F.col("partition")])
+
+
+def discard(topic: str) -> None:
+    """Delete the archive of a topic: what the topic itself no longer holds is gone then.
+
+    Raises QueryError while the query that writes it runs.
+
+    >>> discard("doc-never-archived")
+    """
+    import shutil
+
+    refuse_claimed(_checkpoint(topic), f"archive of {topic}")
+    for place in (archive_folder(topic), _checkpoint(topic)):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def archive_folder(topic: str) -> Path:
+    """Name the folder of a topic's archive.
+
+    >>> archive_folder("user-events").name
+    'user-events'
+    """
+    return private_folder(settings().home / "archive") / checked("topic", topic)
+
+
+def _checkpoint(topic: str) -> str:
+    """Name the checkpoint of a topic's archive; no table can have that name."""
+    checkpoint = (
+        private_folder(settings().home / "checkpoints") / f"archive.{checked('topic', topic)}"
+    )
+    return str(checkpoint)
+
+
+def _schema(event: EventType) -> StructType:
+    """Describe the archive's columns; nothing that Parquet holds is ever required."""
+    from pyspark.sql.types import StructField, StructType
+
+    rest = StructType.fromDDL(_REST)
+    columns = [StructField(field.name, field.dataType) for field in event.schema]
+    return StructType([*columns, *cast("StructType", rest)])
+
+
+def _checked(event: EventType) -> EventType:
+    if DATE in event.columns:
+        raise InputError(
+            f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
+            do="rename the column",
+        )  # fmt: skip
+    return event

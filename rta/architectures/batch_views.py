@@ -1,0 +1,119 @@
+"""A batch view: the answer of a transform over an archive up to a cut-off, computed anew, written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.architectures.archives import all_archived, archived_from, read_archive
+from rta.dataframes import task_metrics
+from rta.dataframes.plans import each, walk
+from rta.engines.spark.batch_metrics import BatchFacts
+from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, analyzed, applied, framed
+from rta.errors import InputError
+from rta.settings import settings
+from rta.store import serving
+from rta.store.ledger import Accounting, Batch
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from rta.events.event_types import EventType
+
+QUERY: Final = "batch view"  # how the ledger calls it, before its table's name
+
+
+def batch_view(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType,
+    before: Mapping[int, int],
+) -> Accounting:
+    """Compute a transform over the archive before a cut-off into a new table; return where the events went.
+
+    before: partition → offset, of `rta.architectures.archived(topic)` or earlier. Nothing is late here: all events are there at once.
+    Rows and accounting come in one transaction, so a table without its accounting was never finished.
+    """
+    from pyspark.sql import functions as F
+
+    answer = applied(transform, read_archive(topic, event=event, before=before))
+    target = serving.planned(table, answer.schema, key, topic=topic)
+    with task_metrics.noted(answer.sparkSession, table):
+        rows = answer.toArrow()
+        good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
+        terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
+        [counted] = all_archived(topic, event, before).agg(*terms).collect()
+        copies = _copies(answer)
+    facts = BatchFacts.of([counted.asDict(), *copies], dropped_late=0)
+    batch = Batch(
+        f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
+        consumed=facts.consumed, quarantined=facts.quarantined, duplicate=facts.duplicate, used=facts.used,
+    )  # fmt: skip
+    serving.commit_batch(serving.engine(), target, batch, rows)
+    return serving.summed(table)
+
+
+def without_copies_of(
+    known: DataFrame, transform: Transform, events: DataFrame, *, everywhere: bool = False
+) -> Transform:
+    """Let a transform that removes duplicates also remove copies of events that were counted elsewhere.
+
+    known: those events; events: what the transform is going to get. everywhere: send the ids to each task: the only join of
+    real-time mode. Any other transform is returned as it is.
+    The copies are counted as duplicates in the accounting of the query.
+    """
+    from pyspark.sql import functions as F
+
+    keys = _identity(transform, events)
+    if not keys:
+        return transform
+    seen = known.select(*keys).distinct().withColumn("_copy", F.lit(1))
+    seen = F.broadcast(seen) if everywhere else seen
+
+    def anew(events: DataFrame) -> DataFrame:
+        counts = {"duplicate": F.count("_copy"), "reached": F.count(F.lit(1)), "passed": F.count(F.when(F.col("_copy").isNull(), 1))}  # fmt: skip
+        marked = events.join(seen, keys, "left").observe(
+            OBSERVED_COPIES, *[count.alias(name) for name, count in counts.items()]
+        )
+        return transform(marked.where("_copy IS NULL").select(*events.columns))
+
+    return anew
+
+
+def _identity(transform: Transform, events: DataFrame) -> list[str]:
+    """Name the columns by which a transform tells copies of an event; none where it keeps all."""
+    session: Any = events.sparkSession
+    empty = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
+    found = list(_deduplicates(transform(empty)))
+    names = [[key.name() for key in each(node.keys())] for node in found]
+    if not names:
+        return []
+    if len(names) > 1 or not set(names[0]) <= set(events.columns):
+        raise InputError(
+            "what makes two events copies of each other cannot be told", found=names,
+            do="remove duplicates once, by columns of the event, as rta.transforms.deduplicate() does",
+        )  # fmt: skip
+    return names[0]
+
+
+def _copies(answer: DataFrame) -> list[dict[str, int]]:
+    """Count what each operator that drops duplicates from a static frame gets, lets pass and drops, each on its own.
+
+    What is dropped is counted by groups of equal keys, not as the difference of the other two.
+    """
+    from pyspark.sql import functions as F
+
+    counts = []
+    for node in _deduplicates(answer):
+        below = framed(answer, node.child())
+        groups = below.groupBy(*[F.col(f"`{key.name()}`") for key in each(node.keys())]).count()
+        copies = groups.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0
+        counts.append({"reached": below.count(), "passed": framed(answer, node).count(), "duplicate": copies})  # fmt: skip
+    return counts
+
+
+def _deduplicates(answer: DataFrame) -> list[Any]:
+    return [node for node in walk(analyzed(answer)) if node.nodeName().startswith("Deduplicate")]

@@ -1,0 +1,225 @@
+"""compare(): the same function, wired several ways over one topic: are the answers equal, how fresh, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.architectures.base import Wiring
+from rta.architectures.costs import bytes_read, cpu_seconds, lines_of, stored_bytes
+from rta.charts import durations
+from rta.dataframes import sources
+from rta.dataframes.parsing import ORIGIN
+from rta.engines.spark.latecomers import late
+from rta.errors import InputError
+from rta.html import table
+from rta.store import serving
+from rta.store.ledger import Batch
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+_SHOWN: Final = 5
+_MARKS: Final = 900  # events in the chart
+_LEAST: Final = 0.001  # seconds: where the chart's axis begins
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What compare() found: `rows` has one row for each wiring, `differences` the first lines that are not in all answers."""
+
+    rows: pd.DataFrame
+    differences: Mapping[str, Sequence[str]]
+    freshness: pd.DataFrame  # architecture, seconds: one row for each event
+
+    @property
+    def equal(self) -> bool:
+        """Whether all answers are the same, row for row."""
+        return not any(self.differences.values())
+
+    def chart(self) -> alt.VConcatChart:
+        """Draw freshness and cost side by side."""
+        import altair as alt
+
+        order = list(self.rows["architecture"])
+        name = alt.Y("architecture:N").sort(order).title("architecture")
+        colour = alt.Color("architecture:N").sort(order).legend(None)
+        # Where two clocks differ, an event may be seen "before" it came: such a mark stands at the left end.
+        known = self.freshness.assign(seconds=self.freshness["seconds"].clip(lower=_LEAST)).dropna()
+        events = known.sample(min(len(known), _MARKS), random_state=1)
+        waited = durations("seconds", known["seconds"], title="time from append to visible")
+        marks = alt.Chart(events).mark_tick(opacity=0.35).encode(
+            waited, name, colour, tooltip=[alt.Tooltip("architecture:N"), alt.Tooltip("seconds:Q", format=",.3f")]
+        )  # fmt: skip
+        median = alt.Chart(known.groupby("architecture", as_index=False).median()).encode(
+            waited, name, tooltip=[alt.Tooltip("architecture:N"), alt.Tooltip("seconds:Q", title="median seconds", format=",.3f")]
+        )  # fmt: skip
+        each = "Each mark is an event" + (
+            f" ({_MARKS:,} of {len(known):,})" if len(known) > _MARKS else ""
+        )
+        fresh = (marks + median.mark_tick(color="black", thickness=3)).properties(
+            title=alt.Title("How fresh is the answer?", subtitle=f"{each}; black: the median"), height=90
+        )  # fmt: skip
+        cpu = alt.X("cpu_s:Q").title("CPU seconds of Spark's tasks so far")
+        shown = [
+            alt.Tooltip("architecture:N"),
+            alt.Tooltip("cpu_s:Q", title="CPU seconds", format=",.1f"),
+        ]
+        bars = alt.Chart(self.rows).encode(cpu, name, tooltip=shown)
+        cost = bars.mark_bar().encode(colour) + bars.mark_text(align="left", dx=4).encode(text=alt.Text("cpu_s:Q", format=",.1f"))  # fmt: skip
+        return alt.vconcat(fresh, cost.properties(title="What did it cost so far?", height=90))
+
+    def _repr_html_(self) -> str:
+        said = "equal, row for row" if self.equal else "NOT equal"
+        names, *facts = [[name, *self.rows[name]] for name in self.rows]
+        differing = [[name, line] for name, found in self.differences.items() for line in found]
+        lines = table(differing) if differing else ""
+        return f"<p>The answers are <b>{said}</b>.</p>{table(facts, names)}{lines}"
+
+    def __repr__(self) -> str:
+        return f"{self.rows.T.to_string(header=False)}\n{'equal' if self.equal else dict(self.differences)}"
+
+
+def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
+    """Put wirings of one topic side by side; nothing is recomputed: first let each catch_up().
+
+    since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
+    Freshness: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that showed it, as far as
+    these objects have seen it. In real-time mode nobody knows it: an event is seen milliseconds after it came, and noted when its
+    interval ends; so there it is NaN.
+    late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
+    events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
+    bytes_read: keys and values of the topic's events, each micro-batch's and once the archive's; and what Spark's tasks in this
+    process have read of the archive's files.
+    cpu_s: of Spark's tasks in this process, for tables and archive (of which two wirings of a topic share one; it counts for both).
+    history_again_s: the newest recompute(), or replay that was waited for, in this process.
+    Raises InputError for wirings of different topics.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
+    >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
+    >>> with rta.batch("doc-compare", rta.transforms.totals, table="doc_compare_b", **how) as b, rta.kappa("doc-compare", rta.transforms.totals, table="doc_compare_k", **how) as k:
+    ...     b.catch_up(); k.catch_up()
+    ...     compare(b, k).equal
+    True
+    """
+    import pandas as pd
+
+    if len({wired.topic for wired in wirings}) != 1:
+        found = sorted({wired.topic for wired in wirings})
+        raise InputError(
+            "only wirings of one topic can be compared",
+            found=found,
+            do="give two or more of one topic",
+        )
+    answers = [wired.read() for wired in wirings]
+    records = _records(wirings[0])
+    timed = records["good"]
+    if since is not None:
+        timed &= records["kafka_timestamp"] >= pd.to_datetime(since, utc=True)
+    fresh = {
+        w.architecture: _waited(records[timed], [] if w.real_time else _shown(w)) for w in wirings
+    }
+    rows = [
+        _row(w, answer, fresh[w.architecture], records)
+        for w, answer in zip(wirings, answers, strict=True)
+    ]
+    return Comparison(
+        pd.DataFrame(rows),
+        {
+            w.architecture: _differences(answers[0], each)
+            for w, each in zip(wirings[1:], answers[1:], strict=True)
+        },
+        pd.concat(
+            [pd.DataFrame({"architecture": name, "seconds": each}) for name, each in fresh.items()]
+        ),
+    )
+
+
+def _row(
+    wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float], records: pd.DataFrame
+) -> dict[str, Any]:
+    accounting, shown = wired.accounting(), _shown(wired)
+    return {
+        "architecture": wired.architecture,
+        "rows": len(answer),
+        "hash": sha256(answer.to_csv(index=False).encode()).hexdigest()[:12],
+        "used": accounting.used, "duplicate": accounting.duplicate, "late": accounting.late,
+        "quarantined": accounting.quarantined, "late_corrected": _corrected(wired),
+        "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
+        "events_read": sum(batch.consumed for batch in shown),
+        "bytes_read": bytes_read(wired, shown, records),
+        "cpu_s": round(cpu_seconds(wired, shown), 1),
+        "history_again_s": round(wired.reprocessed, 1),
+        "stored_bytes": stored_bytes(wired),
+        "lines_of_analysis": lines_of(wired.transform),
+        "tables": len(wired.view.parts) if wired.view else 0,
+        "after_a_crash": wired.after_a_crash,
+    }  # fmt: skip
+
+
+def _corrected(wired: Wiring) -> str:
+    """Say how many events that were late once are in the answer now, and what has corrected them."""
+    if wired.view is None:
+        return "none"
+    counts = late(wired.table)["corrected_by"].value_counts(sort=False)
+    return ", ".join(f"{count:,} by {by}" for by, count in counts.items()) or "none"
+
+
+def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
+    """Show the first rows that only one of two answers has."""
+    if left.equals(right):
+        return []
+    sides = {"-": left.astype(str), "+": right.astype(str)}
+    seen = {sign: set(side.itertuples(index=False, name=None)) for sign, side in sides.items()}
+    lines = [
+        f"{sign} {row}"
+        for sign, other in (("-", "+"), ("+", "-"))
+        for row in sorted(seen[sign] - seen[other])
+    ]
+    return [
+        *lines[:_SHOWN],
+        *([f"… and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []),
+    ]
+
+
+def _records(wired: Wiring) -> pd.DataFrame:
+    """Read of each event partition, offset, kafka_timestamp, bytes (of key and value), and whether it is good."""
+    import pandas as pd
+    from pyspark.sql import functions as F
+
+    length = F.coalesce(F.octet_length("key"), F.lit(0)) + F.coalesce(
+        F.octet_length("value"), F.lit(0)
+    )
+    events = sources.parsed_batch(wired.topic, wired.event)
+    good = F.col("reason").isNull().alias("good")
+    found = events.select(*ORIGIN[1:], length.alias("bytes"), good).toPandas()
+    return found.assign(kafka_timestamp=pd.to_datetime(found["kafka_timestamp"], utc=True))
+
+
+def _shown(wired: Wiring) -> list[Batch]:
+    """List the batches that brought the answer, the oldest first."""
+    versions = wired.view.versions.values() if wired.view else ()
+    parts = {part for version in versions for part in version.parts}
+    there = [batch for part in parts for batch in serving.batches(part)]
+    return sorted([*wired.shown, *there], key=lambda batch: str(batch.committed_at))
+
+
+def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]:
+    """Tell how many seconds each record waited for the first batch that has it; records in none are left out."""
+    import pandas as pd
+
+    waits, seen = [], dict[int, int]()
+    for batch in batches:
+        for partition, end in batch.end_offsets.items():
+            start = max(batch.start_offsets.get(partition, 0), seen.get(partition, 0))
+            seen[partition] = max(end, seen.get(partition, 0))
+            here = records[
+                (records["partition"] == partition) & records["offset"].between(start, end - 1)
+            ]
+            stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
+            waits.append((stamp - here["kafka_timestamp"]).dt.total_seconds())
+    return pd.Series([each for wait in waits for each in wait], dtype="float64")

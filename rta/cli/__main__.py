@@ -1,0 +1,7 @@
+"""`python -m rta.cli`."""
+
+import sys
+
+from rta.cli.app import main
+
+sys.exit(main())

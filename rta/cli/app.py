@@ -1,0 +1,199 @@
+"""The command line: `rta --help`.
+
+Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered by yes), 2 wrong usage, 130 Ctrl-C;
+`rta status` has 3 if no broker runs. Each command loads what it needs when it runs: most answer before Spark's modules were loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rta.cli.dlq_commands import dlq
+from rta.cli.printing import AS_JSON, print_json, print_rows
+from rta.cli.table_commands import queries, reset, sql, tables
+from rta.cli.topic_commands import groups, publish, tail, topics
+from rta.errors import RtaError
+
+
+class Commands(click.Group):
+    """Answers an error that rta raised on purpose, and Ctrl-C, with its sentence, not with a trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn an RtaError into a message and exit code 1, Ctrl-C into one and 130."""
+        try:
+            return super().invoke(ctx)
+        except RtaError as error:
+            if ctx.params.get("trace"):
+                traceback.print_exc()
+            click.secho(f"✗ {error.what}", fg="red", err=True)
+            for label, text in (("found", error.found), ("do", error.do)):
+                if text is not None:
+                    click.echo(f"  {label + ':':<6} {text}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt as stop:
+            click.secho(f"✗ interrupted{f': {stop}' if stop.args else ''}", fg="red", err=True)
+            ctx.exit(130)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option("--trace", is_flag=True, help="Show the full trace behind an error.")
+@click.version_option(package_name="rta")
+def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an error is shown
+    """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
+
+
+for _command in (dlq, topics, groups, publish, tail, tables, queries, sql, reset):
+    main.add_command(_command)
+
+
+@main.command()
+@AS_JSON
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Look at this machine: a tick, or a sentence with the mend."""
+    from rta.cli.doctor import examine
+
+    checks = []
+    for check in examine():
+        checks.append(check)
+        if not as_json:
+            click.secho(str(check), fg=None if check.ok else "red")
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    ctx.exit(0 if all(check.ok for check in checks) else 1)
+
+
+@main.command()
+@AS_JSON
+def up(*, as_json: bool) -> None:
+    """Start the embedded Apache Kafka, or find the one that runs."""
+    from rta.kafka import broker
+    from rta.kafka.broker_config import SERVER_PROPERTIES
+
+    running = broker.up()
+    if as_json:
+        print_json(asdict(running))
+        return
+    partitions = SERVER_PROPERTIES["num.partitions"]
+    click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
+    click.echo(
+        f"A producer's first event makes its topic, with {partitions} partitions; or: rta topics create NAME"
+    )
+
+
+@main.command()
+def down() -> None:
+    """Stop the embedded Apache Kafka; its topics are kept."""
+    from rta.kafka import broker
+
+    click.echo(
+        "Apache Kafka stopped; its topics are kept"
+        if broker.down()
+        else "Apache Kafka was not running"
+    )
+
+
+@main.command()
+def archive() -> None:
+    """Build the class-data archive, once: Spark starts faster from then on."""
+    from rta.setup import class_data
+
+    click.echo(f"class-data archive: {class_data.build()}")
+
+
+@main.command()
+@AS_JSON
+@click.pass_context
+def status(ctx: click.Context, *, as_json: bool) -> None:
+    """Say what runs, and what each table contains. Exit code 3 if no broker runs."""
+    from rta.engines.spark.running import queries
+    from rta.kafka import broker
+    from rta.settings import settings
+    from rta.store.overview import overview
+
+    cluster = settings().kafka_bootstrap
+    running = broker.status()
+    tables = {each.name: each.accounting for each in overview()}
+    active = [query for query in queries() if query.active]
+    if as_json:
+        print_json({
+            "bootstrap": cluster or (running.bootstrap if running else None),
+            "broker": asdict(running) if running else None,
+            "queries": [asdict(query) for query in active],
+            "tables": {name: asdict(sums) for name, sums in tables.items()},
+        })  # fmt: skip
+    else:
+        broker_line = running.bootstrap if running else "not running (rta up)"
+        click.echo(f"cluster   {cluster}" if cluster else f"broker    {broker_line}")
+        for query in active:
+            click.echo(f"query     {query}")
+        for name, sums in tables.items():
+            click.echo(f"table     {name}: {sums}")
+    ctx.exit(0 if cluster or running else 3)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands in a shell.
+
+    For bash put this line into ~/.bashrc: eval "$(rta completion bash)"; for zsh into ~/.zshrc: eval "$(rta completion zsh)";
+    for fish: rta completion fish > ~/.config/fish/completions/rta.fish.
+    """
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None, shell  # noqa: S101 - one of the three that click knows
+    click.echo(script(main, {}, "rta", "_RTA_COMPLETE").source())
+
+
+@main.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a parameter; may be repeated.",
+)
+@click.option("--name", help="The job's name; by default the notebook's.")
+@click.option(
+    "--timeout", default=6 * 3600.0, show_default=True, help="Give up after so many seconds."
+)
+@AS_JSON
+def run(
+    notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float, as_json: bool
+) -> None:
+    """Run a notebook as a job: parameters, report, receipt, history."""
+    from rta.jobs import runner
+
+    receipt = runner.run(notebook, runner.parse(notebook, pairs), name=name, timeout=timeout)
+    click.echo(receipt.to_json() if as_json else str(receipt))
+
+
+@main.command()
+@click.argument("job", required=False)
+@click.option("--limit", default=20, show_default=True, help="How many of the newest runs.")
+@AS_JSON
+def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
+    """Show the history of job runs, the newest first."""
+    from rta.jobs import runner
+
+    rows = [run.as_dict() for run in runner.history(job, limit=limit)]
+    print_rows(
+        rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json=as_json
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

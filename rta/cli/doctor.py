@@ -1,0 +1,152 @@
+"""Look at this machine: a tick, or a sentence with the mend, for everything that rta needs."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from rta.errors import RtaError, SetupError
+from rta.kafka import broker
+from rta.kafka.broker_config import KAFKA_PORT
+from rta.settings import private_folder, settings
+from rta.setup import class_data, jars
+from rta.setup.java import find_java
+
+GIB: Final = 1024**3
+MEMORY_WANTED: Final = 3 * GIB  # Spark's driver 2 GiB, the broker 256 MiB, a kernel
+DISK_WANTED: Final = 2 * GIB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look: `detail` is what was found, `mend` what to do where it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{'✓' if self.ok else '✗'} {self.name:<9} {self.detail}" + (
+            f"\n  {'':<9} → {self.mend}" if self.mend else ""
+        )
+
+
+def examine() -> Iterator[Check]:
+    """Yield one check after the other; nothing is started and nothing is fetched.
+
+    >>> [check.name for check in examine()]
+    ['java', 'memory', 'disk', 'jars', 'classes', 'broker', 'ports', 'database']
+    """
+    looks: dict[str, Callable[[], str]] = {
+        "java": _java,
+        "memory": _memory,
+        "disk": _disk,
+        "jars": _jars,
+        "classes": _classes,
+        "broker": _broker,
+        "ports": _ports,
+        "database": _database,
+    }
+    for name, look in looks.items():
+        try:
+            yield Check(name, ok=True, detail=look())
+        except RtaError as error:
+            found = "" if error.found is None else f" ({error.found})"
+            yield Check(name, ok=False, detail=f"{error.what}{found}", mend=error.do or "")
+
+
+def _java() -> str:
+    java = find_java()
+    return f"Java {java.version} at {java.executable}"
+
+
+def _memory() -> str:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if free < MEMORY_WANTED:
+        raise SetupError(
+            "too little memory is free",
+            found=f"{free / GIB:.1f} GiB of the {MEMORY_WANTED / GIB:.0f} GiB that Spark and Kafka want",
+            do="close programs, or start with rta.spark(conf={'spark.driver.memory': '1g'})",
+        )
+    return f"{free / GIB:.1f} GiB free"
+
+
+def _disk() -> str:
+    home = private_folder(settings().home)
+    if home.stat().st_mode & 0o077:
+        raise SetupError(
+            "RTA_HOME is open to other users of this machine: it holds your events", found=home, do=f"chmod 700 {home}"
+        )  # fmt: skip
+    free = shutil.disk_usage(home).free
+    if free < DISK_WANTED:
+        raise SetupError(
+            "the disk under RTA_HOME is nearly full",
+            found=f"{free / GIB:.1f} GiB free at {home}",
+            do=f"free some, or point RTA_HOME at a disk with {DISK_WANTED / GIB:.0f} GiB",
+        )
+    return f"{free / GIB:.1f} GiB free at {home}"
+
+
+def _jars() -> str:
+    import pyspark
+
+    connectors, kafka = jars.pinned()
+    if pyspark.__version__ not in connectors:
+        jars.connector_jars(pyspark.__version__)  # raises the sentence about this pair
+    wanted = {**connectors[pyspark.__version__], **kafka}
+    absent = jars.missing(wanted)
+    cached = f"{len(wanted) - len(absent)} of {len(wanted)} jars in the cache, checksums right"
+    return cached + ("; the rest is fetched on first need" if absent else "")
+
+
+def _classes() -> str:
+    """Tell of the archive; what it lacks has a check, and a mend, of its own."""
+    try:
+        find_java()
+    except SetupError:
+        return "class-data archive not built: it needs Java"
+    absent = jars.missing(jars.pinned()[0].get(version("pyspark"), {}))
+    return "class-data archive " + (
+        "not built: it needs the jars" if absent else class_data.state()
+    )
+
+
+def _broker() -> str:
+    chosen = settings()
+    if chosen.kafka_bootstrap:
+        from rta.kafka.topics import list_topics
+
+        where = f"cluster {chosen.kafka_bootstrap}, {chosen.kafka_security_protocol}"
+        return f"{where}, {len(list_topics())} topics"
+    running = broker.status()
+    return f"running at {running.bootstrap}" if running else "not running; starts on first need"
+
+
+def _ports() -> str:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError as error:
+            raise SetupError(
+                "no port can be opened on 127.0.0.1", found=error, do="mend the loopback interface"
+            ) from None
+    running = broker.status()
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", KAFKA_PORT)) == 0
+    if taken and not (running and running.bootstrap.endswith(f":{KAFKA_PORT}")):
+        return f"{KAFKA_PORT} belongs to another program; Kafka takes another free port"
+    return f"{KAFKA_PORT} is {'our broker' if taken else 'free for Kafka'}"
+
+
+def _database() -> str:
+    from rta.store import serving
+
+    tables = serving.tables()
+    return f"{serving.engine().url.render_as_string(hide_password=True)}, {len(tables)} tables"

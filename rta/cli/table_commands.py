@@ -1,0 +1,87 @@
+"""`rta tables`, `rta queries`, `rta sql`, `rta reset`: what lies in the serving database, on a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from rta.cli.printing import AS_JSON, YES, print_json, print_rows
+
+
+@click.command()
+@click.argument("table", required=False)
+@AS_JSON
+def tables(table: str | None, *, as_json: bool) -> None:
+    """List the serving tables: key, rows, topic, and where the events went; or show one."""
+    from rta.store.overview import counted, overview, summary_of
+
+    found = [counted(each) for each in ([summary_of(table)] if table else overview())]
+    if as_json:
+        print_json([asdict(each) | {"kind": each.kind} for each in found])
+        return
+    rows = [
+        {
+            "table": each.name,
+            "kind": each.kind,
+            "key": ", ".join(each.key),
+            "rows": each.rows,
+            "topic": each.topic,
+            "events": str(each.accounting),
+        }
+        for each in found
+    ]
+    print_rows(rows, ("table", "kind", "key", "rows", "topic", "events"), as_json=False)
+
+
+@click.command()
+@click.option("--active", "only_active", is_flag=True, help="Only those that run.")
+@AS_JSON
+def queries(*, only_active: bool, as_json: bool) -> None:
+    """List the queries that fill tables: which of them run, in which process, and how far they are."""
+    from rta.engines.spark.running import queries as known
+
+    found = [asdict(query) for query in known() if query.active or not only_active]
+    columns = ("table", "topic", "active", "process", "since", "last_batch", "committed_at")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        row | {"active": "yes" if row["active"] else "no", "process": row["process"] and str(row["process"])}
+        for row in found
+    ]  # fmt: skip
+    print_rows(rows, columns, as_json=False)
+
+
+@click.command()
+@click.argument("query")
+@AS_JSON
+def sql(query: str, *, as_json: bool) -> None:
+    """Ask the serving tables; read only, also while a stream writes them."""
+    from rta.store.rows import select
+
+    names, found = select(query)
+    print_rows(found, names, as_json=as_json)
+
+
+@click.command()
+@click.argument("table")
+@YES
+def reset(table: str, *, yes: bool) -> None:
+    """Drop a table with its ledger and checkpoint, so that the next run starts over; its topic stays."""
+    from rta.store.overview import counted, summary_of
+
+    known = counted(summary_of(table))
+    if not yes:
+        what = f"{known.kind} {known.name} with {known.rows:,} rows"
+        also = f" and the tables behind it ({', '.join(known.parts)})" if known.parts else ""
+        click.confirm(f"Drop {what}{also}, ledger and checkpoint?", abort=True)
+    if known.parts:
+        from rta.architectures.base import drop
+
+        drop(known.name)
+    else:
+        from rta.engines.spark.sinks import reset as drop_table
+
+        drop_table(known.name)
+    click.echo(f"{known.kind} {known.name} dropped; the next run starts over")

@@ -1,0 +1,180 @@
+"""`rta topics …`, `rta groups`, `rta publish`, `rta tail`: what lies in Kafka, on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from rta.cli.printing import AS_JSON, YES, print_json, print_rows
+from rta.errors import InputError
+
+DATASETS: Final = ("flights", "weather", "purchases", "user-events")
+DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+@click.group(invoke_without_command=True)
+@AS_JSON
+@click.pass_context
+def topics(ctx: click.Context, *, as_json: bool) -> None:
+    """List the topics: partitions and events; or create, delete, describe or tail one."""
+    if ctx.invoked_subcommand is None:
+        from rta.kafka import topics as kafka
+
+        known = [asdict(topic) for topic in kafka.list_topics()]
+        print_rows(known, ("name", "partitions", "events"), as_json=as_json)
+
+
+@topics.command()
+@click.argument("name")
+@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--config", "pairs", multiple=True, metavar="NAME=VALUE", help="Of Kafka; may be repeated.")  # fmt: skip
+@AS_JSON
+def create(name: str, *, partitions: int, pairs: Sequence[str], as_json: bool) -> None:
+    """Create a topic, such as: rta topics create clicks --config retention.ms=86400000."""
+    from rta.kafka.topics import create_topic
+
+    config = dict(_pair(each) for each in pairs)
+    made = create_topic(name, partitions=partitions, exist_ok=False, config=config)
+    print_json(asdict(made)) if as_json else click.echo(f"topic {name}: {partitions} partitions")
+
+
+@topics.command()
+@click.argument("name")
+@YES
+def delete(name: str, *, yes: bool) -> None:
+    """Delete a topic and all its events."""
+    from rta.kafka.topics import delete_topic, describe_topic
+
+    held = describe_topic(name).events
+    if not yes:
+        click.confirm(f"Delete topic {name} and its {held:,} events?", abort=True)
+    delete_topic(name)
+    click.echo(f"topic {name} deleted with its {held:,} events")
+
+
+@topics.command()
+@click.argument("name")
+@AS_JSON
+def describe(name: str, *, as_json: bool) -> None:
+    """Show a topic: its id, the settings that are its own, and the offsets of each partition."""
+    from rta.kafka import topics as kafka
+
+    ranges = kafka.offsets(name)
+    facts = {"name": name, "id": kafka.topic_id(name), "config": kafka.topic_config(name)}
+    partitions = [
+        {"partition": partition, "first": first, "next": end, "events": end - first}
+        for partition, (first, end) in ranges.items()
+    ]
+    if as_json:
+        print_json(facts | {"partitions": partitions})
+        return
+    settings = ", ".join(f"{key}={value}" for key, value in kafka.topic_config(name).items())
+    click.echo(f"topic   {name}\nid      {facts['id']}\nconfig  {settings or 'as the broker has it'}\n")  # fmt: skip
+    print_rows(partitions, ("partition", "first", "next", "events"), as_json=False)
+
+
+@click.command()
+@click.argument("group", required=False)
+@AS_JSON
+def groups(group: str | None, *, as_json: bool) -> None:
+    """List the consumer groups and their lag; or the lag of one, by topic and partition."""
+    from rta.kafka.consumer_groups import group_lag
+    from rta.kafka.consumer_groups import groups as known
+
+    if group is None:
+        rows = [asdict(each) for each in known()]
+        shown = rows if as_json else [row | {"topics": " ".join(row["topics"])} for row in rows]
+        print_rows(shown, ("name", "state", "topics", "lag"), as_json=as_json)
+        return
+    lags = [asdict(row) for row in group_lag(group)]
+    print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
+
+
+def _sources(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a data set's name, or a file's."""
+    return [*(CompletionItem(n) for n in DATASETS if n.startswith(begun)), CompletionItem(begun, type="file")]  # fmt: skip
+
+
+@click.command()
+@click.argument("source", metavar="DATASET|FILE", shell_complete=_sources)
+@click.option("--topic", help="The topic; by default the data set's name. A file needs one.")
+@click.option("--key", help="Of a file: the field whose value is the message key.")
+@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
+@click.option("--from", "start", type=DAY, help="Of a data set: only what arrived at or after this day (UTC).")  # fmt: skip
+@click.option("--until", "end", type=DAY, help="Of a data set: only what arrived before this day (UTC).")  # fmt: skip
+@click.option("--rows", type=int, help="How many user events to make; 100,000 by default.")
+@click.option("--speed-up", type=float, help="Replay a data set in event time, so many times faster than life.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Do nothing if the topic holds the data set already.")
+@AS_JSON
+def publish(
+    source: str, *, topic: str | None, key: str | None, rate: float | None, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """Publish a file of JSON lines, as they are, or a data set, in the order in which its events arrived.
+
+    The data sets: flights, weather, purchases, user-events.
+    """
+    given = {name: value for name, value in options.items() if value}
+    if source in DATASETS:
+        if key is not None:
+            raise click.BadParameter("a data set has its own key", param_hint="--key")
+        from rta.dataframes.publish_datasets import publish_dataset
+
+        done = publish_dataset(source, topic=topic, rate=rate, **given)
+    else:
+        done = _publish_file(source, topic, key, rate, given)
+    if done is None:
+        click.echo(f"topic {topic or source} holds them already", err=as_json)
+    else:
+        print_json(asdict(done)) if as_json else click.echo(str(done))
+
+
+def _publish_file(
+    source: str, topic: str | None, key: str | None, rate: float | None, given: Mapping[str, Any]
+) -> Any:
+    """Publish the lines of a file."""
+    if not Path(source).is_file():
+        do = f"give a file of JSON lines, or one of {', '.join(DATASETS)}"
+        raise InputError("this is neither a file nor a data set", found=source, do=do)
+    if given:
+        names = ", ".join("--from" if name == "start" else "--until" if name == "end" else f"--{name}" for name in given)  # fmt: skip
+        raise click.BadParameter("a data set's option does not fit a file", param_hint=names)
+    if topic is None:
+        raise click.BadParameter("a file needs the name of a topic", param_hint="--topic")
+    from rta.dataframes.producer import publish, publish_paced
+
+    if rate is not None:
+        return publish_paced(Path(source), topic, key=key, rate=rate)
+    return publish(Path(source), topic, key=key)
+
+
+@click.command()
+@click.argument("topic")
+@click.option("-n", "--count", default=10, show_default=True, help="How many of the newest events.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
+@AS_JSON
+def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
+    """Print the newest events of a topic, as they are."""
+    from rta.kafka.tail import records
+
+    for record in records(topic, count=count, follow=follow):
+        if as_json:
+            click.echo(json.dumps(asdict(record)))
+        else:
+            click.echo(str(record))
+
+
+topics.add_command(tail)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Split NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--config")
+    return name, value

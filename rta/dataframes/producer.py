@@ -1,0 +1,230 @@
+"""Onto a topic: in bulk through Spark, or paced (rta.kafka.paced) by a clock."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta.dataframes.plans import cheap_count
+from rta.errors import BrokerError, InputError
+from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
+from rta.html import table
+from rta.kafka.auth_errors import refusals_said
+from rta.kafka.cluster import WRITING, spark_options
+from rta.kafka.delivery_report import NOT_THIS_TIME, Acknowledged
+from rta.kafka.messages import Messages, is_spark, refuse_streaming
+from rta.kafka.paced import INTENDED, publish_paced, ready_topic, sent
+from rta.kafka.topics import offsets
+from rta.progress import watched
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import Column, DataFrame
+
+    from rta.events.event_types import EventType
+
+__all__ = ["INTENDED", "Acknowledged", "Published", "publish", "publish_paced"]
+
+# Whole batches instead of many small ones; each is overridden by `options`.
+DEFAULTS: Final[Mapping[str, str]] = {
+    **WRITING,
+    "kafka.acks": "all",
+    "kafka.batch.size": "131072",
+    "kafka.linger.ms": "20",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Published:
+    """What one publish() put on a topic. offsets: partition → (from, to), `to` being the next one.
+
+    left_out: columns of a frame of messages that no message has. skipped: empty lines of a file. keyless: its lines without the key.
+    """
+
+    topic: str
+    events: int
+    seconds: float
+    offsets: Mapping[int, tuple[int, int]]
+    left_out: tuple[str, ...] = ()
+    skipped: int = 0
+    keyless: int = 0
+
+    def __repr__(self) -> str:
+        """Say in one line how much went where."""
+        where = ", ".join(f"{p}: {low} to {high}" for p, (low, high) in self.offsets.items())
+        more = "".join(f"; {name}: {value}" for name, value in self._beside().items())
+        return (
+            f"Published: {self.events:,} events to {self.topic!r} in {self.seconds:.1f} s"
+            f" (partition: offsets from, to the next: {where}{more})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the same as tables."""
+        facts = {"topic": self.topic, "events": self.events, "seconds": round(self.seconds, 1)}
+        spans = [(p, low, high, high - low) for p, (low, high) in self.offsets.items()]
+        return table((facts | self._beside()).items()) + table(
+            spans, ["partition", "from", "to the next", "events"]
+        )
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what was not sent, or not as asked for."""
+        every = {"columns left out": ", ".join(self.left_out), "empty lines skipped": self.skipped, "lines without the key": self.keyless}  # fmt: skip
+        return {name: value for name, value in every.items() if value}
+
+
+def publish(
+    source: DataFrame | pd.DataFrame | Iterable[Mapping[str, Any]] | str | Path,
+    topic: str,
+    *,
+    event: EventType | None = None,
+    key: str | None = None,
+    order_by: str | Sequence[str] | None = None,
+    parallel: bool = False,
+    partitions: int = 4,
+    headers: Mapping[str, str | bytes | None] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Published:
+    """Publish events in their order: of a Spark or pandas DataFrame, a list of dicts, or a file of JSON lines.
+
+    Each row or dict becomes a JSON object: instants in ISO 8601, UTC (also those without a zone, but Spark's, which have one),
+    to the microsecond; decimals as exact numbers; nulls, and what pandas calls missing, left out. The lines of a file (.jsonl,
+    .jsonl.gz) are sent byte for byte; empty ones are skipped. A Spark frame of messages is sent as it is, with its `key` and
+    `headers`: one with a BINARY column `value`, or a STRING one beside nothing but Kafka's own columns. The time of a record
+    is Kafka's own: history is not deleted for its age. Only a Spark frame needs Spark.
+
+    event: writes each column under its field's name (EventType.fields); its key is the default of key.
+    key: the column whose text is the message key; in a file, the field. order_by: columns to sort a Spark frame by.
+    parallel: let the tasks of a Spark frame send side by side, faster on several cores; its events arrive out of order then,
+    and a stream that reads meanwhile may find many of them late.
+    partitions: of a topic that is yet to be made. headers: the same for all events, behind their own.
+    options: for the sink of a Spark frame, such as "kafka.compression.type"; else for KafkaProducer. A Spark frame is computed
+    once, and counted by the topic's offsets, so events of another producer at the same time are among them.
+
+    Raises InputError for a source that is none, a column that is not there, a streaming frame, an event over the size limit, or
+    a machine whose clock is over an hour ahead of Kafka's; BrokerError for events that Kafka did not acknowledge.
+
+    >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
+    2
+    """
+    if is_spark(source):
+        ordering = [order_by] if isinstance(order_by, str) else list(order_by or ())
+        frame, left_out = _ordered(
+            cast("DataFrame", source), event, key, ordering, parallel=parallel
+        )
+        if headers:
+            frame = frame.withColumn("headers", _with_headers(frame, headers))
+        ready_topic(topic, partitions)
+        return replace(_in_bulk(frame, topic, options or {}), left_out=left_out)
+    if order_by is not None or parallel:
+        raise InputError(
+            "this source is sent in its own order", found=f"order_by={order_by!r}, parallel={parallel}",
+            do="sort it before, or leave both out",
+        )  # fmt: skip
+    messages = Messages(source, key=key, event=event)
+    done = sent(messages, topic, partitions=partitions, headers=headers, options=options)
+    if done.failed or done.unknown:
+        found = "; ".join(f"{count:,} times: {why}" for why, count in done.reasons.items())
+        text = f"{done.ok:,} of {done.sent:,} events are on topic {topic!r}"
+        if done.unknown:
+            raise BrokerError(text + ", the others may be", found=found, do="look, then publish those that are not")  # fmt: skip
+        raise InputError(text + "; Kafka refused the others", found=found, do="mend them, and publish them alone")  # fmt: skip
+    return Published(
+        topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
+    )
+
+
+def _ordered(
+    df: DataFrame,
+    event: EventType | None,
+    key: str | None,
+    ordering: Sequence[str],
+    *,
+    parallel: bool,
+) -> tuple[DataFrame, tuple[str, ...]]:
+    """Return the messages of a frame in the order in which they are to be sent, and the columns that none of them has."""
+    refuse_streaming(df)
+    missing = [name for name in ordering if name not in df.columns]
+    if missing:
+        raise InputError("no such column to order by", found=missing, do=f"use one of {df.columns}")
+    typed = None if is_message(df, ordering) else event
+    if typed and (absent := [name for name in typed.required if name not in df.columns]):
+        raise InputError(
+            f"event type {typed.name!r} requires columns that the frame has not", found=absent,
+            do="add them: each event without them would be quarantined",
+        )  # fmt: skip
+    fields = typed.fields if typed else {}
+    frame = as_messages(df, key or (typed.key if typed else None), fields=fields, beside=ordering)
+    if ordering:
+        frame = frame.repartition(1).sortWithinPartitions(*ordering)
+    elif not parallel:
+        frame = frame.coalesce(1)  # one task takes the frame's partitions in their order
+    own = (
+        {*message_columns(frame), *KAFKA, *ordering} if is_message(df, ordering) else {*df.columns}
+    )
+    return frame, tuple(name for name in df.columns if name not in own)
+
+
+def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Published:
+    """Send messages through Spark's Kafka sink, and count them by the topic's offsets."""
+    before, began = offsets(topic), time.monotonic()
+    settings = {**DEFAULTS, **spark_options(), "topic": topic, **options}
+    messages = frame.select(*message_columns(frame))
+
+    total = cache(lambda: cheap_count(messages))
+
+    def so_far() -> tuple[int, int | None]:
+        return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
+
+    watch = watched(f"publishing to {topic}", so_far, unit="event")
+    with _refused_record_said(), refusals_said(), watch:
+        messages.write.format("kafka").options(**settings).save()
+    seconds = time.monotonic() - began
+    ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}
+    return Published(topic, sum(high - low for low, high in ranges.values()), seconds, ranges)
+
+
+def _with_headers(frame: DataFrame, headers: Mapping[str, str | bytes | None]) -> Column:
+    """Build the sink's headers column: those of the frame, then the same for every row."""
+    from pyspark.sql import functions as F
+
+    pairs = [(name, v.encode() if isinstance(v, str) else v) for name, v in headers.items()]
+    ours = F.array(
+        *(F.struct(F.lit(k).alias("key"), F.lit(v).cast("binary").alias("value")) for k, v in pairs)
+    )
+    if "headers" not in message_columns(frame):
+        return ours
+    return F.when(F.col("headers").isNull(), ours).otherwise(F.concat("headers", ours))
+
+
+@contextmanager
+def _refused_record_said() -> Iterator[None]:
+    """Turn Spark's page-long error for an event too large, or from the future, into one sentence."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        text = str(error)
+        if future := re.search(r"Timestamp (\d+) of message .*?within \[-?\d+, (\d+)\]", text):
+            over = (int(future[1]) - int(future[2])) / 1000
+            raise InputError(
+                NOT_THIS_TIME, found=f"{over:,.0f} s over that", do="set the clock of this machine"
+            ) from None
+        if "RecordTooLargeException" not in text:
+            raise
+        sizes = re.search(r"message is (\d+) bytes.*?larger than (\d+)", text)
+        found = (
+            f"{int(sizes[1]):,} bytes, over max.request.size = {int(sizes[2]):,}" if sizes else None
+        )
+        raise InputError(
+            "an event is larger than Kafka takes; those before it are on the topic",
+            found=found or "more than the topic's max.message.bytes",
+            do="make it smaller, or raise kafka.max.request.size (options) and the topic's max.message.bytes",
+        ) from None

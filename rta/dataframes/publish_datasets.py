@@ -1,0 +1,89 @@
+"""The data sets of data/, and generated user events, onto their topics in the order of arrival."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from rta.dataframes.producer import Acknowledged, Published, publish, publish_paced
+from rta.dataframes.session import spark
+from rta.errors import InputError, TopicError
+from rta.events import datasets
+from rta.events.event_types import event_type
+from rta.kafka import broker, topics
+from rta.progress import step
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+NAMES: Final = ("flights", "weather", "purchases", "user-events")
+
+
+def publish_dataset(
+    dataset: str,
+    *,
+    topic: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    rows: int = 100_000,
+    rate: float | None = None,
+    speed_up: float | None = None,
+    once: bool = False,
+) -> Published | Acknowledged | None:
+    """Publish what arrived from `start` to before `end` (UTC) of a data set; in bulk, or paced.
+
+    rate: events per second by an open-loop clock; speed_up: replay in event time, so many times
+    faster than life. once: return None where the topic holds that many events already.
+
+    Raises InputError for an unknown data set, TopicError where an earlier publish stopped midway.
+
+    >>> publish_dataset("weather", topic="doc-weather", end=datetime(2013, 1, 2)).events
+    52
+    """
+    if dataset not in NAMES:
+        raise InputError(f"there is no data set {dataset!r}", do=f"choose from {', '.join(NAMES)}")
+    topic = topic or dataset
+    chosen = _between(_frame(dataset, rows), start, end)
+    if once and topic in {known.name for known in topics.list_topics()}:
+        held = topics.describe_topic(topic).events
+        wanted = chosen.count()
+        if held >= wanted:
+            return None
+        if held:
+            raise TopicError(
+                f"topic {topic!r} holds a part of the data set: an earlier publish stopped midway",
+                found=f"{held:,} of {wanted:,} events",
+                do=f"delete it with `rta topics delete {topic}`, then publish again",
+            )
+    key = event_type(dataset).key
+    with step(f"publishing {dataset} to topic {topic}"):
+        if speed_up:
+            return publish_paced(chosen, topic, key=key, time="reported_at", speed_up=speed_up)
+        if rate:
+            return publish_paced(chosen.orderBy("reported_at"), topic, key=key, rate=rate)
+        return publish(chosen, topic, key=key, order_by="reported_at")
+
+
+def _frame(dataset: str, rows: int) -> DataFrame:
+    """Read or make the events of one data set."""
+    with broker.starting():  # both are needed
+        session = spark()
+    if dataset == "user-events":
+        return datasets.user_events(session, rows=rows)
+    make = {
+        "flights": datasets.flights,
+        "weather": datasets.weather,
+        "purchases": datasets.purchases,
+    }[dataset]
+    return make(session)
+
+
+def _between(frame: DataFrame, start: datetime | None, end: datetime | None) -> DataFrame:
+    """Keep what arrived in a span of time."""
+    from pyspark.sql import functions as F
+
+    if start:
+        frame = frame.where(F.col("reported_at") >= F.lit(start.isoformat()).cast("timestamp"))
+    if end:
+        frame = frame.where(F.col("reported_at") < F.lit(end.isoformat()).cast("timestamp"))
+    return frame

@@ -1,0 +1,212 @@
+"""spark(): one real SparkSession, tuned for streaming here, or on the master that RTA_SPARK_MASTER names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import TYPE_CHECKING, Final
+
+from rta.errors import InputError, SetupError
+from rta.kafka import broker
+from rta.progress import step
+from rta.settings import private_folder, settings
+from rta.setup import class_data, python_log
+from rta.setup.causes import cause
+from rta.setup.jars import connector_jars
+from rta.setup.java import find_java, log_to_file
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Each can be overridden: spark(conf={...}). Figures behind them are in bench/ and ARCHITECTURE.md.
+DEFAULTS: Final[Mapping[str, str]] = {
+    "spark.sql.session.timeZone": "UTC",
+    # Each is a state store that commits in each micro-batch: no more than can work at once. Frozen into a stateful
+    # checkpoint at its first start, so a checkpoint keeps its number on another machine.
+    "spark.sql.shuffle.partitions": str(min(4, max(2, os.cpu_count() or 2))),
+    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    "spark.sql.streaming.stopTimeout": "120s",  # stop() may block for ever on Kafka
+    "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",  # real-time mode: else up to 100 ms
+    # Else any other job that holds the slots while an interval begins fails the query for ever; rta counts them beforehand.
+    "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.driver.memory": "2g",
+    "spark.ui.showConsoleProgress": "false",
+    # The driver grows with what the UI keeps.
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "500",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.sql.streaming.ui.retainedQueries": "10",
+    "spark.sql.streaming.ui.retainedProgressUpdates": "50",
+}
+
+# For checkpoints on this machine. Without Hadoop's native library, Spark's default way of renaming a file starts the program
+# `readlink` four times: over fifty processes in each micro-batch. A local rename is atomic either way.
+LOCAL_CHECKPOINTS: Final[Mapping[str, str]] = {
+    "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager",
+}
+
+LOOPBACK: Final[Mapping[str, str]] = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def spark(
+    *, app_name: str = "rta", master: str | None = None, conf: Mapping[str, str] | None = None
+) -> SparkSession:
+    """Return the SparkSession of this process, started on first need, with Kafka's connector.
+
+    master: a Spark master URL, else RTA_SPARK_MASTER, else local[16]: slots are threads, and
+    real-time mode needs one for each Kafka partition and shuffle partition.
+    conf: Spark properties that override `DEFAULTS`.
+
+    Raises SetupError: no fitting Java, no jars, a PySpark that no connector is known for, or a
+    session without the connector that runs already. Its messages go to `spark.log` and `spark-python.log`
+    under RTA_HOME.
+    If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next.
+
+    >>> spark().range(3).count()
+    3
+    """
+    import pyspark
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    master = master or settings().spark_master
+    if master.startswith("sc://"):
+        raise InputError(
+            "Spark Connect is not supported", found=master,
+            do="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
+        )  # fmt: skip
+    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
+    if ended():
+        _forget()
+    if SparkContext._active_spark_context is None:
+        properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
+        with broker.starting(if_it_holds_topics=True), step("starting Spark"):
+            _start(app_name, master, properties)
+        unarchived = "SharedArchiveFile" not in properties["spark.driver.extraJavaOptions"]
+        if unarchived and settings().class_data == "auto":
+            class_data.build_at_exit()
+        return SparkSession.builder.getOrCreate()
+    session = SparkSession.builder.config(map=dict(conf or {})).getOrCreate()
+    _require_connector(session)
+    return session
+
+
+def _placed(master: str, jars: list[str]) -> dict[str, str]:
+    """Return the properties that depend on where Spark runs."""
+    folder = private_folder(settings().home)
+    java_options = [log_to_file(folder, "spark"), "-Duser.timezone=UTC", "-XX:+UseParallelGC"]
+    # After an OutOfMemoryError a JVM has lost threads that nobody misses: better it ends, and says so.
+    java_options += ["-XX:+ExitOnOutOfMemoryError", *class_data.options()]
+    placed = {
+        "spark.driver.extraJavaOptions": " ".join(f"'{option}'" for option in java_options),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }
+    if master.startswith("local"):
+        return (
+            placed
+            | {**LOOPBACK, **LOCAL_CHECKPOINTS}
+            | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
+        )
+    return placed | {"spark.jars": ",".join(jars)}
+
+
+def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
+    """Start the driver's JVM with its noise in a file, not in the notebook."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    if master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # the UI binds to every address otherwise
+        # Else the first python3 of the PATH would run UDFs.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
+    try:
+        with _console().open("w") as output:
+            noise = {"stdout": output, "stderr": output}
+            gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+        python_log.to_file(settings().home)
+        with _same_interrupts():
+            SparkContext(conf=conf, gateway=gateway)
+    except Exception as error:
+        found = _last_words() or cause(str(error))
+        small = "raise spark.driver.memory; " if "DRIVER_MEMORY" in found else ""
+        do = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
+        raise SetupError("Spark did not start", found=found, do=do) from error
+
+
+@contextmanager
+def _same_interrupts() -> Iterator[None]:
+    """Keep PySpark from replacing what Ctrl-C does: it would cancel all jobs, those of running queries, too."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
+
+
+def _require_connector(session: SparkSession) -> None:
+    """Refuse a session that was started by somebody else without Kafka's connector."""
+    from py4j.protocol import Py4JJavaError
+
+    loader = session._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]
+    try:
+        loader.loadClass("org.apache.spark.sql.kafka010.KafkaSourceProvider")
+    except Py4JJavaError:
+        raise SetupError(
+            "the Spark session that runs in this process has no Kafka connector",
+            found=f"application {session.sparkContext.appName!r}",
+            do="call its stop() (or restart the kernel), then rta.spark() before any other session",
+        ) from None
+
+
+def ended(*, patience: float = 0) -> str | None:
+    """Say how the JVM of this process's session ended; None where it lives, or there was none.
+
+    patience: seconds to wait for its end.
+
+    >>> ended() is None
+    True
+    """
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    try:
+        code = process.wait(patience) if process else None
+    except TimeoutExpired:
+        code = None
+    if code is None:
+        return None
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return ": ".join(filter(None, (how, _last_words())))
+
+
+def _forget() -> None:
+    """Let go of a session whose JVM has ended: PySpark would ask it for ever."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = SparkSession._activeSession = None
+
+
+def _console() -> Path:
+    """Name the file that holds what the JVM said outside its log."""
+    return settings().home / "spark-console.log"
+
+
+def _last_words() -> str:
+    """Return the lines of the JVM's console that say why it ended."""
+    console = _console()
+    lines = console.read_text(errors="replace").splitlines() if console.exists() else []
+    return " | ".join(line for line in lines if "WARNING" not in line)[-400:]

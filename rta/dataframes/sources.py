@@ -1,0 +1,262 @@
+"""A topic → one typed DataFrame, for batch and stream alike; bad events split off, never dropped in silence.
+
+topic ── read ── parse ─┬─ good ── read_batch, read_stream, read_range
+                        └─ bad ─── quarantined ── <topic>.dlq, see rta.dlq
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from rta.dataframes.parsing import ORIGIN, REASONS, parse
+from rta.dataframes.starting_offsets import Position, between, starting_at
+from rta.events.event_types import EventType, event_type
+from rta.kafka.cluster import READING, spark_options
+from rta.kafka.topics import offsets
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+__all__ = [
+    "FETCH", "OBSERVED", "REASONS", "count_range", "observed", "parse", "quarantined", "read_batch", "read_range", "read_stream",
+]  # fmt: skip
+
+OBSERVED: Final = "rta_source"
+"""The metric of a source is called `rta_source:<topic>`: a query may read several topics, never two metrics of one name."""
+
+# Fewer, larger fetches read a topic a third faster. Spark asks for the newest offset on a connection whose next fetch already waits
+# for data, and Kafka answers in order: by default half a second (500 ms) of each small read. A connection that a network has forgotten
+# is given up after 10 s, not 30; a whole call has a minute: Spark repeats no local task. Each is overridden by `options`.
+FETCH: Final[Mapping[str, str]] = {
+    **READING,
+    "kafka.max.partition.fetch.bytes": str(16 * 2**20),
+    "kafka.fetch.max.bytes": str(64 * 2**20),
+    "kafka.max.poll.records": "10000",
+    "kafka.fetch.max.wait.ms": "20",
+    "kafka.request.timeout.ms": "10000",
+}
+
+_CHOOSES: Final = re.compile(r"(?i)(starting|ending|subscribe|assign|min|max|includeheaders)")
+"""How options begin that choose what a query reads, and when; all others say how it reads."""
+
+
+def read_batch(
+    topic: str,
+    *,
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    ending: Position = "latest",
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read the good events of a topic as a finite DataFrame.
+
+    event: the type of its events; by default the one that is named like the topic.
+    starting, ending: "earliest", "latest", {partition: offset} (one that the topic has, or Kafka's own -1 and -2 for latest and
+    earliest; an ending offset is not read; a partition that is not named is read whole), or a datetime with zone that is compared with Kafka's record time.
+    options: for Spark's Kafka source, such as "minPartitions". max_skew: see `parse`.
+
+    Returns the event's columns, then topic, partition, offset, kafka_timestamp.
+    Raises TopicError for a missing topic, with the names near it; InputError for a position that is none.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
+    >>> read_batch("doc-read-batch", event=rta.USER_EVENTS).count()
+    5
+    """
+    event = event or event_type(topic)
+    chosen = between(topic, starting, ending)
+    parsed = parsed_batch(topic, event, max_skew, options=chosen | dict(options or {}))
+    return _good(parsed, event, topic)
+
+
+def parsed_batch(
+    topic: str,
+    event: EventType,
+    max_skew: str = "5 minutes",
+    *,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read all events of a topic as they are now, good and bad: the columns of `parse`, as a finite DataFrame."""
+    chosen = options or between(topic, "earliest", "latest")
+    return parse(_read(topic, chosen), event, max_skew)
+
+
+def read_stream(
+    topic: str,
+    *,
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read the good events of a topic as they arrive: the columns of `read_batch`, as a streaming DataFrame.
+
+    max_events_per_batch: at most so many events of all partitions in one micro-batch.
+    Each micro-batch's counts (see `observed`) stand in the query's progress.
+
+    Raises TopicError and InputError like `read_batch`.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
+    >>> read_stream("doc-read-stream", event=rta.USER_EVENTS).isStreaming
+    True
+    """
+    event = event or event_type(topic)
+    limit = (
+        {} if max_events_per_batch is None else {"maxOffsetsPerTrigger": str(max_events_per_batch)}
+    )
+    chosen = starting_at(topic, starting) | limit | dict(options or {})
+    return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic)
+
+
+def parsed_stream(
+    topic: str,
+    event: EventType,
+    max_skew: str = "5 minutes",
+    *,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read all events of a topic as they arrive, good and bad: the columns of `parse`, as a streaming DataFrame.
+
+    options: for Spark's Kafka source; by default from the earliest offset, with headers.
+    """
+    chosen = options or starting_at(topic, "earliest") | {"includeHeaders": "true"}
+    return parse(_read(topic, chosen, streaming=True), event, max_skew)
+
+
+def read_range(
+    topic: str,
+    event: EventType,
+    *,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read the good events between two offsets of each partition (the second is not read): one micro-batch, say.
+
+    A partition that only `end` knows is read from its beginning. options: those of the query that has read them, such as its
+    isolation level, so that this read sees what that one saw.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
+    >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
+    3
+    """
+    # Each range counts under a name of its own: two ranges with one name cannot stand in one plan.
+    return _good(
+        parse(_range(topic, start, end, options), event, max_skew),
+        event,
+        f"{topic}:{sorted(end.items())}",
+    )
+
+
+def count_range(
+    topic: str,
+    event: EventType,
+    *,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Count a range of offsets by reading it again: consumed, quarantined, good. No retried task counts twice here.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-count-range", partitions=1)
+    >>> count_range("doc-count-range", rta.USER_EVENTS, start={0: 1}, end={0: 4})
+    {'consumed': 3, 'quarantined': 0, 'good': 3}
+    """
+    parsed = parse(_range(topic, start, end, options), event, max_skew)
+    return dict(parsed.agg(*_counts()).collect()[0].asDict())
+
+
+def quarantined(
+    topic: str,
+    *,
+    event: EventType | None = None,
+    start: Mapping[int, int] | None = None,
+    end: Mapping[int, int] | None = None,
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """List the bad events of a topic, or of a range of its offsets, straight from the topic.
+
+    options: as for `read_batch`; {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
+
+    Returns topic, partition, offset, kafka_timestamp, reason, key, value (raw bytes), headers.
+
+    >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantined", partitions=1)
+    >>> quarantined("doc-quarantined", event=rta.USER_EVENTS).select("offset", "reason").show()
+    +------+-----------------+
+    |offset|           reason|
+    +------+-----------------+
+    |     0|missing: event_id|
+    +------+-----------------+
+    <BLANKLINE>
+    """
+    if start is None or end is None:
+        known = offsets(topic)
+        start = start or {partition: earliest for partition, (earliest, _) in known.items()}
+        end = end or {partition: latest for partition, (_, latest) in known.items()}
+    raw = _range(topic, start, end, options, headers=True)
+    parsed = parse(raw, event or event_type(topic), max_skew)
+    return parsed.where("reason IS NOT NULL").select(*ORIGIN, "reason", "key", "value", "headers")
+
+
+def observed(parsed: DataFrame, topic: str) -> DataFrame:
+    """Count what passes, without a second read: consumed, quarantined and good, each on its own.
+
+    The counts stand under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
+
+    >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
+    >>> observed(parse(raw, rta.USER_EVENTS), "t").count()
+    1
+    """
+    return parsed.observe(f"{OBSERVED}:{topic}", *_counts())
+
+
+def _counts() -> list[Column]:
+    from pyspark.sql import functions as F
+
+    good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
+    return [F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good]
+
+
+def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
+    """Count all, keep the good. The raw columns go first: they would be copied through the count."""
+    counted = observed(parsed.select(*event.columns, *ORIGIN, "reason"), topic)
+    return counted.where("reason IS NULL").drop("reason")
+
+
+def _range(
+    topic: str,
+    start: Mapping[int, int],
+    end: Mapping[int, int],
+    given: Mapping[str, str] | None = None,
+    *,
+    headers: bool = False,
+) -> DataFrame:
+    """Read exactly the partitions that `end` names; given: options of the query that has read them."""
+    first = {str(partition): start.get(partition, -2) for partition in end}
+    kept = {name: value for name, value in (given or {}).items() if not _CHOOSES.match(name)}
+    options = kept | {
+        "assign": json.dumps({topic: sorted(end)}),
+        "startingOffsets": json.dumps({topic: first}),
+        "endingOffsets": json.dumps({topic: {str(p): offset for p, offset in end.items()}}),
+        "includeHeaders": str(headers).lower(),
+    }
+    return _read(topic, options)
+
+
+def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) -> DataFrame:
+    """Open Spark's Kafka source on a topic."""
+    from rta.dataframes.session import spark
+
+    session = spark()
+    where = spark_options()
+    if not {"assign", "subscribePattern"} & options.keys():
+        where["subscribe"] = topic
+    reader = session.readStream if streaming else session.read
+    return reader.format("kafka").options(**{**where, **FETCH, **options}).load()

@@ -1,0 +1,9 @@
+from .browse import LetterCount as LetterCount
+from .browse import find_letter as find_letter
+from .browse import letter_counts as letter_counts
+from .browse import letters as letters
+from .dead_letter import Letter as Letter
+from .queue import quarantine as quarantine
+from .queue import read_dead_letters as read_dead_letters
+from .redriving import Redriven as Redriven
+from .redriving import redrive as redrive

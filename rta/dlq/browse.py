@@ -1,0 +1,126 @@
+"""Look into the dead letter queue of a topic, without Spark: what lies there, why, and what was sent back since.
+
+<topic>.dlq ──────────── each_letter ── letters, letter_counts, find_letter, and rta.dlq.redriving
+<topic>.dlq.redriven ────────┘  one note for each letter that was sent back, its key the letter's identity
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
+
+from rta.dlq.dead_letter import Letter, at_a_glance, letter_of
+from rta.dlq.queue import SUFFIX
+from rta.errors import InputError, TopicError
+from rta.html import Facts
+from rta.kafka import clients
+from rta.kafka.auth_errors import refusals_said
+from rta.kafka.topics import offsets
+
+NOTES: Final = SUFFIX + ".redriven"
+
+
+@dataclass(frozen=True)
+class LetterCount:
+    """How many letters have one reason; still_open: of these, how many were not sent back."""
+
+    reason: str
+    letters: int
+    still_open: int
+
+
+def letters(
+    topic: str, *, reason: str | None = None, redriven: bool | None = None, limit: int | None = None
+) -> Facts[Letter]:
+    """List the dead letters of a topic in the order of their queue, each once: a repeated batch sends its bad events again.
+
+    reason: only those with it; "missing" stands for "missing: amount", too. redriven: False for those that are still
+    open, True for those that were sent back. limit: the first so many. Without a limit all of them are in memory.
+
+    No letters where nothing was ever quarantined. Raises TopicError where the topic itself is missing.
+
+    >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-letters", partitions=1)
+    >>> _ = rta.drain("doc-letters", rta.transforms.totals, table="doc_letters", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> letters("doc-letters")
+    [Letter(doc-letters/0/0: missing: event_id; {})]
+    """
+    if limit is not None and limit < 0:
+        raise InputError("a limit is 0 or more", found=limit, do="correct it")
+    with closing(each_letter(topic, reason=reason, redriven=redriven)) as found:
+        return Facts(islice(found, limit), at_a_glance)
+
+
+def letter_counts(topic: str) -> Facts[LetterCount]:
+    """Count the dead letters of a topic by reason, the most frequent first.
+
+    >>> _ = rta.kafka.create_topic("doc-letter-counts")
+    >>> letter_counts("doc-letter-counts")
+    []
+    """
+    counts: Counter[str] = Counter()
+    still_open: Counter[str] = Counter()
+    for letter in each_letter(topic):
+        counts[letter.reason] += 1
+        still_open[letter.reason] += not letter.redriven
+    return Facts(LetterCount(reason, n, still_open[reason]) for reason, n in counts.most_common())
+
+
+def find_letter(topic: str, partition: int, offset: int) -> Letter:
+    """Return the dead letter of the event that lay there. Raises TopicError where there is none.
+
+    >>> _ = rta.kafka.create_topic("doc-find-letter")
+    >>> find_letter("doc-find-letter", 0, 7)
+    Traceback (most recent call last):
+    rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; do: ...
+    """
+    found = [
+        letter for letter in each_letter(topic) if (letter.partition, letter.offset) == (partition, offset)
+    ]  # fmt: skip
+    # Two may share the place: of a topic that was made again the newest, and no stranger before one of ours.
+    if found:
+        return max(found, key=lambda letter: (letter.topic == topic, letter.kafka_timestamp))
+    raise TopicError(
+        f"there is no dead letter of {topic}/{partition}/{offset}",
+        do=f"list them: rta dlq list {topic}, or rta.dlq.letters({topic!r})",
+    )
+
+
+def each_letter(
+    topic: str, *, reason: str | None = None, redriven: bool | None = None
+) -> Generator[Letter]:
+    """Yield the letters that lie there now, one by one: of all others only the identities are in memory."""
+    offsets(topic)
+    noted = {record.key for record in _records(topic + NOTES)}
+    seen: set[bytes] = set()
+    for record in _records(topic + SUFFIX):
+        letter = letter_of(record)
+        identity = letter.identity.encode()
+        if identity in seen:
+            continue
+        seen.add(identity)
+        letter = replace(letter, redriven=identity in noted)
+        if redriven in (None, letter.redriven) and _has(letter, reason):
+            yield letter
+
+
+def _has(letter: Letter, reason: str | None) -> bool:
+    return reason is None or letter.reason == reason or letter.reason.startswith(f"{reason}:")
+
+
+def _records(name: str) -> Iterator[Any]:
+    """Read what is committed on a topic, from its beginning to the end that it has now; nothing if there is none."""
+    from kafka import TopicPartition
+
+    try:
+        ranges = offsets(name, right="READ")
+    except TopicError:
+        return
+    firsts = {TopicPartition(name, partition): first for partition, (first, _) in ranges.items()}
+    with refusals_said(), closing(clients.consumer(**clients.COMMITTED)) as reader:
+        ends = reader.end_offsets(list(firsts))  # before any transaction that is still open
+        for place, first in firsts.items():
+            yield from clients.until(reader, place, first, ends[place])

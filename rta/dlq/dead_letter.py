@@ -1,0 +1,234 @@
+"""One dead letter: a bad event as it lies in the queue, how it is shown, and how it goes back.
+
+An event that is sent back to its topic has its own headers, and two of ours:
+
+| header            | value                                                                   |
+|-------------------|-------------------------------------------------------------------------|
+| rta.attempts      | how often it was sent back by now                                       |
+| rta.redriven-from | where the bad event lies that it comes from: topic/partition/offset     |
+
+Is it bad again, both stand in its next dead letter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from rta.dlq.queue import FOREIGN, FORMS, NAMES
+from rta.html import table
+from rta.kafka.tail import EPOCH, moment_of, printable
+
+ATTEMPTS: Final = "rta.attempts"
+REDRIVEN_FROM: Final = "rta.redriven-from"
+Headers = tuple[tuple[str, bytes | None], ...]
+_SHOWN: Final = 120  # characters of a key or a value, where not all of it is asked for
+
+
+@dataclass(frozen=True, repr=False)
+class Letter:
+    """A bad event. topic, partition, offset, kafka_timestamp: where and when it was sent.
+
+    attempts: how often it had been sent back before. headers: its own, without those of rta.
+    queue, queue_partition, queue_offset: where it lies now. redriven: whether it was sent back since.
+    redriven_from: the origin of the bad event that it was before it was sent back the last time.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    kafka_timestamp: datetime
+    reason: str
+    attempts: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    queue: str
+    queue_partition: int
+    queue_offset: int
+    redriven_from: str | None = None
+    redriven: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Return topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @property
+    def identity(self) -> str:
+        """Return the origin with its time: a topic that was made again has other events at the same offsets."""
+        return f"{self.origin}@{_milliseconds(self.kafka_timestamp)}"
+
+    def __repr__(self) -> str:
+        """Say in one line what it is; control characters escaped, a long value cut."""
+        tried = f", attempt {self.attempts}" if self.attempts else ""
+        done = ", redriven" if self.redriven else ""
+        return f"Letter({self.origin}: {printable(self.reason.encode())}{tried}{done}; {shown(self.value, _SHOWN)})"
+
+    def _repr_html_(self) -> str:
+        """Show it as a table in a notebook."""
+        return table(facts(self, most=10 * _SHOWN))
+
+
+def letter_of(record: Any) -> Letter:
+    """Read a record of kafka-python from a dead letter queue.
+
+    What another program wrote there has no origin: its place in the queue stands for one, and its reason says so.
+
+    >>> from types import SimpleNamespace
+    >>> record = SimpleNamespace(topic="t.dlq", partition=0, offset=3, timestamp=0, key=None, value=b"{", headers=[])
+    >>> letter_of(record)
+    Letter(t.dlq/0/3: not from rta: no origin; {)
+    """
+    headers: Headers = tuple(record.headers)
+    letter = Letter(
+        topic=record.topic, partition=record.partition, offset=record.offset,
+        kafka_timestamp=moment_of(max(record.timestamp, 0)), reason=FOREIGN, attempts=_attempts(headers),
+        key=record.key, value=record.value, headers=_own(headers), queue=record.topic,
+        queue_partition=record.partition, queue_offset=record.offset, redriven_from=_redriven_from(headers),
+    )  # fmt: skip
+    if (told := _told(headers)) is None:
+        return letter
+    return replace(
+        letter, topic=told["topic"], partition=int(told["partition"]), offset=int(told["offset"]), reason=told["reason"],
+        kafka_timestamp=moment_of(int(told["kafka_timestamp"])), headers=_own(headers[: -len(NAMES)]),
+    )  # fmt: skip
+
+
+def _told(headers: Headers) -> dict[str, str] | None:
+    """Return what our headers say; None if the last ones cannot be ours."""
+    # The last: an event that came from another queue has older ones, as headers of its own.
+    last = headers[-len(NAMES) :]
+    if [name for name, _ in last] != [f"rta.{name}" for name in NAMES]:
+        return None
+    try:
+        told = {name: (value or b"").decode() for name, (_, value) in zip(NAMES, last, strict=True)}
+    except UnicodeDecodeError:
+        return None
+    return told if all(re.fullmatch(FORMS[name], text) for name, text in told.items()) else None
+
+
+def outgoing(letter: Letter, mended: Letter) -> list[tuple[str, bytes | None]]:
+    """Return the headers of an event that goes back: its own, one attempt more, and where it comes from.
+
+    >>> moment = EPOCH
+    >>> letter = Letter("t", 0, 5, moment, "broken JSON", 1, None, b"{", (("trace", b"7"),), "t.dlq", 0, 2)
+    >>> outgoing(letter, letter)
+    [('trace', b'7'), ('rta.attempts', b'2'), ('rta.redriven-from', b't/0/5')]
+    """
+    ours = [(ATTEMPTS, str(letter.attempts + 1).encode()), (REDRIVEN_FROM, letter.origin.encode())]
+    return [*_own(mended.headers), *ours]
+
+
+def sent_at(letter: Letter, mended: Letter) -> int | None:
+    """Return the record's time of an event that goes back, in milliseconds: the one it had, or what the mend made of it.
+
+    None, for Kafka's now, if that time is what was wrong: an event that was ahead of it would be so for ever.
+
+    >>> letter = Letter("t", 0, 5, EPOCH, "broken JSON", 1, None, b"{", (), "t.dlq", 0, 2)
+    >>> ahead = replace(letter, reason="ahead")
+    >>> sent_at(letter, letter), sent_at(ahead, ahead)
+    (0, None)
+    """
+    same = mended.kafka_timestamp == letter.kafka_timestamp
+    return None if letter.reason == "ahead" and same else _milliseconds(mended.kafka_timestamp)
+
+
+def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
+    """List what a person wants to know, each as a name and a harmless text; most: characters of a payload.
+
+    >>> moment = EPOCH
+    >>> facts(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2))[-2:]
+    [('key', '(null)'), ('value', '{')]
+    """
+    back = f" (redriven from {letter.redriven_from})" if letter.redriven_from else ""
+    return [
+        ("origin", letter.origin),
+        ("sent", letter.kafka_timestamp.isoformat(timespec="milliseconds")),
+        ("reason", printable(letter.reason.encode())),
+        ("attempts", f"{letter.attempts}{back}"),
+        ("redriven", "yes" if letter.redriven else "no"),
+        ("in queue", f"{letter.queue}/{letter.queue_partition}/{letter.queue_offset}"),
+        *((f"header {printable(name.encode())}", shown(value, most)) for name, value in letter.headers),
+        ("key", shown(letter.key, most)),
+        ("value", shown(letter.value, most)),
+    ]  # fmt: skip
+
+
+def at_a_glance(letter: Letter) -> dict[str, object]:
+    """Return what a list of letters shows of each, by column.
+
+    >>> moment = EPOCH + timedelta(days=20_042)
+    >>> list(at_a_glance(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
+    ['origin', 'sent', 'reason', 'attempts', 'redriven', 'key', 'value']
+    """
+    return {
+        "origin": letter.origin,
+        "sent": letter.kafka_timestamp,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "redriven": letter.redriven,
+        "key": shown(letter.key, _SHOWN),
+        "value": shown(letter.value, _SHOWN),
+    }
+
+
+def as_dict(letter: Letter) -> dict[str, Any]:
+    """Return a letter for JSON: key, value and headers as {"text": …}, {"hex": …} or null.
+
+    >>> moment = EPOCH
+    >>> as_dict(Letter("t", 0, 5, moment, "invalid UTF-8", 0, None, bytes([255]), (), "t.dlq", 0, 2))["value"]
+    {'hex': 'ff'}
+    """
+    found = {name: getattr(letter, name) for name in Letter.__dataclass_fields__}
+    return found | {
+        "kafka_timestamp": letter.kafka_timestamp.isoformat(timespec="milliseconds"),
+        "key": _packed(letter.key),
+        "value": _packed(letter.value),
+        "headers": [[name, _packed(value)] for name, value in letter.headers],
+    }
+
+
+def shown(raw: bytes | None, most: int | None = None) -> str:
+    """Write a payload for a person: text with its control characters escaped, hex for what is not UTF-8.
+
+    >>> shown(b"abcdef", 3), shown(bytes([255, 0])), shown(None)
+    ('abc… (6 bytes)', 'hex ff 00', '(null)')
+    """
+    if raw is None:
+        return "(null)"
+    packed = _packed(raw) or {}
+    text = printable(raw) if "text" in packed else f"hex {raw.hex(' ')}"
+    return text if most is None or len(text) <= most else f"{text[:most]}… ({len(raw):,} bytes)"
+
+
+def _packed(raw: bytes | None) -> dict[str, str] | None:
+    if raw is None:
+        return None
+    try:
+        return {"text": raw.decode()}
+    except UnicodeDecodeError:
+        return {"hex": raw.hex()}
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def _own(headers: Headers) -> Headers:
+    return tuple(header for header in headers if header[0] not in (ATTEMPTS, REDRIVEN_FROM))
+
+
+def _attempts(headers: Headers) -> int:
+    """Read the count; what is none of ours counts as none."""
+    try:
+        return max(int(dict(headers).get(ATTEMPTS) or b"0"), 0)
+    except ValueError:
+        return 0
+
+
+def _redriven_from(headers: Headers) -> str | None:
+    value = dict(headers).get(REDRIVEN_FROM)
+    return None if value is None else printable(value)

@@ -1,0 +1,1 @@
+"""Spark Structured Streaming: a checkpoint, a query, its accounting, a table."""

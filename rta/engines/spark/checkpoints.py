@@ -1,0 +1,310 @@
+"""What a Spark checkpoint says: whose it is, and what each micro-batch reads.
+
+Spark writes the offsets of a micro-batch down before it runs, and reads them back after a crash: so
+they are the one truth about what a batch with a given id contains. The form is Spark's own
+(`offsets/N`: a version line, a line of metadata, a line for each source), version 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from rta.errors import QueryError, RtaError
+from rta.setup.causes import cause
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Offsets = dict[int, int]  # partition → offset
+_PATH: Final = "org.apache.hadoop.fs.Path"
+_IO: Final = "org.apache.commons.io.IOUtils"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a topic that one micro-batch reads: from `start`, before `end`, for each partition.
+
+    An event is late in this batch where its window ended at or before `watermark`, the watermark of
+    the batch before. (Spark works with two: that one to drop late events, the newer to end state.)
+    """
+
+    topic: str
+    start: Offsets
+    end: Offsets
+    watermark: datetime | None
+
+    @property
+    def events(self) -> int:
+        """The number of its offsets: that of its events, where all are still there."""
+        return sum(end - self.start[partition] for partition, end in self.end.items())
+
+
+def located(checkpoint: str | Path) -> str:
+    """Write the place of a checkpoint in one form: an absolute path on this machine, or the URL of another file system.
+
+    >>> located("file:///tmp/doc//totals/"), located("S3A://bucket/totals/")
+    ('/tmp/doc/totals', 's3a://bucket/totals')
+    """
+    place = re.sub(r"^file:(//(localhost)?(?=/))?", "", str(checkpoint), flags=re.IGNORECASE)
+    if not remote(place):
+        return os.path.abspath(place)  # noqa: PTH100 - as Spark does it: `..` by name, not through symlinks
+    url = urlsplit(place)
+    host = f"//{url.netloc}" if url.netloc else ""
+    return f"{url.scheme}:{host}{posixpath.normpath(url.path) if url.path else ''}"
+
+
+def remote(place: str) -> bool:
+    """Tell whether a place is on another file system than this machine's: it begins with a scheme.
+
+    >>> remote("hdfs://node/totals"), remote("/tmp/totals")
+    (True, False)
+    """
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", place) is not None
+
+
+def remove(checkpoint: str | Path) -> None:
+    """Delete a checkpoint with all its files, on whichever file system it lies; nothing happens if there is none.
+
+    Raises QueryError if it cannot be deleted.
+
+    >>> remove("/tmp/doc-no-checkpoint")
+    """
+    place = located(checkpoint)
+    try:
+        why = _removed_elsewhere(place) if remote(place) else _removed_here(Path(place))
+    except OSError as error:
+        why = str(error)
+    if why:
+        raise QueryError(
+            "a checkpoint cannot be deleted", found=f"{place}: {why}", do="delete it there, then call this again"
+        )  # fmt: skip
+
+
+@contextmanager
+def taken_back(
+    session: SparkSession, checkpoint: str, brought: Callable[[], object]
+) -> Iterator[None]:
+    """Delete the checkpoint that a start has begun, if the start fails and has brought nothing: then it never was.
+
+    brought: tells whether something of it is where its results go.
+    """
+    system, place = opened(session, checkpoint)
+    new = not system.exists(place)
+    try:
+        yield
+    except BaseException as error:
+        if new:
+            try:
+                if not brought():
+                    remove(checkpoint)
+            except RtaError as also:  # it does not hide why the start failed
+                error.add_note(f"its checkpoint is still there: {also}")
+        raise
+
+
+def _removed_here(place: Path) -> str:
+    if place.exists():
+        shutil.rmtree(place)
+    return ""
+
+
+def _removed_elsewhere(place: str) -> str:
+    """Delete through Hadoop, which knows every file system that Spark does; return why it did not, if so."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    from rta.dataframes.session import spark
+
+    try:
+        system, path = opened(spark(), place)
+        if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
+            return f"{system.getScheme()} does not say why"
+    except (Py4JJavaError, PySparkException) as error:
+        return cause(str(error))
+    return ""
+
+
+def query_id(session: SparkSession, checkpoint: str) -> str | None:
+    """Return the id of the query that owns the checkpoint, or None where none ever started.
+
+    Raises QueryError where the file that says it is damaged.
+    """
+    path = f"{checkpoint}/metadata"
+    text = read(session, path)
+    if text is None:
+        return None
+    identity = parsed(path, text).get("id")
+    if not isinstance(identity, str):
+        raise damaged(path, text)
+    return identity
+
+
+def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
+    """Return the number of the newest file in `offsets` or `commits`, whose names are numbers; -1 where there is none."""
+    system, place = opened(session, f"{checkpoint}/{folder}")
+    if not system.exists(place):
+        return -1
+    names = [status.getPath().getName() for status in system.listStatus(place)]
+    return max((int(name) for name in names if name.isdecimal()), default=-1)
+
+
+def has(session: SparkSession, checkpoint: str, batch_id: int) -> bool:
+    """Tell whether the checkpoint still knows what a micro-batch reads."""
+    system, place = opened(session, f"{checkpoint}/offsets/{batch_id}")
+    return bool(system.exists(place))
+
+
+def remove_after(session: SparkSession, checkpoint: str, folder: str, batch_id: int) -> None:
+    """Remove the files of `offsets` or `commits` that are newer than a micro-batch, the newest first."""
+    for number in range(newest(session, checkpoint, folder), batch_id, -1):
+        system, place = opened(session, f"{checkpoint}/{folder}/{number}")
+        system.delete(place, False)  # noqa: FBT003 - recursive: Java takes no names
+
+
+def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Offsets]:
+    """Return topic → partition → the offset before which a micro-batch ends.
+
+    Raises QueryError where the checkpoint cannot tell.
+    """
+    return _offset_file(session, checkpoint, batch_id).offsets
+
+
+def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> None:
+    """Raise QueryError where the file that commits a micro-batch is damaged."""
+    path = f"{checkpoint}/commits/{batch_id}"
+    version, _, content = (read(session, path) or "").partition("\n")
+    if not re.fullmatch(r"v\d+", version):
+        raise damaged(path, version + content)
+    parsed(path, content)
+
+
+def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
+    """Return what a micro-batch reads. Raises QueryError where the checkpoint cannot tell.
+
+    Spark has written the file when a batch runs, so foreachBatch may ask for its own batch.
+    """
+    end = _offset_file(session, checkpoint, batch_id)
+    if batch_id > 0:
+        before = _offset_file(session, checkpoint, batch_id - 1)
+        start, watermark_ms = before.offsets, before.watermark_ms
+    else:
+        start, watermark_ms = _initial(session, checkpoint), 0
+    [topic] = end.offsets
+    partitions = {
+        p: start.get(topic, {}).get(p, 0) for p in end.offsets[topic]
+    }  # a new partition starts at 0
+    watermark = datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None
+    return Span(topic, partitions, end.offsets[topic], watermark)
+
+
+@dataclass(frozen=True)
+class _OffsetFile:
+    watermark_ms: int
+    offsets: dict[str, Offsets]
+
+
+def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _OffsetFile:
+    """Read `offsets/N`."""
+    path = f"{checkpoint}/offsets/{batch_id}"
+    text = read(session, path)
+    if text is None:
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
+    try:
+        version, metadata, *sources = text.splitlines()
+        if version != "v1" or len(sources) != 1:
+            raise ValueError(f"version {version}, {len(sources)} sources")
+        return _OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged(path, text) from None
+
+
+def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
+    """Read the offsets that the first micro-batch started from."""
+    path = f"{checkpoint}/sources/0/0"
+    text = read(session, path)
+    if text is None:
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
+    try:
+        return _offsets(text[text.index("{") :])
+    except (ValueError, AttributeError):
+        raise damaged(path, text) from None
+
+
+def _offsets(line: str) -> dict[str, Offsets]:
+    """Parse Kafka's offsets: {"topic": {"partition": offset}}."""
+    found: dict[str, dict[str, Any]] = json.loads(line)
+    return {
+        topic: {int(p): int(o) for p, o in partitions.items()}
+        for topic, partitions in found.items()
+    }
+
+
+def parsed(path: str, text: str) -> dict[str, Any]:
+    """Read JSON. Raises QueryError where it is none."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise damaged(path, text) from None
+
+
+def read(session: SparkSession, path: str) -> str | None:
+    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not.
+
+    Raises QueryError where its checksum says that it is damaged.
+    """
+    from py4j.protocol import Py4JJavaError
+
+    system, place = opened(session, path)
+    if not system.exists(place):
+        return None
+    stream = system.open(place)
+    try:
+        return str(_class(session, _IO).toString(stream, "UTF-8"))
+    except Py4JJavaError as error:
+        raise damaged(path, cause(str(error.java_exception))) from error
+    finally:
+        stream.close()
+
+
+def write(session: SparkSession, path: str, text: str) -> None:
+    """Write a small file into a checkpoint."""
+    system, place = opened(session, path)
+    stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
+    try:
+        _class(session, _IO).write(text, stream, "UTF-8")
+    finally:
+        stream.close()
+
+
+def opened(session: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the file system of a path, and the path, in Hadoop's words."""
+    place = _class(session, _PATH)(path)
+    return place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf()), place
+
+
+def _class(session: SparkSession, name: str) -> Any:
+    """Return a class of the JVM by its name at once; `_jvm.org.apache…` asks the JVM at each dot, in each micro-batch."""
+    from py4j.java_gateway import JavaClass
+
+    return JavaClass(name, session._jvm._gateway_client)  # type: ignore[union-attr]
+
+
+START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"
+
+
+def damaged(path: str, found: str) -> QueryError:
+    """Build the error for a file that is not in Spark's form."""
+    return QueryError(
+        "a file of the checkpoint is damaged", found=f"{path}: {found[:80]!r}", do=START_OVER
+    )

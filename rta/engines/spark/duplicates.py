@@ -1,0 +1,77 @@
+"""Rows on both sides of each operator that drops duplicates: how many reach it, beside how many it lets pass, or drops.
+
+Spark itself counts what such an operator drops and what passes it. What reaches it is counted here, below it, by an observation of
+its own: so used, duplicate and late are three counts, and their sum can be seen to fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dataframes.plans import each
+from rta.dataframes.sources import OBSERVED
+from rta.engines.spark.lateness import analyzed, framed
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+# Each of them makes at most one row of a row. Whatever else stands there (explode, a join, sliding windows) may make several.
+_ONE_ROW_EACH: Final = {
+    "Project", "Filter", "EventTimeWatermark", "UpdateEventTimeWatermarkColumn", "SubqueryAlias", "CollectMetrics",
+}  # fmt: skip
+
+
+def observed_below(stream: DataFrame) -> DataFrame:
+    """Count the rows that reach each operator which drops duplicates; a stream without one is returned as it is.
+
+    The counts stand under `rta_source:reached:<number>` in the observed metrics of each micro-batch: {"reached": count}.
+
+    >>> stream = spark.readStream.format("rate").load()
+    >>> plan = observed_below(stream.dropDuplicates(["value"]))._jdf.queryExecution().analyzed()
+    >>> plan.nodeName(), plan.child().nodeName()
+    ('Deduplicate', 'CollectMetrics')
+    """
+    found: list[Any] = []
+    plan = _rebuilt(stream, analyzed(stream), found)
+    return framed(stream, plan) if found else stream
+
+
+def one_row_each(operator: Any) -> bool:
+    """Tell whether at most one row of each event reaches an operator of a plan, so that rows stand for events.
+
+    >>> stream = spark.readStream.format("rate").load()
+    >>> exploded = stream.selectExpr("explode(array(value, value)) AS value")
+    >>> [one_row_each(analyzed(frame.dropDuplicates(["value"]))) for frame in (stream, exploded)]
+    [True, False]
+    """
+    return all(
+        not _children(child) or (child.nodeName() in _ONE_ROW_EACH and (_source(child) or one_row_each(child)))
+        for child in _children(operator)
+    )  # fmt: skip
+
+
+def _source(node: Any) -> bool:
+    """Tell whether a node is an observation of rta: what lies below it is no part of the transform."""
+    return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(OBSERVED)
+
+
+def _rebuilt(stream: DataFrame, plan: Any, found: list[Any]) -> Any:
+    """Return a plan with an observation below each streaming operator that drops duplicates; `found` gets those operators."""
+    from pyspark.sql import functions as F
+
+    below = [_rebuilt(stream, child, found) for child in _children(plan)]
+    drops = plan.nodeName().startswith("Deduplicate") and plan.isStreaming()
+    if drops:
+        found.append(plan)
+        counted = framed(stream, below[0]).observe(
+            f"{OBSERVED}:reached:{len(found)}", F.count(F.lit(1)).alias("reached")
+        )
+        below = [analyzed(counted)]
+    elif not found:
+        return plan
+    sequence = stream.sparkSession._jvm.PythonUtils.toSeq(below)  # type: ignore[union-attr]
+    return plan.withNewChildren(sequence)
+
+
+def _children(plan: Any) -> list[Any]:
+    return list(each(plan.children()))

@@ -1,0 +1,1 @@
+"""Spark's real-time mode: a result in milliseconds. Experimental."""

@@ -1,0 +1,241 @@
+"""A table filled in real time: each result is in it milliseconds after its event, each interval in the ledger when it ends.
+
+    topic ── Spark, real-time mode ── results topic ── a thread ── table, with the position, in one transaction
+                    └── an interval ends ── its progress ── another thread ── ledger, DLQ
+
+Before that a micro-batch brings the table up to all that is in the topic: history, and after a crash what readers have seen
+but the ledger lacks (see rta.engines.spark.rollback). So the rows are exact, and a count never goes back; consumed = used + duplicate + late +
+quarantined holds for what the ledger has, which is everything up to the last interval that ended, or the last start.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dataframes import sources, task_metrics
+from rta.engines import changelog
+from rta.engines.changelog import Results
+from rta.engines.spark import checkpoints, sinks, topic_identity
+from rta.engines.spark.batch_metrics import interval_facts
+from rta.engines.spark.checkpoint_lock import while_claimed
+from rta.engines.spark.duplicates import observed_below
+from rta.engines.spark.exactly_once import PATIENCE, Plan, accounted
+from rta.engines.spark.lateness import LateRule, Transform, streamed
+from rta.engines.spark.query_errors import failed, failures_said
+from rta.engines.spark.realtime import topic_sink
+from rta.errors import QueryError, RtaError
+from rta.events.event_types import EventType
+from rta.kafka import topics
+from rta.retries import retried
+from rta.settings import settings
+from rta.store import database, late_rows, ledger, serving
+from rta.store.merge_rules import counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
+
+SPARE: Final = 1  # slots for the accounting, which reads bad and late events again
+_LOOK: Final = 0.1  # seconds between two looks for the end of an interval
+_STOP: Final = 120.0  # seconds that what is on its way may take into the table
+
+
+def materialize(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType,
+    real_time: str = "5 minutes",
+    starting: sinks.Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+) -> Materialized:
+    """Bring `table` up to the topic in a micro-batch, then keep it there in real time.
+
+    real_time: the length of an interval, see rta.engines.relay(). max_events_per_batch: for the first micro-batches of a new table.
+    The other arguments and the errors are those of rta.follow() and rta.engines.relay(). The transform's result needs a column
+    that counts the events of its key: COUNT(*).
+    """
+    place = str(sinks.checkpoint_of(table))
+    with failures_said(place, table):
+        events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew)
+        stream = observed_below(streamed(events, transform))
+        count = _counted(stream)
+        slots = topic_sink.require_slots(
+            stream, topics.describe_topic(topic).partitions, spare=SPARE
+        )
+        known = changelog.find(table) or _noted(stream, table, place)
+        sinks.drain(
+            topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
+            max_events_per_batch=max_events_per_batch if known.position is None else None,
+        )  # fmt: skip
+        into = changelog.opened(known)
+        try:
+            query = while_claimed(
+                stream.sparkSession, place, table,
+                lambda: topic_sink.relayed(
+                    changelog.messages(stream), into.topic, real_time, place, name=table, slots=slots
+                ),
+            )  # fmt: skip
+        except QueryError:
+            if known.position is None:  # refused at its first start: leave nothing in the way
+                sinks.reset(table)
+            raise
+    try:
+        topic_id = topic_identity.topic_of(stream.sparkSession, place, topic)
+        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
+        return Materialized(query, plan, serving.table(table), count, into)
+    except BaseException:  # nobody else knows this query
+        query.stop()
+        raise
+
+
+def _counted(stream: DataFrame) -> str:
+    """Name the column by which the newer of two results is told. Raises QueryError where there is none."""
+    if (count := counted(stream)) is None:
+        raise QueryError(
+            "in real-time mode the newer of two results of a key is the one that counts more events",
+            found=f"no count of all rows among {', '.join(stream.columns)}",
+            do='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
+        )
+    return count
+
+
+def _noted(stream: DataFrame, table: str, place: str) -> Results:
+    """Note that a new table is filled in real time. Raises QueryError where micro-batches fill it already."""
+    there = checkpoints.query_id(stream.sparkSession, place) is not None
+    if there and ledger.newest(table):  # a checkpoint without its table is refused elsewhere
+        raise QueryError(
+            f"table {table!r} is filled in micro-batches: their state has another form than real-time mode's",
+            found=place,
+            do=f"go on with real_time=None, or rta.reset({table!r}) and fill it anew",
+        )
+    return changelog.note(table)
+
+
+class Materialized:
+    """A query in real-time mode, and the two threads that bring its results and its accounting into the database."""
+
+    def __init__(
+        self, query: StreamingQuery, plan: Plan, table: serving.Table, count: str, into: Results
+    ) -> None:
+        self.query, self.plan, self.table, self.count, self.into = query, plan, table, count, into
+        self.position, self.rows, self.entered = into.position or 0, 0, 0
+        self.failure: Exception | None = None
+        self.threads = [
+            threading.Thread(target=self._guarded, args=(work,), daemon=True, name=f"{table.name} {work.__name__}")
+            for work in (self._take_results, self._account)
+        ]  # fmt: skip
+        for thread in self.threads:
+            thread.start()
+
+    def check(self) -> None:
+        """Raise what went wrong with the query or with one of the threads, if anything did."""
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self) -> None:
+        """Stop the query, once what it has sent is in the table; raise what went wrong."""
+        with failures_said(self.plan.checkpoint, self.table.name):
+            self.query.stop()
+        deadline = time.monotonic() + _STOP
+        for thread in self.threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        self.check()
+        if any(thread.is_alive() for thread in self.threads):
+            raise QueryError(
+                f"the results of table {self.table.name!r} are still on their way",
+                do="see that Kafka and the database answer; the next start brings what is missing",
+            )
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run one of the threads; its failure ends the query, and is kept for the one who asks."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - raised by check()
+            if not isinstance(error, RtaError):
+                error = failed(self.plan.checkpoint, self.table.name, error)
+            self.failure = self.failure or error
+            with suppress(Exception):  # it may be that which has failed
+                self.query.stop()
+
+    def _take_results(self) -> None:
+        """Bring what is on the results topic into the table, until the query has ended and all of it is there."""
+        with closing(changelog.reading(self.into)) as consumer:
+            [where] = consumer.assignment()
+            while True:
+                over = not self.query.isActive
+                records = consumer.poll(timeout_ms=100).get(where, [])
+                if records:
+                    self._take(records)
+                elif over and consumer.position(where) >= consumer.end_offsets([where])[where]:
+                    return
+
+    def _take(self, records: Sequence[Any]) -> None:
+        values, behind = [each.value for each in records], records[-1].offset + 1
+        self.rows += retried(
+            lambda: changelog.take(self.plan.engine, self.table, self.count, values, behind),
+            patience=PATIENCE,
+        )
+        self.position = behind
+
+    def _account(self) -> None:
+        """Enter each interval that has ended into the ledger, until the query has ended."""
+        known = ledger.newest(self.table.name, on=self.plan.engine)
+        last = max((batch.batch_id for batch in known), default=-1)
+        over = False
+        while not over:
+            time.sleep(_LOOK)
+            over = not self.query.isActive
+            for progress in self._ended_after(last):
+                self._enter(progress)
+                last = progress["batchId"]
+        if error := self.query.exception():
+            raise error
+
+    def _ended_after(self, last: int) -> Iterator[dict[str, Any]]:
+        """Yield Spark's progress of each interval that came after one."""
+        newest = self.query.lastProgress
+        news = self.query.recentProgress if newest and newest["batchId"] > last else []
+        for each in news:
+            if each["batchId"] > last:
+                if each["batchId"] != last + 1:  # the next start counts them again
+                    raise QueryError(
+                        f"the figures of an interval are gone for table {self.table.name!r}",
+                        found=f"interval {last + 1}", do="start it again",
+                    )  # fmt: skip
+                yield json.loads(each.json)
+                last += 1
+
+    def _enter(self, progress: dict[str, Any]) -> None:
+        """Account for an interval, and enter it once all of its results are in the table."""
+        number, plan = progress["batchId"], self.plan
+        end = topic_identity.patiently(lambda: topics.offsets(self.into.topic))[0][1]
+        span = checkpoints.span(plan.session, plan.checkpoint, number)
+        again = task_metrics.note(
+            plan.session, self.table.name, str(self.query.runId), running=False
+        )
+        facts = interval_facts(progress)
+        batch, late = accounted(plan, span, facts, progress["id"], number, retried_tasks=again)
+        while self.position < end:
+            if self.failure:
+                return
+            time.sleep(0.01)
+        rows = self.rows
+        batch = replace(batch, rows=rows - self.entered)
+        retried(lambda: self._commit(batch, late), patience=PATIENCE)
+        self.entered = rows
+
+    def _commit(self, batch: ledger.Batch, late: pa.Table | None) -> None:
+        with database.writing(self.plan.engine) as connection:
+            if ledger.enter(connection, self.table.name, batch) and late:
+                late_rows.keep(connection, self.table.name, batch, late)

@@ -1,0 +1,168 @@
+"""relay(): a topic → a topic, event by event in milliseconds (Spark's real-time mode), or in micro-batches.
+
+At least once, either way: after a crash Spark sends the results since its last checkpoint again, in real-time mode up to
+one `real_time` interval of them. A result is the whole value of its key (and window), so a reader keeps the newest
+one of each key: for sums and counts, the largest count. What must be exact stands in a table: see rta.follow.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dataframes import sources
+from rta.engines.spark.checkpoint_lock import begun
+from rta.engines.spark.checkpoints import located
+from rta.engines.spark.executors import require_shared
+from rta.engines.spark.lateness import Transform, states, streamed
+from rta.engines.spark.query_errors import failed
+from rta.errors import QueryError, RtaError
+from rta.events.event_types import EventType, event_type
+from rta.events.json_format import as_messages, message_columns
+from rta.kafka import cluster, topics
+from rta.settings import private_folder, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+# What costs milliseconds by default; each is overridden by `sink_options`.
+SINK: Final[Mapping[str, str]] = {**cluster.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
+_taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
+_LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
+_MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"
+
+
+def relay(
+    topic: str,
+    transform: Transform,
+    *,
+    into: str,
+    key: str | None = None,
+    event: EventType | None = None,
+    real_time: str | None = "5 minutes",
+    starting: str | Mapping[int, int] = "earliest",
+    max_skew: str = "5 minutes",
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+    sink_options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps the results of a transform on the topic `into`; return Spark's own StreamingQuery.
+
+    into: a topic that exists; each result becomes one JSON object. key: the result's column that keys the message.
+    A result with a STRING or BINARY column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does.
+    real_time: how often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
+    checkpoint: a folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
+    options: for Spark's Kafka source; sink_options: for its sink.
+
+    Raises TopicError, InputError; QueryError where real-time mode cannot run this query: too few task slots (it holds
+    one for each partition of the topic and each shuffle partition), a Python function, an operator that it lacks.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
+    >>> _ = rta.kafka.create_topic("doc-relayed", partitions=1)
+    >>> query = relay("doc-relay", rta.transforms.totals, into="doc-relayed", key="user_id", event=rta.USER_EVENTS, real_time=None)
+    >>> query.processAllAvailable(); query.stop()
+    >>> rta.kafka.list_topics()[[each.name for each in rta.kafka.list_topics()].index("doc-relayed")].events > 0
+    True
+    """
+    topics.describe_topic(into)
+    events = sources.read_stream(
+        topic,
+        event=event or event_type(topic),
+        starting=starting,
+        max_skew=max_skew,
+        options=options,
+    )
+    stream = streamed(events, transform)
+    slots = require_slots(stream, topics.describe_topic(topic).partitions) if real_time else 0
+    place = located(checkpoint or _checkpoint(into))
+    require_shared(stream.sparkSession, place)
+    messages = as_messages(stream, key)
+    return relayed(messages, into, real_time, place, name=into, slots=slots, options=sink_options)
+
+
+def relayed(
+    messages: DataFrame,
+    into: str,
+    real_time: str | None,
+    checkpoint: str,
+    *,
+    name: str,
+    slots: int,
+    options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps messages (key, value, headers) on a topic, once relay() has looked at its arguments.
+
+    slots: what require_slots() has found that it takes.
+    """
+    from pyspark.errors import PySparkException
+
+    writer = (
+        messages.select(*message_columns(messages)).writeStream.queryName(name).format("kafka").outputMode("update")
+        .options(**{**cluster.spark_options(), **SINK, **(options or {}), "topic": into})
+        .option("checkpointLocation", checkpoint)
+    )  # fmt: skip
+    try:
+        query = begun(writer.trigger(**_trigger(real_time)).start)
+        if real_time:
+            _taken[str(query.runId)] = slots
+            _planned(query, messages.sparkSession)
+        return query
+    except PySparkException as error:
+        raise _refused(error, checkpoint, name) from error
+
+
+def _trigger(real_time: str | None) -> dict[str, Any]:
+    return {"realTime": real_time} if real_time else {"processingTime": "0 seconds"}
+
+
+def _checkpoint(into: str) -> Path:
+    """Name the checkpoint's folder; a topic's name may not collide with a table's."""
+    return private_folder(settings().home / "checkpoints") / f"{into}.relay"
+
+
+def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
+    """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time.
+
+    spare: slots for what else has to run meanwhile. Returns how many the query takes.
+    """
+    session = stream.sparkSession
+    shuffled = states(stream) * int(session.conf.get("spark.sql.shuffle.partitions") or 0)
+    running = {str(query.runId) for query in session.streams.active}
+    others = sum(slots for run, slots in _taken.items() if run in running)
+    slots = session.sparkContext.defaultParallelism
+    needed = partitions + shuffled + spare + others
+    if slots < needed:
+        raise QueryError(
+            "real-time mode has too few task slots for this query: it would wait for ever",
+            found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}"
+            + (f", {spare} for the accounting" if spare else "")
+            + (f", {others} for other queries" if others else ""),
+            do=f"start Spark with RTA_SPARK_MASTER=local[{needed}] or more (slots are threads), or use real_time=None",
+        )  # fmt: skip
+    return partitions + shuffled
+
+
+def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:
+    """Wait until the query's tasks run: only then has Spark looked whether real-time mode can run its plan."""
+    tracker = session.sparkContext.statusTracker()
+    try:
+        while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
+            time.sleep(0.02)
+    except BaseException:  # the Stop button: leave no query behind
+        query.stop()
+        raise
+    if failed := query.exception():
+        raise failed
+    return query
+
+
+def _refused(error: Exception, checkpoint: str, name: str) -> RtaError:
+    """Say in one sentence what real-time mode does not do, or Spark not at all."""
+    found = _LIMIT.search(str(error))
+    if found is None:
+        return failed(checkpoint, name, error)
+    return QueryError("real-time mode cannot run this query", found=found[1], do=_MICRO_BATCHES)

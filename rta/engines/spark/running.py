@@ -1,0 +1,53 @@
+"""Which queries there are, and which of them run: what the claims and the ledger know, from any process, without Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rta.engines.spark.checkpoint_lock import working
+from rta.store.rows import own_rows
+
+_NEWEST = """SELECT table_name, topic, query_id, batch_id, watermark, committed_at FROM rta_batches AS one
+WHERE batch_id = (SELECT MAX(batch_id) FROM rta_batches WHERE query_id = one.query_id) ORDER BY committed_at"""
+
+
+@dataclass(frozen=True)
+class QuerySummary:
+    """A query that fills a table. process, since: of one that runs; the rest is None before its first micro-batch."""
+
+    table: str
+    topic: str | None
+    active: bool
+    process: int | None
+    since: str | None
+    last_batch: int | None
+    committed_at: datetime | None
+    watermark: datetime | None
+    query_id: str | None
+
+    def __str__(self) -> str:
+        batch = "no batch yet" if self.last_batch is None else f"batch {self.last_batch:,}"
+        state = f"process {self.process}, since {self.since}" if self.active else "stopped"
+        return f"{self.topic or '?'} → {self.table}: {state}, {batch}"
+
+
+def queries() -> list[QuerySummary]:
+    """Return the queries of this RTA_HOME and its serving database: those that run first, then by table.
+
+    >>> "no_such_table" in [query.table for query in queries()]
+    False
+    """
+    claims = {claim["table"]: claim for claim in working()}
+    # A batch view is no query: its id says so, Spark's own have no space. Of several queries of a table the newest.
+    newest = {row["table_name"]: row for row in own_rows(_NEWEST) if " " not in row["query_id"]}
+    found = []
+    for table in {*claims, *newest}:
+        claim, row = claims.get(table, {}), newest.get(table, {})
+        found.append(
+            QuerySummary(
+                table, row.get("topic"), table in claims, claim.get("pid"), claim.get("since"),
+                row.get("batch_id"), row.get("committed_at"), row.get("watermark"), row.get("query_id"),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda query: (not query.active, query.table))

@@ -1,0 +1,167 @@
+"""Each bad event of a topic goes into its dead letter queue once, however many tables are made from the topic.
+
+bad events of a micro-batch ── those whose place is not noted ── <topic>.dlq ── note their places
+
+What was sent is noted in the serving database, after Kafka has it: death between the two sends it once more, at least once is
+the promise, and each reader of the queue takes each origin once. A note is a run of consecutive offsets, so a flood of bad events is one
+row. It counts as long as the topic, the queue and what was sent into it are there: a queue that was deleted, or has lost its oldest
+records, is filled again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dlq.queue import opened, send
+from rta.kafka.topics import offsets, topic_id
+from rta.names import checked
+from rta.retries import retried
+from rta.settings import private_folder, settings
+from rta.store import database
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from pyspark.sql import DataFrame
+    from sqlalchemy import Connection, Engine
+
+PATIENCE: Final = 30.0  # seconds for another query that sends, and for a database that is away
+Places = Mapping[int, set[int]]  # partition → offsets
+
+
+def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine) -> None:
+    """Send those bad events of a topic to its queue that were not sent yet, by whatever query.
+
+    bad: the columns of sources.quarantined(). identity: the topic's id. on: the database with the notes.
+
+    >>> from rta.dataframes import sources
+    >>> from rta.store import serving
+    >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-once", partitions=1)
+    >>> for _ in range(2):
+    ...     send_once(sources.quarantined("doc-once", event=rta.USER_EVENTS), "doc-once", topic_id("doc-once"), on=serving.engine())
+    >>> rta.kafka.offsets("doc-once.dlq")
+    {0: (0, 1)}
+    """
+    # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
+    if not (found := _places(bad)):
+        return
+    with _alone(topic):
+        queue = opened(topic)
+        spans = offsets(queue).values()
+        key = {"topic": topic, "topic_id": identity, "queue_id": topic_id(queue)}
+        kept_from, end = sum(first for first, _ in spans), sum(last for _, last in spans)
+        with database.reading(on) as connection:
+            noted = {p: _noted(connection, key, kept_from, p, found[p]) for p in found}
+        fresh = {p: found[p] - noted[p] for p in found}
+        if not any(fresh.values()):
+            return
+        send(bad if fresh == found else _only(bad, fresh), topic)
+        retried(lambda: _note(on, key, kept_from, fresh, end), patience=PATIENCE)
+
+
+def _places(bad: DataFrame) -> dict[int, set[int]]:
+    """Return where the bad events lie."""
+    places = bad.select("partition", "offset").toArrow().to_pydict()
+    found: dict[int, set[int]] = {}
+    for partition, offset in zip(places["partition"], places["offset"], strict=True):
+        found.setdefault(partition, set()).add(offset)
+    return found
+
+
+def _only(bad: DataFrame, places: Places) -> DataFrame:
+    """Keep the events at these places."""
+    from pyspark.sql import functions as F
+
+    pairs = [(partition, offset) for partition, offsets in places.items() for offset in offsets]
+    kept = bad.sparkSession.createDataFrame(pairs, "partition int, offset bigint")
+    return bad.join(F.broadcast(kept), ["partition", "offset"], "left_semi")
+
+
+def runs(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the runs of consecutive offsets: the first, and the one behind the last.
+
+    >>> runs({7, 3, 4, 5})
+    [(3, 6), (7, 8)]
+    """
+    found: list[tuple[int, int]] = []
+    for offset in sorted(offsets):
+        if found and found[-1][1] == offset:
+            found[-1] = (found[-1][0], offset + 1)
+        else:
+            found.append((offset, offset + 1))
+    return found
+
+
+def _noted(
+    connection: Connection, key: Mapping[str, str], kept_from: int, partition: int, offsets: set[int]
+) -> set[int]:  # fmt: skip
+    """Return which of these offsets were sent and are still in the queue; runs do not overlap, so one begins before them at most."""
+    import sqlalchemy as sa
+
+    from rta.store.catalog import SENT
+
+    same = sa.and_(
+        *(SENT.c[name] == value for name, value in key.items()),
+        SENT.c.partition == partition, SENT.c.queue_end >= kept_from,
+    )  # fmt: skip
+    low, high = min(offsets), max(offsets)
+    before = sa.select(sa.func.max(SENT.c.first)).where(same, SENT.c.first <= low).scalar_subquery()
+    query = sa.select(SENT.c.first, SENT.c.end).where(
+        same, SENT.c.first >= sa.func.coalesce(before, low), SENT.c.first <= high
+    )
+    return {at for first, end in connection.execute(query) for at in range(max(first, low), min(end, high + 1))}  # fmt: skip
+
+
+def _note(on: Engine, key: Mapping[str, str], kept_from: int, sent: Places, queue_end: int) -> None:
+    """Note what was sent; what no longer counts goes."""
+    import sqlalchemy as sa
+
+    from rta.store.catalog import SENT
+
+    others = [SENT.c[name] != key[name] for name in ("topic_id", "queue_id")]
+    gone = sa.or_(*others, SENT.c.queue_end < kept_from)
+    rows = [
+        {**key, "partition": partition, "first": first, "end": end, "queue_end": queue_end}
+        for partition, offsets in sent.items()
+        for first, end in runs(offsets)
+    ]
+    with database.writing(on) as connection:
+        connection.execute(SENT.delete().where(SENT.c.topic == key["topic"], gone))
+        connection.execute(_insert(connection), rows)
+
+
+def _insert(connection: Connection) -> sa.Insert:
+    """Two machines may have sent the same at the same time."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    from rta.store.catalog import SENT
+
+    return insert(SENT).on_conflict_do_nothing()
+
+
+@contextmanager
+def _alone(topic: str) -> Iterator[None]:
+    """Let one query of this machine at a time look, send and note.
+
+    One that does not end is not waited for: then an event may lie in the queue twice, but never not at all.
+    """
+    folder = private_folder(settings().home / "queues")
+    deadline = time.monotonic() + PATIENCE
+    with (folder / f"{checked('topic', topic)}.lock").open("w") as file:
+        while not _locked(file) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield
+
+
+def _locked(file: Any) -> bool:
+    """Take the lock, of this very handle: it holds between threads, too, and dies with its holder."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,12 @@
+from .datasets import flights as flights
+from .datasets import purchases as purchases
+from .datasets import weather as weather
+from .event_types import FLIGHTS as FLIGHTS
+from .event_types import PURCHASES as PURCHASES
+from .event_types import USER_EVENTS as USER_EVENTS
+from .event_types import WEATHER as WEATHER
+from .event_types import EventType as EventType
+from .event_types import event_type as event_type
+from .malformed import POISON as POISON
+from .malformed import poisoned as poisoned
+from .synthetic import user_events as user_events

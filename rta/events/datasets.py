@@ -1,0 +1,108 @@
+"""Events to work with: three real data sets, the article's user events, and poison to mix in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rta.errors import SetupError
+from rta.events.event_types import FLIGHTS, PURCHASES, USER_EVENTS, WEATHER, EventType, event_type
+from rta.events.malformed import POISON, poisoned
+from rta.events.synthetic import user_events
+from rta.settings import settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = [
+    "FLIGHTS", "POISON", "PURCHASES", "USER_EVENTS", "WEATHER", "EventType", "event_type", "flights", "poisoned",
+    "purchases", "user_events", "weather",
+]  # fmt: skip
+
+
+def flights(spark: SparkSession) -> DataFrame:
+    """Return the 336,776 flights that were to leave New York in 2013, as events of type FLIGHTS.
+
+    event_time: the scheduled departure. reported_at: when the departure was reported, which is the actual departure
+    (not the landing); so a late flight's event is late (up to 1,301 minutes), and an early one's comes before its time.
+    A cancelled flight has delay_minutes null, and is reported at the scheduled time: when it did not leave.
+    delay_minutes: minutes, negative if early. distance: miles. event_id: flight, local date and origin.
+
+    Raises SetupError where the data files are not there.
+
+    >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
+    +-------------------+-------------------+
+    |         event_time|        reported_at|
+    +-------------------+-------------------+
+    |2013-01-01 10:15:00|2013-01-01 10:17:00|
+    +-------------------+-------------------+
+    <BLANKLINE>
+    """
+    return _read(spark, "flights").selectExpr(
+        "concat(carrier, flight, '-', replace(string(date), '-', ''), '-', origin) event_id",
+        "scheduled event_time",
+        "timestamp_micros(unix_micros(scheduled) + coalesce(delay_minutes, 0) * 60000000L) reported_at",
+        "carrier", "flight", "origin", "dest", "distance", "tailnum", "delay_minutes",
+    )  # fmt: skip
+
+
+def weather(spark: SparkSession) -> DataFrame:
+    """Return the 26,115 hourly observations at New York's airports in 2013, as events of type WEATHER.
+
+    Temperatures in °F, humidity in %, wind in miles an hour and degrees, precipitation in inches, pressure in
+    millibar, visibility in miles. reported_at is event_time: when it was reported is not recorded.
+
+    Raises SetupError where the data files are not there.
+
+    >>> weather(spark).where("event_id = 'JFK-20130101T06'").select("temp", "visib").show()
+    +-----+-----+
+    | temp|visib|
+    +-----+-----+
+    |39.02|10.00|
+    +-----+-----+
+    <BLANKLINE>
+    """
+    frame = _read(spark, "weather").selectExpr(
+        # Not date_format: it would depend on the session's time zone.
+        "concat(origin, '-', replace(string(date_from_unix_date(int(floor(unix_seconds(event_time) / 86400)))), '-', ''),"
+        " 'T', lpad(string(pmod(floor(unix_seconds(event_time) / 3600), 24)), 2, '0')) event_id",
+        "event_time reported_at",
+        "*",
+    )
+    return frame.select(*WEATHER.columns)
+
+
+def purchases(spark: SparkSession) -> DataFrame:
+    """Return CDNOW's 69,659 purchases of 1997 and 1998, as user events with a quantity (type PURCHASES).
+
+    amount: US dollars. timestamp: midnight UTC of the day, for the time of day is not recorded; reported_at
+    is the same. quantity: CDs. event_id: the line of the source.
+
+    Raises SetupError where the data files are not there.
+
+    >>> purchases(spark).where("event_id = 'cdnow-1'").select("user_id", "action", "amount", "timestamp").show()
+    +-------+--------+------+-------------------+
+    |user_id|  action|amount|          timestamp|
+    +-------+--------+------+-------------------+
+    |      1|purchase| 11.77|1997-01-01 00:00:00|
+    +-------+--------+------+-------------------+
+    <BLANKLINE>
+    """
+    day = "timestamp_micros(unix_date(date) * 86400000000L)"
+    frame = _read(spark, "purchases").selectExpr(
+        "concat('cdnow-', line) event_id", "bigint(customer) user_id", "'purchase' action", "dollars amount",
+        f"{day} timestamp", "quantity", f"{day} reported_at",
+    )  # fmt: skip
+    return frame.select(*PURCHASES.columns)
+
+
+def _read(spark: SparkSession, name: str) -> DataFrame:
+    """Read one of the data files."""
+    path = Path(settings().data) / f"{name}.parquet"
+    if not path.exists():
+        raise SetupError(
+            f"the data set {name!r} is not there",
+            found=str(path),
+            do="set RTA_DATA to the repository's data/",
+        )
+    return spark.read.parquet(str(path))

@@ -1,0 +1,123 @@
+"""Execute one notebook in a fresh kernel of this interpreter, by papermill's engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rta.jobs.parameter_cell import HIDDEN, cell_index, is_secret
+
+INJECTED: Final = "injected-parameters"
+_SECRET_PREFIX: Final = "RTA_PARAMETER_"  # noqa: S105 - the name of a variable
+
+
+def prepared(notebook: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of a notebook with the given values in a cell after its parameters cell.
+
+    As papermill does it, but exact for every plain value, and without secrets: what looks like one
+    is read from the kernel's environment, so that no file ever holds it.
+    """
+    import nbformat
+
+    copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    copy.cells = [cell for cell in copy.cells if INJECTED not in cell.metadata.get("tags", [])]
+    copy.metadata["papermill"] = {
+        "parameters": {n: HIDDEN if is_secret(n, v) else repr(v) for n, v in values.items()}
+    }
+    place = cell_index(copy)
+    if values and place is not None:
+        lines = ["# Parameters of this run", *(_line(n, v) for n, v in values.items())]
+        cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": [INJECTED]})
+        copy.cells.insert(place + 1, cell)
+    return nbformat.v4.upgrade(copy)
+
+
+def secret_environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that a kernel needs for the secrets among the values."""
+    return {_SECRET_PREFIX + n: repr(v) for n, v in values.items() if is_secret(n, v)}
+
+
+def execute(
+    notebook: Path,
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float | None,
+    start_timeout: float,
+    begun: Callable[[], None] = lambda: None,
+) -> str | None:
+    """Execute a notebook in place, saved after each cell; return why it failed, or None.
+
+    timeout: seconds for the whole notebook. begun: is called when a code cell begins. A cell tagged
+    `raises-exception` may fail, one tagged `skip-execution` is not run.
+    OSError and KeyboardInterrupt are the caller's.
+    """
+    import nbformat
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.engines import papermill_engines
+
+    began = time.monotonic()
+    try:
+        with (notebook.parent / "kernel.log").open("w") as log:
+            # papermill's execute_notebook would call each error in an output a failure, also an expected one.
+            executed = papermill_engines.execute_notebook_with_engine(
+                None, nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook),
+                resources={"metadata": {"path": str(cwd)}}, start_timeout=int(start_timeout),
+                progress_bar=False, on_cell_execute=lambda **_: begun(),
+                kernel_manager_class=_kernel_class(environment, log),
+                timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
+            )  # fmt: skip
+    except CellTimeoutError:
+        return f"it took longer than the timeout of {timeout:g} s"
+    except DeadKernelError:
+        return f"its kernel died, out of memory perhaps: {_last_words(notebook)}"
+    except RuntimeError as error:
+        return f"its kernel did not start: {str(error)[:200]} {_last_words(notebook)}"
+    return _failure(executed)
+
+
+def _failure(executed: Any) -> str | None:
+    """Say which cell ended the run, and with what error; None if none did, or by a plain sys.exit()."""
+    for cell in executed.cells:
+        if cell.metadata.get("papermill", {}).get("exception"):
+            errors = [each for each in cell.outputs if each.output_type == "error"]
+            name, value = (errors[-1].ename, errors[-1].evalue) if errors else ("", "")
+            if name == "SystemExit" and value in ("", "0"):
+                return None
+            words = next((line.strip() for line in value.splitlines() if line.strip()), "")
+            return f"cell [{cell.execution_count}] failed: {name}: {words[:300]}".rstrip(": ")
+    return None
+
+
+def _line(name: str, value: Any) -> str:
+    if not is_secret(name, value):
+        return f"{name} = {value!r}"
+    return f"{name} = __import__('ast').literal_eval(__import__('os').environ.pop({_SECRET_PREFIX + name!r}))"
+
+
+def _kernel_class(environment: Mapping[str, str], log: Any) -> type:
+    """Make the kernel manager of one run: this interpreter, whatever kernelspecs are installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class RunKernel(AsyncKernelManager):
+        """A kernel with the run's environment; what it prints past its cells goes to a file."""
+
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # leaves only our own
+            # A `$` would be taken for the start of a variable.
+            spec = self.kernel_spec_manager.get_kernel_spec("python3")
+            spec.env.update({n: v.replace("$", "$$") for n, v in environment.items()})
+            self._kernel_spec = spec
+            self.transport_encryption = "auto"
+            await super().start_kernel(**options, stdout=log, stderr=log)
+
+    return RunKernel
+
+
+def _last_words(notebook: Path) -> str:
+    lines = (notebook.parent / "kernel.log").read_text(errors="replace").strip().splitlines()
+    return " | ".join(lines[-3:])[-300:] or "it printed nothing"

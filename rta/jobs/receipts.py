@@ -1,0 +1,155 @@
+"""The receipt of a job run: what ran, on what, what it consumed, how it ended, and where that lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from rta.store.ledger import Accounting, Batch, batches
+
+Span = tuple[int, int]  # offsets: the first one taken, the next one to take
+TIMES: Final = "%Y-%m-%d %H:%M:%S UTC"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The facts of one run of a job; in `receipt.json` beside its notebook, and in the history.
+
+    parameters: all, defaults included; what looks secret is hidden.
+    accounting: table → where its events went. offsets: table → topic → partition → (from, to).
+    """
+
+    job: str
+    run_id: str
+    notebook: str  # the one that was run
+    parameters: Mapping[str, Any]
+    outcome: str  # running, succeeded, failed, died
+    message: str | None
+    started_at: datetime
+    ended_at: datetime | None  # None while it runs, and where nobody saw its end
+    seconds: float | None
+    versions: Mapping[str, str]
+    accounting: Mapping[str, Accounting]
+    offsets: Mapping[str, Mapping[str, Mapping[int, Span]]]
+    folder: str  # of this run
+    executed: str | None  # the notebook with its outputs
+    report: str | None  # the HTML page
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the receipt as JSON has it: times in ISO 8601, partitions as text."""
+        facts = asdict(self)
+        for name in ("started_at", "ended_at"):
+            facts[name] = facts[name] and facts[name].isoformat()
+        facts["offsets"] = {
+            table: {
+                topic: {str(p): list(span) for p, span in spans.items()}
+                for topic, spans in topics.items()
+            }
+            for table, topics in self.offsets.items()
+        }
+        return facts
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Receipt:
+        """Return the receipt that as_dict() gave."""
+        given = dict(facts)
+        for name in ("started_at", "ended_at"):
+            given[name] = given[name] and datetime.fromisoformat(given[name])
+        given["accounting"] = {t: Accounting(**counts) for t, counts in given["accounting"].items()}
+        given["offsets"] = {
+            table: {
+                topic: {int(p): (start, end) for p, (start, end) in spans.items()}
+                for topic, spans in topics.items()
+            }
+            for table, topics in given["offsets"].items()
+        }
+        return cls(**given)
+
+    def to_json(self) -> str:
+        """Return the receipt as indented JSON."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
+
+    def write(self) -> None:
+        """Write `receipt.json` into the run's folder, whole or not at all."""
+        target = Path(self.folder) / "receipt.json"
+        draft = target.with_suffix(".draft")
+        draft.write_text(self.to_json() + "\n")
+        draft.replace(target)
+
+    def __str__(self) -> str:
+        took = "" if self.seconds is None else f" in {self.seconds:.1f} s"
+        lines = [f"{self.job} {self.outcome}{took} (run {self.run_id})"]
+        lines += [f"  {self.message}"] if self.message else []
+        lines += [f"  {table}: {each}" for table, each in self.accounting.items()]
+        if not self.accounting and self.outcome == "succeeded":
+            lines.append("  no new events were consumed")
+        lines += [f"  report    {self.report}"] if self.report else []
+        lines += [f"  notebook  {self.executed}"] if self.executed else []
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self).partition("\n")[0]
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        first, *rest = str(self).splitlines()
+        body = "".join(f"<div>{escape(line)}</div>" for line in rest)
+        return f"<div><b>{escape(first)}</b>{body}</div>"
+
+
+def consumed(run_id: str) -> tuple[dict[str, Accounting], dict[str, dict[str, dict[int, Span]]]]:
+    """Return what a run consumed, from the ledger: accounting and offsets by table.
+
+    >>> consumed("no-such-run")
+    ({}, {})
+    """
+    taken: dict[str, list[Batch]] = {}
+    for batch in batches(run_id=run_id):
+        taken.setdefault(batch.table, []).append(batch)
+    spans = {table: _spans(each) for table, each in taken.items()}
+    return {table: Accounting.of(each) for table, each in taken.items()}, spans
+
+
+def _spans(taken: list[Batch]) -> dict[str, dict[int, Span]]:
+    found: dict[str, dict[int, Span]] = {}
+    for batch in taken:
+        here = found.setdefault(batch.topic, {})
+        for partition, end in batch.end_offsets.items():
+            start = batch.start_offsets.get(partition, 0)
+            low, high = here.get(partition, (start, end))
+            here[partition] = (min(low, start), max(high, end))
+    return found
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Return the versions that a run depends on; "none" for what is not there.
+
+    >>> versions()["pyspark"]
+    '4...'
+    """
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from rta.errors import SetupError
+    from rta.setup.jars import pinned
+    from rta.setup.java import find_java
+
+    found = {"python": platform.python_version()}
+    for package in ("rta", "pyspark", "papermill", "pandas"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    connector = next(iter(pinned()[0].get(found["pyspark"], ())), "none")
+    try:
+        java = str(find_java().version)
+    except SetupError:
+        java = "none"
+    return found | {"kafka connector": connector.rpartition(":")[2], "java": java}

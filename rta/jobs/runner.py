@@ -1,0 +1,170 @@
+"""Run a notebook as a job: checked parameters, a folder, a report, a receipt, a place in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rta.errors import InputError, JobError
+from rta.jobs import execution, report, runs
+from rta.jobs import parameters as rules
+from rta.jobs.receipts import Receipt, consumed, versions
+from rta.jobs.runs import history, receipt
+from rta.names import checked
+from rta.progress import step, watched
+
+__all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
+
+
+def run(
+    notebook: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    timeout: float | None = 6 * 3600,
+    start_timeout: float = 120,
+    show_code: bool = False,
+) -> Receipt:
+    """Run a notebook from its first cell to its last in a fresh kernel, and return the receipt.
+
+    parameters: values for names that its cell tagged `parameters` assigns. name: of the job, by
+    default the notebook's own; a job runs once at a time. timeout: seconds for the whole notebook,
+    start_timeout: for its kernel; None waits for ever. show_code: unfold the code in the report.
+    The notebook runs in its own folder; what the run leaves lies in `<home>/jobs/<job>/<run_id>/`.
+
+    Raises InputError (a parameter, a name; nothing has run) and JobError: the job is running
+    already, or a cell failed. Notebook, report and receipt of a failed or interrupted run are kept.
+
+    >>> run("reports/daily.ipynb", {"hours": 2})
+    Traceback (most recent call last):
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    """
+    source = Path(notebook)
+    document = read_notebook(source)
+    values = rules.checked(document, parameters or {})
+    job = checked("job", name or source.stem)
+    with runs.claimed(job) as claim:
+        started = _started(claim, source, document, values)
+        try:
+            failure = _execute(started, document, values, timeout, start_timeout)
+        except OSError as error:
+            failure = f"the run's folder cannot be written: {error}"
+        except KeyboardInterrupt:
+            ended = _ended(started, "interrupted", show_code=show_code)
+            raise KeyboardInterrupt(str(ended)) from None  # its pages of asyncio tell nothing
+        except BaseException as error:
+            _ended(started, _why(error), show_code=show_code)
+            raise
+        ended = _ended(started, failure, show_code=show_code)
+    if ended.outcome == "failed":
+        raise JobError(
+            f"job {job!r} failed: {ended.message}", found=f"run {claim.run_id}",
+            do=f"read {ended.report or ended.executed or ended.folder}",
+        )  # fmt: skip
+    return ended
+
+
+def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
+    """Turn `name=value` strings into values for run(), typed as the notebook's defaults are.
+
+    Raises InputError for what run() would refuse, and for a value that cannot be read.
+
+    >>> parse("reports/daily.ipynb", [])
+    Traceback (most recent call last):
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    """
+    return rules.parse(strings, read_notebook(notebook))
+
+
+def read_notebook(path: str | Path) -> Any:
+    """Read a Python notebook; raise InputError if it is none.
+
+    >>> read_notebook("reports/daily.ipynb")
+    Traceback (most recent call last):
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    """
+    import nbformat
+
+    try:
+        document = nbformat.read(path, as_version=4)
+    except OSError:
+        raise InputError("there is no such notebook", found=path, do="check the path") from None
+    except (ValueError, nbformat.ValidationError) as error:
+        raise InputError(
+            "this is no notebook",
+            found=f"{path}: {error}"[:300],
+            do="give a file that Jupyter opens",
+        ) from None
+    language = document.metadata.get("kernelspec", {}).get("language", "python")
+    if language != "python":
+        raise InputError(
+            "only Python notebooks are run", found=f"{path} in {language}", do="choose another"
+        )
+    return document
+
+
+def _why(error: BaseException) -> str:
+    stopped = isinstance(error, SystemExit)
+    return "interrupted" if stopped else f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, Any]) -> Receipt:
+    """Enter the run into the history."""
+    begun = Receipt(
+        job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
+        parameters=rules.effective(document, values), outcome="running", message=None,
+        started_at=claim.started_at, ended_at=None, seconds=None, versions=versions(), accounting={}, offsets={},
+        folder=str(claim.folder), executed=None, report=None,
+    )  # fmt: skip
+    runs.record(begun)
+    return begun
+
+
+def _execute(
+    started: Receipt, document: Any, values: Mapping[str, Any], timeout: float | None, start: float
+) -> str | None:
+    import nbformat
+
+    target, source = Path(started.folder) / "notebook.ipynb", Path(started.notebook)
+    prepared = execution.prepared(document, values)
+    nbformat.write(prepared, target)
+    cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in prepared.cells)
+    begun: list[None] = []
+    with (
+        step(f"running {source.name}"),
+        watched(source.name, lambda: (max(len(begun) - 1, 0), cells), unit="cell"),
+    ):
+        return execution.execute(
+            target, cwd=source.parent, timeout=timeout, start_timeout=start, begun=lambda: begun.append(None),
+            environment={"RTA_RUN_ID": started.run_id, **execution.secret_environment(values)},
+        )  # fmt: skip
+
+
+def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt:
+    """Write report, receipt and history of a run that has ended."""
+    folder, now = Path(started.folder), datetime.now(UTC)
+    accounting, offsets = consumed(started.run_id)
+    executed, page = folder / "notebook.ipynb", folder / "report.html"
+    ended = replace(
+        started, outcome="failed" if failure else "succeeded", message=failure,
+        ended_at=now, seconds=round((now - started.started_at).total_seconds(), 3), accounting=accounting, offsets=offsets,
+        executed=str(executed) if executed.exists() else None,
+    )  # fmt: skip
+    try:
+        report.to_html(executed, page, receipt=ended, show_code=show_code)
+        ended = replace(ended, report=str(page))
+    except (OSError, ValueError) as error:  # ValueError: a full disk has cut the notebook off
+        ended = _spoiled(ended, f"its report cannot be written: {error}")
+    try:
+        ended.write()
+    except OSError as error:
+        ended = _spoiled(ended, f"its receipt cannot be written: {error}")
+    runs.record(ended)
+    return ended
+
+
+def _spoiled(ended: Receipt, message: str) -> Receipt:
+    return replace(ended, outcome="failed", message=ended.message or message[:300])

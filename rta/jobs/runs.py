@@ -1,0 +1,193 @@
+"""The runs of jobs: one at a time by a lock that dies with its holder, each a row of `rta_jobs`.
+
+A runner that is killed leaves its row 'running'. Whoever comes next, a run or a listing, sees that
+nobody holds the lock and writes what is true: 'died'.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from pathlib import Path
+from typing import IO, Any, Final
+
+from rta.errors import InputError, JobError
+from rta.jobs.receipts import TIMES, Receipt, consumed
+from rta.names import checked
+from rta.settings import private_folder, settings
+from rta.setup.processes import still_running
+from rta.store import database
+from rta.store.rows import from_json, own_rows
+
+_PATIENCE: Final = (
+    3.0  # seconds: a listing holds the lock for the blink of an eye, on a busy machine for a second
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that holds its job's lock."""
+
+    job: str
+    run_id: str
+    started_at: datetime
+    folder: Path
+
+
+@contextmanager
+def claimed(job: str) -> Iterator[Run]:
+    """Lend a new run of a job, with a folder of its own, while nobody else runs the job.
+
+    Raises JobError at once where somebody does: which run, which process, since when.
+    """
+    folder = _job_folder(job)
+    with (folder / "lock").open("a+") as lock:
+        _lock(lock, job)
+        _bury(job)
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(3)}"
+        holder = {"run_id": run_id, "pid": os.getpid(), "started": f"{now:{TIMES}}"}
+        lock.truncate(0)
+        lock.write(json.dumps(holder))
+        lock.flush()
+        yield Run(job, run_id, now, private_folder(folder / run_id))
+
+
+def record(receipt: Receipt) -> None:
+    """Enter a run into the history, or its end."""
+    from rta.store.catalog import JOBS
+
+    facts = receipt.as_dict()
+    row = {name: facts[name] for name in ("run_id", "job", "notebook", "parameters", "outcome", "message", "folder")}  # fmt: skip
+    row |= {"started_at": receipt.started_at, "ended_at": receipt.ended_at, "receipt": facts}
+    with database.writing(database.engine()) as connection:
+        same = JOBS.c.run_id == receipt.run_id
+        if not connection.execute(JOBS.update().where(same).values(row)).rowcount:
+            connection.execute(JOBS.insert().values(row))
+
+
+def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
+    """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table.
+
+    >>> history("never-run")
+    []
+    """
+    wanted = {} if job is None else {"job": checked("job", job)}
+    for name in {each.job for each in _rows({"outcome": "running", **wanted})}:
+        with (_job_folder(name) / "lock").open("a+") as lock:
+            if _taken(lock, LOCK_SH):
+                _bury(name)
+    return _rows(wanted, limit)
+
+
+def receipt(run_id: str) -> Receipt:
+    """Return the receipt of a run; raise InputError where there is no such run.
+
+    >>> receipt("yesterday")
+    Traceback (most recent call last):
+    rta.errors.InputError: no run 'yesterday'; do: choose one from the history
+    """
+    found = _rows({"run_id": run_id})
+    if not found:
+        raise InputError(f"no run {run_id!r}", do="choose one from the history")
+    return found[0]
+
+
+def _rows(wanted: Mapping[str, str], limit: int | None = None) -> list[Receipt]:
+    """Read the receipts whose columns have these values, the newest first."""
+    which = " AND ".join(f"{column} = ?" for column in wanted) or "1 = 1"
+    most = "" if limit is None else f" LIMIT {limit:d}"
+    query = (
+        f"SELECT receipt FROM rta_jobs WHERE {which} ORDER BY started_at DESC, run_id DESC{most}"  # noqa: S608 - names of ours
+    )
+    found = own_rows(query, list(wanted.values()))
+    return [Receipt.from_dict(from_json(row["receipt"])) for row in found]
+
+
+def _bury(job: str) -> None:
+    """Write the end of this job's runs that stand as running; the caller holds the lock."""
+    for each in _rows({"job": job, "outcome": "running"}):
+        if Path(each.folder).is_dir():  # else it runs on another machine, or its folder was removed
+            _end_processes(each.run_id)
+            record(_end_of(each))
+
+
+def _end_of(run: Receipt) -> Receipt:
+    """Return how a run ended whose runner did not say so in the history."""
+    from dataclasses import replace
+
+    written = Path(run.folder) / "receipt.json"
+    if written.exists():  # the database was away at the end
+        return Receipt.from_dict(json.loads(written.read_text()))
+    executed = Path(run.folder) / "notebook.ipynb"
+    accounting, offsets = consumed(run.run_id)
+    died = replace(
+        run, outcome="died", message="its runner was killed before the end",
+        accounting=accounting, offsets=offsets, executed=str(executed) if executed.exists() else None,
+    )  # fmt: skip
+    died.write()
+    return died
+
+
+def _end_processes(run_id: str, *, patience: float = 10) -> None:
+    """Wait until a dead run's kernel is gone, and Spark under it, so that no two write one table.
+
+    They end by themselves within seconds; what does not is killed. Processes that the notebook
+    detached on purpose, such as the broker, lead sessions of their own and live on.
+    """
+    import psutil
+
+    left = [each for each in psutil.process_iter() if _belongs(each, run_id)]
+    alive = still_running(left, patience=patience)
+    for each in alive:
+        each.kill()
+    still_running(alive, patience=patience)
+
+
+def _belongs(process: Any, run_id: str) -> bool:
+    import psutil
+
+    try:
+        if process.environ().get("RTA_RUN_ID") != run_id or process.pid == os.getpid():
+            return False
+        session = os.getsid(process.pid)
+    except (psutil.Error, OSError):
+        return False
+    try:
+        return any("ipykernel" in word for word in psutil.Process(session).cmdline())
+    except psutil.Error:
+        return True  # the kernel is gone, this is what it started
+
+
+def _job_folder(job: str) -> Path:
+    home = private_folder(settings().home.absolute())
+    return private_folder(private_folder(home / "jobs") / checked("job", job))
+
+
+def _taken(lock: IO[str], kind: int) -> bool:
+    try:
+        flock(lock, kind | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock(lock: IO[str], job: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not _taken(lock, LOCK_EX):
+        if time.monotonic() > deadline:
+            lock.seek(0)
+            holder = json.loads(lock.read() or "{}")
+            raise JobError(
+                f"job {job!r} is running already",
+                found=f"run {holder.get('run_id')}, process {holder.get('pid')}, since {holder.get('started')}",
+                do="wait for its end, or run under another name",
+            )
+        time.sleep(0.05)

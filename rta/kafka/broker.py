@@ -1,0 +1,252 @@
+"""The embedded Apache Kafka: one real broker (KRaft) for all notebooks and jobs of a user.
+
+It outlives the process that started it; the next one finds it by `<home>/broker/broker.json` and
+makes sure that the process it names is really that broker. One lock lets two kernels start at once.
+One node is not safe against power loss: Kafka trusts its replicas, and here there are none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any, Final
+
+from rta.kafka.broker_config import (
+    JVM_OPTIONS,
+    KAFKA_PORT,
+    PortTakenError,
+    format_storage,
+    free_port,
+    last_port,
+    not_started,
+    write_configuration,
+)
+from rta.progress import step
+from rta.settings import private_folder, settings
+from rta.setup.jars import kafka_jars
+from rta.setup.java import find_java, log_to_file
+from rta.setup.processes import runs
+
+_children: Final[
+    list[subprocess.Popen[bytes]]
+] = []  # kept: a Popen that is forgotten while it runs warns
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running embedded Apache Kafka."""
+
+    pid: int
+    started: float  # when the process started, seconds since the machine did: a pid alone is reused
+    bootstrap: str
+    folder: str
+
+
+def bootstrap() -> str:
+    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or the embedded broker, started on first need.
+
+    >>> bootstrap().startswith("127.0.0.1:")
+    True
+    """
+    return settings().kafka_bootstrap or up().bootstrap
+
+
+def status() -> Broker | None:
+    """Return the running embedded broker, or None.
+
+    >>> up() == status()
+    True
+    """
+    import psutil
+
+    try:
+        broker = Broker(**json.loads(_state_file().read_text()))
+        process = psutil.Process(broker.pid)
+        same = abs(_started(process) - broker.started) < 1 and runs(process)
+    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
+        return None
+    return broker if same else None
+
+
+def up(*, timeout: float = 180) -> Broker:
+    """Start the embedded broker, or adopt the one that runs; return when it answers.
+
+    timeout: seconds to wait for the port. Raises SetupError (no Java, no jars) and BrokerError
+    (it ended, or did not answer) with the end of its log.
+
+    >>> up().bootstrap == bootstrap()
+    True
+    """
+    with _locked():
+        running = status()
+        if running is None:
+            with step("starting Apache Kafka"):
+                running = _start(timeout)
+        return running
+
+
+@contextmanager
+def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
+    """Start the embedded broker beside the block, which starts something else; at its end the broker is up.
+
+    if_it_holds_topics: only where it ran before; a failure is then left to the first who needs it, who starts it again.
+    Raises as up() does, after the block: an error of the block's own comes first.
+
+    >>> with starting():
+    ...     pass
+    >>> status() is not None
+    True
+    """
+    if settings().kafka_bootstrap or (if_it_holds_topics and not _storage().exists()) or status():
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        # The context says to which cell an output belongs.
+        started = pool.submit(copy_context().run, up)
+        yield
+        if not if_it_holds_topics:
+            started.result()
+
+
+def down(*, timeout: float = 120) -> bool:
+    """Stop the embedded broker cleanly; return whether there was one to stop. Topics are kept.
+
+    timeout: seconds to wait before it is killed.
+
+    >>> down(), status()
+    (True, None)
+    """
+    import psutil
+
+    with _locked():
+        running = status()
+        if running is None:
+            return False
+        process = psutil.Process(running.pid)
+        process.terminate()
+        if not _ended(timeout):
+            process.kill()
+            _ended(timeout)
+        with suppress(
+            psutil.TimeoutExpired
+        ):  # a zombie stays while the kernel that started it lives
+            process.wait(1)
+        for child in _children:
+            child.poll()
+        _state_file().unlink(missing_ok=True)
+        return True
+
+
+def _ended(timeout: float) -> bool:
+    """Wait until the broker has ended, reaped or not."""
+    deadline = time.monotonic() + timeout
+    while status() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return status() is None
+
+
+def _start(timeout: float) -> Broker:
+    """Format the storage once, start the JVM and wait for its port."""
+    folder = _folder()
+    command = [str(find_java().executable), *JVM_OPTIONS, log_to_file(folder, "broker"),
+               "-cp", os.pathsep.join(map(str, kafka_jars()))]  # fmt: skip
+    port = free_port(preferred=last_port(folder) or KAFKA_PORT)
+    if not _storage().exists():
+        write_configuration(folder, port)
+        format_storage(command, str(folder / "server.properties"))
+    try:
+        process = _launched(command, folder, port, timeout)
+    except PortTakenError:
+        # Between the look and Kafka's own somebody was faster: two that start at once both like 9092.
+        if not _state_file().exists():  # else clients wait at the port of the one that was killed
+            port = free_port()
+        process = _launched(command, folder, port, timeout)
+    import psutil
+
+    broker = Broker(
+        process.pid, _started(psutil.Process(process.pid)), f"127.0.0.1:{port}", str(folder)
+    )
+    _state_file().write_text(json.dumps(asdict(broker)))
+    return broker
+
+
+def _launched(
+    command: list[str], folder: Path, port: int, timeout: float
+) -> subprocess.Popen[bytes]:
+    """Start the JVM, and return when its port is open. Raises PortTakenError if another program has the port."""
+    write_configuration(folder, port)
+    with (folder / "console.log").open("w") as console:
+        process = subprocess.Popen(
+            [*command, "kafka.Kafka", str(folder / "server.properties")],
+            stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
+            start_new_session=True,  # Ctrl-C in a terminal, or a kernel's end, is not the broker's end
+        )  # fmt: skip
+    _children.append(process)
+    _wait_for_port(process, port, timeout)
+    return process
+
+
+def _started(process: Any) -> float:
+    """Return when a process started, in seconds since the machine did: not moved where its clock is set."""
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:
+    """Wait for the socket: a Kafka client that meets a closed port backs off for seconds."""
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        if _listens(process.pid, port):
+            return
+        time.sleep(0.05)
+    ended = process.poll() is not None
+    if not ended:
+        process.kill()
+        process.wait()
+    raise not_started(_folder(), port, None if ended else timeout)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Return whether this very process has the port: another program may have taken it meanwhile."""
+    import psutil
+
+    with suppress(psutil.Error):  # it has just ended
+        sockets = psutil.Process(pid).net_connections("tcp")
+        return any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets
+        )
+    return False
+
+
+def _folder() -> Path:
+    """Return the broker's own folder."""
+    private_folder(settings().home)
+    return private_folder(settings().home / "broker")
+
+
+def _storage() -> Path:
+    """Name the file that is there once the storage was formatted."""
+    return settings().home / "broker" / "data" / "meta.properties"
+
+
+def _state_file() -> Path:
+    """Name the file that says which process is the broker."""
+    return _folder() / "broker.json"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Let one process at a time start or stop the broker; the lock dies with its holder."""
+    with (_folder() / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        yield

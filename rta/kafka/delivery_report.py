@@ -1,0 +1,143 @@
+"""What Kafka acknowledged: for each event ok, failed or unknown, in a log and in sum."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, TextIO
+
+from rta.kafka import clients
+
+NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of Kafka's clock, or older than the topic allows"
+
+
+@dataclass(frozen=True, repr=False)
+class Acknowledged:
+    """What became of the events of one publish_paced(): each is ok, failed or unknown.
+
+    failed: certainly not on the topic. unknown: no answer came; it may or may not be there.
+    offsets: partition → (first acknowledged, last acknowledged + 1). behind: the most seconds that
+    a send came after its intended time. reasons: error → number of events.
+    """
+
+    topic: str
+    sent: int
+    ok: int
+    failed: int
+    unknown: int
+    seconds: float
+    behind: float
+    offsets: Mapping[int, tuple[int, int]]
+    reasons: Mapping[str, int]
+    log: Path | None = None
+
+    def __repr__(self) -> str:
+        """Say in one line what happened, with the reasons where something failed."""
+        why = "".join(f"\n  {number:,} times: {reason}" for reason, number in self.reasons.items())
+        return (
+            f"Acknowledged: {self.ok:,} of {self.sent:,} events by {self.topic!r} in "
+            f"{self.seconds:.1f} s ({self.failed:,} failed, {self.unknown:,} unknown; at most "
+            f"{self.behind * 1000:,.0f} ms behind the clock){why}"
+        )
+
+
+class Answers:
+    """Kafka's answers, which arrive on the producer's own thread."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self.file, self.lock = file, Lock()
+        self.sent = 0
+        self.pending: set[int] = set()
+        self.outcomes: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.offsets: dict[int, tuple[int, int]] = {}
+
+    def send(
+        self,
+        producer: Any,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]],
+    ) -> None:
+        """Hand one event to the producer, and write down what becomes of it."""
+        from kafka.errors import KafkaError
+
+        number, self.sent = self.sent, self.sent + 1
+        self.pending.add(number)
+        try:
+            future = clients.send(producer, topic, value, key, headers)
+        except (KafkaError, ValueError) as error:  # it never left this process
+            self.settle(
+                number, "failed", reason=why_not(error, producer.config["max_request_size"])
+            )
+            return
+        future.add_callback(
+            lambda at: self.settle(number, "ok", partition=at.partition, offset=at.offset)
+        )
+        future.add_errback(lambda error: self.settle(number, verdict(error), reason=why_not(error)))
+
+    def settle(self, number: int, outcome: str, **facts: Any) -> None:
+        """Write down the outcome of one event, once."""
+        with self.lock:
+            if number not in self.pending:
+                return
+            self.pending.remove(number)
+            self.outcomes[outcome] += 1
+            if outcome == "ok":
+                low, high = self.offsets.get(facts["partition"], (facts["offset"], 0))
+                at = facts["offset"]
+                self.offsets[facts["partition"]] = (min(low, at), max(high, at + 1))
+            else:
+                self.reasons[facts["reason"]] += 1
+            if self.file is not None:
+                self.file.write(
+                    json.dumps({"sequence": number, "outcome": outcome, **facts}) + "\n"
+                )
+
+    def give_up(self) -> None:
+        """Call unknown whatever has no answer by now."""
+        for number in sorted(self.pending):
+            self.settle(number, "unknown", reason="no acknowledgement in time")
+
+    def summary(
+        self, topic: str, *, seconds: float, behind: float, log: Path | None
+    ) -> Acknowledged:
+        """Return the facts as they stand."""
+        return Acknowledged(
+            topic=topic,
+            sent=self.sent,
+            ok=self.outcomes["ok"],
+            failed=self.outcomes["failed"],
+            unknown=self.outcomes["unknown"],
+            seconds=seconds,
+            behind=behind,
+            offsets=dict(sorted(self.offsets.items())),
+            reasons=dict(self.reasons),
+            log=log,
+        )
+
+
+def verdict(error: BaseException) -> str:
+    """Tell a refusal, after which the event is not there, from silence, after which nobody knows."""
+    from kafka.errors import BrokerResponseError
+
+    refused = isinstance(error, BrokerResponseError) and not error.retriable
+    return "failed" if refused else "unknown"
+
+
+def why_not(error: BaseException, limit: int | None = None) -> str:
+    """Say in one line why an event was not acknowledged; for one too large, the limit."""
+    from kafka.errors import InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError
+
+    if isinstance(error, (InvalidRecordError, InvalidTimestampError)) and "imestamp" in str(error):
+        return NOT_THIS_TIME
+    if not isinstance(error, MessageSizeTooLargeError):
+        return f"{type(error).__name__}: {error}"
+    if limit is None:
+        return "the event is over the broker's limit (the topic's max.message.bytes)"
+    return f"the event is over the producer's limit of {limit:,} bytes (max_request_size)"

@@ -1,0 +1,103 @@
+"""Look at the newest events of a topic, as they are: any bytes, typed or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from rta.kafka import clients, topics
+from rta.kafka.auth_errors import refusals_said
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds: the years 1 to 9999
+
+
+@dataclass(frozen=True)
+class Record:
+    """One Kafka record; key and value as text, with whatever a terminal must not see escaped."""
+
+    partition: int
+    offset: int
+    timestamp: str
+    key: str | None
+    value: str | None
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}  {self.timestamp}  {self.key or '(no key)'}  {self.value or '(null)'}"
+
+
+def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:
+    """Yield the newest `count` records of a topic in the order of their timestamps, then what arrives.
+
+    It shows what Spark reads by default: also the records of a transaction that is open or was aborted. Nothing is
+    committed: no group is joined. Raises TopicError if there is no such topic, RefusedError if it may not be read.
+
+    >>> _ = rta.kafka.create_topic("doc-tail", partitions=1)
+    >>> list(records("doc-tail"))
+    []
+    """
+    from kafka import TopicPartition
+
+    ranges = {
+        TopicPartition(topic, partition): span
+        for partition, span in topics.offsets(topic, right="READ").items()
+    }
+    with refusals_said(), closing(clients.consumer()) as reader:
+        newest = [
+            message
+            for place, (first, end) in ranges.items()
+            for message in _newest(reader, place, first, end, count)
+        ]
+        newest.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
+        yield from map(_record, newest[-count:] if count else [])
+        reader.assign(list(ranges))
+        for place, (_, end) in ranges.items():
+            reader.seek(place, end)
+        while follow:
+            for messages in reader.poll(timeout_ms=1_000).values():
+                yield from map(_record, messages)
+
+
+def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[Any]:
+    """Read the newest `count` records of a partition; an offset may have none, where it was compacted or marks a transaction's end."""
+    back = count
+    while True:
+        start = max(first, end - back)
+        found = list(clients.until(reader, place, start, end)) if back else []
+        if len(found) >= count or start == first:
+            return found[-count:]
+        back *= 2
+
+
+def _record(message: Any) -> Record:
+    """Turn kafka-python's record into facts for a person."""
+    moment = moment_of(message.timestamp).isoformat(timespec="milliseconds")
+    return Record(
+        message.partition,
+        message.offset,
+        moment,
+        None if message.key is None else printable(message.key),
+        None if message.value is None else printable(message.value),
+    )
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """Return the time of a record as a datetime, the nearest that there is: Kafka takes any whole number.
+
+    >>> moment_of(10**18).year, moment_of(-1).year
+    (9999, 1969)
+    """
+    return EPOCH + timedelta(milliseconds=max(_FIRST, min(milliseconds, _LAST)))
+
+
+def printable(raw: bytes) -> str:
+    r"""Decode bytes for a terminal: invalid UTF-8 and control characters become escapes.
+
+    >>> print(printable(bytes([27]) + b"[31mred"))
+    \x1b[31mred
+    """
+    text = raw.decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

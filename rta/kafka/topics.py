@@ -1,0 +1,277 @@
+"""Topics, their offsets, and the consumer groups that read them: Kafka's own words, as plain facts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rta.errors import InputError, TopicError
+from rta.html import Facts
+from rta.kafka.auth_errors import denied
+from rta.kafka.cluster import administrator
+from rta.names import checked
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the broker describes it; `events` counts offsets, so it is exact where nothing was compacted."""
+
+    name: str
+    partitions: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far one consumer group is behind on one partition, in records."""
+
+    topic: str
+    partition: int
+    committed: int
+    latest: int
+    lag: int
+
+
+def create_topic(
+    name: str,
+    *,
+    partitions: int = 4,
+    replication_factor: int | None = None,
+    exist_ok: bool = True,
+    config: Mapping[str, str] | None = None,
+) -> Topic:
+    """Create a topic, or return the one that is there.
+
+    replication_factor: by default 3, or as many as there are brokers. (Kafka's own default is 1, also on a cluster.)
+    Raises TopicError where it exists with another number of partitions, or at all with exist_ok=False.
+
+    >>> create_topic("doc-topics", partitions=2)
+    Topic(name='doc-topics', partitions=2, events=0)
+    """
+    from kafka.errors import InvalidConfigurationError, TopicAlreadyExistsError
+
+    checked("topic", name)
+    if partitions < 1:
+        raise InputError("a topic needs at least one partition", found=partitions, do="ask for 1")
+    with administrator() as admin:
+        replicas = replication_factor or _replicas(len(admin.describe_cluster()["brokers"]))
+        wanted = {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(config or {})}  # fmt: skip
+        try:
+            admin.create_topics({name: wanted}, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            if not exist_ok:
+                raise TopicError(
+                    f"topic {name!r} exists already", do="choose another name, or delete_topic()"
+                ) from None
+        except InvalidConfigurationError as error:
+            why = re.search(r"error_message='([^']*)", str(error))
+            raise InputError(
+                f"Kafka refuses the configuration of topic {name!r}",
+                found=why[1] if why else dict(config or {}), do="correct it",
+            ) from None  # fmt: skip
+    topic = describe_topic(name)
+    if topic.partitions != partitions:
+        raise TopicError(
+            f"topic {name!r} exists with another number of partitions",
+            found=f"{topic.partitions}, not {partitions}",
+            do=f"ask for partitions={topic.partitions}, or use another topic",
+        )
+    return topic
+
+
+def _replicas(brokers: int) -> int:
+    """Choose how many replicas a topic has: three survive the loss of a broker while another one restarts.
+
+    >>> _replicas(1), _replicas(2), _replicas(5)
+    (1, 2, 3)
+    """
+    return min(3, max(brokers, 1))
+
+
+def delete_topic(name: str, *, missing_ok: bool = False) -> None:
+    """Delete a topic and all its events. Raises TopicError where there is none, unless missing_ok.
+
+    >>> _ = create_topic("doc-deleted", partitions=1)
+    >>> delete_topic("doc-deleted")
+    >>> delete_topic("doc-deleted", missing_ok=True)
+    """
+    from kafka.errors import UnknownTopicOrPartitionError
+
+    with administrator() as admin:
+        try:
+            admin.delete_topics([checked("topic", name)])
+        except UnknownTopicOrPartitionError:
+            if not missing_ok:
+                raise missing(name) from None
+
+
+def list_topics() -> Facts[Topic]:
+    """Return the topics of the cluster, without Kafka's internal ones, by name.
+
+    >>> _ = create_topic("doc-listed", partitions=1)
+    >>> "doc-listed" in [topic.name for topic in list_topics()]
+    True
+    """
+    with administrator() as admin:
+        names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
+        described = admin.describe_topics(names) if names else []
+        places = {
+            each["name"]: [partition["partition_index"] for partition in each["partitions"]]
+            for each in described
+            if not each.get("error_code")  # else it was deleted meanwhile, or may not be seen
+        }
+        ranges = _ranges(admin, places)
+    return Facts(_topic(name, ranges[name]) for name in sorted(ranges))
+
+
+def topic_config(name: str) -> dict[str, str]:
+    """Return the settings of a topic that are not the broker's defaults. Raises TopicError if there is no such topic.
+
+    >>> _ = create_topic("doc-config", partitions=1, config={"retention.ms": "60000"})
+    >>> topic_config("doc-config")
+    {'retention.ms': '60000'}
+    """
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    resource = ConfigResource(ConfigResourceType.TOPIC, checked("topic", name))
+    with administrator() as admin:
+        _described(admin, name)
+        found = admin.describe_configs([resource])["topic"][name]
+    return {setting: fact["value"] for setting, fact in sorted(found.items())}
+
+
+def _topic(name: str, ranges: Mapping[int, tuple[int, int]]) -> Topic:
+    return Topic(name, len(ranges), sum(latest - earliest for earliest, latest in ranges.values()))
+
+
+def _ranges(
+    admin: KafkaAdminClient, places: Mapping[str, Sequence[int]]
+) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return topic → partition → the earliest offset, and the next to be written: two questions for all of them."""
+    from kafka import OffsetSpec, TopicPartition
+
+    wanted = [TopicPartition(name, p) for name, partitions in places.items() for p in partitions]
+    first, last = (
+        admin.list_partition_offsets(dict.fromkeys(wanted, spec)) if wanted else {}
+        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+    )  # fmt: skip
+    return {
+        name: {p: (first[at].offset, last[at].offset) for p in sorted(partitions) for at in [TopicPartition(name, p)]}
+        for name, partitions in places.items()
+    }  # fmt: skip
+
+
+def describe_topic(name: str) -> Topic:
+    """Return what the broker knows of one topic. Raises TopicError if there is none.
+
+    >>> _ = create_topic("doc-describe", partitions=2)
+    >>> describe_topic("doc-describe").partitions
+    2
+    """
+    return _topic(name, offsets(name))
+
+
+def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
+    """Return for each partition the earliest offset, and the latest: the next to be written.
+
+    right: "READ" or "WRITE", where the caller is about to. Raises TopicError where there is no such topic,
+    RefusedError where the user may not see it, or lacks the right.
+
+    >>> _ = create_topic("doc-offsets", partitions=2)
+    >>> offsets("doc-offsets")
+    {0: (0, 0), 1: (0, 0)}
+    """
+    checked("topic", name)
+    with administrator() as admin:
+        described = _described(admin, name)
+        rights = described.get("authorized_operations")  # None from an old broker
+        if right and rights is not None and right not in rights:
+            raise denied(name)
+        partitions = [partition["partition_index"] for partition in described["partitions"]]
+        return _ranges(admin, {name: partitions})[name]
+
+
+def topic_id(name: str) -> str:
+    """Return Kafka's own id of a topic: one that is deleted and made again under its name has another.
+
+    Raises TopicError where there is no such topic.
+
+    >>> _ = create_topic("doc-id", partitions=1)
+    >>> topic_id("doc-id") == topic_id("doc-id")
+    True
+    """
+    with administrator() as admin:
+        return str(_described(admin, checked("topic", name))["topic_id"])
+
+
+def lag(group: str) -> Facts[Lag]:
+    """Return how far a consumer group is behind, by topic and partition; empty where it never committed.
+
+    >>> lag("doc-nobody")
+    []
+    """
+    from kafka import OffsetSpec
+
+    with administrator() as admin:
+        committed = _committed(admin, checked("group", group))
+        latest = (
+            admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
+            if committed
+            else {}
+        )
+    rows = [
+        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
+        for tp, at in committed.items()
+    ]
+    return Facts(sorted(rows, key=lambda row: (row.topic, row.partition)))
+
+
+def missing(name: str) -> TopicError:
+    """Build the error for a topic that is not there, with the names that look like it."""
+    with administrator() as admin:
+        known = sorted(topic for topic in admin.list_topics() if not topic.startswith("__"))
+    near = difflib.get_close_matches(name, known, n=3) or known[:5]
+    return TopicError(
+        f"there is no topic {name!r}",
+        found=f"topics: {', '.join(near)}" if near else "no topics at all",
+        do="publish to it first (rta.publish or `rta publish`), or correct the name",
+    )
+
+
+def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 60) -> dict[Any, Any]:
+    """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
+    from kafka.errors import (
+        CoordinatorLoadInProgressError,
+        CoordinatorNotAvailableError,
+        NotCoordinatorError,
+    )
+
+    young = CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return dict(admin.list_group_offsets(group).get(group, {}))
+        except young:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:
+    """Return Kafka's own description of a topic."""
+    from kafka.errors import NoError, TopicAuthorizationFailedError
+
+    described = admin.describe_topics([name])
+    code = described[0].get("error_code") if described else None
+    if code == TopicAuthorizationFailedError.errno:
+        raise denied(name)
+    if code != NoError.errno:
+        raise missing(name)
+    return dict(described[0])

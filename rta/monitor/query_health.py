@@ -1,0 +1,175 @@
+"""How a streaming query is doing: rates, phases, lag, watermark, state, and where its events went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rta.engines.spark.query_errors import OURS
+from rta.errors import QueryError, TopicError
+from rta.html import table
+from rta.kafka import topics
+from rta.kafka.auth_errors import refusal
+from rta.monitor.state_growth import state_warnings
+from rta.setup.causes import cause
+from rta.store import ledger, serving
+from rta.store.ledger import Accounting, Batch
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at a query. Rates are rows per second, durations milliseconds, state in bytes."""
+
+    name: str
+    active: bool
+    message: str  # Spark's own word for what it is doing
+    batch_id: int | None
+    input_rate: float
+    processing_rate: float
+    phases: Mapping[str, int]  # duration of the last batch by phase, triggerExecution first
+    lag: Mapping[str, Mapping[int, int]]  # topic → partition → records not yet read
+    watermark: str | None
+    state_rows: int | None  # None: not known, since no batch has ended in this run of the query
+    state_bytes: int | None
+    accounting: Accounting  # over all batches of this query
+    error: str | None = None
+    warnings: Sequence[str] = ()  # of state that is about to outgrow memory
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a person reads: a label and a text for each fact."""
+        behind = sum(records for partitions in self.lag.values() for records in partitions.values())
+        detail = "; ".join(
+            f"{topic} " + " ".join(f"{p}:{records:,}" for p, records in partitions.items())
+            for topic, partitions in self.lag.items()
+        )
+        facts = {
+            "query": f"{self.name}, {'active' if self.active else 'stopped'}: {self.message}",
+            "batch": "none yet" if self.batch_id is None else f"{self.batch_id:,}",
+            "rates": f"{self.input_rate:,.0f} rows/s in, {self.processing_rate:,.0f} rows/s processed",
+            "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items())
+            or "none yet",
+            "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
+            "watermark": self.watermark or "none",
+            "state": "known after the next batch"
+            if self.state_rows is None or self.state_bytes is None
+            else f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
+            "events": repr(self.accounting),
+        }
+        warned = [("warning", warning) for warning in self.warnings]
+        return [*facts.items(), *warned, *([("error", self.error)] if self.error else [])]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
+
+    def _repr_html_(self) -> str:
+        return table(self.rows())
+
+
+def health(query: StreamingQuery | None = None) -> Health:
+    """Return how a query is doing now; the lag is measured against the broker, not remembered.
+
+    query: by default the one that runs in this kernel. Raises QueryError if none does, or several do, with their names;
+    `rta queries` on the command line tells of other processes, too. A query that was started again, and has ended no batch
+    since, has its last batch and watermark from the ledger.
+
+    >>> stream = spark.readStream.format("rate").load()
+    >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
+    >>> health(query).name
+    'doc_health'
+    >>> query.stop()
+    """
+    query = query or _running()
+    progress: dict[str, Any] = dict(query.lastProgress or {})
+    operators = progress.get("stateOperators", [])
+    durations = progress.get("durationMs", {})
+    # A query that waits for its first events reports progress, too: of a batch that is yet to come, and of no state.
+    ran = bool(operators) or any("addBatch" in each["durationMs"] for each in query.recentProgress)
+    last = None if ran else _in_ledger(query)
+    watermark = progress.get("eventTime", {}).get("watermark")
+    if last and last.watermark:
+        watermark = f"{last.watermark:%Y-%m-%dT%H:%M:%S}.{last.watermark.microsecond // 1000:03}Z"
+    failure = query.exception() if not query.isActive else None
+    error = None if failure is None else str(refusal(failure) or _cause(str(failure)))
+    try:
+        read = [each for each in progress.get("sources", []) if each["endOffset"]]
+        lag = _lag(read or _in_table(query.name))
+    except TopicError as gone:  # deleted while it was read
+        lag, error = {}, f"{error or 'the query goes on'}; {gone}"
+    return Health(
+        name=query.name or str(query.id),
+        active=query.isActive,
+        message=query.status["message"],
+        batch_id=last.batch_id if last else progress.get("batchId"),
+        input_rate=float(progress.get("inputRowsPerSecond") or 0),
+        processing_rate=float(progress.get("processedRowsPerSecond") or 0),
+        phases=dict(sorted(durations.items(), key=lambda item: -item[1])),
+        lag=lag,
+        watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
+        state_rows=sum(op["numRowsTotal"] for op in operators) if ran else None,
+        state_bytes=sum(op["memoryUsedBytes"] for op in operators) if ran else None,
+        accounting=serving.summed(query_id=str(query.id)),
+        error=error,
+        warnings=state_warnings(query),
+    )
+
+
+def _running() -> StreamingQuery:
+    """Return the one query that runs in this process."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    running = session.streams.active if session else []
+    if len(running) == 1:
+        return running[0]
+    names = ", ".join(sorted(query.name or str(query.id) for query in running))
+    what = "several queries run" if running else "no query runs"
+    raise QueryError(
+        f"{what} in this kernel",
+        found=names or None,
+        do="give the query that rta.follow() returned; `rta queries` lists those of other processes",
+    )
+
+
+def _cause(trace: str) -> str:
+    """Return the line of a failure that a person needs: rta's own sentence if there is one, whichever module its class is in."""
+    ours = [found[0] for found in OURS.finditer(trace)]
+    return ours[-1] if ours else cause(trace)
+
+
+def _in_ledger(query: StreamingQuery) -> Batch | None:
+    """Return the last batch of a query that its table contains."""
+    known = ledger.newest(query.name) if query.name else []
+    return next((batch for batch in known if batch.query_id == str(query.id)), None)
+
+
+def _lag(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
+    """Subtract the offsets that the last batch read up to from the topic's latest."""
+    import json
+
+    lags: dict[str, dict[int, int]] = {}
+    for source in sources:
+        if not str(source["description"]).startswith("KafkaV2"):
+            continue
+        end = source["endOffset"]
+        read = json.loads(end) if isinstance(end, str) else end
+        for topic, partitions in read.items():
+            lags[topic] = {
+                p: latest - max(int(partitions.get(str(p), 0)), earliest)
+                for p, (earliest, latest) in topics.offsets(topic).items()
+            }
+    return lags
+
+
+def _in_table(name: str | None) -> list[Mapping[str, Any]]:
+    """Tell what the table of a query contains, while its first batch is still on the way."""
+    known = {table.name: table.topic for table in serving.tables()}
+    topic = known.get(name or "")
+    if topic is None:
+        return []
+    ends = serving.offsets(str(name)).get(topic, {})
+    text = {str(partition): end for partition, end in ends.items()}
+    return [{"description": "KafkaV2", "endOffset": {topic: text}}]

@@ -1,0 +1,204 @@
+"""The class-data archive of the driver's JVM: Spark's classes, parsed once, mapped into memory at each later start.
+
+Java calls it application class-data sharing (JEP 350). It is built from the classes that one small real drain needs, and named
+by everything it depends on: another Java, another jar, and it is not used. A JVM that finds an archive it cannot use starts
+without it.
+
+It is built once, by `rta archive`, or by itself: the first process that has started Spark without one leaves, at its own end,
+another behind that builds it, at the lowest priority. RTA_CLASS_DATA=off leaves that out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from rta.errors import SetupError
+from rta.progress import step
+from rta.settings import private_folder, settings
+from rta.setup.jars import connector_jars
+from rta.setup.java import find_java
+
+_MEMORY: Final = (
+    3 * 1024**3
+)  # bytes that a build by itself wants to find free: it has a broker and a driver of its own
+_LOWEST: Final = 19
+_KEPT: Final = 3  # one for each environment that somebody may work in
+_AGAIN: Final = 86_400  # seconds until a build that failed is tried again by itself
+_BUILDER: Final = "from rta.setup import class_data; class_data.build_unasked()"
+_EXERCISE: Final = """
+import sys, rta
+from rta.kafka import broker, broker_config
+broker_config.write_configuration(broker._folder(), broker_config.free_port())  # not the port that a person's own broker wants
+try:
+    spark = rta.spark(conf={"spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseParallelGC '-XX:ArchiveClassesAtExit=" + sys.argv[1] + "'"})
+    rta.publish(rta.user_events(spark, rows=2_000), "class-data", key="user_id")
+    rta.drain("class-data", rta.transforms.totals, table="class_data", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=500)
+    gateway = spark.sparkContext._gateway
+    spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # the JVM ends when this closes, and writes the archive
+    gateway.proc.wait()
+finally:
+    rta.down()
+"""
+
+
+def archive() -> Path:
+    """Name the archive for this Java, this PySpark and these jars; it may not be built yet.
+
+    >>> archive().suffix
+    '.jsa'
+    """
+    import pyspark
+
+    java = find_java().executable.resolve()
+    jars = [*Path(pyspark.__file__).parent.glob("jars/*.jar"), *connector_jars(pyspark.__version__)]
+    facts = [
+        f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in [java, *sorted(jars)]
+    ]
+    name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    return settings().cache / "class-data" / f"{name}.jsa"
+
+
+def options() -> Sequence[str]:
+    """Return the options that let a driver's JVM use the archive; none where it is not built.
+
+    >>> all(option.startswith("-X") for option in options())
+    True
+    """
+    path = archive()
+    if not path.exists():
+        return []
+    with suppress(OSError):  # a cache that is only readable
+        path.touch()  # those that are used are kept
+    return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]  # fmt: skip
+
+
+def build() -> Path:
+    """Build the archive if it is missing: under a minute and 200 MB. The three used last are kept.
+
+    Raises SetupError if the JVM wrote none. The drain that it learns from has a broker and a folder of its own. If
+    another process builds it just now, that one's archive is waited for.
+    """
+    path = archive()
+    if not path.exists():
+        with step("building the class-data archive"), _locked(path):
+            _made(path)
+    return path
+
+
+def build_at_exit() -> None:
+    """Let a process of its own build the archive when this one ends: nobody waits for it then."""
+    atexit.unregister(_leave_behind)
+    atexit.register(_leave_behind)
+
+
+def build_unasked() -> bool:
+    """Build the archive where that disturbs nobody: at the lowest priority, with memory free, and if nobody else does.
+
+    Returns whether it did. A build that failed is tried again by itself a day later.
+    """
+    import psutil
+
+    path = archive()
+    if path.exists() or failed(path) or psutil.virtual_memory().available < _MEMORY:
+        return False
+    os.nice(_LOWEST)
+    try:
+        with _locked(path, wait=False):
+            return _made(path)
+    except BlockingIOError:
+        return False
+
+
+def state() -> str:
+    """Say whether the archive is there.
+
+    >>> state().startswith(("there", "not built", "being built"))
+    True
+    """
+    path = archive()
+    if path.exists():
+        return f"there, {path.stat().st_size / 1e6:,.0f} MB: Spark starts faster by it"
+    try:
+        with _locked(path, wait=False):
+            pass
+    except BlockingIOError:
+        return "being built"
+    if why := failed(path):
+        return f"not built, for the build failed: {why}; `rta archive` tries again"
+    alone = settings().class_data == "auto"
+    return f"not built yet{', is built once a session has ended' if alone else ''}; `rta archive` does it at once"
+
+
+def failed(path: Path) -> str | None:
+    """Return why the build of an archive failed within the last day; None if it did not."""
+    note = path.with_suffix(".failed")
+    recent = note.exists() and time.time() - note.stat().st_mtime < _AGAIN
+    return note.read_text() if recent else None
+
+
+def _leave_behind() -> None:
+    """Start the process that builds the archive, in a session of its own."""
+    with (private_folder(archive().parent) / "build.log").open("w") as log:
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", _BUILDER], env=_environment(), cwd=archive().parent,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def _environment(**ours: str) -> dict[str, str]:
+    """Return the variables of a process that builds: this package, this Java and this cache, and nothing of a person's setup."""
+    own = settings()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RTA_")}
+    package = str(Path(__file__).resolve().parents[2])
+    clean["PYTHONPATH"] = os.pathsep.join(filter(None, (package, clean.get("PYTHONPATH"))))
+    java = {"RTA_JAVA_HOME": str(own.java_home)} if own.java_home else {}
+    return clean | java | {"RTA_CACHE": str(own.cache.absolute()), "RTA_CLASS_DATA": "off"} | ours
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time build; the lock dies with its holder. Raises BlockingIOError if that is to be no wait."""
+    with (private_folder(path.parent) / "lock").open("w") as lock:
+        flock(lock, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+        yield
+
+
+def _made(path: Path) -> bool:
+    """Build the archive under the lock; return whether it was still missing."""
+    if path.exists():
+        return False
+    for left in path.parent.glob("build-*"):  # of a build that was killed
+        rmtree(left, ignore_errors=True)
+    # On the archive's own disk: a rename moves it, whole.
+    with TemporaryDirectory(dir=path.parent, prefix="build-") as home:
+        draft, note = Path(home) / path.name, path.with_suffix(".failed")
+        answer = subprocess.run(
+            [sys.executable, "-P", "-c", _EXERCISE, str(draft)], capture_output=True, text=True, check=False,
+            env=_environment(RTA_HOME=home), cwd=home,
+        )  # fmt: skip
+        if answer.returncode or not draft.exists():
+            why = answer.stderr.strip()[-300:] or "the JVM wrote no archive"
+            note.write_text(why)
+            raise SetupError(
+                "the class-data archive was not built; Spark starts without it, some seconds slower",
+                found=why, do="see `rta doctor`",
+            )  # fmt: skip
+        draft.rename(path)
+        note.unlink(missing_ok=True)
+    for old in sorted(path.parent.glob("*.jsa"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+        old.unlink()
+    return True

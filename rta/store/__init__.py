@@ -1,0 +1,5 @@
+"""The serving database: tables, the ledger of micro-batches, views, late events."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

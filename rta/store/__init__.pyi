@@ -1,0 +1,16 @@
+from .database import DatabaseAwayError as DatabaseAwayError
+from .database import engine as engine
+from .ledger import Accounting as Accounting
+from .ledger import Batch as Batch
+from .ledger import batches as batches
+from .ledger import offsets as offsets
+from .ledger import summed as summed
+from .serving import accounting as accounting
+from .serving import read as read
+from .serving import sql as sql
+from .serving_tables import Table as Table
+from .serving_tables import drop as drop
+from .serving_tables import table as table
+from .serving_tables import tables as tables
+from .views import Version as Version
+from .views import View as View

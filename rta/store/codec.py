@@ -1,0 +1,218 @@
+"""Values of a column: to what a database stores exactly, and back to pandas as Spark has them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rta.errors import TableError
+from rta.store.column_types import KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql.types import DataType, StructField
+
+# White space that SQLite and Python skip before a number: it tells our numbers from other text.
+MARK: Final = "\v\f"
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
+_PLAIN: Final = 6
+_EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
+
+
+def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[Any]:
+    """Turn one column's values, or its Arrow array, into what the database's driver stores exactly.
+
+    A naive datetime is local time, as in PySpark's own rows.
+    Raises TableError for a null in a required column, and for a value that would be changed.
+
+    >>> from decimal import Decimal
+    >>> from pyspark.sql.types import DecimalType, StructField
+    >>> encode(StructField("amount", DecimalType(12, 2)), [Decimal("1.5"), None], "sqlite")
+    ['1.50', None]
+    """
+    if hasattr(values, "to_pylist"):
+        if dialect == "sqlite" and (texts := _texts(field, values)) is not None:
+            return texts
+        values = values.to_pylist()
+    name = field.dataType.typeName()
+    kind, types = KINDS[name], set(map(type, values))
+    if type(None) in types and not field.nullable:
+        raise TableError(
+            f"column {field.name!r} must have a value in each row",
+            found="null",
+            do="filter such rows out, or fill them with coalesce() before the table",
+        )
+    if wrong := types - {type(None), *kind.python}:
+        raise _misfit(field, min(each.__name__ for each in wrong))
+    if kind.bits and (present := [value for value in values if value is not None]):
+        limit = 2 ** (kind.bits - 1)
+        if min(present) < -limit or max(present) >= limit:
+            raise _misfit(field, max(present, key=abs))
+    convert = _converter(field.dataType, name, dialect)
+    if convert is None:
+        return values
+    try:
+        return [None if value is None else convert(value) for value in values]
+    except (DecimalException, OverflowError, ValueError):
+        raise _misfit(field, _culprit(convert, values)) from None
+
+
+def _texts(field: StructField, array: Any) -> list[str | None] | None:
+    """Write an Arrow array of moments or decimals as text, all at once; None where that is no case for Arrow."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind: Any = field.dataType
+    if array.null_count and not field.nullable:
+        return None  # the other way says which column
+    if kind.typeName() == "timestamp" and pa.types.is_timestamp(array.type) and array.type.tz:
+        utc = pc.strftime(array.cast(pa.timestamp("us")), format="%Y-%m-%d %H:%M:%S")
+        return cast("list[str | None]", pc.binary_join_element_wise(utc, "+00:00", "").to_pylist())
+    # Arrow writes a number with more zeros behind the point with an exponent.
+    same = pa.types.is_decimal(array.type) and kind.typeName() == "decimal" and kind.scale <= _PLAIN
+    if same and (array.type.precision, array.type.scale) == (kind.precision, kind.scale):
+        return cast("list[str | None]", array.cast(pa.string()).to_pylist())
+    return None
+
+
+def _misfit(field: StructField, found: object) -> TableError:
+    kind = field.dataType.simpleString().upper()
+    return TableError(
+        f"column {field.name!r} is {kind} and cannot hold a value",
+        found=found,
+        do="cast the column in the query; nothing is rounded or cut here",
+    )
+
+
+def _culprit(convert: Callable[[Any], Any], values: Iterable[Any]) -> object:
+    for value in values:
+        try:
+            _ = None if value is None else convert(value)
+        except (DecimalException, OverflowError, ValueError):
+            return value
+    return None
+
+
+def _converter(kind: DataType, name: str, dialect: str) -> Callable[[Any], Any] | None:
+    if name == "decimal":
+        decimal = cast(Any, kind)
+        return _decimal_converter(decimal.precision, decimal.scale, text=dialect == "sqlite")
+    if name in ("float", "double"):
+        return _real if dialect == "sqlite" else float
+    if name == "timestamp":
+        return timestamp_text if dialect == "sqlite" else _utc
+    if name == "binary":
+        return bytes
+    return dt.date.isoformat if name == "date" and dialect == "sqlite" else None
+
+
+def _decimal_converter(precision: int, scale: int, *, text: bool) -> Callable[[Any], Any]:
+    unit, limit = Decimal(1).scaleb(-scale), Decimal(10) ** (precision - scale)
+
+    def convert(value: Any) -> Any:
+        exact = Decimal(value).quantize(unit, context=_EXACT)
+        if not -limit < exact < limit:
+            raise OverflowError
+        return f"{exact:f}" if text else exact
+
+    return convert
+
+
+def _real(value: float) -> float | str:
+    return MARK + "NaN" if math.isnan(value) else float(value)
+
+
+def _utc(value: dt.datetime) -> dt.datetime:
+    return value.astimezone(dt.UTC)
+
+
+def timestamp_text(value: dt.datetime) -> str:
+    """Write a moment as SQLite keeps it: UTC, microseconds, sortable as text.
+
+    >>> timestamp_text(dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC))
+    '2013-01-01 05:00:00.000000+00:00'
+    """
+    return value.astimezone(dt.UTC).isoformat(" ", "microseconds")
+
+
+def unmarked(value: Any) -> Any:
+    """Read a number that SQLite had to carry as marked text: NaN, or an exact sum.
+
+    >>> unmarked(MARK + "1.50"), unmarked("1.50")
+    (Decimal('1.50'), '1.50')
+    """
+    if type(value) is not str or not value.startswith(MARK):
+        return value
+    return math.nan if value.endswith("NaN") else Decimal(value)
+
+
+def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
+    """Read a column that SQLite gave without its type, as those of a view; what is typed stays.
+
+    >>> from pyspark.sql.types import DateType, DecimalType
+    >>> decode(DecimalType(12, 2), ["1.50", None]), decode(DateType(), ["2013-01-01"])
+    ([Decimal('1.50'), None], [datetime.date(2013, 1, 1)])
+    """
+    name = kind.typeName()
+    reads: dict[str, Callable[[Any], Any]] = {
+        "decimal": Decimal, "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "boolean": bool,
+    }  # fmt: skip
+    texts = name == "boolean" or any(type(value) is str for value in values)
+    if not texts or name not in reads:
+        return list(values)
+    return [None if value is None else reads[name](value) for value in values]
+
+
+def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any]:
+    """Build the pandas column of a Spark type (by its typeName) that keeps each value exactly.
+
+    >>> series([1, None], "long", nullable=True).dtype
+    Int64Dtype()
+    """
+    import numpy as np
+    import pandas as pd
+
+    kind = KINDS[name]
+    if kind.pandas == "us":
+        plain = [None if v is None else v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+        return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")
+    if kind.pandas == "object":
+        return pd.Series(values, dtype=object)
+    if not nullable:
+        return pd.Series(np.array(values, dtype=kind.pandas))
+    missing = np.array([value is None for value in values], dtype=bool)
+    filled = np.array([0 if value is None else value for value in values], dtype=kind.pandas)
+    # Built from its parts, so that NaN (a value) and null (no value) stay apart.
+    extension: Any = cast(Any, pd.api.types.pandas_dtype(kind.nullable)).construct_array_type()
+    return pd.Series(extension(filled, missing))
+
+
+def guess(values: Sequence[Any]) -> tuple[str, bool]:
+    """Name the Spark type, and whether there are nulls, that values of a free query have.
+
+    >>> guess([1.5, 2, None])
+    ('double', True)
+    """
+    types = set(map(type, values))
+    nullable = type(None) in types
+    types.discard(type(None))
+    if types == {float, int}:
+        return "double", nullable
+    known = {int: "long", bool: "boolean", float: "double", dt.datetime: "timestamp"}
+    return (known.get(types.pop(), "string") if len(types) == 1 else "string"), nullable
+
+
+def moments(values: list[Any]) -> list[Any]:
+    """Read a column of text that is, each value of it, a moment as SQLite keeps it: MAX(time).
+
+    >>> moments(["2013-01-01 05:00:00.000000+00:00"])
+    [datetime.datetime(2013, 1, 1, 5, 0, tzinfo=datetime.timezone.utc)]
+    """
+    present = [value for value in values if value is not None]
+    if not present or not all(type(v) is str and _MOMENT.fullmatch(v) for v in present):
+        return values
+    return [None if value is None else dt.datetime.fromisoformat(value) for value in values]

@@ -1,0 +1,272 @@
+"""One engine per serving database, and the two kinds of transaction: writing and reading.
+
+SQLite (WAL) in RTA_HOME by default, PostgreSQL where RTA_DATABASE_URL says so; the same code above.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from rta.errors import InputError, TableError
+from rta.settings import settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
+
+# A forked child must not use, nor close, its parent's connections: hence the process id.
+_engines: Final[dict[tuple[int, str], Engine]] = {}
+_lock = threading.RLock()
+# Any fixed number: who creates or drops tables on PostgreSQL holds this advisory lock.
+_DDL_LOCK: Final = 7_328_001
+_UNKNOWN: Final = re.compile(
+    r'no such table: (?:main\.)?([^\s;]+)|relation "([^"]+)" does not exist'
+)
+
+
+class DatabaseAwayError(TableError):
+    """The serving database is away, full or busy; trying again later may help."""
+
+    retriable: ClassVar[bool] = True
+
+
+def _fresh_lock() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that the child lacks
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
+
+
+def engine(url: str | None = None) -> Engine:
+    """Return the engine of the serving database, with rta's own tables in place; one per URL.
+
+    `engine().begin()` takes SQLite's write lock at once (BEGIN IMMEDIATE).
+    Raises InputError for a URL that is none of ours, DatabaseAwayError where nothing answers.
+
+    >>> engine() is engine()
+    True
+    """
+    parsed, secrets = _parsed(url)
+    key = (os.getpid(), parsed.render_as_string(hide_password=False) + str(sorted(secrets.items())))
+    with _lock:
+        if key not in _engines:
+            _engines[key] = _made(parsed, secrets)
+        return _engines[key]
+
+
+def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
+    """Return the URL, and apart from it what must not show in its repr."""
+    import sqlalchemy as sa
+
+    given = url
+    if given is None:
+        configured = settings().database_url
+        home_file = settings().home / "rta.db"
+        given = configured.get_secret_value() if configured else f"sqlite:///{home_file.absolute()}"
+    try:
+        parsed = sa.make_url(given)
+    except (sa.exc.ArgumentError, ValueError):
+        raise InputError("the database URL cannot be read", do="see RTA_DATABASE_URL") from None
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        secrets = {name: value for name, value in parsed.query.items() if "password" in name}
+        named = parsed.set(drivername="postgresql+psycopg")
+        return named.difference_update_query(secrets), secrets
+    if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:"):
+        raise InputError(
+            "no serving database of this kind",
+            found=parsed.render_as_string(hide_password=True).partition("?")[0],
+            do="give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+        )
+    return parsed, {}
+
+
+def _made(url: URL, secrets: dict[str, Any]) -> Engine:
+    import sqlalchemy as sa
+
+    made = _sqlite(url) if url.drivername == "sqlite" else _postgresql(url, secrets)
+    from rta.store.catalog import METADATA
+
+    try:
+        with reading(made) as connection:
+            there = set(sa.inspect(connection).get_table_names())
+        if not there.issuperset(METADATA.tables):
+            with writing(made, ddl=True) as connection:
+                METADATA.create_all(connection)
+        _add_columns(made)
+    except BaseException:
+        made.dispose()
+        raise
+    return made
+
+
+def _add_columns(made: Engine) -> None:
+    """Give tables of an older rta the columns that came since; each of them has a default."""
+    import sqlalchemy as sa
+
+    from rta.store.catalog import METADATA
+
+    def absent(connection: Connection) -> list[sa.Column[Any]]:
+        look = sa.inspect(connection)
+        there = {(t, each["name"]) for t in METADATA.tables for each in look.get_columns(t)}
+        columns = [c for table in METADATA.sorted_tables for c in table.columns]
+        return [c for c in columns if (c.table.name, c.name) not in there]
+
+    with reading(made) as connection:
+        if not absent(connection):
+            return
+    with writing(made, ddl=True) as connection:  # looked at again under the lock
+        for column in absent(connection):
+            spec = sa.schema.CreateColumn(column).compile(dialect=made.dialect)
+            connection.exec_driver_sql(f'ALTER TABLE "{column.table.name}" ADD COLUMN {spec}')
+
+
+def _sqlite(url: URL) -> Engine:
+    import sqlite3
+
+    import sqlalchemy as sa
+
+    from rta.store import sqlite
+
+    path = Path(str(url.database))
+    try:
+        sqlite.private_file(path)
+    except OSError as error:
+        raise DatabaseAwayError(
+            "the serving database cannot be opened", found=error, do="check its folder"
+        ) from None
+    sqlite.register()
+    arguments = {"detect_types": sqlite3.PARSE_DECLTYPES, "timeout": sqlite.BUSY_SECONDS}
+    made = sa.create_engine(url, hide_parameters=True, connect_args=arguments)
+
+    @sa.event.listens_for(made, "connect")
+    def _connect(connection: sqlite3.Connection, _: object) -> None:
+        sqlite.prepare(connection)
+
+    @sa.event.listens_for(made, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred transaction that starts to write later can fail whatever the busy timeout.
+        read = connection.get_execution_options().get("rta_read", False)
+        connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+    return made
+
+
+def _postgresql(url: URL, secrets: dict[str, Any]) -> Engine:
+    import sqlalchemy as sa
+
+    # A free query compares moments with literals: both must mean UTC.
+    options = f"{url.query.get('options', '')} -c timezone=UTC".strip()
+    arguments = {"connect_timeout": 10, "options": options, **secrets}
+    return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+
+
+@contextmanager
+def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
+    """Open a transaction that writes: all of it or nothing; `ddl` waits for others who create.
+
+    Raises TableError with the database's reason, DatabaseAwayError where trying again may help.
+
+    >>> with writing(engine()) as connection:
+    ...     connection.exec_driver_sql("SELECT 1").scalar()
+    1
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        with engine.begin() as connection:
+            if ddl:
+                lock_names(connection)
+            yield connection
+    except DBAPIError as error:
+        raise _told(engine, error) from None
+
+
+def lock_names(connection: Connection) -> None:
+    """Wait for others who create or drop tables, until the end of this transaction; on SQLite one writes at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that sees one moment of the database and is refused any write.
+
+    >>> with reading(engine()) as connection:
+    ...     connection.exec_driver_sql("SELECT 1").scalar()
+    1
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    sqlite = engine.dialect.name == "sqlite"
+    options: dict[str, Any] = {"rta_read": True}
+    if not sqlite:
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    try:
+        with engine.connect().execution_options(**options) as connection, connection.begin():
+            if sqlite:
+                connection.exec_driver_sql("PRAGMA query_only=ON")
+            try:
+                yield connection
+            finally:
+                if sqlite:
+                    connection.exec_driver_sql("PRAGMA query_only=OFF")
+    except DBAPIError as error:
+        raise _told(engine, error) from None
+
+
+def refused(
+    reason: str, *, where: str, away: bool, names: Callable[[], Sequence[str]]
+) -> TableError:
+    """Say that the database did not do a statement; of a table that it does not know, which there are.
+
+    >>> refused("no such table: delay", where="here", away=False, names=lambda: ["delays"])
+    TableError('there is no table delay; found: tables: delays; do: correct the name')
+    """
+    if away:
+        return DatabaseAwayError(
+            f"the serving database {where} is away, full or busy",
+            found=reason,
+            do="start it or free it, then run again: nothing of this was written",
+        )
+    unknown = _UNKNOWN.search(reason)
+    name = unknown and (unknown[1] or unknown[2])
+    if name and not name.startswith("rta_"):
+        known = names()
+        found = f"tables: {', '.join(known)}" if known else "no table at all"
+        return TableError(f"there is no table {name}", found=found, do="correct the name")
+    return TableError(
+        "the serving database refused a statement", found=reason, do="correct the statement"
+    )
+
+
+def sqlite_is_away(reason: str) -> bool:
+    """Tell whether SQLite's operational error is about its file, and not about the statement."""
+    return any(word in reason for word in ("locked", "unable to open", "full", "disk I/O"))
+
+
+def _told(engine: Engine, error: DBAPIError) -> TableError:
+    """Turn SQLAlchemy's error into a sentence."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    reason = " ".join(str(error.orig).split())
+    if engine.url.password:
+        reason = reason.replace(str(engine.url.password), "***")
+    away = isinstance(error, (OperationalError, InterfaceError))
+    if engine.dialect.name == "sqlite":
+        away = away and sqlite_is_away(reason)
+    where = engine.url.set(query={}).render_as_string(hide_password=True)
+    return refused(reason, where=where, away=away, names=lambda: _names(engine))
+
+
+def _names(engine: Engine) -> Sequence[str]:
+    """Name the serving tables and views that there are."""
+    both = "SELECT name FROM rta_tables UNION SELECT name FROM rta_views ORDER BY name"
+    with engine.connect() as connection:
+        return [str(name) for name in connection.exec_driver_sql(both).scalars()]

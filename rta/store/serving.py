@@ -1,0 +1,242 @@
+"""The serving layer: write a micro-batch exactly once, read a table while it is written.
+
+Tables and the ledger live in SQLite by default, in PostgreSQL by RTA_DATABASE_URL. `on` takes an
+engine where another database than that is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from rta.errors import InputError, TableError
+from rta.store import database, late_rows, ledger
+from rta.store.binding import bind, column_value, is_list
+from rta.store.codec import decode, guess, moments, series, unmarked
+from rta.store.database import DatabaseAwayError, engine
+from rta.store.ledger import Accounting, Batch, batches, offsets, summed
+from rta.store.serving_tables import (
+    Table,
+    create,
+    drop,
+    ensure,
+    lookup,
+    make,
+    planned,
+    shown_by,
+    table,
+    tables,
+)
+from rta.store.upserts import upsert
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import sqlalchemy as sa
+    from pyspark.sql.types import StructField
+    from sqlalchemy import Engine
+
+__all__ = [
+    "Accounting",
+    "Batch",
+    "DatabaseAwayError",
+    "Table",
+    "accounting",
+    "batches",
+    "commit_batch",
+    "create",
+    "drop",
+    "engine",
+    "make",
+    "offsets",
+    "planned",
+    "read",
+    "sql",
+    "summed",
+    "table",
+    "tables",
+    "upsert",
+]
+
+
+def commit_batch(
+    engine: Engine, table: Table, batch: Batch, rows: Iterable[Any], late: pa.Table | None = None
+) -> bool:
+    """Write a micro-batch's rows, its late events and its ledger entry in one transaction: all, or nothing.
+
+    The first one makes the table, in the same transaction: so none is there before it has brought something.
+    late: see rta.store.late_rows.keep().
+    Returns False, and writes nothing, where (query_id, batch_id) is in the ledger already.
+    `rows` are read inside the transaction, so have them ready: other writers wait meanwhile.
+    Raises TableError as `upsert` does; then nothing is written.
+
+    >>> from pyspark.sql.types import StructType
+    >>> pages = create("pages", StructType().add("page", "string").add("n", "long"), ["page"])
+    >>> batch = Batch("a-query", 0, "clicks", end_offsets={0: 5}, consumed=5, used=5)
+    >>> _ = commit_batch(engine(), pages, batch, [("home", 5)])
+    >>> commit_batch(engine(), pages, batch, [("home", 5)])
+    False
+    >>> offsets("pages")
+    {'clicks': {0: 5}}
+    """
+    first = (
+        batch.batch_id == 0
+    )  # a table that is gone later was dropped, and would lack what was in it
+    with database.writing(engine, ddl=first) as connection:
+        if not ledger.enter(connection, table.name, batch):
+            return False
+        if first:
+            ensure(connection, table)
+        ledger.count_rows(connection, batch, upsert(connection, table, rows))
+        if late:
+            late_rows.keep(connection, table.name, batch, late)
+        return True
+
+
+def accounting(
+    name: str | None = None,
+    *,
+    query_id: str | None = None,
+    run_id: str | None = None,
+    on: Engine | None = None,
+) -> Accounting:
+    """Sum where the events went: of a table, of what a view shows, of a query, a run, or of all.
+
+    Raises TableError that lists the tables there are, if there is none of this name.
+
+    >>> accounting("no_such_table")
+    Traceback (most recent call last):
+    rta.errors.TableError: there is no serving table 'no_such_table'; found: ...
+    """
+    if name is None:
+        return summed(query_id=query_id, run_id=run_id, on=on)
+    found = table(name, on=on)
+    parts = shown_by(found.name, on=on) if found.view else [found.name]
+    return summed(*parts, query_id=query_id, run_id=run_id, on=on)
+
+
+def read(
+    name: str,
+    *,
+    where: Mapping[str, Any] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    on: Engine | None = None,
+) -> pd.DataFrame:
+    """Read a table as one moment shows it, sorted by its key, each type as Spark has it.
+
+    `where`: column → value, or a list of values, one of which it has; None means null. Values may be NumPy's and pandas' own,
+    and must be of the column's type; a moment says its zone. `order_by`: columns, with a '-' before one that falls.
+    DECIMAL comes as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 where they may be null.
+    Raises TableError for an unknown table, InputError for an unknown column, or a value that its column cannot hold.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("hits", StructType().add("page", "string").add("n", "long"), ["page"])
+    >>> read("hits", where={"page": "home"}).dtypes.to_dict()
+    {'page': dtype('O'), 'n': Int64Dtype()}
+    """
+    import pandas as pd
+
+    if not isinstance(where or {}, Mapping):
+        raise InputError(
+            "where is a mapping: column → value", found=repr(where), do='give {"column": value}'
+        )
+    ordering = [order_by] if isinstance(order_by, str) else order_by
+    most = None if limit is None else index(limit)
+    if most is not None and most < 0:
+        raise InputError("limit is a number of rows", found=limit, do="give 0 or more")
+    source = on or database.engine()
+    with database.reading(source) as connection:  # one moment, also of what a view is made of
+        found = lookup(connection, name)
+        if found is not None:
+            query = _query(found, where or {}, ordering or found.key, source.dialect.name)
+            rows = connection.execute(query.limit(most)).all()
+    found = found or table(name, on=source)  # which says what there is
+    values = _columns(rows, len(found.columns))
+    if found.view:
+        values = [decode(f.dataType, each) for f, each in zip(found.columns, values, strict=True)]
+    return pd.DataFrame(
+        {
+            field.name: series(each, field.dataType.typeName(), nullable=field.nullable)
+            for field, each in zip(found.columns, values, strict=True)
+        }
+    )
+
+
+def _query(
+    found: Table, where: Mapping[str, Any], order_by: Sequence[str], dialect: str
+) -> sa.Select[Any]:
+    from rta.store.catalog import relation
+
+    described = relation(found, dialect)
+    chosen = [column.removeprefix("-") for column in order_by]
+    if found.view and dialect == "sqlite":
+        for column in {*where, *chosen} & {c.name for c in found.columns} - {*found.key}:
+            if found.columns[column].dataType.typeName() == "decimal":
+                do = "read the whole view and choose in pandas; or read the tables it is made of"
+                raise InputError(
+                    f"SQLite does not compare the merged decimals of {column!r}", do=do
+                )
+    query = described.select()
+    for column, value in where.items():
+        query = query.where(_is(_known(described, column), found.columns[column], value, dialect))
+    for given, column in zip(order_by, chosen, strict=True):
+        known = _known(described, column)
+        query = query.order_by(known.desc() if given.startswith("-") else known)
+    return query
+
+
+def _is(column: Any, field: StructField, given: Any, dialect: str) -> Any:
+    """Compare a column with a value, or with each of a list; null is a value like any other."""
+    values = [column_value(field, each, dialect) for each in (given if is_list(given) else [given])]
+    present = column.in_([value for value in values if value is not None])
+    return present | column.is_(None) if None in values else present
+
+
+def _known(described: Any, column: str) -> Any:
+    if column not in described.c:
+        names = ", ".join(described.c.keys())
+        raise InputError(f"no column {column!r} in {described.name}", do=f"choose from {names}")
+    return described.c[column]
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Turn rows into columns, marked numbers read."""
+    if not rows:
+        return [[] for _ in range(width)]
+    return [[unmarked(value) for value in each] for each in zip(*rows, strict=True)]
+
+
+def sql(
+    query: str, params: Mapping[str, Any] | None = None, *, on: Engine | None = None
+) -> pd.DataFrame:
+    """Run one SELECT with named parameters (`:name`); any write is refused.
+
+    params: name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so; None, NaT
+    and NA are NULL; a list stands for `(…, …)`, as in `page IN :pages`. What stands in quotes or comments is no parameter.
+
+    Columns are exact, and so is SUM of a DECIMAL. On SQLite MIN and MAX of a DECIMAL come as text,
+    AVG and arithmetic over one as floats (on PostgreSQL as Decimal), and MAX of a DATE as text.
+    Raises TableError with the database's reason, InputError for a parameter that is missing, unused or none a database takes.
+
+    >>> sql("SELECT :n + 1 AS n", {"n": 41})
+        n
+    0  42
+    """
+    import pandas as pd
+
+    source = on or database.engine()
+    statement, values = bind(query, {} if params is None else params, source.dialect.name)
+    with database.reading(source) as connection:
+        # PostgreSQL: a cursor takes one SELECT; "COMMIT; DELETE …" would leave the transaction.
+        one_only = connection.execution_options(stream_results=source.dialect.name != "sqlite")
+        result = one_only.exec_driver_sql(statement, values)
+        if not result.returns_rows:
+            raise TableError("the statement returned no rows", do="give one SELECT")
+        names = list(result.keys())
+        columns = _columns(result.all(), len(names))
+    if source.dialect.name == "sqlite":
+        columns = [moments(each) for each in columns]
+    typed = [series(each, kind, nullable=null) for each in columns for kind, null in [guess(each)]]
+    return pd.concat(typed, axis=1, keys=names) if typed else pd.DataFrame()

@@ -1,0 +1,310 @@
+"""Serving tables: made once with a schema and a key, found again with exactly those."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rta.errors import InputError, TableError
+from rta.names import checked
+from rta.store import database
+from rta.store.column_types import flat
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True)
+class Table:
+    """A serving table: the schema of the query that fills it, and the columns that name a row.
+
+    >>> from pyspark.sql.types import StructType
+    >>> Table("totals", StructType().add("user_id", "string").add("events", "long"), ("user_id",))
+    Table(totals: user_id STRING, events BIGINT; key user_id)
+    """
+
+    name: str
+    schema: StructType
+    key: tuple[str, ...]
+    topic: str | None = None
+    view: bool = False  # of other tables: see rta.store.views
+
+    @property
+    def columns(self) -> StructType:
+        """The columns as they lie in the database: structs flattened, key columns never null."""
+        from pyspark.sql.types import StructField, StructType
+
+        return StructType(
+            [
+                StructField(c.name, c.dataType, c.nullable and c.name not in self.key)
+                for c in flat(self.schema)
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return f"Table({self.name}: {_described(self.columns)}; key {', '.join(self.key)})"
+
+
+def create(
+    name: str,
+    schema: StructType,
+    key: Sequence[str],
+    *,
+    topic: str | None = None,
+    on: Engine | None = None,
+) -> Table:
+    """Make a serving table, or find the one that is there with this schema and key.
+
+    A struct in `key` (`window`) stands for its columns. Nullability may differ from the first time.
+    Raises InputError for a column no table can hold, TableError where the table there is another.
+
+    >>> from pyspark.sql.types import StructType
+    >>> create("visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
+    Table(visits: page STRING, visits BIGINT; key page)
+    """
+    return make(planned(name, schema, key, topic=topic, on=on), on=on)
+
+
+def planned(
+    name: str,
+    schema: StructType,
+    key: Sequence[str],
+    *,
+    topic: str | None = None,
+    on: Engine | None = None,
+) -> Table:
+    """Describe the table that a query is going to fill, or find it: what create() refuses is refused, and nothing is made.
+
+    >>> from pyspark.sql.types import StructType
+    >>> planned("not_made", StructType().add("page", "string"), key=["page"]).name
+    'not_made'
+    >>> "not_made" in [each.name for each in tables()]
+    False
+    """
+    wanted = _wanted(name, schema, key, topic)
+    with database.reading(on or database.engine()) as connection:
+        there = lookup(connection, name)
+        if there is None:
+            _require_free(connection, name)
+            return wanted
+    return _fitting(there, wanted)
+
+
+def make(table: Table, *, on: Engine | None = None) -> Table:
+    """Make a table that is planned, or find it."""
+    engine = on or database.engine()
+    if (there := _find(engine, table.name)) is not None:
+        return _fitting(there, table)
+    with database.writing(engine) as connection:
+        return ensure(connection, table)
+
+
+def ensure(connection: Connection, table: Table) -> Table:
+    """Make a table inside the transaction of its first rows, or find it."""
+    database.lock_names(connection)  # looked for under the lock: two processes may both be first
+    if (there := lookup(connection, table.name)) is not None:
+        return _fitting(there, table)
+    _create(connection, table)
+    return table
+
+
+def _fitting(there: Table, wanted: Table) -> Table:
+    """Return the table that is there. Raises TableError if it is another than the one that is wanted."""
+    if there.view:
+        raise TableError(
+            f"{wanted.name!r} is a view of other tables: nothing is written to it",
+            do="use another table name",
+        )
+    difference = _difference(there, wanted)
+    if difference:
+        raise TableError(
+            f"table {wanted.name!r} is there with another {difference[0]}",
+            found=f"{difference[1]} there, {difference[2]} wanted",
+            do=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
+        )
+    return there
+
+
+def table(name: str, *, on: Engine | None = None) -> Table:
+    """Find a serving table by its name.
+
+    Raises TableError that lists the tables there are.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
+    >>> table("users").key
+    ('user_id',)
+    """
+    engine = on or database.engine()
+    if (found := _find(engine, name)) is not None:
+        return found
+    names = ", ".join(each.name for each in tables(on=engine)) or "no table at all"
+    raise TableError(f"there is no serving table {name!r}", found=names, do="check the name")
+
+
+def tables(*, on: Engine | None = None) -> list[Table]:
+    """List the serving tables and views, by name.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
+    >>> "users" in [each.name for each in tables()]
+    True
+    """
+    from rta.store.catalog import TABLES, VIEWS
+
+    with database.reading(on or database.engine()) as connection:
+        found = [
+            _from_row(row, view=source is VIEWS)
+            for source in (TABLES, VIEWS)
+            for row in connection.execute(source.select()).mappings()
+        ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def drop(name: str, *, on: Engine | None = None) -> None:
+    """Drop a table with its entries and its ledger, in one transaction.
+
+    A query that fills it must start again from a new checkpoint: the old one holds its offsets.
+    Raises TableError where there is no such table.
+
+    >>> from pyspark.sql.types import StructType
+    >>> _ = create("to_drop", StructType().add("user_id", "long"), key="user_id")
+    >>> drop("to_drop")
+    >>> "to_drop" in [each.name for each in tables()]
+    False
+    """
+    import sqlalchemy as sa
+
+    from rta.store.catalog import relation
+
+    engine = on or database.engine()
+    gone = table(name, on=engine)
+    if gone.view:
+        do = f"use rta.architectures.drop({name!r}), which drops its tables, too"
+        raise TableError(f"{name!r} is a view", do=do)
+    with database.writing(engine, ddl=True) as connection:
+        forget(connection, gone.name)
+        connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
+
+
+def forget(connection: Connection, name: str) -> None:
+    """Delete what rta's own tables keep of a table; late events of a view's version stay: they tell who has corrected them."""
+    from rta.store.catalog import BATCHES, LATE, RESULTS, TABLES
+
+    for named in (TABLES.c.name, BATCHES.c.table_name, RESULTS.c.table_name):
+        connection.execute(named.table.delete().where(named == name))
+    own = (LATE.c.table_name == name) & LATE.c.view_name.is_(None)
+    connection.execute(LATE.delete().where(own))
+
+
+def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None) -> Table:
+    from pyspark.sql.types import StructType
+
+    if checked("table", name).casefold().startswith(("rta_", "sqlite_", "pg_")):
+        raise InputError(f"table {name!r} is not free", do="begin with another word")
+    columns = flat(schema)
+    names: list[str] = []
+    for given in [key] if isinstance(key, str) else key:
+        inner = schema[given].dataType if given in schema.names else None
+        parts = inner.names if isinstance(inner, StructType) else None
+        names += [given] if parts is None else [f"{given}_{part}" for part in parts]
+    if not names or len(set(names)) < len(names) or not set(names) <= set(columns.names):
+        do = f"choose from {', '.join(columns.names)}, each once"
+        raise InputError(f"the key of table {name!r} is wrong", found=names, do=do)
+    for each in names:
+        if columns[each].dataType.typeName() in ("float", "double"):
+            do = "cast it to DECIMAL: equal floats are an accident"
+            raise InputError(f"key column {each!r} is a float", do=do)
+    # Metadata (Spark notes the watermark there) is no part of what a table is.
+    return Table(name, StructType.fromJson(_plain(schema.jsonValue())), tuple(names), topic)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: {} if k == "metadata" else _plain(v) for k, v in node.items()}
+    return [_plain(each) for each in node] if isinstance(node, list) else node
+
+
+def _find(engine: Engine, name: str) -> Table | None:
+    with database.reading(engine) as connection:
+        return lookup(connection, name)
+
+
+def lookup(connection: Connection, name: str) -> Table | None:
+    """Find a serving table or a view inside a transaction; None where there is none."""
+    import sqlalchemy as sa
+
+    from rta.store.catalog import TABLES, VIEWS
+
+    for source in (TABLES, VIEWS):
+        # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one file there.
+        same = sa.func.lower(source.c.name) == checked("table", name).lower()
+        found = connection.execute(source.select().where(same)).mappings().one_or_none()
+        if found is not None:
+            return _from_row(found, view=source is VIEWS)
+    return None
+
+
+def shown_by(view: str, *, on: Engine | None = None) -> list[str]:
+    """Name the tables that readers of a view see: those of the version that is served.
+
+    >>> shown_by("no_such_view")
+    []
+    """
+    import sqlalchemy as sa
+
+    from rta.store.catalog import VIEWS
+
+    query = sa.select(VIEWS.c.served, VIEWS.c.versions).where(VIEWS.c.name == view)
+    with database.reading(on or database.engine()) as connection:
+        found = connection.execute(query).one_or_none()
+    return [] if found is None else list(found.versions[str(found.served)]["parts"])
+
+
+def _from_row(row: Any, *, view: bool) -> Table:
+    from pyspark.sql.types import StructType
+
+    schema = StructType.fromJson(row["schema"])
+    return Table(row["name"], schema, tuple(row["key"]), row["topic"], view)
+
+
+def _require_free(connection: Connection, name: str) -> None:
+    """Refuse the name of a table that somebody else has made."""
+    import sqlalchemy as sa
+
+    if sa.inspect(connection).has_table(name):
+        do = "use another table name"
+        raise TableError(f"a table {name!r} that is not rta's is there", do=do)
+
+
+def _create(connection: Connection, table: Table) -> None:
+    import sqlalchemy as sa
+
+    from rta.store.catalog import TABLES, relation
+
+    _require_free(connection, table.name)
+    connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
+    entry = {
+        "name": table.name, "key": list(table.key), "schema": json.loads(table.schema.json()),
+        "topic": table.topic, "created_at": dt.datetime.now(dt.UTC),
+    }  # fmt: skip
+    connection.execute(TABLES.insert().values(entry))
+
+
+def _difference(there: Table, wanted: Table) -> tuple[str, str, str] | None:
+    for what, old, new in (
+        ("name", there.name, wanted.name),
+        ("schema", _described(there.columns), _described(wanted.columns)),
+        ("key", ", ".join(there.key), ", ".join(wanted.key)),
+    ):
+        if old != new:
+            return what, old, new
+    return None
+
+
+def _described(columns: StructType) -> str:
+    return ", ".join(f"{c.name} {c.dataType.simpleString().upper()}" for c in columns)

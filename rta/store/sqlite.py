@@ -1,0 +1,106 @@
+"""What SQLite lacks, added to each connection of ours: exact decimals, moments, private files.
+
+`COLLATE decimal` has the name it has in SQLite's own decimal extension, which the `sqlite3`
+shell carries, so a table sorts there as it does here; a program without it is refused, not misled.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sqlite3
+import time
+from decimal import Context, Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final
+
+from rta.settings import private_folder
+from rta.store.codec import MARK, unmarked
+
+_WIDE: Final = Context(prec=200)
+BUSY_SECONDS: Final = 30
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Set up a fresh connection; the engine's connect event calls it."""
+    connection.isolation_level = None  # transactions are ours: see database.py
+    _write_ahead(connection)
+    # FULL, not NORMAL: after a power cut NORMAL may forget a batch whose checkpoint Spark kept,
+    # and that batch would never come again. It costs one fsync a micro-batch.
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.create_collation("decimal", _compare)
+    connection.create_window_function("sum", 1, _Sum)
+
+
+def register() -> None:
+    """Teach the driver our declared types, so that a column of a free query comes back typed."""
+    sqlite3.register_converter("DECIMAL_TEXT", lambda raw: Decimal(raw.decode()))
+    sqlite3.register_converter("BOOLEAN_INT", lambda raw: raw != b"0")
+    sqlite3.register_converter("DATE_TEXT", lambda raw: dt.date.fromisoformat(raw.decode()))
+    sqlite3.register_converter(
+        "TIMESTAMP_TEXT", lambda raw: dt.datetime.fromisoformat(raw.decode())
+    )
+
+
+def private_file(path: Path) -> None:
+    """Make the database file before SQLite does, readable by its owner only (its WAL follows)."""
+    private_folder(path.parent)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; of two first processes one is refused at once, whatever the busy timeout."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _compare(left: str, right: str) -> int:
+    try:
+        a, b = Decimal(left), Decimal(right)
+        return (a > b) - (a < b)
+    except InvalidOperation:
+        return (left > right) - (left < right)
+
+
+class _Sum:
+    """SUM that is exact over decimals; integers and reals as SQLite has them."""
+
+    def __init__(self) -> None:
+        self.count, self.decimals, self.exact, self.real = 0, 0, Decimal(0), 0.0
+        self.reals = 0
+
+    def step(self, value: Any) -> None:
+        self._add(value, 1)
+
+    def inverse(self, value: Any) -> None:
+        self._add(value, -1)
+
+    def _add(self, value: Any, sign: int) -> None:
+        if value is None:
+            return
+        self.count += sign
+        number = Decimal(value) if isinstance(value, str) and MARK not in value else unmarked(value)
+        if isinstance(number, float):
+            self.reals += sign
+            self.real += sign * number
+        else:
+            self.decimals += sign * isinstance(number, Decimal)
+            self.exact = _WIDE.add(self.exact, sign * Decimal(number))
+
+    def value(self) -> int | float | str | None:
+        if not self.count:
+            return None
+        if self.reals:
+            total = self.real + float(self.exact)
+            return total if total == total else MARK + "NaN"  # noqa: PLR0124
+        return f"{MARK}{self.exact:f}" if self.decimals else int(self.exact)
+
+    finalize = value

@@ -1,0 +1,220 @@
+"""Views: a name for readers, and behind it the tables of one version, switched in one transaction.
+
+A batch view and a speed view whose parts merge (Lambda), or the table of one version of a function (Kappa): SQL views in
+the serving database, so that every reader of it, also one that knows nothing of rta, sees one version wholly.
+Both databases change a view inside a transaction; a reader that has begun keeps the version it began with.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rta.errors import QueryError, TableError
+from rta.names import checked
+from rta.store import database, late_rows, ledger, serving_tables
+from rta.store.merge_rules import Merge, merged_select
+from rta.store.serving_tables import Table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True)
+class Version:
+    """The tables of one version. cut_off: partition → the offset where its speed view begins, where it has one."""
+
+    parts: tuple[str, ...]
+    cut_off: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """What is behind a view's name: its versions by number, and which of them is served."""
+
+    name: str
+    topic: str
+    served: int
+    versions: Mapping[int, Version]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tables that readers see now."""
+        return self.versions[self.served].parts
+
+
+def find(name: str, *, on: Engine | None = None) -> View | None:
+    """Find a view by its name; None where there is none.
+
+    >>> find("no_such_view")
+    """
+    with database.reading(on or database.engine()) as connection:
+        return _lookup(connection, name)
+
+
+def switch(
+    name: str,
+    number: int,
+    version: Version,
+    *,
+    merges: Mapping[str, Merge] | None = None,
+    patience: float | None = 30,
+    on: Engine | None = None,
+) -> View:
+    """Serve a version, in one transaction: a view is made, or now shows other tables.
+
+    merges: how the rows of several parts become one, see rta.store.merge_rules; not needed for one part.
+    patience: seconds to wait for a version that lacks events that readers see already; None: show it all the same.
+    Raises QueryError where it lacks them still; TableError where the name is taken, or the parts differ.
+    """
+    deadline = time.monotonic() + (patience or 0)
+    while True:
+        try:
+            return _switched(
+                name, number, version, merges, on or database.engine(), level=patience is not None
+            )
+        except QueryError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _switched(
+    name: str, number: int, version: Version, merges: Mapping[str, Merge] | None, engine: Engine, *, level: bool,
+) -> View:  # fmt: skip
+    parts = [serving_tables.table(each, on=engine) for each in version.parts]
+    checked("table", name)
+    if len({(each.columns.simpleString(), each.key) for each in parts}) > 1:
+        raise TableError(
+            f"the parts of view {name!r} differ", found=parts, do="make them by one transform"
+        )
+    with database.writing(engine, ddl=True) as connection:
+        before = _lookup(connection, name)
+        if before is None and serving_tables.lookup(connection, name) is not None:
+            raise TableError(f"there is a table {name!r}", do="use another name for the view")
+        if before is not None and level:
+            _require_level(connection, before, version)
+        versions = {**(before.versions if before else {}), number: version}
+        _replace(
+            connection,
+            name,
+            merged_select(parts, merges, engine.dialect),
+            exists=before is not None,
+        )
+        after = View(name, parts[0].topic or "", number, versions)
+        _note(connection, after, parts[0])
+        others = [part for n, each in versions.items() if n != number for part in each.parts]
+        ends = _reached(connection, after.topic, version)
+        late_rows.judge_anew(
+            connection, name, number, served=version.parts, others=others, ends=ends
+        )
+    return after
+
+
+def forget(name: str, numbers: Sequence[int], *, on: Engine | None = None) -> list[str]:
+    """Forget versions that are not served; return the tables that no version of the view needs any more.
+
+    Raises TableError where one of them is served.
+    """
+    engine = on or database.engine()
+    with database.writing(engine) as connection:
+        view = _lookup(connection, name)
+        if view is None:
+            return []
+        if view.served in numbers:
+            raise TableError(
+                f"version {view.served} of {name!r} is served", do="switch to another one first"
+            )
+        kept = {n: each for n, each in view.versions.items() if n not in numbers}
+        needed = {part for each in kept.values() for part in each.parts}
+        _note(connection, View(name, view.topic, view.served, kept))
+    gone = [part for n in numbers if n in view.versions for part in view.versions[n].parts]
+    return [part for part in gone if part not in needed]
+
+
+def drop(name: str, *, on: Engine | None = None) -> list[str]:
+    """Drop a view; return the tables that it was made of, which stay."""
+    from rta.store.catalog import VIEWS
+
+    engine = on or database.engine()
+    quoted = engine.dialect.identifier_preparer.quote_identifier(checked("table", name))
+    with database.writing(engine, ddl=True) as connection:
+        view = _lookup(connection, name)
+        connection.execute(VIEWS.delete().where(VIEWS.c.name == name))
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {quoted}")
+        late_rows.forget_view(connection, name)
+    return [] if view is None else [p for each in view.versions.values() for p in each.parts]
+
+
+def contains(name: str, *, on: Engine | None = None) -> dict[int, int]:
+    """Tell what readers of a view see: partition → the first offset that is not in it."""
+    with database.reading(on or database.engine()) as connection:
+        view = _lookup(connection, name)
+        return {} if view is None else _reached(connection, view.topic, view.versions[view.served])
+
+
+def _reached(connection: Connection, topic: str, version: Version) -> dict[int, int]:
+    """Tell how far a version goes: partition → the first offset that is in none of its tables."""
+    ends = dict(version.cut_off)
+    for part in version.parts:
+        for partition, end in ledger.offsets_in(connection, part).get(topic, {}).items():
+            ends[partition] = max(end, ends.get(partition, 0))
+    return ends
+
+
+def _require_level(connection: Connection, seen: View, version: Version) -> None:
+    """Refuse a version that lacks events that readers see: a value would go back."""
+    if connection.dialect.name != "sqlite":  # there one writes at a time anyway
+        connection.exec_driver_sql("LOCK TABLE rta_batches IN SHARE MODE")
+    has = _reached(connection, seen.topic, version)
+    now = _reached(connection, seen.topic, seen.versions[seen.served])
+    behind = sum(max(end - has.get(partition, 0), 0) for partition, end in now.items())
+    if behind:
+        raise QueryError(
+            f"{', '.join(version.parts)} lacks events that readers of {seen.name!r} see", found=f"{behind:,} events behind",
+            do="wait until it has caught up: a Replay tells with progress() and wait()",
+        )  # fmt: skip
+
+
+def _lookup(connection: Connection, name: str) -> View | None:
+    from rta.store.catalog import VIEWS
+
+    found = (
+        connection.execute(VIEWS.select().where(VIEWS.c.name == checked("table", name)))
+        .mappings()
+        .one_or_none()
+    )
+    if found is None:
+        return None
+    versions = {
+        int(number): Version(tuple(each["parts"]), {int(p): o for p, o in each["cut_off"].items()})
+        for number, each in found["versions"].items()
+    }
+    return View(name, found["topic"], found["served"], versions)
+
+
+def _note(connection: Connection, view: View, part: Table | None = None) -> None:
+    """Write down what is behind a view; `part` tells its columns, where they are new."""
+    from rta.store.catalog import VIEWS
+
+    entry: dict[str, Any] = {
+        "served": view.served, "topic": view.topic, "switched_at": dt.datetime.now(dt.UTC),
+        "versions": {str(number): asdict(each) for number, each in view.versions.items()},
+    }  # fmt: skip
+    if part is not None:
+        entry |= {"key": list(part.key), "schema": json.loads(part.schema.json())}
+    changed = connection.execute(VIEWS.update().where(VIEWS.c.name == view.name).values(entry))
+    if not changed.rowcount:
+        connection.execute(VIEWS.insert().values(entry | {"name": view.name}))
+
+
+def _replace(connection: Connection, name: str, select: str, *, exists: bool) -> None:
+    """Make a view, or make it anew: its columns may be others."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+    if exists:
+        connection.exec_driver_sql(f"DROP VIEW {quoted}")
+    connection.exec_driver_sql(f"CREATE VIEW {quoted} AS {select}")

@@ -1,0 +1,201 @@
+"""Prove a transform of your own: feed it micro-batches without a broker, and hold it to the law.
+
+    drained stream of T(x) == batch T(x), exactly, for the events that were not late
+
+feed() runs a real streaming query, one micro-batch for each list of rows; check_law() compares.
+The oracle for tests against a real topic, independent of Spark, is in rta.testing.oracle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rta.engines.spark.lateness import LateRule, Transform, late_rows
+from rta.errors import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql.types import StructType
+
+Batches = Sequence[Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a stream made of its micro-batches, beside what batch made of the same events."""
+
+    stream: Mapping[tuple[Any, ...], Row]  # the final row of each key
+    batch: Mapping[
+        tuple[Any, ...], Row
+    ]  # the same from one batch over the events that were not late
+    late: frozenset[int]  # positions of the late events in the input, counted from 0
+    events: int
+
+    @property
+    def differences(self) -> list[str]:
+        """Return a line for each key whose rows are not equal."""
+        keys = sorted(self.stream.keys() | self.batch.keys(), key=repr)
+        return [
+            f"{key}: stream {self.stream.get(key)}, batch {self.batch.get(key)}"
+            for key in keys
+            if self.stream.get(key) != self.batch.get(key)
+        ]
+
+
+def feed(
+    transform: Transform,
+    batches: Batches,
+    *,
+    schema: StructType | str,
+    key: Sequence[str],
+    spark: SparkSession,
+) -> Fed:
+    """Feed rows to a transform in the given micro-batches, through a real streaming query.
+
+    batches: one list of rows (mappings of column to value) for each micro-batch; may be empty.
+    schema: of the rows. The transform also sees topic, partition and offset, as from a topic.
+    key: the columns of the result that name a row; a later row of a key replaces the earlier.
+
+    >>> day = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
+    >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
+    >>> fed = feed(rta.transforms.totals, [day, day], schema=schema, key=["window", "user_id"], spark=spark)
+    >>> [row.total_amount for row in fed.stream.values()]
+    [Decimal('0.20')]
+    """
+    from pyspark.sql.types import StructType, _parse_datatype_string
+
+    described = schema if isinstance(schema, StructType) else _parse_datatype_string(schema)
+    if not isinstance(described, StructType):
+        raise InputError(
+            "the schema is not that of a row", found=schema, do="give 'name TYPE, name TYPE'"
+        )
+    located = _with_origin(described)
+    with tempfile.TemporaryDirectory(prefix="rta-feed-") as folder:
+        _write(Path(folder) / "input", batches)
+        stream = (
+            spark.readStream.schema(located).option("maxFilesPerTrigger", 1).json(f"{folder}/input")
+        )
+        final, watermarks = _run(transform(stream), key, folder)
+        static = spark.read.schema(located).json(f"{folder}/input")
+        late = _late(static, transform, LateRule.of(transform(stream)), watermarks, batches)
+        kept = static.where(~static["offset"].isin(list(late))) if late else static
+        rows = {_key(row, key): row for row in transform(kept).collect()}
+    return Fed(final, rows, frozenset(late), sum(map(len, batches)))
+
+
+def check_law(
+    transform: Transform,
+    batches: Batches,
+    *,
+    schema: StructType | str,
+    key: Sequence[str],
+    spark: SparkSession,
+) -> Fed:
+    """Assert that the drained stream equals the batch, row for row; return both.
+
+    With sliding windows let no event be late: one that missed some of its windows is in the others.
+
+    Raises AssertionError with the first differences.
+
+    >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
+    >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
+    >>> check_law(rta.transforms.totals, [rows], schema=schema, key=["window", "user_id"], spark=spark).events
+    1
+    """
+    fed = feed(transform, batches, schema=schema, key=key, spark=spark)
+    if fed.differences:
+        shown = "\n  ".join(fed.differences[:5])
+        raise AssertionError(f"stream and batch differ in {len(fed.differences)} rows:\n  {shown}")
+    return fed
+
+
+def _with_origin(schema: StructType) -> StructType:
+    """Add the columns that say where an event came from."""
+    from pyspark.sql.types import StructType
+
+    return (
+        StructType(list(schema.fields))
+        .add("topic", "string")
+        .add("partition", "integer")
+        .add("offset", "long")
+    )
+
+
+def _write(folder: Path, batches: Batches) -> None:
+    """Write one file for each micro-batch; Spark takes them by the age that is set here."""
+    folder.mkdir()
+    offset = 0
+    for number, rows in enumerate(batches):
+        lines = []
+        for row in rows:
+            lines.append(
+                json.dumps(
+                    {**row, "topic": "fed", "partition": 0, "offset": offset}, default=_plain
+                )
+            )
+            offset += 1
+        path = folder / f"{number:06d}.json"
+        path.write_text("\n".join(lines))
+        os.utime(path, (1_000_000 + number, 1_000_000 + number))
+
+
+def _plain(value: Any) -> str:
+    """Write a value that JSON lacks as Spark reads it back exactly."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _run(
+    result: DataFrame, key: Sequence[str], folder: str
+) -> tuple[dict[tuple[Any, ...], Row], list[str]]:
+    """Run the query to its end; return the final rows and the watermark of each micro-batch with input."""
+    final: dict[tuple[Any, ...], Row] = {}
+
+    def upsert(frame: DataFrame, _: int) -> None:
+        final.update({_key(row, key): row for row in frame.collect()})
+
+    query = (
+        result.writeStream.outputMode("update")
+        .option("checkpointLocation", f"{folder}/checkpoint")
+        .trigger(availableNow=True)
+        .foreachBatch(upsert)
+        .start()
+    )
+    query.awaitTermination()
+    before = "1970-01-01T00:00:00.000Z"
+    watermarks = []
+    for progress in query.recentProgress:
+        if progress["sources"][0]["startOffset"] != progress["sources"][0]["endOffset"]:
+            watermarks.append(before)
+        before = progress.get("eventTime", {}).get("watermark", before)
+    return final, watermarks
+
+
+def _late(
+    static: DataFrame,
+    transform: Transform,
+    rule: LateRule | None,
+    watermarks: Sequence[str],
+    batches: Batches,
+) -> set[int]:
+    """Find the offsets of the late events, batch by batch."""
+    late: set[int] = set()
+    first = 0
+    for rows, watermark in zip(batches, watermarks, strict=True):
+        if rule and rows and not watermark.startswith("1970-01-01"):
+            span = static.where(f"offset >= {first} AND offset < {first + len(rows)}")
+            found = late_rows(span, transform, rule, datetime.fromisoformat(watermark))
+            late |= {row.offset for row in found.select("offset").distinct().collect()}
+        first += len(rows)
+    return late
+
+
+def _key(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
+    """Return what names a row."""
+    return tuple(row[column] for column in key)

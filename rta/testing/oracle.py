@@ -1,0 +1,198 @@
+"""The oracle: the same answers by another road, so that no fault of the engine can hide in the check.
+
+    topic ── read_topic (kafka-python) ── events (Python's json, Decimal) ── run (DuckDB) ──┐
+    serving table ── rta.read (pandas) ─────────────────────────────────────────────────────┴─ differences
+
+Nothing here imports Spark or what rta does with it. Needs DuckDB: `pip install duckdb`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.errors import InputError, SetupError
+from rta.events.event_types import EventType, event_type
+from rta.kafka import clients
+from rta.store import serving
+from rta.store.ledger import Accounting, Batch
+from rta.testing.reference_parser import strict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, as all instants here
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One Kafka record, its bytes untouched. timestamp: the record's, milliseconds since the epoch."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def read_topic(topic: str) -> list[Raw]:
+    """Read a whole topic with kafka-python, from offset 0 to its end at the time of the call.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-oracle", partitions=1)
+    >>> [raw.offset for raw in read_topic("doc-oracle")]
+    [0, 1, 2]
+    """
+    from kafka import TopicPartition
+
+    consumer = clients.consumer()
+    try:
+        numbers = consumer.partitions_for_topic(topic) or set()
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        found: list[Raw] = []
+        while any(consumer.position(each) < ends[each] for each in partitions):
+            for where, records in consumer.poll(timeout_ms=1_000).items():
+                found += [_raw(record) for record in records if record.offset < ends[where]]
+        return sorted(found, key=lambda raw: (raw.partition, raw.offset))
+    finally:
+        consumer.close()
+
+
+def _raw(record: Any) -> Raw:
+    where = record.partition, record.offset, record.timestamp
+    return Raw(*where, record.key, record.value, tuple(record.headers))
+
+
+def events(
+    topic: str, event: EventType | None = None, *, max_skew: timedelta = timedelta(minutes=5)
+) -> pa.Table:
+    """Return a topic's good events as an Arrow table for `run`: the event's columns, partition, offset.
+
+    Decimals are exact; instants are UTC without a zone, since DuckDB's zones need an extension.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-oracle-events", partitions=1)
+    >>> events("doc-oracle-events", rta.USER_EVENTS).num_rows
+    3
+    """
+    import pyarrow as pa
+
+    event = event or event_type(topic)
+    rows = []
+    for raw in read_topic(topic):
+        good = strict(raw.value, event)
+        latest = _EPOCH + timedelta(milliseconds=raw.timestamp) + max_skew
+        if good is not None and good[event.event_time] <= latest:
+            rows.append({**good, "partition": raw.partition, "offset": raw.offset})
+    fields = [pa.field(field.name, _arrow_type(field.dataType)) for field in event.schema]
+    return pa.Table.from_pylist(
+        rows, schema=pa.schema([*fields, ("partition", pa.int32()), ("offset", pa.int64())])
+    )
+
+
+def _arrow_type(kind: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    text, instant = pa.string(), pa.timestamp("us")
+    plain = {"string": text, "integer": pa.int32(), "long": pa.int64(), "timestamp": instant}
+    if kind.typeName() == "decimal":
+        return pa.decimal128(kind.precision, kind.scale)
+    if kind.typeName() not in plain:
+        raise InputError(
+            "the oracle has no rule for this type", found=kind.simpleString(), do="cast the column"
+        )
+    return plain[kind.typeName()]
+
+
+def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
+    """Run one statement in DuckDB over tables given by name.
+
+    Raises SetupError where DuckDB is not installed.
+
+    >>> import pyarrow as pa
+    >>> run("SELECT SUM(amount) AS total FROM events", events=pa.table({"amount": [1, 2]})).to_pylist()
+    [{'total': Decimal('3')}]
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise SetupError(
+            "the oracle needs DuckDB, which is not installed", do="pip install duckdb"
+        ) from None
+    with duckdb.connect() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.sql(sql).to_arrow_table()
+
+
+def differences(left: pa.Table | str, right: pa.Table | pd.DataFrame | str) -> list[str]:
+    """Return a line for each row that only one side has, EXCEPT ALL both ways; empty where they are equal.
+
+    A str is the name of a serving table. The columns' order does not matter, their names do.
+
+    >>> import pyarrow as pa
+    >>> differences(pa.table({"n": [1, 1, 2]}), pa.table({"n": [1, 2, 3]}))
+    ["only left: {'n': 1}", "only right: {'n': 3}"]
+    """
+    sides = {"left": _comparable(left), "right": _comparable(right)}
+    names = [sorted(side.column_names) for side in sides.values()]
+    if names[0] != names[1]:
+        return [f"columns: left {', '.join(names[0])}; right {', '.join(names[1])}"]
+    columns = ", ".join(f'"{name}"' for name in names[0])
+    lines = []
+    for this, other in (("left", "right"), ("right", "left")):
+        sql = f"SELECT {columns} FROM {this}_rows EXCEPT ALL SELECT {columns} FROM {other}_rows ORDER BY ALL"  # noqa: S608
+        rows = run(sql, left_rows=sides["left"], right_rows=sides["right"]).to_pylist()
+        lines += [f"only {this}: {row}" for row in rows]
+    return lines
+
+
+def _comparable(side: Any) -> pa.Table:
+    """Read a side as Arrow, instants in UTC without a zone."""
+    import pyarrow as pa
+
+    frame = serving.read(side) if isinstance(side, str) else side
+    table = (
+        frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+    )
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.timestamp("us")))
+    return table
+
+
+def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
+    """Assert that a table contains each record of a topic once, and that the ledger's sums are true.
+
+    counts: what is known from elsewhere: used=, duplicate=, late=, quarantined=.
+    Raises AssertionError that lists what is not so.
+
+    >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-accounted", partitions=1)
+    >>> _ = rta.drain("doc-accounted", rta.transforms.totals, table="doc_accounted", key=["window", "user_id"], event=rta.USER_EVENTS)
+    >>> check_accounted("doc_accounted", "doc-accounted", used=3)
+    consumed 3 = used 3 + duplicate 0 + late 0 + quarantined 0 (... batches)
+    """
+    from collections import Counter
+
+    found = serving.accounting(table)
+    there = Counter((raw.partition, raw.offset) for raw in read_topic(topic))
+    taken = Counter(each for batch in serving.batches(table) for each in _positions(batch))
+    faults = [] if found.balanced else [f"not balanced: {found}"]
+    for what, rest in (("not taken", there - taken), ("taken too often", taken - there)):
+        faults += [f"{what} (partition, offset): {sorted(rest)[:5]}"] if rest else []
+    for name, count in {"consumed": there.total(), **counts}.items():
+        if getattr(found, name) != count:
+            faults.append(f"{name} is {getattr(found, name)}, not {count}")
+    if faults:
+        raise AssertionError(f"{table} and {topic}: " + "; ".join(faults))
+    return found
+
+
+def _positions(batch: Batch) -> Iterator[tuple[int, int]]:
+    for partition, end in batch.end_offsets.items():
+        yield from ((partition, at) for at in range(batch.start_offsets.get(partition, 0), end))

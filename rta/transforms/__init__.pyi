@@ -1,0 +1,2 @@
+from .aggregates import deduplicate as deduplicate
+from .aggregates import totals as totals
