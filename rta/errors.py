@@ -19,17 +19,17 @@ from typing import ClassVar
 class RtaError(Exception):
     """The root of all errors that rta raises on purpose.
 
-    >>> raise InputError("topic 'a/b' is not a legal name", found="'/'", do="use letters, digits, . _ -")
+    >>> raise InputError("topic 'a/b' is not a legal name", found="'/'", fix="use letters, digits, . _ -")
     Traceback (most recent call last):
-    rta.errors.InputError: topic 'a/b' is not a legal name; found: '/'; do: use letters, digits, . _ -
+    rta.errors.InputError: topic 'a/b' is not a legal name; found: '/'; fix: use letters, digits, . _ -
     """
 
     retriable: ClassVar[bool] = False
 
-    def __init__(self, what: str, *, found: object = None, do: str | None = None) -> None:
-        self.what, self.found, self.do = what, found, do
+    def __init__(self, what: str, *, found: object = None, fix: str | None = None) -> None:
+        self.what, self.found, self.fix = what, found, fix
         found_part = "" if found is None else f"; found: {found}"
-        super().__init__(what + found_part + ("" if do is None else f"; do: {do}"))
+        super().__init__(what + found_part + ("" if fix is None else f"; fix: {fix}"))
 
     def _render_traceback_(self) -> list[str]:
         """Show in a notebook the person's own lines and the sentence: IPython asks for this.
@@ -45,7 +45,7 @@ class RtaError(Exception):
             for frame in traceback.extract_tb(self.__traceback__)
             if "site-packages" not in frame.filename and not frame.filename.startswith(package)
         ]
-        facts = {"found": self.found, "do": self.do}
+        facts = {"found": self.found, "fix": self.fix}
         said = [f"  {name + ':':<6} {fact}" for name, fact in facts.items() if fact is not None]
         behind = "All that lies behind it: import traceback; traceback.print_last()"
         return [f"{type(self).__name__}: {self.what}", *said, *own, behind]

@@ -38,9 +38,9 @@ def checked(kind: Kind, name: str) -> str:
     'user-events'
     >>> checked("table", "totals; drop table users")
     Traceback (most recent call last):
-    rta.errors.InputError: not a legal table name; found: 'totals; drop table users'; do: use letters, digits and '_', not a digit first, at most 63
+    rta.errors.InputError: not a legal table name; found: 'totals; drop table users'; fix: use letters, digits and '_', not a digit first, at most 63
     """
     pattern, rule = _RULES[kind]
     if not isinstance(name, str) or not pattern.fullmatch(name):
-        raise InputError(f"not a legal {kind} name", found=repr(name), do=f"use {rule}")
+        raise InputError(f"not a legal {kind} name", found=repr(name), fix=f"use {rule}")
     return name

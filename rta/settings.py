@@ -94,9 +94,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse variables that contradict each other: a protection that is ignored is worse than none."""
-        for wrong, what, do in self._contradictions():
+        for wrong, what, fix in self._contradictions():
             if wrong:
-                raise InputError(what, do=do)
+                raise InputError(what, fix=fix)
 
     def _contradictions(self) -> Iterator[tuple[bool, str, str]]:
         """Yield each rule for a secured cluster: is it broken, what is wrong, what to do."""
@@ -164,7 +164,7 @@ def _typed(variable: str, kind: Any, text: str) -> Any:
         wrong = "there is no such file"
     if wrong:
         raise InputError(
-            f"{variable} is wrong: {wrong}", found=repr(text), do=f"correct {variable}"
+            f"{variable} is wrong: {wrong}", found=repr(text), fix=f"correct {variable}"
         )
     return Path(text) if Path in kinds else Secret(text) if Secret in kinds else text
 

@@ -30,7 +30,7 @@ def python_value(who: str, given: Any) -> Any:
             raise InputError(
                 f"{who} has nanoseconds, which no column keeps",
                 found=given,
-                do="round it: .round('us')",
+                fix="round it: .round('us')",
             )
         return given.to_pydatetime()
     if numpy and isinstance(given, numpy.generic):

@@ -286,7 +286,7 @@ def test_f40_version_2_replays_dies_goes_on_and_is_switched(
         replay = wired.replay(doubled, max_events_per_batch=40)
         until(lambda: 0 < replay.progress().done < 400)
         assert oracle.differences(one, "f40") == []
-        with pytest.raises(QueryError, match=r"'f40' see; found: .* events behind; do: wait"):
+        with pytest.raises(QueryError, match=r"'f40' see; found: .* events behind; fix: wait"):
             views.switch("f40", 2, views.Version(("f40_v2",)), patience=0)
     # All queries are gone, as after a kill; the same call goes on with version 1, then with the replay.
     with rta.kappa(name, rta.transforms.totals, table="f40", **HOW) as wired:

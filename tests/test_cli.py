@@ -60,7 +60,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(monkeypatch: pytest.MonkeyPatch)
     missing = rta("tail", "no-such-topic")
     assert missing.exit_code == 1
     assert "✗ there is no topic 'no-such-topic'" in missing.stderr
-    assert "do:" in missing.stderr
+    assert "fix:" in missing.stderr
     assert "Traceback" not in missing.output
     assert "Traceback" in rta("--trace", "tail", "no-such-topic").stderr
     assert rta("tail").exit_code == 2

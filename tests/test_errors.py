@@ -29,12 +29,12 @@ def test_every_error_says_what_to_do() -> None:
     """No place in the package raises an error of ours without the mend."""
     without = [
         f"{path.name}:{node.lineno}"
-        for path in PACKAGE.glob("*.py")
+        for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in KINDS
-        and "do" not in {keyword.arg for keyword in node.keywords}
+        and "fix" not in {keyword.arg for keyword in node.keywords}
     ]
     assert without == []
 
@@ -58,7 +58,7 @@ DIRECT = (
 
 
 @pytest.mark.parametrize(
-    ("trace", "said", "why", "do"),
+    ("trace", "said", "why", "fix"),
     [
         (IN_BATCH, "java.lang.OutOfMemoryError: Java heap space", "out of memory", "spark.driver.memory"),
         (IN_BATCH, "java.lang.OutOfMemoryError: GC overhead limit exceeded", "out of memory", "max_events_per_batch"),
@@ -76,13 +76,13 @@ DIRECT = (
 )  # fmt: skip
 @pytest.mark.usefixtures("spark")
 def test_the_trace_of_a_query_becomes_one_sentence(
-    trace: str, said: str, why: str, do: str
+    trace: str, said: str, why: str, fix: str
 ) -> None:
     """Recorded traces: why, the line that says so, and what helps; no page of Java, no code of Spark's."""
     error = failed("/no/checkpoint", "totals", RuntimeError(trace.format(cause=said)))
     assert "the query that fills 'totals' failed" in str(error)
     assert why in str(error)
-    assert do in str(error.do)
+    assert fix in str(error.fix)
     assert said.removeprefix("java.lang.").removeprefix("java.io.") in str(error.found)
     for noise in ("\n", "SQLSTATE", "STREAM_FAILED", "Py4J", "\tat "):
         assert noise not in str(error)
@@ -92,10 +92,10 @@ def test_an_error_of_ours_in_a_batch_keeps_its_sentence() -> None:
     """What the sink itself says comes out whole: what, found, do; none of them twice."""
     ours = IN_BATCH.format(cause="java.lang.X: y").replace(
         "py4j.protocol.Py4JJavaError: An error occurred while calling o23458.getResult.",
-        "rta.store.database.DatabaseAwayError: the serving database is away; found: refused; do: start it",
+        "rta.store.database.DatabaseAwayError: the serving database is away; found: refused; fix: start it",
     )
     error = failed("/no/checkpoint", "totals", RuntimeError(ours))
-    assert error.args == ("the query that fills 'totals' failed: the serving database is away; found: refused; do: start it",)  # fmt: skip
+    assert error.args == ("the query that fills 'totals' failed: the serving database is away; found: refused; fix: start it",)  # fmt: skip
 
 
 def test_a_cause_is_one_line_however_long() -> None:
@@ -136,7 +136,7 @@ def test_a_transform_that_does_not_fit_is_one_sentence(
         assert "\n" not in str(caught.value)
     serving.create("errors_schema", StructType().add("user_id", "long"), key=["user_id"])
     with pytest.raises(
-        TableError, match=r"another schema; found: user_id BIGINT there.*do: use another"
+        TableError, match=r"another schema; found: user_id BIGINT there.*fix: use another"
     ):
         rta.drain(name, counts, table="errors_schema", **HOW)
     assert rta.accounting("errors_totals").consumed == 20
@@ -150,7 +150,7 @@ def analysis():
     try:
         raise RuntimeError("a page of Java")
     except RuntimeError as error:
-        raise QueryError("it failed", found="no space", do="free some") from error
+        raise QueryError("it failed", found="no space", fix="free some") from error
 
 analysis()
 """
@@ -159,7 +159,7 @@ analysis()
 def test_in_a_notebook_an_error_is_its_sentence_and_the_rest_on_request() -> None:
     """IPython shows the person's own lines, what, found and do; print_last() shows all that lies behind."""
     short = _in_ipython(CELL)
-    assert "QueryError: it failed\n  found: no space\n  do:    free some\n" in short
+    assert "QueryError: it failed\n  found: no space\n  fix:   free some\n" in short
     assert "analysis()" in short
     assert "a page of Java" not in short
     assert "Traceback" not in short

@@ -84,7 +84,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
     assert follower.returncode == 0, trace
     assert len(killed) == 20
     assert "the JVM of Spark ended; found: killed by signal 9" in said
-    assert "; do: call rta.spark() for a new one" in said
+    assert "; fix: call rta.spark() for a new one" in said
     assert said.count("failed:") >= 10  # the others hit a session while it started
     assert oracle.differences(true_totals(name), "f05") == []
     oracle.check_accounted("f05", name, used=30_000)
@@ -166,7 +166,7 @@ def test_f16_the_database_is_full(
         full(serving.engine()),
         pytest.raises(
             QueryError,
-            match=r"fills 'f16' failed: the serving database .*full.*do: .*free it, then run again",
+            match=r"fills 'f16' failed: the serving database .*full.*fix: .*free it, then run again",
         ) as caught,
     ):
         rta.drain(name, rta.transforms.totals, table="f16", **HOW)

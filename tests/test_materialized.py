@@ -336,7 +336,7 @@ def test_what_real_time_mode_cannot_keep_is_refused(
 
     how = HOW | {"key": ["user_id"]}
     with pytest.raises(
-        QueryError, match=r"no count of all rows among user_id, mean; do: add F.count"
+        QueryError, match=r"no count of all rows among user_id, mean; fix: add F.count"
     ):
         rta.kappa(name, averages, table="refused", **how)
     with pytest.raises(QueryError, match=r"real-time mode cannot run this query.*micro-batches"):

@@ -87,7 +87,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
         query.stop()
 
     def away(*_: Any) -> None:
-        raise DatabaseAwayError("the database is away", found="nobody", do="start it")
+        raise DatabaseAwayError("the database is away", found="nobody", fix="start it")
 
     monkeypatch.setattr(serving, "commit_batch", away)
     monkeypatch.setattr(exactly_once, "PATIENCE", 0.0)
@@ -96,7 +96,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
     with pytest.raises(StreamingQueryException):
         terminated(failed)
     error = rta.health(failed).error or ""
-    assert error.endswith("DatabaseAwayError: the database is away; found: nobody; do: start it")
+    assert error.endswith("DatabaseAwayError: the database is away; found: nobody; fix: start it")
     assert "Py4J" not in error
 
 

@@ -176,7 +176,7 @@ def test_what_cannot_be_published_is_said(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'[{"a":1}]', "one JSON array; do: write an object a line"),
+        (b'[{"a":1}]', "one JSON array; fix: write an object a line"),
         (gzip.compress(b"{}", mtime=0), "found: compressed"),
         (b"PAR1....", "found: Parquet"),
         (b'{"a":1}\n', r"no column 'key'; found: \['a'\]"),

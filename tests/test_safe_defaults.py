@@ -224,7 +224,7 @@ def test_nothing_in_the_package_runs_what_it_has_read() -> None:
     builtins = {"eval", "exec", "compile", "__import__"}
     methods, options = {"system", "popen", "read_pickle"}, {"allow_pickle", "shell"}
     faults = []
-    for path in sorted((ROOT / "rta").glob("*.py")):
+    for path in sorted((ROOT / "rta").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Import(names=names):

@@ -142,7 +142,7 @@ def test_a_missing_right_to_a_topic_is_a_sentence(
     }
     for name, each in asks.items():
         for ask in each:
-            with pytest.raises(RefusedError, match=f"denies this user a topic; found: {name}, user ana; do: .*ACL"):  # fmt: skip
+            with pytest.raises(RefusedError, match=f"denies this user a topic; found: {name}, user ana; fix: .*ACL"):  # fmt: skip
                 ask()
     assert rta.kafka.offsets("seen-events") == {0: (0, 3)}
 
@@ -166,7 +166,9 @@ def test_a_right_that_only_spark_lacks_is_the_same_sentence(
 
 def test_a_missing_right_to_a_group_is_a_sentence(cluster_of_ana: Secured) -> None:
     """The lag of somebody else's consumer group."""
-    with pytest.raises(RefusedError, match=r"a consumer group; found: others, user ana; do: .*ACL"):
+    with pytest.raises(
+        RefusedError, match=r"a consumer group; found: others, user ana; fix: .*ACL"
+    ):
         rta.lag("others")
     assert rta.lag("sec-mine") == []
 

@@ -261,7 +261,7 @@ def test_where_takes_what_a_person_has(values: Engine) -> None:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    ({"id": "2"}, r"'id' is BIGINT and cannot hold.*'2' \(str\); do: give an int"),
+    ({"id": "2"}, r"'id' is BIGINT and cannot hold.*'2' \(str\); fix: give an int"),
     ({"small": 40_000}, "'small' is SMALLINT"),
     ({"small": 1.5}, "'small' is SMALLINT"),
     ({"id": 2**70}, "'id' is BIGINT"),

@@ -47,16 +47,16 @@ SECURED = {"BOOTSTRAP": "kafka:9093", "SECURITY_PROTOCOL": "SASL_SSL", "SASL_USE
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"BOOTSTRAP": ""}, "no cluster is named; do: set RTA_KAFKA_BOOTSTRAP"),
+        ({"BOOTSTRAP": ""}, "no cluster is named; fix: set RTA_KAFKA_BOOTSTRAP"),
         ({"SECURITY_PROTOCOL": "TLS"}, "RTA_KAFKA_SECURITY_PROTOCOL is wrong.*SASL_SSL"),
         ({"SECURITY_PROTOCOL": ""}, "RTA_KAFKA_SASL_USERNAME is set, but .* is PLAINTEXT"),
         ({"SECURITY_PROTOCOL": "SSL"}, "RTA_KAFKA_SASL_USERNAME is set, but .* is SSL"),
-        ({"SASL_USERNAME": ""}, "needs a user and a password; do: set RTA_KAFKA_SASL_USERNAME"),
-        ({"SASL_PASSWORD": ""}, "needs a user and a password; do: set RTA_KAFKA_SASL_PASSWORD"),
+        ({"SASL_USERNAME": ""}, "needs a user and a password; fix: set RTA_KAFKA_SASL_USERNAME"),
+        ({"SASL_PASSWORD": ""}, "needs a user and a password; fix: set RTA_KAFKA_SASL_PASSWORD"),
         ({"SASL_MECHANISM": "GSSAPI"}, "RTA_KAFKA_SASL_MECHANISM is wrong.*SCRAM-SHA-512"),
         ({"SSL_CAFILE": "/nowhere/ca.pem"}, "RTA_KAFKA_SSL_CAFILE is wrong.*/nowhere/ca.pem"),
-        ({"SSL_KEYFILE": __file__}, "belong together; do: set RTA_KAFKA_SSL_CERTFILE"),
-        ({"SSL_CERTFILE": __file__}, "belong together; do: set RTA_KAFKA_SSL_KEYFILE"),
+        ({"SSL_KEYFILE": __file__}, "belong together; fix: set RTA_KAFKA_SSL_CERTFILE"),
+        ({"SSL_CERTFILE": __file__}, "belong together; fix: set RTA_KAFKA_SSL_KEYFILE"),
         ({"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SSL_CAFILE": __file__}, "RTA_KAFKA_SSL_CAFILE is set"),
     ],
 )  # fmt: skip
@@ -104,7 +104,7 @@ def test_every_error_of_the_tree_says_what_found_do() -> None:
     ]
     assert all(cls.__name__ in (errors.__doc__ or "") for cls in tree)
     for cls in tree:
-        assert str(cls("a", found="b", do="c")) == "a; found: b; do: c"
+        assert str(cls("a", found="b", fix="c")) == "a; found: b; fix: c"
     assert [cls.__name__ for cls in tree if cls.retriable] == ["BrokerError"]
 
 

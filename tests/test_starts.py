@@ -53,12 +53,12 @@ def test_before_its_first_answer_a_wiring_says_what_to_call(
     wired = rta.batch(name, rta.transforms.totals, table="unasked", **HOW)
     asks: list[Callable[[], object]] = [wired.read, wired.accounting, lambda: rta.compare(wired)]
     for ask in asks:
-        with pytest.raises(TableError, match=r"'unasked' yet; do: call recompute\(\) or catch_up"):
+        with pytest.raises(TableError, match=r"'unasked' yet; fix: call recompute\(\) or catch_up"):
             ask()
     with rta.kappa(name, rta.transforms.totals, table="unswitched", **HOW) as wired_too:
         wired_too.catch_up()
         wired_too.stop()
-        with pytest.raises(QueryError, match=r"to switch to; .*; do: call replay\(transform\)"):
+        with pytest.raises(QueryError, match=r"to switch to; .*; fix: call replay\(transform\)"):
             wired_too.switch()
         assert wired_too.read()["event_count"].sum() == 10
 
@@ -127,7 +127,9 @@ def test_what_spark_does_not_run_as_a_stream_is_said_before_anything_is_made(
         (ranked, "change the transform: .* rank when the table is read"),
         (lambda events: events.groupBy("user_id", "window").count(), "correct the name in the transform"),
     ):  # fmt: skip
-        with pytest.raises(QueryError, match=rf"'definition' cannot start; .*do: .*{do}") as caught:
+        with pytest.raises(
+            QueryError, match=rf"'definition' cannot start; .*fix: .*{do}"
+        ) as caught:
             rta.drain(name, transform, table="definition", **HOW)
         assert "again" not in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -176,7 +178,7 @@ def stopped(*_: object, **__: object) -> None:
 
 def away(*_: object, **__: object) -> None:
     """Find the database away."""
-    raise DatabaseAwayError("the serving database is away", do="start it")
+    raise DatabaseAwayError("the serving database is away", fix="start it")
 
 
 STEPS: Final[dict[str, tuple[Any, list[tuple[object, str, Callable[..., None]]]]]] = {
@@ -313,7 +315,9 @@ def test_reset_deletes_a_checkpoint_on_another_file_system(
     again = rta.drain(name, rta.transforms.totals, table="remote", checkpoint=place, **HOW)
     assert again.accounting.consumed == 20
     rta.reset("remote", checkpoint=f"{place}/")
-    with pytest.raises(QueryError, match=r"cannot be deleted; found: hdfs://.*do: delete it there"):
+    with pytest.raises(
+        QueryError, match=r"cannot be deleted; found: hdfs://.*fix: delete it there"
+    ):
         rta.reset("remote", checkpoint="hdfs://no-such-host.invalid:1/totals")
 
 

@@ -110,10 +110,10 @@ def test_state_that_cannot_be_read_is_said(
     rta.publish(rta.user_events(spark, rows=5), name)
     rta.drain(name, plain, table="stateless", key=["event_id"], event=rta.USER_EVENTS)
     with pytest.raises(
-        QueryError, match=r"there is no checkpoint of 'nobody', .* do: fill the table"
+        QueryError, match=r"there is no checkpoint of 'nobody', .* fix: fill the table"
     ):
         rta.state("nobody")
-    with pytest.raises(QueryError, match=r"'stateless' keeps no state; .* do: read its table"):
+    with pytest.raises(QueryError, match=r"'stateless' keeps no state; .* fix: read its table"):
         rta.state("stateless")
     with rta.batch(name, rta.transforms.totals, table="seen", **HOW) as wired:
         wired.catch_up()
@@ -145,13 +145,13 @@ def test_health_warns_of_state_without_an_end(
         [warning] = seen.warnings
         rows = rta.state("endless").count()
         assert f"stateStoreSave keeps {rows:,} rows for ever" in warning
-        assert "do: withWatermark() before it" in warning
+        assert "fix: withWatermark() before it" in warning
         assert warning in repr(seen)
         assert "withWatermark() before it" in seen._repr_html_()
         assert rta.health(running["ended"]).warnings == []
         monkeypatch.setattr(state_growth, "SHARE", 1e-9)
         [warning] = rta.health(running["ended"]).warnings
-        assert "% of the memory that it may have; do: a shorter lateness" in warning
+        assert "% of the memory that it may have; fix: a shorter lateness" in warning
     finally:
         for query in running.values():
             query.stop()
@@ -172,7 +172,7 @@ def test_it_is_warned_before_memory_is_full() -> None:
     assert warnings(calm, [True], None, ROCKS) == []
     [heap] = warnings(calm, [True], 1.6e9, HEAP)
     assert heap.startswith(
-        "state takes 1,000 MB, 62 % of the memory that it may have; do: keep it on disk with the RocksDB"
+        "state takes 1,000 MB, 62 % of the memory that it may have; fix: keep it on disk with the RocksDB"
     )
     [beside] = warnings(calm, [True], 1.6e9, ROCKS)
     assert "RocksDB" not in beside
@@ -186,7 +186,7 @@ def test_it_is_warned_of_growth_without_an_end_only() -> None:
         "dedupe keeps 50,000 rows for ever, 45,000 more than 10 micro-batches ago"
     )
     assert warning.endswith(
-        "do: withWatermark() before it, and the event time or its window in its key"
+        "fix: withWatermark() before it, and the event time or its window in its key"
     )
     marked = [told(5_000 * n, 10**6, "2024-11-15T10:30:00.000Z") for n in range(1, 11)]
     assert "put the event time that has the watermark" in warnings(marked, [True], 1e10, ROCKS)[0]

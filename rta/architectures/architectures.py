@@ -229,7 +229,7 @@ class Kappa(Wiring):
         if not number:
             raise QueryError(
                 f"there is no version of {self.table!r} to switch to", found="no query of it runs here",
-                do="call replay(transform) first, or name the version: switch(2)",
+                fix="call replay(transform) first, or name the version: switch(2)",
             )  # fmt: skip
         version = Version((f"{self.table}_v{number}",))
         with self._held(view.served if (view := self.view) else number, number):
@@ -241,7 +241,7 @@ class Kappa(Wiring):
         older = [n for n in view.versions if n < view.served] if view else []
         if not view or not older:
             raise QueryError(
-                f"there is no older version of {self.table!r}", do="it was retired, or never was"
+                f"there is no older version of {self.table!r}", fix="it was retired, or never was"
             )
         return views.switch(self.table, max(older), view.versions[max(older)], patience=None)
 

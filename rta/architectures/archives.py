@@ -66,13 +66,13 @@ def archive(
 
     def start() -> StreamingQuery:
         again = _DISCARD.format(topic=topic)
-        topic_id = topic_identity.topic_of(session, place, topic, do=again)
+        topic_id = topic_identity.topic_of(session, place, topic, fix=again)
         write = _writer(session, topic)
 
         def written(frame: DataFrame, batch_id: int) -> None:
             write(frame, batch_id)
             # Not committed unless all that was read is of the topic that the archive began with.
-            topic_identity.require_topic(topic, topic_id, do=again)
+            topic_identity.require_topic(topic, topic_id, fix=again)
 
         with taken_back(
             session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]
@@ -195,6 +195,6 @@ def _checked(event: EventType) -> EventType:
     if DATE in event.columns:
         raise InputError(
             f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
-            do="rename the column",
+            fix="rename the column",
         )  # fmt: skip
     return event

@@ -80,7 +80,7 @@ class Wiring(ABC):
     def _served(self) -> views.View:
         """Return what readers see. Raises TableError if that is nothing yet."""
         if (view := self.view) is None:
-            raise TableError(f"there is no answer in {self.table!r} yet", do=self.first_answer)
+            raise TableError(f"there is no answer in {self.table!r} yet", fix=self.first_answer)
         return view
 
     @abstractmethod

@@ -94,7 +94,7 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
     if len(names) > 1 or not set(names[0]) <= set(events.columns):
         raise InputError(
             "what makes two events copies of each other cannot be told", found=names,
-            do="remove duplicates once, by columns of the event, as rta.transforms.deduplicate() does",
+            fix="remove duplicates once, by columns of the event, as rta.transforms.deduplicate() does",
         )  # fmt: skip
     return names[0]
 

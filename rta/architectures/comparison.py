@@ -113,7 +113,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
         raise InputError(
             "only wirings of one topic can be compared",
             found=found,
-            do="give two or more of one topic",
+            fix="give two or more of one topic",
         )
     answers = [wired.read() for wired in wirings]
     records = _records(wirings[0])

@@ -33,7 +33,7 @@ class Commands(click.Group):
             if ctx.params.get("trace"):
                 traceback.print_exc()
             click.secho(f"✗ {error.what}", fg="red", err=True)
-            for label, text in (("found", error.found), ("do", error.do)):
+            for label, text in (("found", error.found), ("fix", error.fix)):
                 if text is not None:
                     click.echo(f"  {label + ':':<6} {text}", err=True)
             ctx.exit(1)

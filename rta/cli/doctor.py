@@ -57,7 +57,7 @@ def examine() -> Iterator[Check]:
             yield Check(name, ok=True, detail=look())
         except RtaError as error:
             found = "" if error.found is None else f" ({error.found})"
-            yield Check(name, ok=False, detail=f"{error.what}{found}", mend=error.do or "")
+            yield Check(name, ok=False, detail=f"{error.what}{found}", mend=error.fix or "")
 
 
 def _java() -> str:
@@ -73,7 +73,7 @@ def _memory() -> str:
         raise SetupError(
             "too little memory is free",
             found=f"{free / GIB:.1f} GiB of the {MEMORY_WANTED / GIB:.0f} GiB that Spark and Kafka want",
-            do="close programs, or start with rta.spark(conf={'spark.driver.memory': '1g'})",
+            fix="close programs, or start with rta.spark(conf={'spark.driver.memory': '1g'})",
         )
     return f"{free / GIB:.1f} GiB free"
 
@@ -82,14 +82,14 @@ def _disk() -> str:
     home = private_folder(settings().home)
     if home.stat().st_mode & 0o077:
         raise SetupError(
-            "RTA_HOME is open to other users of this machine: it holds your events", found=home, do=f"chmod 700 {home}"
+            "RTA_HOME is open to other users of this machine: it holds your events", found=home, fix=f"chmod 700 {home}"
         )  # fmt: skip
     free = shutil.disk_usage(home).free
     if free < DISK_WANTED:
         raise SetupError(
             "the disk under RTA_HOME is nearly full",
             found=f"{free / GIB:.1f} GiB free at {home}",
-            do=f"free some, or point RTA_HOME at a disk with {DISK_WANTED / GIB:.0f} GiB",
+            fix=f"free some, or point RTA_HOME at a disk with {DISK_WANTED / GIB:.0f} GiB",
         )
     return f"{free / GIB:.1f} GiB free at {home}"
 
@@ -135,7 +135,7 @@ def _ports() -> str:
             probe.bind(("127.0.0.1", 0))
         except OSError as error:
             raise SetupError(
-                "no port can be opened on 127.0.0.1", found=error, do="mend the loopback interface"
+                "no port can be opened on 127.0.0.1", found=error, fix="mend the loopback interface"
             ) from None
     running = broker.status()
     with socket.socket() as probe:

@@ -139,8 +139,8 @@ def _publish_file(
 ) -> Any:
     """Publish the lines of a file."""
     if not Path(source).is_file():
-        do = f"give a file of JSON lines, or one of {', '.join(DATASETS)}"
-        raise InputError("this is neither a file nor a data set", found=source, do=do)
+        fix = f"give a file of JSON lines, or one of {', '.join(DATASETS)}"
+        raise InputError("this is neither a file nor a data set", found=source, fix=fix)
     if given:
         names = ", ".join("--from" if name == "start" else "--until" if name == "end" else f"--{name}" for name in given)  # fmt: skip
         raise click.BadParameter("a data set's option does not fit a file", param_hint=names)

@@ -183,7 +183,7 @@ def _ahead(event_time: Column, max_skew: str) -> Column:
 
     if not _SKEW.fullmatch(max_skew):
         raise InputError(
-            "not a duration for max_skew", found=repr(max_skew), do="write it like '5 minutes'"
+            "not a duration for max_skew", found=repr(max_skew), fix="write it like '5 minutes'"
         )
     return event_time > F.col("kafka_timestamp") + F.expr(f"INTERVAL {max_skew}")
 

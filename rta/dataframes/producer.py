@@ -124,7 +124,7 @@ def publish(
     if order_by is not None or parallel:
         raise InputError(
             "this source is sent in its own order", found=f"order_by={order_by!r}, parallel={parallel}",
-            do="sort it before, or leave both out",
+            fix="sort it before, or leave both out",
         )  # fmt: skip
     messages = Messages(source, key=key, event=event)
     done = sent(messages, topic, partitions=partitions, headers=headers, options=options)
@@ -132,8 +132,8 @@ def publish(
         found = "; ".join(f"{count:,} times: {why}" for why, count in done.reasons.items())
         text = f"{done.ok:,} of {done.sent:,} events are on topic {topic!r}"
         if done.unknown:
-            raise BrokerError(text + ", the others may be", found=found, do="look, then publish those that are not")  # fmt: skip
-        raise InputError(text + "; Kafka refused the others", found=found, do="mend them, and publish them alone")  # fmt: skip
+            raise BrokerError(text + ", the others may be", found=found, fix="look, then publish those that are not")  # fmt: skip
+        raise InputError(text + "; Kafka refused the others", found=found, fix="mend them, and publish them alone")  # fmt: skip
     return Published(
         topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
     )
@@ -151,12 +151,14 @@ def _ordered(
     refuse_streaming(df)
     missing = [name for name in ordering if name not in df.columns]
     if missing:
-        raise InputError("no such column to order by", found=missing, do=f"use one of {df.columns}")
+        raise InputError(
+            "no such column to order by", found=missing, fix=f"use one of {df.columns}"
+        )
     typed = None if is_message(df, ordering) else event
     if typed and (absent := [name for name in typed.required if name not in df.columns]):
         raise InputError(
             f"event type {typed.name!r} requires columns that the frame has not", found=absent,
-            do="add them: each event without them would be quarantined",
+            fix="add them: each event without them would be quarantined",
         )  # fmt: skip
     fields = typed.fields if typed else {}
     frame = as_messages(df, key or (typed.key if typed else None), fields=fields, beside=ordering)
@@ -215,7 +217,7 @@ def _refused_record_said() -> Iterator[None]:
         if future := re.search(r"Timestamp (\d+) of message .*?within \[-?\d+, (\d+)\]", text):
             over = (int(future[1]) - int(future[2])) / 1000
             raise InputError(
-                NOT_THIS_TIME, found=f"{over:,.0f} s over that", do="set the clock of this machine"
+                NOT_THIS_TIME, found=f"{over:,.0f} s over that", fix="set the clock of this machine"
             ) from None
         if "RecordTooLargeException" not in text:
             raise
@@ -226,5 +228,5 @@ def _refused_record_said() -> Iterator[None]:
         raise InputError(
             "an event is larger than Kafka takes; those before it are on the topic",
             found=found or "more than the topic's max.message.bytes",
-            do="make it smaller, or raise kafka.max.request.size (options) and the topic's max.message.bytes",
+            fix="make it smaller, or raise kafka.max.request.size (options) and the topic's max.message.bytes",
         ) from None

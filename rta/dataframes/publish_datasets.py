@@ -41,7 +41,7 @@ def publish_dataset(
     52
     """
     if dataset not in NAMES:
-        raise InputError(f"there is no data set {dataset!r}", do=f"choose from {', '.join(NAMES)}")
+        raise InputError(f"there is no data set {dataset!r}", fix=f"choose from {', '.join(NAMES)}")
     topic = topic or dataset
     chosen = _between(_frame(dataset, rows), start, end)
     if once and topic in {known.name for known in topics.list_topics()}:
@@ -53,7 +53,7 @@ def publish_dataset(
             raise TopicError(
                 f"topic {topic!r} holds a part of the data set: an earlier publish stopped midway",
                 found=f"{held:,} of {wanted:,} events",
-                do=f"delete it with `rta topics delete {topic}`, then publish again",
+                fix=f"delete it with `rta topics delete {topic}`, then publish again",
             )
     key = event_type(dataset).key
     with step(f"publishing {dataset} to topic {topic}"):

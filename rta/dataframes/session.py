@@ -84,7 +84,7 @@ def spark(
     if master.startswith("sc://"):
         raise InputError(
             "Spark Connect is not supported", found=master,
-            do="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
+            fix="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
         )  # fmt: skip
     jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
     if ended():
@@ -142,8 +142,8 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
     except Exception as error:
         found = _last_words() or cause(str(error))
         small = "raise spark.driver.memory; " if "DRIVER_MEMORY" in found else ""
-        do = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
-        raise SetupError("Spark did not start", found=found, do=do) from error
+        fix = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
+        raise SetupError("Spark did not start", found=found, fix=fix) from error
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def _require_connector(session: SparkSession) -> None:
         raise SetupError(
             "the Spark session that runs in this process has no Kafka connector",
             found=f"application {session.sparkContext.appName!r}",
-            do="call its stop() (or restart the kernel), then rta.spark() before any other session",
+            fix="call its stop() (or restart the kernel), then rta.spark() before any other session",
         ) from None
 
 

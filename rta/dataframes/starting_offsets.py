@@ -29,7 +29,7 @@ def starting_at(topic: str, position: Position) -> dict[str, str]:
     {'startingOffsets': '{"doc-positions": {"0": -1}}'}
     >>> starting_at("doc-positions", {0: 9})
     Traceback (most recent call last):
-    rta.errors.InputError: starting names an offset that topic 'doc-positions' does not have; found: {0: 9}; do: partition 0 has 0 to 0...
+    rta.errors.InputError: starting names an offset that topic 'doc-positions' does not have; found: {0: 9}; fix: partition 0 has 0 to 0...
     """
     return _starting(topic, position, offsets(topic, right="READ"))
 
@@ -69,7 +69,7 @@ def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dic
             raise InputError(
                 f"{which} needs a time zone",
                 found=repr(position),
-                do="give it tzinfo=datetime.UTC, say",
+                fix="give it tzinfo=datetime.UTC, say",
             )
         return {f"{which}Timestamp": str(round(position.timestamp() * 1000))}
     if isinstance(position, Mapping):
@@ -82,7 +82,7 @@ def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dic
         raise InputError(
             f"not a position for {which}",
             found=repr(position),
-            do=f"use {' or '.join(allowed)}, {{partition: offset}} or a datetime",
+            fix=f"use {' or '.join(allowed)}, {{partition: offset}} or a datetime",
         )
     return {f"{which}Offsets": position}
 
@@ -93,7 +93,7 @@ def _require_there(topic: str, position: Mapping[int, int], which: str, ranges: 
     if unknown:
         raise InputError(
             f"{which} names partitions that topic {topic!r} does not have", found=unknown,
-            do=f"use some of {sorted(ranges)}",
+            fix=f"use some of {sorted(ranges)}",
         )  # fmt: skip
     words = (LATEST, EARLIEST) if which == "starting" else (LATEST,)
     outside = {
@@ -106,7 +106,7 @@ def _require_there(topic: str, position: Mapping[int, int], which: str, ranges: 
         there = ", ".join(f"partition {p} has {ranges[p][0]} to {ranges[p][1]}" for p in sorted(outside))  # fmt: skip
         raise InputError(
             f"{which} names an offset that topic {topic!r} does not have", found=outside,
-            do=f"{there}, the last of which is the next event's; or use {' or '.join(map(str, words))},"
+            fix=f"{there}, the last of which is the next event's; or use {' or '.join(map(str, words))},"
             f" Kafka's own for {'latest or earliest' if len(words) > 1 else 'latest'}",
         )  # fmt: skip
 
@@ -127,5 +127,5 @@ def _require_order(topic: str, starting: Position, ending: Position) -> None:
         raise InputError(
             f"the end of this part of topic {topic!r} lies before its start",
             found=before,
-            do="exchange the two, or correct one of them",
+            fix="exchange the two, or correct one of them",
         )

@@ -49,7 +49,7 @@ def letters(
     [Letter(doc-letters/0/0: missing: event_id; {})]
     """
     if limit is not None and limit < 0:
-        raise InputError("a limit is 0 or more", found=limit, do="correct it")
+        raise InputError("a limit is 0 or more", found=limit, fix="correct it")
     with closing(each_letter(topic, reason=reason, redriven=redriven)) as found:
         return Facts(islice(found, limit), at_a_glance)
 
@@ -75,7 +75,7 @@ def find_letter(topic: str, partition: int, offset: int) -> Letter:
     >>> _ = rta.kafka.create_topic("doc-find-letter")
     >>> find_letter("doc-find-letter", 0, 7)
     Traceback (most recent call last):
-    rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; do: ...
+    rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; fix: ...
     """
     found = [
         letter for letter in each_letter(topic) if (letter.partition, letter.offset) == (partition, offset)
@@ -85,7 +85,7 @@ def find_letter(topic: str, partition: int, offset: int) -> Letter:
         return max(found, key=lambda letter: (letter.topic == topic, letter.kafka_timestamp))
     raise TopicError(
         f"there is no dead letter of {topic}/{partition}/{offset}",
-        do=f"list them: rta dlq list {topic}, or rta.dlq.letters({topic!r})",
+        fix=f"list them: rta dlq list {topic}, or rta.dlq.letters({topic!r})",
     )
 
 

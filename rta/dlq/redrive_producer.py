@@ -129,5 +129,5 @@ def _error(answer: Future) -> BaseException:
 def _away(error: BaseException, found: str) -> BrokerError:
     return BrokerError(
         "Kafka does not answer", found=f"{type(error).__name__}; {found}",
-        do="see `rta status`, then run it again: it goes on with what is not noted",
+        fix="see `rta status`, then run it again: it goes on with what is not noted",
     )  # fmt: skip

@@ -91,7 +91,7 @@ def redrive(
     0
     """
     if max_attempts < 1:
-        raise InputError("max_attempts is 1 or more", found=max_attempts, do="correct it")
+        raise InputError("max_attempts is 1 or more", found=max_attempts, fix="correct it")
     offsets(topic, right="WRITE")
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()

@@ -103,6 +103,6 @@ def _read(spark: SparkSession, name: str) -> DataFrame:
         raise SetupError(
             f"the data set {name!r} is not there",
             found=str(path),
-            do="set RTA_DATA to the repository's data/",
+            fix="set RTA_DATA to the repository's data/",
         )
     return spark.read.parquet(str(path))

@@ -55,7 +55,7 @@ def schema_of(text: str) -> StructType:
     'struct<user_id:bigint,amount:decimal(12,2)>'
     >>> schema_of("user_id BIGINT at TIMESTAMP")
     Traceback (most recent call last):
-    rta.errors.InputError: a schema cannot be read from here on; found: 'user_id BIGINT at TIMESTAMP'; do: write name TYPE [NOT NULL], with commas between, or give a StructType
+    rta.errors.InputError: a schema cannot be read from here on; found: 'user_id BIGINT at TIMESTAMP'; fix: write name TYPE [NOT NULL], with commas between, or give a StructType
     """
     fields: list[StructField] = []
     at = 0
@@ -64,7 +64,7 @@ def schema_of(text: str) -> StructType:
         if column is None:
             raise InputError(
                 "a schema cannot be read from here on", found=repr(text[at:].strip()[:80]),
-                do="write name TYPE [NOT NULL], with commas between, or give a StructType",
+                fix="write name TYPE [NOT NULL], with commas between, or give a StructType",
             )  # fmt: skip
         name = (column["quoted"] or "").replace("``", "`") or column["name"]
         fields.append(StructField(name, _type(column, name), not column["required"]))
@@ -79,7 +79,7 @@ def _type(column: re.Match[str], name: str) -> DataType:
         raise InputError(
             f"column {name!r} has a type that is not known",
             found=column["type"],
-            do=f"use one of {known}",
+            fix=f"use one of {known}",
         )
     if column["precision"] is None:
         return kind
@@ -88,7 +88,7 @@ def _type(column: re.Match[str], name: str) -> DataType:
         raise InputError(
             f"column {name!r} has a type with figures that it cannot have",
             found=f"{column['type']}({precision}, {scale})",
-            do=f"write DECIMAL(digits, digits behind the point), at most {_MOST}",
+            fix=f"write DECIMAL(digits, digits behind the point), at most {_MOST}",
         )
     return DecimalType(precision, scale)
 

@@ -68,11 +68,13 @@ class EventType:
             times = [each.name for each in columns if each.dataType == TimestampType()]
             raise InputError(
                 "the event time is a TIMESTAMP column", found=_found(event_time, columns),
-                do=f"choose from {', '.join(times)}" if times else "add one: when the event happened",
+                fix=f"choose from {', '.join(times)}" if times else "add one: when the event happened",
             )  # fmt: skip
         if key is not None and key not in columns.names:
             raise InputError(
-                "the key is a column", found=repr(key), do=f"choose from {', '.join(columns.names)}"
+                "the key is a column",
+                found=repr(key),
+                fix=f"choose from {', '.join(columns.names)}",
             )
         required = [
             StructField(each.name, each.dataType, each.nullable and each.name != event_time)
@@ -140,7 +142,7 @@ def _checked_columns(schema: StructType) -> StructType:
     if not isinstance(schema, StructType) or not len(schema):
         raise InputError(
             "the schema of an event type has columns", found=repr(schema)[:200],
-            do="give a StructType, or a text such as 'user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL'",
+            fix="give a StructType, or a text such as 'user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL'",
         )  # fmt: skip
     seen: set[str] = set()
     for each in schema:
@@ -148,15 +150,15 @@ def _checked_columns(schema: StructType) -> StructType:
         if name.casefold() in _RESERVED or name.startswith("_"):
             raise InputError(
                 "a column has a name that is reserved", found=name,
-                do=f'call it otherwise, and say the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
+                fix=f'call it otherwise, and say the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
             )  # fmt: skip
         if name.casefold() in seen:
-            raise InputError(f"two columns are named {name!r}", do="rename one of them")
+            raise InputError(f"two columns are named {name!r}", fix="rename one of them")
         seen.add(name.casefold())
         if each.dataType.typeName() not in FORMS:
             raise InputError(
                 f"column {name!r} has a type that events cannot have", found=type_name(each.dataType),
-                do=f"use one of: {', '.join(sorted(FORMS))}",
+                fix=f"use one of: {', '.join(sorted(FORMS))}",
             )  # fmt: skip
     return schema
 
@@ -173,19 +175,19 @@ def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, 
         raise InputError(
             "fields is a mapping: column → its name in the JSON",
             found=f"no column {unknown[0]!r}" if isinstance(fields, Mapping) else repr(fields),
-            do=f"choose from {', '.join(columns)}",
+            fix=f"choose from {', '.join(columns)}",
         )
     for column, name in fields.items():
         if not isinstance(name, str) or not name or _NO_FIELD & set(name) or _no_text(name):
             raise InputError(
                 f"the field of column {column!r} has a name that cannot be read", found=repr(name),
-                do="use a text without quotes, backslashes, question marks and control characters",
+                fix="use a text without quotes, backslashes, question marks and control characters",
             )  # fmt: skip
     names = [fields.get(column, column) for column in columns]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(
             "two columns are read from one field", found=repr(twice[0]),
-            do='give each its own: fields={"column": "field"}',
+            fix='give each its own: fields={"column": "field"}',
         )  # fmt: skip
     return {column: name for column, name in fields.items() if name != column}
 
@@ -256,7 +258,7 @@ def event_type(name: str) -> EventType:
     'origin'
     >>> event_type("flight")
     Traceback (most recent call last):
-    rta.errors.InputError: no event type is called 'flight'; found: near to it: flights; do: use one of flights, purchases, user-events, weather, or make an EventType
+    rta.errors.InputError: no event type is called 'flight'; found: near to it: flights; fix: use one of flights, purchases, user-events, weather, or make an EventType
     """
     if name in _KNOWN:
         return _KNOWN[name]
@@ -264,5 +266,5 @@ def event_type(name: str) -> EventType:
     raise InputError(
         f"no event type is called {name!r}",
         found=f"near to it: {near[0]}" if near else None,
-        do=f"use one of {', '.join(_KNOWN)}, or make an EventType",
+        fix=f"use one of {', '.join(_KNOWN)}, or make an EventType",
     )

@@ -70,7 +70,7 @@ def as_messages(
 
     if key is not None and key not in frame.columns:
         raise InputError(
-            f"there is no column {key!r} for the key", found=frame.columns, do="choose from these"
+            f"there is no column {key!r} for the key", found=frame.columns, fix="choose from these"
         )
     raw = is_message(frame, beside)
     named = [F.col(_quoted(c)).alias(fields.get(c, c)) for c in frame.columns]
@@ -138,5 +138,5 @@ def _text(value: Any) -> str:
         raise InputError(
             "an event holds what JSON cannot",
             found=f"{value!r} ({error})",
-            do="use str, int, Decimal, bool or datetime",
+            fix="use str, int, Decimal, bool or datetime",
         ) from None

@@ -75,10 +75,10 @@ def poisoned(
     unknown = sorted(set(kinds) - set(POISON))
     if unknown or not kinds:
         raise InputError(
-            "unknown kinds of poison", found=unknown, do=f"choose from {', '.join(POISON)}"
+            "unknown kinds of poison", found=unknown, fix=f"choose from {', '.join(POISON)}"
         )
     if not 0 <= share <= 1:
-        raise InputError("share is from 0 to 1", found=share, do="correct it")
+        raise InputError("share is from 0 to 1", found=share, fix="correct it")
 
     chance = F.shiftrightunsigned(F.xxhash64(_json(event), F.lit(seed)), 11)
     kind = F.element_at(F.array(*map(F.lit, kinds)), (chance % len(kinds) + 1).cast("int"))
@@ -163,5 +163,5 @@ def _required(event: EventType, *kinds: type[DataType]) -> str:
     raise InputError(
         f"{event.name!r} has no required column that can be spoilt",
         found=event,
-        do="leave out such kinds",
+        fix="leave out such kinds",
     )

@@ -139,7 +139,7 @@ def _microseconds(duration: str) -> int:
     unit = match and _MICROSECONDS.get(match[2].lower())
     if not match or not unit:
         raise InputError(
-            "not a duration", found=repr(duration), do='write it like "90 seconds" or "1 hour"'
+            "not a duration", found=repr(duration), fix='write it like "90 seconds" or "1 hour"'
         )
     return round(float(match[1]) * unit)
 
@@ -150,7 +150,7 @@ def _instant(start: str | datetime) -> int:
         moment = start if isinstance(start, datetime) else datetime.fromisoformat(start)
     except ValueError:
         raise InputError(
-            "not an instant", found=repr(start), do='write it like "2024-11-15T10:30:00Z"'
+            "not an instant", found=repr(start), fix='write it like "2024-11-15T10:30:00Z"'
         ) from None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     since = aware - datetime(1970, 1, 1, tzinfo=UTC)
@@ -160,4 +160,4 @@ def _instant(start: str | datetime) -> int:
 def _require(holds: bool, what: str, found: object) -> None:  # noqa: FBT001 - reads as a sentence
     """Raise InputError where an argument is out of its range."""
     if not holds:
-        raise InputError(what, found=found, do="correct the argument")
+        raise InputError(what, found=found, fix="correct the argument")

@@ -111,7 +111,7 @@ def _statements(source: str) -> list[ast.stmt]:
     except SyntaxError as error:
         raise InputError(
             "the parameters cell is not plain Python", found=f"line {error.lineno}: {error.msg}",
-            do="keep only assignments in it",
+            fix="keep only assignments in it",
         ) from None  # fmt: skip
 
 

@@ -29,23 +29,23 @@ def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     >>> cell = new_code_cell("hours = 2", metadata={"tags": ["parameters"]})
     >>> checked(new_notebook(cells=[cell]), {"hour": 3})
     Traceback (most recent call last):
-    rta.errors.InputError: no parameter 'hour' in this notebook, did you mean 'hours'?; found: hours = 2; do: choose from these
+    rta.errors.InputError: no parameter 'hour' in this notebook, did you mean 'hours'?; found: hours = 2; fix: choose from these
     """
     there = known(notebook)
     if given and cell_index(notebook) is None:
         raise InputError(
             "the notebook takes no parameters: it has no cell tagged `parameters`",
-            found=", ".join(map(str, given)), do=_NO_CELL,
+            found=", ".join(map(str, given)), fix=_NO_CELL,
         )  # fmt: skip
     values = {name: _fitting(_named(there, name), value) for name, value in given.items()}
     if unset := [name for name, each in there.items() if not each.source and name not in given]:
-        raise InputError(f"parameter {unset[0]!r} has no default", do="give it a value")
+        raise InputError(f"parameter {unset[0]!r} has no default", fix="give it a value")
     if stale := computed_from(notebook, values):
         statement, name = stale
         raise InputError(
             f"the parameters cell computes with {name!r}: it would use the default, not the value given",
             found=HIDDEN if is_secret(statement, statement) else statement[:200],
-            do="move it to the next cell",
+            fix="move it to the next cell",
         )  # fmt: skip
     return values
 
@@ -80,7 +80,7 @@ def parse(strings: Iterable[str], notebook: Mapping[str, Any]) -> dict[str, Any]
     """
     split = {name.strip(): (equals, text) for name, equals, text in (s.partition("=") for s in strings)}  # fmt: skip
     if wrong := [name for name, (equals, _) in split.items() if not equals]:
-        raise InputError("not a parameter", found=repr(wrong[0]), do="write name=value")
+        raise InputError("not a parameter", found=repr(wrong[0]), fix="write name=value")
     texts = {name: text for name, (_, text) in split.items()}
     there = known(notebook)
     if cell_index(notebook) is None:
@@ -98,7 +98,7 @@ def _fitting(parameter: Parameter, value: Any) -> Any:
     if not plain:
         raise InputError(
             f"parameter {parameter.name!r} takes plain values only: text, numbers, True, False, None, lists, dicts",
-            found=f"{type(value).__name__} {told}", do="give such a value",
+            found=f"{type(value).__name__} {told}", fix="give such a value",
         )  # fmt: skip
     if (value is None and parameter.optional) or kind is None or type(value) is kind:
         return value
@@ -106,7 +106,7 @@ def _fitting(parameter: Parameter, value: Any) -> Any:
         return kind(value)
     raise InputError(
         f"parameter {parameter.name!r} has a value of the wrong type",
-        found=f"{type(value).__name__} {told}", do=f"give {kind.__name__}, as in {parameter}",
+        found=f"{type(value).__name__} {told}", fix=f"give {kind.__name__}, as in {parameter}",
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _read(parameter: Parameter, text: str) -> Any:
         told = HIDDEN if is_secret(parameter.name, text) else repr(text)
         raise InputError(
             f"parameter {parameter.name!r} cannot be read as {kind.__name__}",
-            found=told, do=f"write it as in {parameter}",
+            found=told, fix=f"write it as in {parameter}",
         ) from None  # fmt: skip
 
 
@@ -142,13 +142,13 @@ def _for_json(value: Any) -> Any:
 
 def _named(there: Mapping[str, Parameter], name: str) -> Parameter:
     if not isinstance(name, str) or not name.isidentifier():
-        raise InputError(f"{name!r} is not the name of a parameter", do="use an identifier")
+        raise InputError(f"{name!r} is not the name of a parameter", fix="use an identifier")
     if name not in there:
         near = get_close_matches(name, there, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise InputError(
             f"no parameter {name!r} in this notebook{hint}",
             found="; ".join(map(str, there.values())) or "an empty parameters cell",
-            do="choose from these",
+            fix="choose from these",
         )
     return there[name]

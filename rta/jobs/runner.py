@@ -40,7 +40,7 @@ def run(
 
     >>> run("reports/daily.ipynb", {"hours": 2})
     Traceback (most recent call last):
-    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
     source = Path(notebook)
     document = read_notebook(source)
@@ -62,7 +62,7 @@ def run(
     if ended.outcome == "failed":
         raise JobError(
             f"job {job!r} failed: {ended.message}", found=f"run {claim.run_id}",
-            do=f"read {ended.report or ended.executed or ended.folder}",
+            fix=f"read {ended.report or ended.executed or ended.folder}",
         )  # fmt: skip
     return ended
 
@@ -74,7 +74,7 @@ def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
 
     >>> parse("reports/daily.ipynb", [])
     Traceback (most recent call last):
-    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
     return rules.parse(strings, read_notebook(notebook))
 
@@ -84,24 +84,24 @@ def read_notebook(path: str | Path) -> Any:
 
     >>> read_notebook("reports/daily.ipynb")
     Traceback (most recent call last):
-    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; do: check the path
+    rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
     import nbformat
 
     try:
         document = nbformat.read(path, as_version=4)
     except OSError:
-        raise InputError("there is no such notebook", found=path, do="check the path") from None
+        raise InputError("there is no such notebook", found=path, fix="check the path") from None
     except (ValueError, nbformat.ValidationError) as error:
         raise InputError(
             "this is no notebook",
             found=f"{path}: {error}"[:300],
-            do="give a file that Jupyter opens",
+            fix="give a file that Jupyter opens",
         ) from None
     language = document.metadata.get("kernelspec", {}).get("language", "python")
     if language != "python":
         raise InputError(
-            "only Python notebooks are run", found=f"{path} in {language}", do="choose another"
+            "only Python notebooks are run", found=f"{path} in {language}", fix="choose another"
         )
     return document
 

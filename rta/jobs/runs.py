@@ -92,11 +92,11 @@ def receipt(run_id: str) -> Receipt:
 
     >>> receipt("yesterday")
     Traceback (most recent call last):
-    rta.errors.InputError: no run 'yesterday'; do: choose one from the history
+    rta.errors.InputError: no run 'yesterday'; fix: choose one from the history
     """
     found = _rows({"run_id": run_id})
     if not found:
-        raise InputError(f"no run {run_id!r}", do="choose one from the history")
+        raise InputError(f"no run {run_id!r}", fix="choose one from the history")
     return found[0]
 
 
@@ -188,6 +188,6 @@ def _lock(lock: IO[str], job: str) -> None:
             raise JobError(
                 f"job {job!r} is running already",
                 found=f"run {holder.get('run_id')}, process {holder.get('pid')}, since {holder.get('started')}",
-                do="wait for its end, or run under another name",
+                fix="wait for its end, or run under another name",
             )
         time.sleep(0.05)

@@ -72,9 +72,9 @@ def refusal(error: BaseException | str) -> RefusedError | None:
     True
     """
     text = error if isinstance(error, str) else _said(error)
-    for pattern, what, do in _SENTENCES:
+    for pattern, what, fix in _SENTENCES:
         if re.search(pattern, text):
-            return RefusedError(what, found=_found(what, text), do=do)
+            return RefusedError(what, found=_found(what, text), fix=fix)
     return None
 
 
@@ -104,7 +104,7 @@ def denied(topic: str) -> RefusedError:
     >>> denied("flights").what
     'Kafka denies this user a topic'
     """
-    return RefusedError("Kafka denies this user a topic", found=_who(topic), do=_ASK)
+    return RefusedError("Kafka denies this user a topic", found=_who(topic), fix=_ASK)
 
 
 def _found(what: str, text: str) -> str:

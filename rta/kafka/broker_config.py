@@ -71,7 +71,7 @@ def format_storage(command: list[str], properties: str) -> None:
     )
     if answer.returncode != 0:
         raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),
-                          do="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
+                          fix="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
 
 
 class PortTakenError(BrokerError):
@@ -81,18 +81,18 @@ class PortTakenError(BrokerError):
 def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
     """Build the error of a Kafka that ended while it started, or had no port after `patience` seconds."""
     found = _last_words(folder) or "an empty log"
-    do = "see `rta doctor`; the log is broker.log under RTA_HOME"
+    fix = "see `rta doctor`; the log is broker.log under RTA_HOME"
     if "Address already in use" in found:
-        do = f"port {port} was free a moment ago: run it again, and it takes another one"
-        return PortTakenError("Kafka ended while it started", found=found, do=do)
+        fix = f"port {port} was free a moment ago: run it again, and it takes another one"
+        return PortTakenError("Kafka ended while it started", found=found, fix=fix)
     # A full disk has many faces in Java: an I/O error, or a fault in memory that is mapped to a file.
     free = shutil.disk_usage(folder / "data").free
     if free < FULL:
         found = f"{free / 2**20:.1f} MB of disk free; {found}"
-        do = "free disk space under RTA_HOME, then `rta up`: what was acknowledged is kept"
+        fix = "free disk space under RTA_HOME, then `rta up`: what was acknowledged is kept"
     if patience is None:
-        return BrokerError("Kafka ended while it started", found=found, do=do)
-    return BrokerError(f"Kafka did not open its port within {patience:g} s", found=found, do=do)
+        return BrokerError("Kafka ended while it started", found=found, fix=fix)
+    return BrokerError(f"Kafka did not open its port within {patience:g} s", found=found, fix=fix)
 
 
 def _last_words(folder: Path) -> str:
@@ -131,7 +131,7 @@ def free_port(preferred: int | None = None) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise SetupError("no free port on 127.0.0.1", do="close a program that listens there")
+    raise SetupError("no free port on 127.0.0.1", fix="close a program that listens there")
 
 
 def last_port(folder: Path) -> int | None:

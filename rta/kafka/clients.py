@@ -56,7 +56,7 @@ def until(reader: KafkaConsumer, place: TopicPartition, first: int, end: int) ->
         elif time.monotonic() > deadline:
             raise BrokerError(
                 "Kafka does not answer", found=f"no record of {place.topic} for {PATIENCE:.0f} s",
-                do="see `rta status`, then run it again",
+                fix="see `rta status`, then run it again",
             )  # fmt: skip
 
 

@@ -101,14 +101,14 @@ def administrator() -> Iterator[Any]:
             raise  # an answer, not silence
         raise BrokerError(
             "Kafka does not answer", found=f"{options['bootstrap_servers']} ({type(error).__name__})",
-            do="see `rta status`; check RTA_KAFKA_BOOTSTRAP and RTA_KAFKA_SECURITY_PROTOCOL if you set them",
+            fix="see `rta status`; check RTA_KAFKA_BOOTSTRAP and RTA_KAFKA_SECURITY_PROTOCOL if you set them",
         ) from error  # fmt: skip
     except ValueError as error:
         if admin:
             raise
         raise InputError(
             "no address of a Kafka broker", found=options["bootstrap_servers"],
-            do="correct RTA_KAFKA_BOOTSTRAP: host:port, and a comma between several",
+            fix="correct RTA_KAFKA_BOOTSTRAP: host:port, and a comma between several",
         ) from error  # fmt: skip
     finally:
         if admin:

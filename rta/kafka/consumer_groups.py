@@ -41,7 +41,9 @@ def group_lag(name: str) -> list[topics.Lag]:
     known = [group.name for group in groups()] if not rows else [name]
     if name not in known:
         found = ", ".join(known) or "no group at all"
-        raise TopicError(f"there is no consumer group {name!r}", found=found, do="correct the name")
+        raise TopicError(
+            f"there is no consumer group {name!r}", found=found, fix="correct the name"
+        )
     return rows
 
 

@@ -77,7 +77,7 @@ class Messages:
         else:
             none = " (has a function no return?)" if source is None else ""
             raise InputError(
-                "nothing that can be published", found=type(source).__name__ + none, do=_SOURCES
+                "nothing that can be published", found=type(source).__name__ + none, fix=_SOURCES
             )
 
     def __iter__(self) -> Iterator[Message]:
@@ -107,7 +107,7 @@ class Messages:
         for event in self.source:
             if not isinstance(event, Mapping):
                 raise InputError(
-                    "an event is a mapping: field → value", found=type(event).__name__, do=_SOURCES
+                    "an event is a mapping: field → value", found=type(event).__name__, fix=_SOURCES
                 )
             _present((self.key, self.time), list(event))
             yield self._message(event, event.get)
@@ -144,7 +144,7 @@ def refuse_streaming(frame: DataFrame) -> None:
     """Refuse a frame that never ends."""
     if frame.isStreaming:
         raise InputError(
-            "publish() takes a finite DataFrame", found="a streaming one", do="use its writeStream"
+            "publish() takes a finite DataFrame", found="a streaming one", fix="use its writeStream"
         )
 
 
@@ -152,7 +152,7 @@ def _present(names: Iterable[str | None], columns: Iterable[str]) -> None:
     there = list(columns)
     for name in names:
         if name is not None and name not in there:
-            raise InputError(f"there is no column {name!r}", found=there, do="choose from these")
+            raise InputError(f"there is no column {name!r}", found=there, fix="choose from these")
 
 
 def _refuse_odd(frame: pd.DataFrame) -> None:
@@ -160,12 +160,12 @@ def _refuse_odd(frame: pd.DataFrame) -> None:
     names = list(frame.columns)
     if any(not isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(
-            "the columns of a frame have names, each its own", found=names, do="rename them"
+            "the columns of a frame have names, each its own", found=names, fix="rename them"
         )
     if named := [name for name in frame.index.names if name is not None]:
         raise InputError(
             "the index of a frame is not published", found=named,
-            do="call reset_index(), or reset_index(drop=True) to leave it out",
+            fix="call reset_index(), or reset_index(drop=True) to leave it out",
         )  # fmt: skip
 
 
@@ -176,14 +176,14 @@ def _is_nan(value: Any) -> bool:
 def _checked_file(path: Path, wanted: list[str]) -> int:
     """Count the events of a file of JSON lines; refuse one that is none, before anything is sent."""
     if not path.is_file():
-        raise InputError("there is no such file to publish", found=str(path), do=_SOURCES)
+        raise InputError("there is no such file to publish", found=str(path), fix=_SOURCES)
     total, first = 0, b""
     for line in _file_lines(path):
         if line.strip():
             first, total = first or line, total + 1
     for start, what in _NO_LINES.items():
         if first.lstrip(b" \t").startswith(start):
-            raise InputError(f"{path.name} holds no JSON lines", found=what.partition(":")[0], do=what.partition(": ")[2])  # fmt: skip
+            raise InputError(f"{path.name} holds no JSON lines", found=what.partition(":")[0], fix=what.partition(": ")[2])  # fmt: skip
     if first:
         _present(wanted, _object(first) or wanted)
     return total
@@ -235,7 +235,7 @@ def _microseconds(moment: Any, name: str) -> int:
     except (AttributeError, ValueError):
         raise InputError(
             f"column {name!r} holds no moment to replay by", found=repr(moment),
-            do="give a datetime, or text in ISO 8601",
+            fix="give a datetime, or text in ISO 8601",
         ) from None  # fmt: skip
     since = aware - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 10**6 + int(since.microseconds)

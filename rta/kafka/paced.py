@@ -63,10 +63,10 @@ def publish_paced(
         raise InputError(
             "an event is sent by rate or by time, not by both",
             found=(rate, time),
-            do="give one of them",
+            fix="give one of them",
         )
     if (rate is not None and rate <= 0) or speed_up <= 0:
-        raise InputError("rate and speed_up are above 0", found=(rate, speed_up), do="correct it")
+        raise InputError("rate and speed_up are above 0", found=(rate, speed_up), fix="correct it")
     messages = Messages(events, key=key, time=time, event=event)
     pace = _Pace(rate, speed_up)
     return sent(

@@ -59,7 +59,7 @@ def create_topic(
 
     checked("topic", name)
     if partitions < 1:
-        raise InputError("a topic needs at least one partition", found=partitions, do="ask for 1")
+        raise InputError("a topic needs at least one partition", found=partitions, fix="ask for 1")
     with administrator() as admin:
         replicas = replication_factor or _replicas(len(admin.describe_cluster()["brokers"]))
         wanted = {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(config or {})}  # fmt: skip
@@ -68,20 +68,20 @@ def create_topic(
         except TopicAlreadyExistsError:
             if not exist_ok:
                 raise TopicError(
-                    f"topic {name!r} exists already", do="choose another name, or delete_topic()"
+                    f"topic {name!r} exists already", fix="choose another name, or delete_topic()"
                 ) from None
         except InvalidConfigurationError as error:
             why = re.search(r"error_message='([^']*)", str(error))
             raise InputError(
                 f"Kafka refuses the configuration of topic {name!r}",
-                found=why[1] if why else dict(config or {}), do="correct it",
+                found=why[1] if why else dict(config or {}), fix="correct it",
             ) from None  # fmt: skip
     topic = describe_topic(name)
     if topic.partitions != partitions:
         raise TopicError(
             f"topic {name!r} exists with another number of partitions",
             found=f"{topic.partitions}, not {partitions}",
-            do=f"ask for partitions={topic.partitions}, or use another topic",
+            fix=f"ask for partitions={topic.partitions}, or use another topic",
         )
     return topic
 
@@ -241,7 +241,7 @@ def missing(name: str) -> TopicError:
     return TopicError(
         f"there is no topic {name!r}",
         found=f"topics: {', '.join(near)}" if near else "no topics at all",
-        do="publish to it first (rta.publish or `rta publish`), or correct the name",
+        fix="publish to it first (rta.publish or `rta publish`), or correct the name",
     )
 
 

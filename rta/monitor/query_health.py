@@ -130,7 +130,7 @@ def _running() -> StreamingQuery:
     raise QueryError(
         f"{what} in this kernel",
         found=names or None,
-        do="give the query that rta.follow() returned; `rta queries` lists those of other processes",
+        fix="give the query that rta.follow() returned; `rta queries` lists those of other processes",
     )
 
 

@@ -81,7 +81,7 @@ def warnings(
     if memory and used > SHARE * memory:
         rocks = _ROCKSDB in provider.lower()
         said.append(
-            f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; do: "
+            f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; fix: "
             + (
                 ""
                 if rocks
@@ -99,7 +99,7 @@ def warnings(
             marked = bool(_watermark(recent[-1]))
             said.append(
                 f"{operator['operatorName']} keeps {rows[-1]:,} rows for ever, {rows[-1] - rows[0]:,} more than {len(rows)} "
-                "micro-batches ago, and nothing is evicted; do: "
+                "micro-batches ago, and nothing is evicted; fix: "
                 + ("put the event time that has the watermark, or its window, into its key" if marked
                    else "withWatermark() before it, and the event time or its window in its key")
             )  # fmt: skip

@@ -49,7 +49,7 @@ def state(
         raise QueryError(
             f"the state after micro-batch {newest} is not there",
             found=f"micro-batches {source.oldest} to {source.newest}",
-            do="choose one of these; Spark keeps as many as spark.sql.streaming.minBatchesToRetain",
+            fix="choose one of these; Spark keeps as many as spark.sql.streaming.minBatchesToRetain",
         )
     read = _read(source, {"batchId": str(newest)})
     return read.select(*_flat(read, "key", "value"), _expires(read), "partition_id")
@@ -89,32 +89,32 @@ def _source(table: str, checkpoint: str | Path | None, operator: int) -> _Source
     if checkpoint is None and (view := views.find(table)):
         raise TableError(
             f"{table!r} is a view: its tables have state, it has none",
-            found=", ".join(view.parts), do="give one of these; a batch view has none",
+            found=", ".join(view.parts), fix="give one of these; a batch view has none",
         )  # fmt: skip
     session = spark()
     if checkpoints.query_id(session, place) is None:
         raise QueryError(
             f"there is no checkpoint of {table!r}, so no state", found=place,
-            do="fill the table with rta.follow() or rta.drain() first, or give checkpoint=",
+            fix="fill the table with rta.follow() or rta.drain() first, or give checkpoint=",
         )  # fmt: skip
     newest = checkpoints.newest(session, place, "commits")
     if newest < 0:
         raise QueryError(
             f"no micro-batch of {table!r} is done yet", found=place,
-            do="wait for the first; in real-time mode state is written once in each checkpoint interval",
+            fix="wait for the first; in real-time mode state is written once in each checkpoint interval",
         )  # fmt: skip
     found = session.read.format("state-metadata").load(place).orderBy("operatorId").collect()
     if not found:
         raise QueryError(
             f"the query that fills {table!r} keeps no state", found="no stateful operator",
-            do="read its table; groupBy and dropDuplicates keep state, a filter or a select does not",
+            fix="read its table; groupBy and dropDuplicates keep state, a filter or a select does not",
         )  # fmt: skip
     known = {row["operatorId"]: row for row in found}
     if operator not in known:
         names = ", ".join(f"{number} ({row['operatorName']})" for number, row in known.items())
         raise QueryError(
             f"the query that fills {table!r} has no operator {operator!r} that keeps state",
-            found=names, do="choose one of these",
+            found=names, fix="choose one of these",
         )  # fmt: skip
     return _Source(session, place, operator, max(known[operator]["minBatchId"], 0), newest)
 

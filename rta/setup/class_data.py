@@ -195,7 +195,7 @@ def _made(path: Path) -> bool:
             note.write_text(why)
             raise SetupError(
                 "the class-data archive was not built; Spark starts without it, some seconds slower",
-                found=why, do="see `rta doctor`",
+                found=why, fix="see `rta doctor`",
             )  # fmt: skip
         draft.rename(path)
         note.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ def connector_jars(pyspark_version: str) -> list[Path]:
         raise SetupError(
             "no Kafka connector is known to work with this PySpark",
             found=f"PySpark {pyspark_version}",
-            do=f"install one of: {known}",
+            fix=f"install one of: {known}",
         )
     return verified(connectors[pyspark_version], what="Spark's Kafka connector")
 
@@ -92,7 +92,7 @@ def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
         raise SetupError(
             f"{coordinate} cannot be fetched",
             found=f"{type(error).__name__}: {str(error)[:200]}",
-            do="connect to a network that reaches Maven Central, or copy a filled RTA_CACHE folder here",
+            fix="connect to a network that reaches Maven Central, or copy a filled RTA_CACHE folder here",
         ) from error
     found = _sha256(path)
     if found != sha256:
@@ -100,7 +100,7 @@ def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
         raise SetupError(
             f"{coordinate} has the wrong checksum and was refused",
             found=f"sha256 {found}, not {sha256}",
-            do="check what your network serves in place of Maven Central; nothing was kept",
+            fix="check what your network serves in place of Maven Central; nothing was kept",
         )
 
 

@@ -54,11 +54,11 @@ def find_java() -> Java:
     home = settings().java_home
     found = str(home / "bin" / "java") if home else shutil.which("java")
     if not found or not Path(found).exists():
-        raise SetupError("Java was not found", found=found or "no java on the PATH", do=_INSTALL)
+        raise SetupError("Java was not found", found=found or "no java on the PATH", fix=_INSTALL)
     version = _version(Path(found))
     if version not in SUPPORTED:
         raise SetupError(
-            "this Java does not fit Spark 4", found=f"Java {version} at {found}", do=_INSTALL
+            "this Java does not fit Spark 4", found=f"Java {version} at {found}", fix=_INSTALL
         )
     return Java(Path(found), version)
 
@@ -84,10 +84,10 @@ def _version(java: Path) -> int:
             [java, "-version"], capture_output=True, text=True, timeout=120, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise SetupError("Java does not start", found=f"{java}: {error}", do=_INSTALL) from None
+        raise SetupError("Java does not start", found=f"{java}: {error}", fix=_INSTALL) from None
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     if not match:
         raise SetupError(
-            "Java did not tell its version", found=repr(answer.stderr[:80]), do=_INSTALL
+            "Java did not tell its version", found=repr(answer.stderr[:80]), fix=_INSTALL
         )
     return int(match.group(1))

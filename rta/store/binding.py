@@ -49,7 +49,7 @@ def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict
         raise InputError(
             "the parameters of a query are a mapping: name → value",
             found=type(params).__name__,
-            do='write :name in the query, and give {"name": value}',
+            fix='write :name in the query, and give {"name": value}',
         )
     pieces, at, asked = [], 0, dict.fromkeys(params, False)
     values: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict
                 raise InputError(
                     f"the query has a parameter :{name} without a value",
                     found=f"values for {', '.join(map(repr, params)) or 'none'}",
-                    do=f'give {{"{name}": …}}',
+                    fix=f'give {{"{name}": …}}',
                 )
             asked[name] = True
             new = _values(name, params[name], dialect)
@@ -78,7 +78,7 @@ def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict
         raise InputError(
             f"the query has no parameter :{unused[0]}",
             found=query,
-            do="write it without quotes around it, or leave its value out",
+            fix="write it without quotes around it, or leave its value out",
         )
     return "".join(pieces) + literal(query[at:]), values
 
@@ -100,7 +100,7 @@ def _values(name: str, given: Any, dialect: str) -> dict[str, Any]:
     values = {f"{name}_{n}": _driver_value(who, each, dialect) for n, each in enumerate(given)}
     if not values:
         raise InputError(
-            f"{who} is an empty list", do="give at least one value, or leave the condition out"
+            f"{who} is an empty list", fix="give at least one value, or leave the condition out"
         )
     return values
 
@@ -112,7 +112,7 @@ def _driver_value(who: str, given: Any, dialect: str) -> Any:
         return value
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise InputError(
-            f"{who} is larger than an INTEGER of SQLite", found=value, do="give a Decimal"
+            f"{who} is larger than an INTEGER of SQLite", found=value, fix="give a Decimal"
         )
     if isinstance(value, dt.datetime):
         return timestamp_text(value)
@@ -134,7 +134,7 @@ def column_value(field: StructField, given: Any, dialect: str) -> Any:
     7
     >>> column_value(StructField("n", LongType()), "7", "sqlite")
     Traceback (most recent call last):
-    rta.errors.InputError: column 'n' is BIGINT and cannot hold the value in `where`; found: '7' (str); do: give an int
+    rta.errors.InputError: column 'n' is BIGINT and cannot hold the value in `where`; found: '7' (str); fix: give an int
     """
     kind = field.dataType.typeName()
     value = _taken(f"the value for column {field.name!r}", given)
@@ -147,7 +147,7 @@ def column_value(field: StructField, given: Any, dialect: str) -> Any:
         raise InputError(
             f"column {field.name!r} is {field.dataType.simpleString().upper()} and cannot hold the value in `where`",
             found=f"{given!r} ({type(given).__name__})",
-            do=f"give {_WANTED.get(kind, 'a number')}",
+            fix=f"give {_WANTED.get(kind, 'a number')}",
         ) from None
     return value
 
@@ -174,13 +174,13 @@ def _taken(who: str, given: Any) -> Any:
         raise InputError(
             f"{who} has a type that no database takes",
             found=f"{given!r} ({type(given).__name__})",
-            do="give str, int, float, Decimal, bool, bytes, date or a datetime with its zone",
+            fix="give str, int, float, Decimal, bool, bytes, date or a datetime with its zone",
         )
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         raise InputError(
             f"{who} is a moment without a zone",
             found=given,
-            do="say which it is: moment.replace(tzinfo=datetime.UTC), or pandas' tz_localize('UTC')",
+            fix="say which it is: moment.replace(tzinfo=datetime.UTC), or pandas' tz_localize('UTC')",
         )
     return value
 

@@ -44,7 +44,7 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
         raise TableError(
             f"column {field.name!r} must have a value in each row",
             found="null",
-            do="filter such rows out, or fill them with coalesce() before the table",
+            fix="filter such rows out, or fill them with coalesce() before the table",
         )
     if wrong := types - {type(None), *kind.python}:
         raise _misfit(field, min(each.__name__ for each in wrong))
@@ -84,7 +84,7 @@ def _misfit(field: StructField, found: object) -> TableError:
     return TableError(
         f"column {field.name!r} is {kind} and cannot hold a value",
         found=found,
-        do="cast the column in the query; nothing is rounded or cut here",
+        fix="cast the column in the query; nothing is rounded or cut here",
     )
 
 

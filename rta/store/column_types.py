@@ -90,10 +90,10 @@ def flat(schema: StructType) -> StructType:
             raise InputError(
                 f"no serving table can hold column {column.name!r}",
                 found=type_name(column.dataType),
-                do="cast it, or take its parts as columns, before the table",
+                fix="cast it, or take its parts as columns, before the table",
             )
         if checked("column", column.name).casefold() in seen:
-            raise InputError(f"two columns are named {column.name!r}", do="rename one of them")
+            raise InputError(f"two columns are named {column.name!r}", fix="rename one of them")
         seen.add(column.name.casefold())
     return StructType(columns)
 
@@ -156,7 +156,7 @@ def _flat_rows(schema: StructType, rows: Iterable[Any]) -> Iterator[Sequence[Any
             raise TableError(
                 "a row does not fit its table",
                 found=f"{len(values)} values",
-                do=f"give {len(names)}: {', '.join(names)}",
+                fix=f"give {len(names)}: {', '.join(names)}",
             )
         if any(widths):
             values = [

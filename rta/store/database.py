@@ -73,7 +73,7 @@ def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
     try:
         parsed = sa.make_url(given)
     except (sa.exc.ArgumentError, ValueError):
-        raise InputError("the database URL cannot be read", do="see RTA_DATABASE_URL") from None
+        raise InputError("the database URL cannot be read", fix="see RTA_DATABASE_URL") from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         secrets = {name: value for name, value in parsed.query.items() if "password" in name}
         named = parsed.set(drivername="postgresql+psycopg")
@@ -82,7 +82,7 @@ def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
         raise InputError(
             "no serving database of this kind",
             found=parsed.render_as_string(hide_password=True).partition("?")[0],
-            do="give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+            fix="give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
         )
     return parsed, {}
 
@@ -139,7 +139,7 @@ def _sqlite(url: URL) -> Engine:
         sqlite.private_file(path)
     except OSError as error:
         raise DatabaseAwayError(
-            "the serving database cannot be opened", found=error, do="check its folder"
+            "the serving database cannot be opened", found=error, fix="check its folder"
         ) from None
     sqlite.register()
     arguments = {"detect_types": sqlite3.PARSE_DECLTYPES, "timeout": sqlite.BUSY_SECONDS}
@@ -227,22 +227,22 @@ def refused(
     """Say that the database did not do a statement; of a table that it does not know, which there are.
 
     >>> refused("no such table: delay", where="here", away=False, names=lambda: ["delays"])
-    TableError('there is no table delay; found: tables: delays; do: correct the name')
+    TableError('there is no table delay; found: tables: delays; fix: correct the name')
     """
     if away:
         return DatabaseAwayError(
             f"the serving database {where} is away, full or busy",
             found=reason,
-            do="start it or free it, then run again: nothing of this was written",
+            fix="start it or free it, then run again: nothing of this was written",
         )
     unknown = _UNKNOWN.search(reason)
     name = unknown and (unknown[1] or unknown[2])
     if name and not name.startswith("rta_"):
         known = names()
         found = f"tables: {', '.join(known)}" if known else "no table at all"
-        return TableError(f"there is no table {name}", found=found, do="correct the name")
+        return TableError(f"there is no table {name}", found=found, fix="correct the name")
     return TableError(
-        "the serving database refused a statement", found=reason, do="correct the statement"
+        "the serving database refused a statement", found=reason, fix="correct the statement"
     )
 
 

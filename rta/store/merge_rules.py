@@ -110,14 +110,14 @@ def _function(aggregate: Any, name: str) -> Merge:
     inexact = kind == "sum" and result in ("float", "double")
     unordered = kind in ("min", "max") and result in ("boolean", "binary")
     if kind is None or inexact or unordered:
-        do = (
+        fix = (
             "cast it to DECIMAL: sums of floats depend on their order"
             if inexact
             else _INSTEAD.get(function)
         )
         raise _unmergeable(
             f"{sql} AS {name}",
-            do or "use sum, count, min or max; or take rta.kappa(), which merges nothing",
+            fix or "use sum, count, min or max; or take rta.kappa(), which merges nothing",
         )
     return kind
 
@@ -173,8 +173,8 @@ def _counts_rows(expression: Any) -> bool:
     return _is(function, "Count") and not any(e.nullable() for e in each(function.children()))
 
 
-def _unmergeable(found: str, do: str) -> InputError:
-    return InputError("two parts of this answer cannot be merged", found=found, do=do)
+def _unmergeable(found: str, fix: str) -> InputError:
+    return InputError("two parts of this answer cannot be merged", found=found, fix=fix)
 
 
 def _is(expression: Any, *kinds: str) -> bool:
@@ -197,7 +197,7 @@ def merged_select(
         raise InputError(
             "a view of several tables needs to know how each column merges",
             found=merges,
-            do="give merges",
+            fix="give merges",
         )
     merged = []
     for column in columns:

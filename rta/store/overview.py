@@ -57,7 +57,7 @@ def summary_of(name: str) -> TableSummary:
     if found := known.get(name.casefold()):
         return found
     names = ", ".join(each.name for each in known.values()) or "no table at all"
-    raise TableError(f"there is no serving table {name!r}", found=names, do="correct the name")
+    raise TableError(f"there is no serving table {name!r}", found=names, fix="correct the name")
 
 
 def _accounting() -> Mapping[str, Accounting]:

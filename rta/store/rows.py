@@ -40,7 +40,7 @@ def select(statement: str, values: Sequence[Any] = ()) -> tuple[list[str], list[
     else:
         names, found = _postgresql(url, statement, values)
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError("two columns have one name", found=", ".join(twice), do="name them by AS")
+        raise InputError("two columns have one name", found=", ".join(twice), fix="name them by AS")
     return names, [dict(zip(names, map(unmarked, row), strict=True)) for row in found]
 
 
@@ -101,7 +101,7 @@ def _url() -> Path | str:
         return Path(rest.removeprefix("/"))
     if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         return f"postgresql://{rest}"
-    raise InputError("no serving database of this kind", do="see RTA_DATABASE_URL")
+    raise InputError("no serving database of this kind", fix="see RTA_DATABASE_URL")
 
 
 def _sqlite(path: Path, statement: str, values: Sequence[Any]) -> Answer:
@@ -170,5 +170,5 @@ def _away(error: psycopg.Error) -> bool:
 def _names(description: Any) -> list[str]:
     """Return the names of an answer's columns."""
     if description is None:
-        raise TableError("the statement returned no rows", do="give one SELECT")
+        raise TableError("the statement returned no rows", fix="give one SELECT")
     return [str(column[0]) for column in description]

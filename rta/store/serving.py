@@ -140,12 +140,12 @@ def read(
 
     if not isinstance(where or {}, Mapping):
         raise InputError(
-            "where is a mapping: column → value", found=repr(where), do='give {"column": value}'
+            "where is a mapping: column → value", found=repr(where), fix='give {"column": value}'
         )
     ordering = [order_by] if isinstance(order_by, str) else order_by
     most = None if limit is None else index(limit)
     if most is not None and most < 0:
-        raise InputError("limit is a number of rows", found=limit, do="give 0 or more")
+        raise InputError("limit is a number of rows", found=limit, fix="give 0 or more")
     source = on or database.engine()
     with database.reading(source) as connection:  # one moment, also of what a view is made of
         found = lookup(connection, name)
@@ -174,9 +174,9 @@ def _query(
     if found.view and dialect == "sqlite":
         for column in {*where, *chosen} & {c.name for c in found.columns} - {*found.key}:
             if found.columns[column].dataType.typeName() == "decimal":
-                do = "read the whole view and choose in pandas; or read the tables it is made of"
+                fix = "read the whole view and choose in pandas; or read the tables it is made of"
                 raise InputError(
-                    f"SQLite does not compare the merged decimals of {column!r}", do=do
+                    f"SQLite does not compare the merged decimals of {column!r}", fix=fix
                 )
     query = described.select()
     for column, value in where.items():
@@ -197,7 +197,7 @@ def _is(column: Any, field: StructField, given: Any, dialect: str) -> Any:
 def _known(described: Any, column: str) -> Any:
     if column not in described.c:
         names = ", ".join(described.c.keys())
-        raise InputError(f"no column {column!r} in {described.name}", do=f"choose from {names}")
+        raise InputError(f"no column {column!r} in {described.name}", fix=f"choose from {names}")
     return described.c[column]
 
 
@@ -233,7 +233,7 @@ def sql(
         one_only = connection.execution_options(stream_results=source.dialect.name != "sqlite")
         result = one_only.exec_driver_sql(statement, values)
         if not result.returns_rows:
-            raise TableError("the statement returned no rows", do="give one SELECT")
+            raise TableError("the statement returned no rows", fix="give one SELECT")
         names = list(result.keys())
         columns = _columns(result.all(), len(names))
     if source.dialect.name == "sqlite":

@@ -117,14 +117,14 @@ def _fitting(there: Table, wanted: Table) -> Table:
     if there.view:
         raise TableError(
             f"{wanted.name!r} is a view of other tables: nothing is written to it",
-            do="use another table name",
+            fix="use another table name",
         )
     difference = _difference(there, wanted)
     if difference:
         raise TableError(
             f"table {wanted.name!r} is there with another {difference[0]}",
             found=f"{difference[1]} there, {difference[2]} wanted",
-            do=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
+            fix=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
         )
     return there
 
@@ -143,7 +143,7 @@ def table(name: str, *, on: Engine | None = None) -> Table:
     if (found := _find(engine, name)) is not None:
         return found
     names = ", ".join(each.name for each in tables(on=engine)) or "no table at all"
-    raise TableError(f"there is no serving table {name!r}", found=names, do="check the name")
+    raise TableError(f"there is no serving table {name!r}", found=names, fix="check the name")
 
 
 def tables(*, on: Engine | None = None) -> list[Table]:
@@ -184,8 +184,8 @@ def drop(name: str, *, on: Engine | None = None) -> None:
     engine = on or database.engine()
     gone = table(name, on=engine)
     if gone.view:
-        do = f"use rta.architectures.drop({name!r}), which drops its tables, too"
-        raise TableError(f"{name!r} is a view", do=do)
+        fix = f"use rta.architectures.drop({name!r}), which drops its tables, too"
+        raise TableError(f"{name!r} is a view", fix=fix)
     with database.writing(engine, ddl=True) as connection:
         forget(connection, gone.name)
         connection.execute(sa.schema.DropTable(relation(gone, engine.dialect.name), if_exists=True))
@@ -205,7 +205,7 @@ def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None
     from pyspark.sql.types import StructType
 
     if checked("table", name).casefold().startswith(("rta_", "sqlite_", "pg_")):
-        raise InputError(f"table {name!r} is not free", do="begin with another word")
+        raise InputError(f"table {name!r} is not free", fix="begin with another word")
     columns = flat(schema)
     names: list[str] = []
     for given in [key] if isinstance(key, str) else key:
@@ -213,12 +213,12 @@ def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None
         parts = inner.names if isinstance(inner, StructType) else None
         names += [given] if parts is None else [f"{given}_{part}" for part in parts]
     if not names or len(set(names)) < len(names) or not set(names) <= set(columns.names):
-        do = f"choose from {', '.join(columns.names)}, each once"
-        raise InputError(f"the key of table {name!r} is wrong", found=names, do=do)
+        fix = f"choose from {', '.join(columns.names)}, each once"
+        raise InputError(f"the key of table {name!r} is wrong", found=names, fix=fix)
     for each in names:
         if columns[each].dataType.typeName() in ("float", "double"):
-            do = "cast it to DECIMAL: equal floats are an accident"
-            raise InputError(f"key column {each!r} is a float", do=do)
+            fix = "cast it to DECIMAL: equal floats are an accident"
+            raise InputError(f"key column {each!r} is a float", fix=fix)
     # Metadata (Spark notes the watermark there) is no part of what a table is.
     return Table(name, StructType.fromJson(_plain(schema.jsonValue())), tuple(names), topic)
 
@@ -277,8 +277,8 @@ def _require_free(connection: Connection, name: str) -> None:
     import sqlalchemy as sa
 
     if sa.inspect(connection).has_table(name):
-        do = "use another table name"
-        raise TableError(f"a table {name!r} that is not rta's is there", do=do)
+        fix = "use another table name"
+        raise TableError(f"a table {name!r} that is not rta's is there", fix=fix)
 
 
 def _create(connection: Connection, table: Table) -> None:

@@ -50,7 +50,7 @@ def upsert(
             raise TableError(
                 f"two rows of one batch have the same key in table {table.name!r}",
                 found=dict(zip(table.key, _repeated(keys, here), strict=True)),
-                do="choose a key that names one row, or aggregate by it",
+                fix="choose a key that names one row, or aggregate by it",
             )
         if dialect == "sqlite":
             connection.exec_driver_sql(statement, list(zip(*values, strict=True)))

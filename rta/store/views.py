@@ -90,12 +90,12 @@ def _switched(
     checked("table", name)
     if len({(each.columns.simpleString(), each.key) for each in parts}) > 1:
         raise TableError(
-            f"the parts of view {name!r} differ", found=parts, do="make them by one transform"
+            f"the parts of view {name!r} differ", found=parts, fix="make them by one transform"
         )
     with database.writing(engine, ddl=True) as connection:
         before = _lookup(connection, name)
         if before is None and serving_tables.lookup(connection, name) is not None:
-            raise TableError(f"there is a table {name!r}", do="use another name for the view")
+            raise TableError(f"there is a table {name!r}", fix="use another name for the view")
         if before is not None and level:
             _require_level(connection, before, version)
         versions = {**(before.versions if before else {}), number: version}
@@ -127,7 +127,7 @@ def forget(name: str, numbers: Sequence[int], *, on: Engine | None = None) -> li
             return []
         if view.served in numbers:
             raise TableError(
-                f"version {view.served} of {name!r} is served", do="switch to another one first"
+                f"version {view.served} of {name!r} is served", fix="switch to another one first"
             )
         kept = {n: each for n, each in view.versions.items() if n not in numbers}
         needed = {part for each in kept.values() for part in each.parts}
@@ -176,7 +176,7 @@ def _require_level(connection: Connection, seen: View, version: Version) -> None
     if behind:
         raise QueryError(
             f"{', '.join(version.parts)} lacks events that readers of {seen.name!r} see", found=f"{behind:,} events behind",
-            do="wait until it has caught up: a Replay tells with progress() and wait()",
+            fix="wait until it has caught up: a Replay tells with progress() and wait()",
         )  # fmt: skip
 
 

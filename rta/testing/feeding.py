@@ -74,7 +74,7 @@ def feed(
     described = schema if isinstance(schema, StructType) else _parse_datatype_string(schema)
     if not isinstance(described, StructType):
         raise InputError(
-            "the schema is not that of a row", found=schema, do="give 'name TYPE, name TYPE'"
+            "the schema is not that of a row", found=schema, fix="give 'name TYPE, name TYPE'"
         )
     located = _with_origin(described)
     with tempfile.TemporaryDirectory(prefix="rta-feed-") as folder:

@@ -104,7 +104,7 @@ def _arrow_type(kind: Any) -> pa.DataType:
         return pa.decimal128(kind.precision, kind.scale)
     if kind.typeName() not in plain:
         raise InputError(
-            "the oracle has no rule for this type", found=kind.simpleString(), do="cast the column"
+            "the oracle has no rule for this type", found=kind.simpleString(), fix="cast the column"
         )
     return plain[kind.typeName()]
 
@@ -122,7 +122,7 @@ def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
         import duckdb
     except ImportError:
         raise SetupError(
-            "the oracle needs DuckDB, which is not installed", do="pip install duckdb"
+            "the oracle needs DuckDB, which is not installed", fix="pip install duckdb"
         ) from None
     with duckdb.connect() as connection:
         for name, table in tables.items():

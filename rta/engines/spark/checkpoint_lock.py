@@ -115,7 +115,7 @@ def refuse_claimed(checkpoint: str | Path, table: str) -> None:
             raise QueryError(
                 f"another query fills table {table!r}",
                 found=_described(holder),
-                do="stop it, or wait for its end; rta.read() needs no query",
+                fix="stop it, or wait for its end; rta.read() needs no query",
             )
         time.sleep(0.02)
 

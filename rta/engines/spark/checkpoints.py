@@ -87,7 +87,7 @@ def remove(checkpoint: str | Path) -> None:
         why = str(error)
     if why:
         raise QueryError(
-            "a checkpoint cannot be deleted", found=f"{place}: {why}", do="delete it there, then call this again"
+            "a checkpoint cannot be deleted", found=f"{place}: {why}", fix="delete it there, then call this again"
         )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _Offs
     path = f"{checkpoint}/offsets/{batch_id}"
     text = read(session, path)
     if text is None:
-        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER)
     try:
         version, metadata, *sources = text.splitlines()
         if version != "v1" or len(sources) != 1:
@@ -234,7 +234,7 @@ def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
     path = f"{checkpoint}/sources/0/0"
     text = read(session, path)
     if text is None:
-        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, do=START_OVER)
+        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER)
     try:
         return _offsets(text[text.index("{") :])
     except (ValueError, AttributeError):
@@ -306,5 +306,5 @@ START_OVER = "restore it from a copy, or start over with rta.reset(table), which
 def damaged(path: str, found: str) -> QueryError:
     """Build the error for a file that is not in Spark's form."""
     return QueryError(
-        "a file of the checkpoint is damaged", found=f"{path}: {found[:80]!r}", do=START_OVER
+        "a file of the checkpoint is damaged", found=f"{path}: {found[:80]!r}", fix=START_OVER
     )

@@ -32,7 +32,7 @@ def require_shared(session: SparkSession, place: str) -> None:
         raise QueryError(
             "Spark's executors run on other machines, where a path on this one's disk is another disk",
             found=f"executors on {', '.join(others)}; {place}",
-            do="set RTA_HOME to a folder on a disk that all of them share, or give checkpoint= on hdfs:, s3a: and the like",
+            fix="set RTA_HOME to a folder on a disk that all of them share, or give checkpoint= on hdfs:, s3a: and the like",
         )
 
 

@@ -70,7 +70,7 @@ def require_same(
         raise QueryError(
             f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
             found=_difference(known["plan"], means),
-            do=f"take another table for it, or rta.reset({table!r}) and fill this one anew",
+            fix=f"take another table for it, or rta.reset({table!r}) and fill this one anew",
         )
 
 

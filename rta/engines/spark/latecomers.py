@@ -79,7 +79,7 @@ def _as_kept(topic: str, table: str, event: EventType, max_skew: str) -> DataFra
         raise QueryError(
             f"where the late events of {table!r} are on the topic is not known",
             found="a transform that selects topic, partition or offset away",
-            do="give rta.engines.late_events() that transform",
+            fix="give rta.engines.late_events() that transform",
         )
     if places.empty:
         none = sources.read_batch(topic, event=event, max_skew=max_skew).limit(0)

@@ -76,7 +76,7 @@ def streamed(events: DataFrame, transform: Transform) -> DataFrame:
     stream = applied(transform, events)
     if not stream.isStreaming:
         raise InputError(
-            "the transform returned a static frame", do="return a frame made from its argument"
+            "the transform returned a static frame", fix="return a frame made from its argument"
         )
     return stream
 
@@ -86,7 +86,7 @@ def applied(transform: Transform, events: DataFrame) -> DataFrame:
 
     >>> applied(lambda events: None, spark.range(1))
     Traceback (most recent call last):
-    rta.errors.InputError: the transform returned None: it needs a return; do: end it with `return` and the DataFrame
+    rta.errors.InputError: the transform returned None: it needs a return; fix: end it with `return` and the DataFrame
     """
     from pyspark.sql import DataFrame
 
@@ -94,12 +94,12 @@ def applied(transform: Transform, events: DataFrame) -> DataFrame:
     if answer is None:
         raise InputError(
             "the transform returned None: it needs a return",
-            do="end it with `return` and the DataFrame",
+            fix="end it with `return` and the DataFrame",
         )
     if not isinstance(answer, DataFrame):
         raise InputError(
             "the transform returned no DataFrame", found=type(answer).__name__,
-            do="return a DataFrame made from its argument",
+            fix="return a DataFrame made from its argument",
         )  # fmt: skip
     return answer
 
@@ -183,5 +183,5 @@ def _unaccountable(found: str) -> QueryError:
     """Build the error for state whose late rows cannot be told."""
     return QueryError(
         "this transform keeps state in a way that rta cannot account for", found=found,
-        do="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
+        fix="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
     )  # fmt: skip

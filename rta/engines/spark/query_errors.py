@@ -46,7 +46,7 @@ _AS_BATCH: Final = (
     "change the transform; rta.read_batch(topic).transform(…) shows what it does without a stream"
 )
 OURS: Final = re.compile(
-    r"^rta\.[\w.]+Error: (.*?)(?:; found: (.*?))?(?:; do: (.*))?$", re.MULTILINE
+    r"^rta\.[\w.]+Error: (.*?)(?:; found: (.*?))?(?:; fix: (.*))?$", re.MULTILINE
 )
 
 
@@ -81,24 +81,28 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
     silent = isinstance(error, (Py4JError, OSError)) and not isinstance(error, Py4JJavaError)
     if last_words := ended(patience=5 if silent else 0):
         full = "OutOfMemory" in last_words
-        do = _MORE_MEMORY if full else f"call rta.spark() for a new one, then {_AGAIN}"
+        fix = _MORE_MEMORY if full else f"call rta.spark() for a new one, then {_AGAIN}"
         return QueryError(
             f"{what}: {'out of memory' if full else 'the JVM of Spark ended'}",
             found=last_words,
-            do=do,
+            fix=fix,
         )
     if refused := refusal(error):
         return refused
     text = str(error)
     if ours := OURS.findall(text):
-        why, found, do = ours[-1]
-        return QueryError(f"{what}: {why}", found=found or None, do=do or f"mend it and {_AGAIN}")
-    for pattern, why, do in _SENTENCES:
+        why, found, fix = ours[-1]
+        return QueryError(f"{what}: {why}", found=found or None, fix=fix or f"mend it and {_AGAIN}")
+    for pattern, why, fix in _SENTENCES:
         if re.search(pattern, text):
             file = damaged_state(checkpoint) if why == _DAMAGED else None
-            return QueryError(f"{what}: {why}", found=file or cause(text), do=do)
+            return QueryError(f"{what}: {why}", found=file or cause(text), fix=fix)
     if isinstance(error, AnalysisException) or "AnalysisException" in text:
-        do = next((do for pattern, do in _DEFINITIONS if re.search(pattern, text)), _AS_BATCH)
-        return QueryError(f"the query that fills {table!r} cannot start", found=cause(text), do=do)
+        fix = next((fix for pattern, fix in _DEFINITIONS if re.search(pattern, text)), _AS_BATCH)
+        return QueryError(
+            f"the query that fills {table!r} cannot start", found=cause(text), fix=fix
+        )
     ran = isinstance(error, StreamingQueryException)
-    return QueryError(what, found=cause(text), do=f"mend the cause and {_AGAIN if ran else _START}")
+    return QueryError(
+        what, found=cause(text), fix=f"mend the cause and {_AGAIN if ran else _START}"
+    )

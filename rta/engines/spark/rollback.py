@@ -39,7 +39,7 @@ def take_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
         raise QueryError(
             f"the checkpoint is too far ahead of table {table!r} to go back",
             found=f"{checkpoint}: it no longer knows batch {last}, the last in the table",
-            do=checkpoints.START_OVER,
+            fix=checkpoints.START_OVER,
         )
     # Commits first: death in between leaves a batch that is planned only, which Spark and the next call can take.
     for folder in ("commits", "offsets"):

@@ -148,7 +148,7 @@ def _started(
             if max_events_per_batch:
                 raise QueryError(
                     f"table {table!r} was filled in real time: one micro-batch has to take all that its readers may have seen",
-                    do="leave out max_events_per_batch",
+                    fix="leave out max_events_per_batch",
                 )
             take_back(session, place, table, known)
         require_match(session, place, table, topic, known)

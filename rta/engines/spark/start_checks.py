@@ -32,7 +32,7 @@ def require_match(
         raise QueryError(
             f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count twice",
             found=f"{checkpoint} {'is missing' if owner is None else 'belongs to another query'}",
-            do=f"restore the checkpoint, or {_again(table)}",
+            fix=f"restore the checkpoint, or {_again(table)}",
         )  # fmt: skip
     if owner is not None:
         planned, committed = (
@@ -64,7 +64,7 @@ def _require_topic(
         raise QueryError(
             f"table {table!r} is filled from another topic than {topic!r}",
             found=f"{', '.join(sorted(ends))} in {checkpoint}",
-            do=f"drain that topic, or take another table for this one; {_again(table)}",
+            fix=f"drain that topic, or take another table for this one; {_again(table)}",
         )
 
 
@@ -78,14 +78,14 @@ def _require_level(
         raise QueryError(
             f"the checkpoint is ahead of table {table!r}: what it has consumed is not there",
             found=f"{checkpoint}: {_batch(committed)} is done, the table has {_batch(in_table)}",
-            do=f"restore the table, or {_again(table)}",
+            fix=f"restore the table, or {_again(table)}",
         )
     cut_anew = any(b.batch_id == planned and b.end_offsets != ends for b in known)
     if in_table > planned or cut_anew:
         raise QueryError(
             f"the checkpoint is older than table {table!r}: batches that are in the table would be cut anew, and events lost",
             found=f"{checkpoint}: {_batch(planned)} is its last, the table has {_batch(in_table)}",
-            do=f"restore the newest copy of the checkpoint, or {_again(table)}",
+            fix=f"restore the newest copy of the checkpoint, or {_again(table)}",
         )  # fmt: skip
 
 

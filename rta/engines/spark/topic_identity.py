@@ -31,17 +31,17 @@ _RESET: Final = "rta.reset(table) drops table and checkpoint, and the next run f
 PATIENCE: Final = 60.0  # seconds; Spark's own source waits as long for a broker that is away
 
 
-def topic_of(session: SparkSession, checkpoint: str, topic: str, *, do: str = _RESET) -> str:
+def topic_of(session: SparkSession, checkpoint: str, topic: str, *, fix: str = _RESET) -> str:
     """Return the id of the topic that a checkpoint's offsets belong to, or will belong to.
 
-    do: how to start over. Raises QueryError if the topic was made again since, or ends before what was read of it; TopicError if there is none.
+    fix: how to start over. Raises QueryError if the topic was made again since, or ends before what was read of it; TopicError if there is none.
     """
     noted = checkpoints.read(session, f"{checkpoint}/{FILE}")
     known = checkpoints.query_id(session, checkpoint) is not None
     if noted and known:
-        require_topic(topic, noted, do=do)
+        require_topic(topic, noted, fix=fix)
     if known:
-        _require_reached(session, checkpoint, topic, do)
+        _require_reached(session, checkpoint, topic, fix)
     return noted if noted and known else topics.topic_id(topic)
 
 
@@ -50,18 +50,18 @@ def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
     checkpoints.write(session, f"{checkpoint}/{FILE}", topic_id)
 
 
-def require_topic(topic: str, noted: str, *, do: str = _RESET) -> None:
+def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
     """Refuse a topic that only has the name of the one that was read so far."""
     current = patiently(lambda: topics.topic_id(topic))
     if current != noted:
         raise QueryError(
             f"topic {topic!r} was deleted and made again: its offsets are not those of the checkpoint",
             found=f"topic id {current}, not {noted}",
-            do=do,
+            fix=fix,
         )
 
 
-def _require_reached(session: SparkSession, checkpoint: str, topic: str, do: str) -> None:
+def _require_reached(session: SparkSession, checkpoint: str, topic: str, fix: str) -> None:
     """Refuse a topic that ends before the offsets of the checkpoint: what comes there next would be left out."""
     planned = checkpoints.newest(session, checkpoint, "offsets")
     ends = checkpoints.ends(session, checkpoint, planned).get(topic, {}) if planned >= 0 else {}
@@ -72,7 +72,7 @@ def _require_reached(session: SparkSession, checkpoint: str, topic: str, do: str
         raise QueryError(
             f"topic {topic!r} ends before what was read of it: it lost events, or is another of that name",
             found=f"{told} as in {checkpoint}",
-            do=do,
+            fix=fix,
         )
 
 
@@ -91,7 +91,7 @@ def explained(topic_id: str, span: Span) -> Iterator[None]:
             raise
         raise QueryError(
             "Kafka's retention has deleted events before they were read", found=_told(span, rest),
-            do='go on without them with options={"failOnDataLoss": "false"}, which counts them as lost;'
+            fix='go on without them with options={"failOnDataLoss": "false"}, which counts them as lost;'
             " or rta.reset(table), which rebuilds the table from what is there",
         ) from error  # fmt: skip
 

@@ -105,7 +105,7 @@ def _counted(stream: DataFrame) -> str:
         raise QueryError(
             "in real-time mode the newer of two results of a key is the one that counts more events",
             found=f"no count of all rows among {', '.join(stream.columns)}",
-            do='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
+            fix='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
         )
     return count
 
@@ -117,7 +117,7 @@ def _noted(stream: DataFrame, table: str, place: str) -> Results:
         raise QueryError(
             f"table {table!r} is filled in micro-batches: their state has another form than real-time mode's",
             found=place,
-            do=f"go on with real_time=None, or rta.reset({table!r}) and fill it anew",
+            fix=f"go on with real_time=None, or rta.reset({table!r}) and fill it anew",
         )
     return changelog.note(table)
 
@@ -154,7 +154,7 @@ class Materialized:
         if any(thread.is_alive() for thread in self.threads):
             raise QueryError(
                 f"the results of table {self.table.name!r} are still on their way",
-                do="see that Kafka and the database answer; the next start brings what is missing",
+                fix="see that Kafka and the database answer; the next start brings what is missing",
             )
 
     def _guarded(self, work: Callable[[], None]) -> None:
@@ -211,7 +211,7 @@ class Materialized:
                 if each["batchId"] != last + 1:  # the next start counts them again
                     raise QueryError(
                         f"the figures of an interval are gone for table {self.table.name!r}",
-                        found=f"interval {last + 1}", do="start it again",
+                        found=f"interval {last + 1}", fix="start it again",
                     )  # fmt: skip
                 yield json.loads(each.json)
                 last += 1

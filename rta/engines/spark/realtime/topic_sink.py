@@ -141,7 +141,7 @@ def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
             found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}"
             + (f", {spare} for the accounting" if spare else "")
             + (f", {others} for other queries" if others else ""),
-            do=f"start Spark with RTA_SPARK_MASTER=local[{needed}] or more (slots are threads), or use real_time=None",
+            fix=f"start Spark with RTA_SPARK_MASTER=local[{needed}] or more (slots are threads), or use real_time=None",
         )  # fmt: skip
     return partitions + shuffled
 
@@ -165,4 +165,4 @@ def _refused(error: Exception, checkpoint: str, name: str) -> RtaError:
     found = _LIMIT.search(str(error))
     if found is None:
         return failed(checkpoint, name, error)
-    return QueryError("real-time mode cannot run this query", found=found[1], do=_MICRO_BATCHES)
+    return QueryError("real-time mode cannot run this query", found=found[1], fix=_MICRO_BATCHES)
