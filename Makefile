@@ -49,7 +49,7 @@ lint: $(ENV)  ## ruff, mypy, and which room imports which
 	@$(BIN)/lint-imports --no-logo
 
 notebooks: $(ENV)  ## execute the notebooks again and keep their outputs
-	@$(BIN)/python -m tests.execute $(NOTEBOOKS)
+	@$(BIN)/python -m tests.notebooks.execute $(NOTEBOOKS)
 
 env: $(ENV)  ## create the environment (.venv), pinned and checked by hash
 

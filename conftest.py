@@ -15,12 +15,12 @@ from sybil.document import PythonDocStringDocument
 from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
-from tests import pages
-from tests.databases import database_url, engine, postgresql
-from tests.nbval_all import Runs
-from tests.secured import secured
-from tests.truth import setting
-from tests.waiting import HANG
+from tests.notebooks.nbval_all import Runs
+from tests.support import pages
+from tests.support.databases import database_url, engine, postgresql
+from tests.support.secured import secured
+from tests.support.truth import setting
+from tests.support.waiting import HANG
 
 __all__ = [
     "database_url",

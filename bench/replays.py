@@ -139,7 +139,7 @@ def _live_truth(
     from bench.setup import read_topic
     from bench.topic import records
     from rta.kafka.paced import INTENDED
-    from tests.truth import TOTALS
+    from tests.support.truth import TOTALS
 
     arrived, truth = scratch / "arrived.parquet", scratch / "truth.parquet"
     read_topic(topic, arrived, history)

@@ -24,8 +24,8 @@ from rta.dataframes.sources import FETCH
 from rta.errors import TopicError
 from rta.settings import settings
 from rta.setup.jars import connector_jars
-from tests.test_article import SPARK_QUERY
-from tests.truth import TOTALS
+from tests.docs.test_article import SPARK_QUERY
+from tests.support.truth import TOTALS
 
 PARTITIONS: Final = 4
 DISORDER: Final = "30 seconds"  # a tenth of the events arrives up to this long after its time

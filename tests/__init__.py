@@ -1,1 +1,1 @@
-"""The proofs: one file a module, plus the laws, the architecture, the README and the notebooks."""
+"""The proofs: a folder for each room of `rta`; here what holds for all of it."""

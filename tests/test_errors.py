@@ -18,7 +18,7 @@ from rta.engines.spark.query_errors import failed
 from rta.errors import QueryError, TableError
 from rta.setup.causes import cause
 from rta.store import serving
-from tests.waiting import HANG
+from tests.support.waiting import HANG
 
 PACKAGE = Path(__file__).parents[1] / "rta"
 KINDS = {name for name in vars(errors) if name.endswith("Error")} | {"DatabaseAwayError"}

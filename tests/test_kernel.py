@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from tests.execute import OwnKernel
-from tests.waiting import HANG
+from tests.notebooks.execute import OwnKernel
+from tests.support.waiting import HANG
 
 SPARK = "spark = rta.spark(master='local[2]', conf={'spark.ui.enabled': 'false'})"
 RATE = "spark.readStream.format('rate').load().writeStream.format('memory').queryName('q').start()"

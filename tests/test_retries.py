@@ -19,9 +19,9 @@ from rta.retries import retried
 from rta.store import serving
 from rta.store.database import DatabaseAwayError
 from rta.testing import oracle
-from tests.test_faults_process import full
-from tests.truth import KEY, true_totals
-from tests.waiting import HANG, until
+from tests.faults.test_process import full
+from tests.support.truth import KEY, true_totals
+from tests.support.waiting import HANG, until
 
 AWAY = BrokerError("Kafka is away")
 

@@ -28,10 +28,10 @@ from rta.jobs.receipts import Receipt
 from rta.kafka import broker, tail
 from rta.settings import private_folder
 from rta.store import serving
-from tests.databases import _fresh
-from tests.secured import CORE, EVENT, PASSWORD, Secured, listening
-from tests.truth import ROOT
-from tests.waiting import finished
+from tests.support.databases import _fresh
+from tests.support.secured import CORE, EVENT, PASSWORD, Secured, listening
+from tests.support.truth import ROOT
+from tests.support.waiting import finished
 
 LOOPBACK: Final = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 DATABASE: Final = "s3cretDatabase5Xw"

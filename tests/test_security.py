@@ -18,9 +18,9 @@ from rta.cli.app import main
 from rta.errors import RefusedError
 from rta.kafka import cluster, tail
 from rta.testing import oracle
-from tests.secured import CORE, EVENT, PASSWORD, Secured
-from tests.truth import KEY, true_totals
-from tests.waiting import terminated
+from tests.support.secured import CORE, EVENT, PASSWORD, Secured
+from tests.support.truth import KEY, true_totals
+from tests.support.waiting import terminated
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}

@@ -1,6 +1,6 @@
 """parse(): Kafka's raw rows → typed columns and, where an event is bad, the reason. Nothing is dropped, rounded or guessed.
 
-Spark's from_json is generous without a word (tests/test_quarantine.py lists it, measured): it rounds 99.999 into
+Spark's from_json is generous without a word (tests/dataframes/test_quarantine.py lists it, measured): it rounds 99.999 into
 DECIMAL(12,2), reads "1,5" as 15, the last of two equal keys, "2024" as a timestamp, 5 as the string "5", and ignores
 whatever follows the object. So each event takes one of two ways:
 

@@ -1,0 +1,1 @@
+"""The bench without running a row."""

@@ -1,0 +1,1 @@
+"""Queries that fill tables and topics."""

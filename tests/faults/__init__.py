@@ -1,0 +1,1 @@
+"""Each fault of README.md, made to happen."""

@@ -1,0 +1,1 @@
+"""The broker, topics, clients that are not ours."""

@@ -1,0 +1,1 @@
+"""The health and the state of a query."""

@@ -1,0 +1,113 @@
+"""Run notebooks by nbval, two at a time, beside the other tests: they mostly wait.
+
+    python -m tests.notebooks.nbval_all FOLDER NOTEBOOK…
+
+Each has an RTA_HOME of its own, on one broker that is theirs alone: tests end the other one. The folder gets
+a log and an exit code for each notebook.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from tests.notebooks.execute import ROOT, put_flights
+from tests.support.waiting import HANG, until
+
+NOTEBOOKS: Final = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
+
+
+class Runs:
+    """The notebooks on their way, in a process group of its own."""
+
+    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
+        self.folder = folder
+        self.home = {
+            "RTA_HOME": str(folder / "home"),
+            "RTA_SPARK_MASTER": "local[4]",
+            "RTA_CLASS_DATA": "off",
+        }
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("RTA_") or name == "RTA_CACHE"
+        }
+        self.environment = kept | self.home | {"PYTHONPATH": str(ROOT)}
+        with (folder / "all.log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.notebooks.nbval_all", str(folder), *map(str, paths)], cwd=ROOT, env=self.environment,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def result(self, path: Path) -> tuple[int, str]:
+        """Wait for a notebook's exit code and log, for as long as any of them gets on."""
+        code, log = _files(self.folder, path)
+        try:
+            until(code.exists, self.process, progress=self._written, hang=2 * HANG)  # nbval's words first  # fmt: skip
+        except AssertionError as error:
+            error.add_note(log.read_text() if log.exists() else "not begun")
+            error.add_note((self.folder / "all.log").read_text())
+            raise
+        return int(code.read_text()), log.read_text()
+
+    def _written(self) -> int:
+        """Count what the notebooks have told so far: a sign for each cell."""
+        return sum(each.stat().st_size for each in self.folder.glob("*.log"))
+
+    def end(self) -> None:
+        """End what still runs, and the notebooks' broker."""
+        from contextlib import suppress
+        from signal import SIGKILL
+
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, SIGKILL)
+        self.process.wait(HANG)
+        subprocess.run(
+            [sys.executable, "-m", "rta.cli", "down"], cwd=ROOT, env=self.environment, check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def _files(folder: Path, path: Path) -> tuple[Path, Path]:
+    name = f"{path.parent.name}-{path.stem}"
+    return folder / f"{name}.code", folder / f"{name}.log"
+
+
+def _run(folder: Path, path: Path) -> None:
+    """Run one notebook, and write down how it ended."""
+    from rta.kafka.broker import bootstrap
+
+    code, log = _files(folder, path)
+    home = folder / log.stem
+    own = {"RTA_HOME": str(home), "RTA_KAFKA_BOOTSTRAP": bootstrap()}
+    command = [
+        sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-kernel-startup-timeout={HANG:.0f}", f"--nbval-cell-timeout={HANG:.0f}", "-q",
+        "--noconftest", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", "-p", "tests.notebooks.nbval_quiet", str(path),
+    ]  # fmt: skip
+    with log.open("w") as told:
+        ended = subprocess.run(
+            command, env=os.environ | own, cwd=path.parent, stdout=told, stderr=told, check=False
+        )
+    unfinished = code.with_suffix(".part")
+    unfinished.write_text(str(ended.returncode))
+    unfinished.rename(code)
+
+
+def main(folder: Path, paths: Sequence[Path]) -> None:
+    """Put the flights onto the topic, then run the notebooks."""
+    import rta
+
+    os.nice(10)  # the other tests go first, and these take what they leave
+    put_flights(rta.spark(), until="2013-01-11")
+    rta.spark().stop()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda path: _run(folder, path), reversed(paths)))  # the long ones first
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -1,0 +1,1 @@
+"""What the tests share: waiting, the truth, databases, secured clusters, a bad network, schedules of faults."""

@@ -1,0 +1,1 @@
+"""The kit that others prove their transforms with."""
