@@ -39,6 +39,10 @@ soak: $(ENV)  ## the faults that take longer: repeated kills, a random schedule 
 bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for the main ratios in two minutes
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+docs: $(ENV)  ## build the docs site into docs/_build, offline, with warnings as errors
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
@@ -64,13 +68,13 @@ $(ENV): requirements.lock build.lock pyproject.toml
 	@touch $@
 
 lock: $(ENV)  ## pin the newest versions that pyproject.toml allows (needs uv)
-	@uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes --no-header --upgrade -q -o requirements.lock
+	@uv pip compile pyproject.toml --extra test --extra docs --universal --python-version 3.11 --generate-hashes --no-header --upgrade -q -o requirements.lock
 	@printf 'setuptools>=77\nwheel>=0.45\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --upgrade -q -o build.lock
 
 down: $(ENV)  ## stop the embedded Apache Kafka
 	@$(BIN)/rta down
 
 clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
-	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test soak bench lab lint notebooks env lock down clean
+.PHONY: help demo test soak bench docs lab lint notebooks env lock down clean

@@ -143,7 +143,8 @@ def test_conda_and_pip_install_the_same() -> None:
 def test_the_lock_pins_every_dependency_by_hash_and_names_no_host() -> None:
     """requirements.lock has each dependency of pyproject.toml, hashes, and no address."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["docs"], *extras["test"]]
     lock = (ROOT / "requirements.lock").read_text()
     pins = {
         line.split("==")[0].split("[")[0]

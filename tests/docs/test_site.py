@@ -1,0 +1,92 @@
+"""The docs site: it builds without a warning and without a network, and each public name has its entry in the reference."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import rta
+from bench.measure import ROOT
+
+DOCS = ROOT / "docs"
+DOORS = ["rta", *(f"rta.{room.name}" for room in iter_modules(rta.__path__) if room.ispkg)]
+LOADED = re.compile(
+    r"""<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//"""
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site as `make docs` does."""
+    out = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going",
+         "--conf-dir", DOCS, "--doctree-dir", out / "doctrees", ROOT, out / "html"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    return out / "html"
+
+
+def test_every_public_name_has_its_entry_in_the_reference(site: Path) -> None:
+    """What the root or a door offers can be looked up, by the root's name if it has one."""
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    entries = {
+        name for kind in inventory.data for name in inventory.data[kind] if kind[:3] == "py:"
+    }
+    offered = [
+        (f"{door}.{name}", getattr(import_module(door), name))
+        for door in DOORS
+        for name in getattr(import_module(door), "__all__", ())
+        if not name.startswith("__") and f"{door}.{name}" not in DOORS
+    ]
+    written = {id(value) for name, value in offered if name in entries}
+    assert len(offered) > 50
+    assert [name for name, value in offered if id(value) not in written] == []
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    """No page and no style loads anything from elsewhere."""
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 50
+    assert [(page.name, LOADED.findall(page.read_text())) for page in pages if LOADED.search(page.read_text())] == []  # fmt: skip
+    styles = {path.name: re.findall(r"url\([\"']?(?:https?:)?//", path.read_text()) for path in site.rglob("*.css")}  # fmt: skip
+    assert not any(styles.values())
+
+
+def test_the_index_has_every_decision_and_each_says_why() -> None:
+    """One file a decision, numbered without a gap, each with its date, status, context, decision and consequences."""
+    folder = DOCS / "decisions"
+    files = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1))
+    assert (
+        sorted(set(re.findall(r"- \[\d{4}\]\((\S+?)\)", (folder / "index.md").read_text())))
+        == files
+    )
+    for name in files:
+        text = (folder / name).read_text()
+        assert re.match(
+            rf"# {name[:4]} .+\n\n\d{{4}}-\d\d-\d\d · status: (accepted|superseded by \[)", text
+        ), name
+        assert re.findall(r"^## (.+)", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ], name
+
+
+def test_faults_and_their_tests_are_the_same_on_the_page() -> None:
+    """docs/faults.md names each test of a fault, and no other."""
+    tests = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and re.match(r"test_f\d", node.name)
+    }
+    assert set(re.findall(r"`(test_\w+)`", (DOCS / "faults.md").read_text())) == tests
