@@ -6,6 +6,7 @@ charts, Altair's default one asks a CDN, and a report shows neither that nor a w
 
 from __future__ import annotations
 
+import re
 import traceback
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PICTURES: Final = {"image/svg+xml", "image/png"}
 _LARGEST_SVG: Final = 300_000  # characters; thousands of marks are smaller as a PNG
+_SIZE: Final = re.compile(r'\b(width|height)="([\d.]+)')
 _DEEP: Final = (str(Path(__file__).parent), "/pyspark/", "/py4j/")
 
 
@@ -64,7 +66,18 @@ def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not _PICTURES & set(data):
         picture, sizes = _picture(chart)
         data, metadata = {**data, **picture}, {**metadata, **sizes}
-    return data, metadata
+    if not _PICTURES - {*data} or "image/svg+xml" not in data:
+        return data, metadata
+    png, size = _as_png(data["image/svg+xml"])
+    return {**data, "image/png": png}, {**metadata, "image/png": size}
+
+
+def _as_png(svg: str) -> tuple[bytes, dict[str, int]]:
+    """Draw an SVG as a PNG: JupyterLab shows no SVG of a notebook that somebody else has executed."""
+    import vl_convert
+
+    size = {each: round(float(number)) for each, number in _SIZE.findall(svg[: svg.index(">")])}
+    return vl_convert.svg_to_png(svg), size
 
 
 def _picture(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -68,19 +68,22 @@ def _text(outputs: list[dict[str, Any]]) -> str:
 
 
 def test_a_default_chart_is_a_picture(kernel: Kernel) -> None:
-    """A chart without a word of a renderer is an SVG, one of thousands of marks a PNG; rta itself does not load Altair."""
+    """A chart without a word of a renderer is an SVG and a PNG, one of thousands of marks a PNG; rta itself does not load Altair."""
     assert _text(kernel.run("print('altair' in sys.modules)")) == "False\n"
     shown = _shown(kernel.run(CHART))
     assert shown["image/svg+xml"].startswith("<svg")
-    assert set(shown) == {"image/svg+xml", "text/plain"}
+    assert set(shown) == {"image/svg+xml", "image/png", "text/plain"}
     assert set(_shown(kernel.run(f"n = 6000\n{CHART}"))) == {"image/png", "text/plain"}
 
 
 @pytest.mark.parametrize(
     ("renderer", "kinds"),
     [
-        ("'html'", {"text/html", "image/svg+xml"}),
-        ("'jupyter', offline=True", {"application/vnd.jupyter.widget-view+json", "image/svg+xml"}),
+        ("'html'", {"text/html", "image/svg+xml", "image/png"}),
+        (
+            "'jupyter', offline=True",
+            {"application/vnd.jupyter.widget-view+json", "image/svg+xml", "image/png"},
+        ),
         ("'png'", {"image/png"}),
     ],
 )
