@@ -48,10 +48,10 @@ def read_results(into: str, seen: Seen, done: threading.Event) -> None:
 
     from kafka import KafkaConsumer
 
-    from rta.kafka import cluster
+    from rta.kafka import client
 
     consumer = KafkaConsumer(
-        into, **cluster.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
+        into, **client.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
     )
     with closing(consumer):
         while not done.is_set():

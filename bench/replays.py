@@ -121,7 +121,7 @@ def _arriving(topic: str) -> Iterator[None]:
 def _copy(topic: str, to: str) -> None:
     """Copy a topic, each partition in its order."""
     import rta
-    from rta.kafka.cluster import spark_options
+    from rta.kafka.client import spark_options
 
     rta.kafka.create_topic(to, partitions=len(rta.kafka.offsets(topic)))
     options = spark_options()

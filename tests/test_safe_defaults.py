@@ -44,13 +44,13 @@ CELLS: Final = [
 import json, os, pathlib, traceback, urllib.request
 import psutil, rta
 from rta import settings
-from rta.kafka import cluster
+from rta.kafka import client
 from rta.store import serving
 home = pathlib.Path(os.environ["RTA_HOME"])
 (home / "events").mkdir()
 spark = rta.spark(conf={"spark.eventLog.enabled": "true", "spark.eventLog.compress": "false",
                         "spark.eventLog.dir": str(home / "events")})
-print(settings.settings(), cluster.client_options(), serving.engine(), serving.engine().url)
+print(settings.settings(), client.client_options(), serving.engine(), serving.engine().url)
 """,
     """
 by_action = lambda events: events.groupBy("action").count()

@@ -16,7 +16,7 @@ import rta
 from rta.cli import doctor
 from rta.cli.app import main
 from rta.errors import RefusedError
-from rta.kafka import cluster, tail
+from rta.kafka import client, tail
 from rta.testing import oracle
 from tests.support.secured import CORE, EVENT, PASSWORD, Secured
 from tests.support.truth import KEY, true_totals
@@ -110,7 +110,7 @@ def test_spark_is_refused_with_the_same_sentence(
     """What Java says over pages becomes the same sentence, from a sink and from a stream."""
     rta.kafka.create_topic("sec-spark", partitions=1)
     with cluster_of_ana.used(listener, **changed):
-        refused = cluster.spark_options()
+        refused = client.spark_options()
     events = rta.user_events(spark, rows=3)
     began = time.monotonic()
     with pytest.raises(RefusedError, match=sentence):
@@ -182,15 +182,15 @@ def test_a_certificate_instead_of_a_password(
         rta.publish(rta.user_events(spark, rows=3), "sec-mutual", partitions=1)
         assert rta.kafka.offsets("sec-mutual") == {0: (0, 3)}
         assert rta.read_batch("sec-mutual", event=rta.USER_EVENTS).count() == 3
-        assert "PRIVATE" not in repr(cluster.spark_options())
+        assert "PRIVATE" not in repr(client.spark_options())
 
 
 def test_no_client_shows_the_password(
     spark: SparkSession, cluster_of_ana: Secured, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not in a repr of what clients get, in kafka-python's debug log, or in a plan of Spark's."""
-    assert CORE not in repr(cluster.client_options())
-    assert cluster.client_options()["sasl_plain_password"] == PASSWORD
+    assert CORE not in repr(client.client_options())
+    assert client.client_options()["sasl_plain_password"] == PASSWORD
     with caplog.at_level(logging.DEBUG, logger="kafka"):
         rta.kafka.publish_paced([EVENT], "sec-shown")
         assert list(tail.records("sec-shown"))

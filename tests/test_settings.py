@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rta import errors
 from rta.errors import InputError, RtaError
-from rta.kafka import cluster
+from rta.kafka import client
 from rta.names import checked
 from rta.settings import private_folder, settings
 
@@ -75,7 +75,7 @@ def test_variables_of_a_cluster_reach_both_clients(monkeypatch: pytest.MonkeyPat
     """The same facts for Spark and for kafka-python; SCRAM-SHA-512 where no mechanism is named."""
     for name, value in SECURED.items():
         monkeypatch.setenv(f"RTA_KAFKA_{name}", value)
-    java, python = cluster.spark_options(), cluster.client_options()
+    java, python = client.spark_options(), client.client_options()
     assert java["kafka.bootstrap.servers"] == python["bootstrap_servers"] == "kafka:9093"
     assert java["kafka.security.protocol"] == python["security_protocol"] == "SASL_SSL"
     assert java["kafka.sasl.mechanism"] == python["sasl_mechanism"] == "SCRAM-SHA-512"
@@ -83,7 +83,7 @@ def test_variables_of_a_cluster_reach_both_clients(monkeypatch: pytest.MonkeyPat
     assert python["ssl_context"].check_hostname
     assert "planted" not in repr(python) + repr(settings())
     monkeypatch.setenv("RTA_KAFKA_SASL_MECHANISM", "PLAIN")
-    assert "PlainLoginModule" in cluster.spark_options()["kafka.sasl.jaas.config"]
+    assert "PlainLoginModule" in client.spark_options()["kafka.sasl.jaas.config"]
 
 
 def test_settings_are_frozen() -> None:

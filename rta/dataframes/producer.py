@@ -16,7 +16,7 @@ from rta.errors import BrokerError, InputError
 from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
 from rta.html import table
 from rta.kafka.auth_errors import refusals_said
-from rta.kafka.cluster import WRITING, spark_options
+from rta.kafka.client import WRITING, spark_options
 from rta.kafka.delivery_report import NOT_THIS_TIME, Acknowledged
 from rta.kafka.messages import Messages, is_spark, refuse_streaming
 from rta.kafka.paced import INTENDED, publish_paced, ready_topic, sent

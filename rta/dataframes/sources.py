@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rta.dataframes.parsing import ORIGIN, REASONS, parse
 from rta.dataframes.starting_offsets import Position, between, starting_at
 from rta.events.event_types import EventType, event_type
-from rta.kafka.cluster import READING, spark_options
+from rta.kafka.client import READING, spark_options
 from rta.kafka.topics import offsets
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rta.dlq.dead_letter import Letter, at_a_glance, letter_of
 from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
 from rta.html import Facts
-from rta.kafka import clients
+from rta.kafka import client
 from rta.kafka.auth_errors import refusals_said
 from rta.kafka.topics import offsets
 
@@ -120,7 +120,7 @@ def _records(name: str) -> Iterator[Any]:
     except TopicError:
         return
     firsts = {TopicPartition(name, partition): first for partition, (first, _) in ranges.items()}
-    with refusals_said(), closing(clients.consumer(**clients.COMMITTED)) as reader:
+    with refusals_said(), closing(client.consumer(**client.COMMITTED)) as reader:
         ends = reader.end_offsets(list(firsts))  # before any transaction that is still open
         for place, first in firsts.items():
-            yield from clients.until(reader, place, first, ends[place])
+            yield from client.until(reader, place, first, ends[place])

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from rta.dataframes.sources import quarantined
 from rta.errors import TopicError
 from rta.events.event_types import EventType
-from rta.kafka.cluster import READING, WRITING, spark_options
+from rta.kafka.client import READING, WRITING, spark_options
 from rta.kafka.topics import create_topic, offsets
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from kafka.future import Future
 from rta.dlq.browse import NOTES
 from rta.dlq.dead_letter import Letter, outgoing, sent_at
 from rta.errors import BrokerError, TopicError
-from rta.kafka import clients
+from rta.kafka import client, internals
 from rta.kafka.auth_errors import refusal, refusals_said
 from rta.kafka.delivery_report import verdict, why_not
 from rta.kafka.paced import bounded, end, flush
@@ -78,7 +78,7 @@ class Post:
         for letter, at in arrived:
             told = {"to": f"{at.topic}/{at.partition}/{at.offset}", "attempts": letter.attempts + 1}
             note, which = json.dumps(told).encode(), letter.identity.encode()
-            notes.append(clients.send(self.producer, self.topic + NOTES, note, which))
+            notes.append(client.send(self.producer, self.topic + NOTES, note, which))
         self._flush()
         if missing := [note for note in notes if not note.succeeded()]:
             error = _error(missing[0])
@@ -91,7 +91,7 @@ class Post:
         same = letter.topic == self.topic and mended.key == letter.key
         where = letter.partition if same and letter.partition in range(self.partitions) else None
         try:
-            return clients.send(
+            return client.send(
                 self.producer, self.topic, mended.value, mended.key, outgoing(letter, mended),
                 partition=where, timestamp_ms=sent_at(letter, mended),
             )  # fmt: skip
@@ -111,11 +111,11 @@ def post(topic: str) -> Iterator[Post]:
     except TopicError:
         create_topic(topic + NOTES, partitions=1, config={"cleanup.policy": "compact"})
     with refusals_said():
-        producer = clients.producer(**bounded(TIMEOUT), **SETTINGS)
+        producer = client.producer(**bounded(TIMEOUT), **SETTINGS)
         try:
             yield Post(topic, producer)
         except BrokerError:
-            producer._sender.force_close()  # it would wait for Kafka once more
+            internals.abandon(producer)  # it would wait for Kafka once more
             raise
         finally:
             end(producer, TIMEOUT)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from rta.events.json_format import json_column
-from rta.kafka import clients, topics
+from rta.kafka import client, topics
 from rta.names import checked
 from rta.store import database
 from rta.store.upserts import upsert
@@ -108,7 +108,7 @@ def reading(found: Results) -> KafkaConsumer:
     """Open a consumer at the position; an offset that the topic has not is an error."""
     from kafka import TopicPartition
 
-    consumer = clients.consumer(auto_offset_reset="none", fetch_max_wait_ms=20)
+    consumer = client.consumer(auto_offset_reset="none", fetch_max_wait_ms=20)
     consumer.assign([TopicPartition(found.topic, 0)])
     consumer.seek(TopicPartition(found.topic, 0), found.position)
     return consumer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rta.errors import TopicError
 from rta.kafka import topics
-from rta.kafka.cluster import administrator
+from rta.kafka.client import administrator
 
 
 @dataclass(frozen=True)

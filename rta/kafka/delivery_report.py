@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
 
-from rta.kafka import clients
+from rta.kafka import client
 
 NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of Kafka's clock, or older than the topic allows"
 
@@ -70,7 +70,7 @@ class Answers:
         number, self.sent = self.sent, self.sent + 1
         self.pending.add(number)
         try:
-            future = clients.send(producer, topic, value, key, headers)
+            future = client.send(producer, topic, value, key, headers)
         except (KafkaError, ValueError) as error:  # it never left this process
             self.settle(
                 number, "failed", reason=why_not(error, producer.config["max_request_size"])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError, TopicError
-from rta.kafka import clients
+from rta.kafka import client, internals
 from rta.kafka.auth_errors import refusals_said
 from rta.kafka.delivery_report import Acknowledged, Answers
 from rta.kafka.messages import Messages
-from rta.kafka.rejected_batch import ONE_AT_A_TIME, isolate_refused
 from rta.kafka.topics import create_topic, offsets
 from rta.progress import bar
 
@@ -97,12 +96,12 @@ def sent(
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**bounded(timeout), **ONE_AT_A_TIME, **(options or {})}
+    settings = {**bounded(timeout), **internals.ONE_AT_A_TIME, **(options or {})}
     with refusals_said(), ExitStack() as stack:
         file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
         answers = Answers(file)
-        producer = clients.producer(**settings)
-        isolate_refused(producer)
+        producer = client.producer(**settings)
+        internals.split_rejected_batches(producer)
         stack.callback(end, producer, timeout, answers.give_up)
         advance = stack.enter_context(
             bar(f"publishing to {topic}", total=messages.total, unit="event")
@@ -155,7 +154,7 @@ def end(producer: Any, timeout: float, give_up: Callable[[], None] = lambda: Non
         flush(producer, timeout + 5)  # each event gives up by itself after `timeout`
     except KafkaTimeoutError:
         give_up()
-        producer._sender.force_close()
+        internals.abandon(producer)
     producer.close()
     give_up()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from rta.kafka import clients, topics
+from rta.kafka import client, topics
 from rta.kafka.auth_errors import refusals_said
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
         TopicPartition(topic, partition): span
         for partition, span in topics.offsets(topic, right="READ").items()
     }
-    with refusals_said(), closing(clients.consumer()) as reader:
+    with refusals_said(), closing(client.consumer()) as reader:
         newest = [
             message
             for place, (first, end) in ranges.items()
@@ -66,7 +66,7 @@ def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[A
     back = count
     while True:
         start = max(first, end - back)
-        found = list(clients.until(reader, place, start, end)) if back else []
+        found = list(client.until(reader, place, start, end)) if back else []
         if len(found) >= count or start == first:
             return found[-count:]
         back *= 2

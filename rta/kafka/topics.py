@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rta.errors import InputError, TopicError
 from rta.html import Facts
 from rta.kafka.auth_errors import denied
-from rta.kafka.cluster import administrator
+from rta.kafka.client import administrator
 from rta.names import checked
 
 if TYPE_CHECKING:
@@ -26,6 +26,35 @@ class Topic:
     name: str
     partitions: int
     events: int
+
+
+@dataclass(frozen=True)
+class TopicDescription:
+    """All that Kafka said of a topic at one moment: asked for once, and handed down to all who need a part of it.
+
+    id: Kafka's own; a topic that is deleted and made again under its name has another. ranges: partition → the earliest
+    offset, and the latest: the next to be written. rights: what this user may do, such as READ; None from an old broker.
+    """
+
+    name: str
+    id: str
+    ranges: Mapping[int, tuple[int, int]]
+    rights: frozenset[str] | None
+
+    @property
+    def partitions(self) -> int:
+        """Return the number of its partitions."""
+        return len(self.ranges)
+
+    @property
+    def events(self) -> int:
+        """Count the offsets it has: its events, if nothing was compacted."""
+        return sum(latest - earliest for earliest, latest in self.ranges.values())
+
+    def require(self, right: str) -> None:
+        """Raise RefusedError if this user lacks a right: "READ", "WRITE", ..."""
+        if self.rights is not None and right not in self.rights:
+            raise denied(self.name)
 
 
 @dataclass(frozen=True)
@@ -178,24 +207,54 @@ def describe_topic(name: str) -> Topic:
     return _topic(name, offsets(name))
 
 
-def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
-    """Return for each partition the earliest offset, and the latest: the next to be written.
+def description(name: str) -> TopicDescription:
+    """Describe a topic as it is now.
 
-    right: "READ" or "WRITE", where the caller is about to. Raises TopicError where there is no such topic,
-    RefusedError where the user may not see it, or lacks the right.
+    Args:
+        name: The topic.
 
-    >>> _ = create_topic("doc-offsets", partitions=2)
-    >>> offsets("doc-offsets")
-    {0: (0, 0), 1: (0, 0)}
+    Raises:
+        TopicError: if there is no such topic.
+        RefusedError: if this user may not see it.
+
+    Example:
+        >>> _ = create_topic("doc-description", partitions=2)
+        >>> topic = description("doc-description")
+        >>> topic.partitions, topic.events, topic.ranges
+        (2, 0, {0: (0, 0), 1: (0, 0)})
+        >>> topic.require("READ")
     """
     checked("topic", name)
     with administrator() as admin:
-        described = _described(admin, name)
-        rights = described.get("authorized_operations")  # None from an old broker
-        if right and rights is not None and right not in rights:
-            raise denied(name)
-        partitions = [partition["partition_index"] for partition in described["partitions"]]
-        return _ranges(admin, {name: partitions})[name]
+        found = _described(admin, name)
+        partitions = [partition["partition_index"] for partition in found["partitions"]]
+        ranges = _ranges(admin, {name: partitions})[name]
+    rights = found.get("authorized_operations")
+    return TopicDescription(
+        name, str(found["topic_id"]), ranges, None if rights is None else frozenset(rights)
+    )
+
+
+def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
+    """Return for each partition the earliest offset, and the latest: the next to be written.
+
+    Args:
+        name: The topic.
+        right: "READ" or "WRITE", if the caller is about to.
+
+    Raises:
+        TopicError: if there is no such topic.
+        RefusedError: if this user may not see it, or lacks the right.
+
+    Example:
+        >>> _ = create_topic("doc-offsets", partitions=2)
+        >>> offsets("doc-offsets")
+        {0: (0, 0), 1: (0, 0)}
+    """
+    topic = description(name)
+    if right:
+        topic.require(right)
+    return dict(topic.ranges)
 
 
 def topic_id(name: str) -> str:
@@ -212,15 +271,15 @@ def topic_id(name: str) -> str:
 
 
 def lag(group: str) -> Facts[Lag]:
-    """Return how far a consumer group is behind, by topic and partition; empty where it never committed.
+    """Return how far a consumer group is behind, by topic and partition; empty if it never committed.
 
     >>> lag("doc-nobody")
     []
     """
     from kafka import OffsetSpec
 
+    committed = _committed(checked("group", group))
     with administrator() as admin:
-        committed = _committed(admin, checked("group", group))
         latest = (
             admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
             if committed
@@ -245,7 +304,7 @@ def missing(name: str) -> TopicError:
     )
 
 
-def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 60) -> dict[Any, Any]:
+def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
     """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
     from kafka.errors import (
         CoordinatorLoadInProgressError,
@@ -257,7 +316,10 @@ def _committed(admin: KafkaAdminClient, group: str, *, patience: float = 60) -> 
     deadline = time.monotonic() + patience
     while True:
         try:
-            return dict(admin.list_group_offsets(group).get(group, {}))
+            with (
+                administrator() as admin
+            ):  # after an error another one, which asks anew who coordinates the group
+                return dict(admin.list_group_offsets(group).get(group, {}))
         except young:
             if time.monotonic() > deadline:
                 raise

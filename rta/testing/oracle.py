@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError, SetupError
 from rta.events.event_types import EventType, event_type
-from rta.kafka import clients
+from rta.kafka import client
 from rta.store import serving
 from rta.store.ledger import Accounting, Batch
 from rta.testing.reference_parser import strict
@@ -48,7 +48,7 @@ def read_topic(topic: str) -> list[Raw]:
     """
     from kafka import TopicPartition
 
-    consumer = clients.consumer()
+    consumer = client.consumer()
     try:
         numbers = consumer.partitions_for_topic(topic) or set()
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]

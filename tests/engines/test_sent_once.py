@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 import rta
 from rta.dataframes import sources
 from rta.engines.spark import sent_once
-from rta.kafka.cluster import administrator
+from rta.kafka.client import administrator
 from rta.kafka.topics import topic_id
 from rta.store.catalog import SENT
 from rta.testing import oracle

@@ -20,7 +20,7 @@ from rta.dlq.dead_letter import Letter
 from rta.dlq.queue import FOREIGN, NAMES
 from rta.engines import changelog
 from rta.errors import TopicError
-from rta.kafka import clients, tail
+from rta.kafka import client, tail
 from rta.testing import oracle
 from tests.dlq.test_letters import milliseconds, quarantine_new, sent_raw, user_event
 from tests.support.truth import KEY
@@ -201,10 +201,10 @@ def test_foreign_records_in_the_queue_are_listed_as_foreign_by_both(
         [], [("rta.attempts", b"many")], list(zip(names[:4], ours[:4], strict=True)), list(zip(names[::-1], ours[::-1], strict=True)),
         *(list(zip(names, values, strict=True)) for values in forged), [("x", None), *zip(names, ours, strict=True)],
     ]  # fmt: skip
-    with closing(clients.producer(enable_idempotence=False)) as producer:
+    with closing(client.producer(enable_idempotence=False)) as producer:
         last: list[tuple[str, bytes | None]] = [(Bytes("name"), b"\xff")]
         for headers in [*told, told[-1], last]:
-            clients.send(producer, queue, b"foreign", None, headers)
+            client.send(producer, queue, b"foreign", None, headers)
     found = rta.dlq.letters(name)
     assert len(found) == len(told) + 2
     known = [letter for letter in found if letter.reason != FOREIGN]
@@ -240,7 +240,7 @@ def test_a_producer_makes_its_topic_and_a_reader_makes_none(
     ):  # fmt: skip
         with pytest.raises(TopicError, match="there is no topic"):
             ask()
-    with closing(clients.consumer()) as reader:
+    with closing(client.consumer()) as reader:
         assert reader.partitions_for_topic(typo) == set()
         reader.subscribe([typo])
         assert reader.poll(timeout_ms=500) == {}
@@ -278,7 +278,7 @@ def test_nothing_uncommitted_is_a_dead_letter(spark: SparkSession, topic: Topic)
     finally:
         producer.abort_transaction(HANG)
     assert rta.dlq.redrive(name).sent == 0
-    with closing(clients.consumer()) as reader:
+    with closing(client.consumer()) as reader:
         place = TopicPartition(name, 0)
-        back = [record.value for record in clients.until(reader, place, 1, reader.end_offsets([place])[place])]  # fmt: skip
+        back = [record.value for record in client.until(reader, place, 1, reader.end_offsets([place])[place])]  # fmt: skip
     assert back == [b"{", b"committed"]

@@ -22,7 +22,7 @@ from rta.engines.spark.query_errors import failed
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType, event_type
 from rta.events.json_format import as_messages, message_columns
-from rta.kafka import cluster, topics
+from rta.kafka import client, topics
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 # What costs milliseconds by default; each is overridden by `sink_options`.
-SINK: Final[Mapping[str, str]] = {**cluster.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
+SINK: Final[Mapping[str, str]] = {**client.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
 _taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
 _MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"
@@ -102,7 +102,7 @@ def relayed(
 
     writer = (
         messages.select(*message_columns(messages)).writeStream.queryName(name).format("kafka").outputMode("update")
-        .options(**{**cluster.spark_options(), **SINK, **(options or {}), "topic": into})
+        .options(**{**client.spark_options(), **SINK, **(options or {}), "topic": into})
         .option("checkpointLocation", checkpoint)
     )  # fmt: skip
     try:
