@@ -10,6 +10,8 @@ ENV := $(VENV)/.complete
 # Most JVMs of the tests live for less than a minute: Java's first compiler alone takes a third off the notebooks' time.
 # With it Java keeps 48 MB for compiled code, too few for a session of a thousand tests: a thread would sweep all the time.
 SHORT_LIVED := -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
+# The junit files have the seconds of each test.
+PYTEST := SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
 
 help:  ## list the targets
@@ -28,12 +30,16 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@echo "  $(BIN)/rta jobs                                   the history of runs"
 	@echo "Spark starts faster once its class-data archive is there, which the first session leaves behind: rta doctor says so"
 
-test: $(ENV)  ## everything that proves it: style, types, laws, faults, notebooks, README; .make/tests.xml has the seconds of each
+test: $(ENV)  ## what proves it, but for the faults: style, types, laws, notebooks, README, docstrings
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/rta archive  # half a minute once; each of the JVMs then takes 4 s less
-	@SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --junitxml=.make/tests.xml
+	@$(PYTEST) --ignore=tests/faults --junitxml=.make/tests.xml
 
-soak: $(ENV)  ## the faults that take longer: repeated kills, a random schedule (SEED=…), ten minutes of load (SECONDS=…)
+faults: $(ENV)  ## the faults: brokers, drivers and kernels killed, networks broken, disks full; tests/faults/README.md lists them
+	@$(BIN)/rta archive
+	@$(PYTEST) tests/faults --junitxml=.make/faults.xml
+
+soak: $(ENV)  ## what takes longer: repeated kills, a random schedule (SEED=…), ten minutes of load (SECONDS=…)
 	@$(BIN)/pytest -q -m soak --durations=0 --timeout=3600 --session-timeout=36000
 
 bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for the main ratios in two minutes
@@ -77,4 +83,4 @@ down: $(ENV)  ## stop the embedded Apache Kafka
 clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
 	@rm -rf $(VENV) docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test soak bench docs lab lint notebooks env lock down clean
+.PHONY: help demo test faults soak bench docs lab lint notebooks env lock down clean
