@@ -44,9 +44,17 @@ def batch(
     key: Sequence[str],
     event: EventType | None = None,
 ) -> Batch:
-    """Wire a function as batch: recompute() archives what is new and computes the answer anew over all.
+    """Run a function as batch: recompute() archives what is new and computes the answer anew over all.
 
-    topic, transform, table, key, event: as for rta.follow(); readers find the answer under `table`.
+    Args:
+        topic: the topic to read.
+        transform: the analysis, DataFrame in and DataFrame out.
+        table: the name under which readers find the answer.
+        key: the result's columns that name a row.
+        event: the type of the topic's events; by default the one that is named like the topic.
+
+    Returns:
+        The batch architecture, to be used in a `with` statement or closed.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-batch", partitions=1)
     >>> with batch("doc-batch", rta.transforms.totals, table="doc_batch", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
@@ -66,11 +74,16 @@ def lambda_(
     event: EventType | None = None,
     real_time: str | None = None,
 ) -> Lambda:
-    """Wire a function as Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
+    """Run a function as Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
 
-    The arguments are those of batch(). real_time: an interval such as "5 minutes", for a speed view in Spark's real-time mode:
-    see rta.engines.spark.realtime.materializer; by default it works in micro-batches. Goes on where the served version is, or makes the first one.
-    Raises InputError where two parts of the answer cannot be merged: see rta.store.merge_rules.
+    The arguments are those of `batch`. If a version is served already, it goes on; otherwise the first one is made.
+
+    Args:
+        real_time: an interval such as "5 minutes", for a speed view in Spark's real-time mode; by default the speed view works in
+            micro-batches.
+
+    Raises:
+        InputError: the answer has a column whose two parts cannot be merged.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
     >>> with lambda_("doc-lambda", rta.transforms.totals, table="doc_lambda", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
@@ -91,10 +104,12 @@ def kappa(
     event: EventType | None = None,
     real_time: str | None = None,
 ) -> Kappa:
-    """Wire a function as Kappa: one stream fills the table; a new function replays the topic into a second one.
+    """Run a function as Kappa: one stream fills the table, and a new function replays the topic into a second one.
 
-    The arguments are those of batch(); real_time, for each version, as in lambda_(). Goes on with the served version, whose
-    function `transform` must be.
+    The arguments are those of `batch`. If a version is served already, it goes on; `transform` must be its function.
+
+    Args:
+        real_time: an interval for each version, as in `lambda_`.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
     >>> with kappa("doc-kappa", rta.transforms.totals, table="doc_kappa", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:

@@ -85,19 +85,29 @@ class Comparison:
 
 
 def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
-    """Put wirings of one topic side by side; nothing is recomputed: first let each catch_up().
+    """Put architectures over one topic side by side. Nothing is recomputed: let each catch_up() first.
 
-    since: only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
-    Freshness: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that showed it, as far as
-    these objects have seen it. In real-time mode nobody knows it: an event is seen milliseconds after it came, and noted when its
-    interval ends; so there it is NaN.
-    late: now; late_corrected: those that were, by the version that has them now. Each is a row of rta.late().
-    events_read: by all micro-batches and batch views together, a replay's and those of versions that are gone included.
-    bytes_read: keys and values of the topic's events, each micro-batch's and once the archive's; and what Spark's tasks in this
-    process have read of the archive's files.
-    cpu_s: of Spark's tasks in this process, for tables and archive (of which two wirings of a topic share one; it counts for both).
-    history_again_s: the newest recompute(), or replay that was waited for, in this process.
-    Raises InputError for wirings of different topics.
+    Args:
+        wirings: what `batch`, `lambda_` and `kappa` returned.
+        since: only events with a later Kafka timestamp count for freshness, so that a backlog does not.
+
+    Returns:
+        One row an architecture.
+
+        - freshness: seconds from a record's Kafka timestamp to the commit of the first micro-batch or batch view that showed
+          it, as far as these objects have seen it. In real-time mode it is NaN: an event is seen milliseconds after it
+          came, but noted only when its interval ends.
+        - late: events that are late now; late_corrected: those that were late and are in the version that is served. Each is a
+          row of `rta.late`.
+        - events_read: by all micro-batches and batch views together, also those of a replay and of versions that are gone.
+        - bytes_read: keys and values of the topic's events, in each micro-batch and once for the archive, and what Spark's tasks in
+          this process have read of the archive's files.
+        - cpu_s: seconds of Spark's tasks in this process, for tables and archive. An archive that two architectures share
+          counts for both.
+        - history_again_s: seconds of the newest recompute(), or replay that was waited for, in this process.
+
+    Raises:
+        InputError: the architectures read different topics.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
     >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}

@@ -90,24 +90,34 @@ def publish(
     headers: Mapping[str, str | bytes | None] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Published:
-    """Publish events in their order: of a Spark or pandas DataFrame, a list of dicts, or a file of JSON lines.
+    """Publish events in their order: a Spark or pandas DataFrame, a list of dicts, or a file of JSON lines.
 
-    Each row or dict becomes a JSON object: instants in ISO 8601, UTC (also those without a zone, but Spark's, which have one),
-    to the microsecond; decimals as exact numbers; nulls, and what pandas calls missing, left out. The lines of a file (.jsonl,
-    .jsonl.gz) are sent byte for byte; empty ones are skipped. A Spark frame of messages is sent as it is, with its `key` and
-    `headers`: one with a BINARY column `value`, or a STRING one beside nothing but Kafka's own columns. The time of a record
-    is Kafka's own: history is not deleted for its age. Only a Spark frame needs Spark.
+    Each row or dict becomes one JSON object: times in ISO 8601 and UTC, to the microsecond (a time without a zone is taken for UTC, except
+    Spark's, which have one); decimals as exact numbers; nulls, and what pandas calls missing, left out. The lines of a
+    file (.jsonl, .jsonl.gz) are sent byte for byte; empty ones are skipped. A Spark frame of messages is sent as it is, with its `key`
+    and `headers`: one with a BINARY column `value`, or with a STRING one beside nothing but Kafka's own columns. A record's time is
+    Kafka's own: history is not deleted for its age. Only a Spark frame needs Spark.
 
-    event: writes each column under its field's name (EventType.fields); its key is the default of key.
-    key: the column whose text is the message key; in a file, the field. order_by: columns to sort a Spark frame by.
-    parallel: let the tasks of a Spark frame send side by side, faster on several cores; its events arrive out of order then,
-    and a stream that reads meanwhile may find many of them late.
-    partitions: of a topic that is yet to be made. headers: the same for all events, behind their own.
-    options: for the sink of a Spark frame, such as "kafka.compression.type"; else for KafkaProducer. A Spark frame is computed
-    once, and counted by the topic's offsets, so events of another producer at the same time are among them.
+    Args:
+        source: the events.
+        topic: the topic; it is made if it does not exist.
+        event: writes each column under its field's name (EventType.fields); its key is the default of `key`.
+        key: the column, or in a file the field, whose text is the record's key.
+        order_by: columns to sort a Spark frame by.
+        parallel: let the tasks of a Spark frame send side by side. It is faster on several cores, but the events arrive out of order,
+            and a stream that reads meanwhile may find many of them late.
+        partitions: of a topic that is yet to be made.
+        headers: the same for all events, after their own.
+        options: for the sink of a Spark frame, such as "kafka.compression.type"; otherwise for KafkaProducer.
 
-    Raises InputError for a source that is none, a column that is not there, a streaming frame, an event over the size limit, or
-    a machine whose clock is over an hour ahead of Kafka's; BrokerError for events that Kafka did not acknowledge.
+    Returns:
+        How many events were published. A Spark frame is computed once and counted by the topic's offsets, so events that another
+        producer sends at the same time are among them.
+
+    Raises:
+        InputError: the source cannot be published, a column is missing, the frame is a stream, an event is over the size limit, or this
+            machine's clock is more than an hour ahead of Kafka's.
+        BrokerError: Kafka did not acknowledge all events.
 
     >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
     2

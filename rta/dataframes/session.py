@@ -62,16 +62,20 @@ LOOPBACK: Final[Mapping[str, str]] = {
 def spark(
     *, app_name: str = "rta", master: str | None = None, conf: Mapping[str, str] | None = None
 ) -> SparkSession:
-    """Return the SparkSession of this process, started on first need, with Kafka's connector.
+    """Return the SparkSession of this process, with Kafka's connector; start it if there is none.
 
-    master: a Spark master URL, else RTA_SPARK_MASTER, else local[16]: slots are threads, and
-    real-time mode needs one for each Kafka partition and shuffle partition.
-    conf: Spark properties that override `DEFAULTS`.
+    Spark's messages go to `spark.log` and `spark-python.log` under RTA_HOME. If the embedded broker holds topics and does not run,
+    it is started beside Spark, since they are needed next.
 
-    Raises SetupError: no fitting Java, no jars, a PySpark that no connector is known for, or a
-    session without the connector that runs already. Its messages go to `spark.log` and `spark-python.log`
-    under RTA_HOME.
-    If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next.
+    Args:
+        app_name: the name that Spark shows.
+        master: a Spark master URL; by default RTA_SPARK_MASTER, or local[16]: slots are threads, and real-time mode needs one
+            for each Kafka partition and shuffle partition.
+        conf: Spark properties that override those of rta.
+
+    Raises:
+        SetupError: there is no Java that fits, jars are missing, no connector is known for this PySpark, or a session without the
+            connector runs already.
 
     >>> spark().range(3).count()
     3

@@ -54,13 +54,22 @@ def read_batch(
 ) -> DataFrame:
     """Read the good events of a topic as a finite DataFrame.
 
-    event: the type of its events; by default the one that is named like the topic.
-    starting, ending: "earliest", "latest", {partition: offset} (one that the topic has, or Kafka's own -1 and -2 for latest and
-    earliest; an ending offset is not read; a partition that is not named is read whole), or a datetime with zone that is compared with Kafka's record time.
-    options: for Spark's Kafka source, such as "minPartitions". max_skew: see `parse`.
+    Args:
+        topic: the topic to read.
+        event: the type of its events; by default the one that is named like the topic.
+        starting: "earliest", "latest", {partition: offset}, or a datetime with a zone, which is compared with Kafka's record time. An
+            offset must be one that the topic has, or Kafka's own -1 (latest) or -2 (earliest). A partition that is not named is
+            read whole.
+        ending: the same; an ending offset is not read itself.
+        max_skew: how far an event's time may be ahead of its record's time.
+        options: for Spark's Kafka source, such as "minPartitions".
 
-    Returns the event's columns, then topic, partition, offset, kafka_timestamp.
-    Raises TopicError for a missing topic, with the names near it; InputError for a position that is none.
+    Returns:
+        The event's columns, then topic, partition, offset, kafka_timestamp.
+
+    Raises:
+        TopicError: the topic is missing; it names those that are spelled like it.
+        InputError: a position is wrong.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
     >>> read_batch("doc-read-batch", event=rta.USER_EVENTS).count()
@@ -93,12 +102,13 @@ def read_stream(
     max_events_per_batch: int | None = None,
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read the good events of a topic as they arrive: the columns of `read_batch`, as a streaming DataFrame.
+    """Read the good events of a topic as they arrive, as a streaming DataFrame.
 
-    max_events_per_batch: at most so many events of all partitions in one micro-batch.
-    Each micro-batch's counts (see `observed`) stand in the query's progress.
+    The arguments, the columns and the errors are those of `read_batch`, without an end. The counts of each micro-batch are in the
+    query's progress.
 
-    Raises TopicError and InputError like `read_batch`.
+    Args:
+        max_events_per_batch: at most so many events of all partitions in one micro-batch.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
     >>> read_stream("doc-read-stream", event=rta.USER_EVENTS).isStreaming

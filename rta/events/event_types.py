@@ -36,14 +36,18 @@ _NO_FIELD: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
 @dataclass(frozen=True, init=False, repr=False)
 class EventType:
-    """One kind of event: the topic it is published to, and what a message must hold.
+    """Describe one kind of event: the topic it is published to, and what a message must hold.
 
-    name: the topic. schema: its columns, as a StructType or as DDL. event_time: the TIMESTAMP column that says when it happened;
-    it is always required. key: the column whose value becomes the message key, so that one key's events stay in order on one
-    partition; None if the producer chose other keys, or none. fields: column → the name of its field in the JSON, for those
-    that are called otherwise; a field may have any name that needs no escape.
+    Args:
+        name: the topic.
+        schema: the columns, as a StructType or as DDL.
+        event_time: the TIMESTAMP column that says when it happened; it is always required.
+        key: the column whose value becomes the record's key, so that the events of one key stay in order on one partition;
+            None if the producer chose other keys, or none.
+        fields: column → the name of its field in the JSON, if it has another one; any name that needs no escape.
 
-    Raises InputError for a name or type that cannot be, or an event_time, key or field that is none of the columns.
+    Raises:
+        InputError: a name or type that is not allowed, or an event_time, key or field that is not among the columns.
 
     >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
     EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')

@@ -28,15 +28,25 @@ def run(
     start_timeout: float = 120,
     show_code: bool = False,
 ) -> Receipt:
-    """Run a notebook from its first cell to its last in a fresh kernel, and return the receipt.
+    """Run a notebook from its first cell to its last in a fresh kernel.
 
-    parameters: values for names that its cell tagged `parameters` assigns. name: of the job, by
-    default the notebook's own; a job runs once at a time. timeout: seconds for the whole notebook,
-    start_timeout: for its kernel; None waits for ever. show_code: unfold the code in the report.
-    The notebook runs in its own folder; what the run leaves lies in `<home>/jobs/<job>/<run_id>/`.
+    The notebook runs in its own folder. What the run leaves is in `<home>/jobs/<job>/<run_id>/`, also if it fails or is interrupted:
+    notebook, report and receipt.
 
-    Raises InputError (a parameter, a name; nothing has run) and JobError: the job is running
-    already, or a cell failed. Notebook, report and receipt of a failed or interrupted run are kept.
+    Args:
+        notebook: the path of the notebook.
+        parameters: values for names that its cell tagged `parameters` assigns.
+        name: of the job; by default the notebook's own. A job runs once at a time.
+        timeout: seconds for the whole notebook; None waits for ever.
+        start_timeout: seconds for the start of its kernel.
+        show_code: unfold the code in the report.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        InputError: a parameter or a name is wrong; nothing has run.
+        JobError: the job is running already, or a cell failed.
 
     >>> run("reports/daily.ipynb", {"hours": 2})
     Traceback (most recent call last):

@@ -78,10 +78,17 @@ def status() -> Broker | None:
 
 
 def up(*, timeout: float = 180) -> Broker:
-    """Start the embedded broker, or adopt the one that runs; return when it answers.
+    """Start the embedded broker, or adopt the one that runs, and wait until it answers.
 
-    timeout: seconds to wait for the port. Raises SetupError (no Java, no jars) and BrokerError
-    (it ended, or did not answer) with the end of its log.
+    Args:
+        timeout: seconds to wait for the port.
+
+    Returns:
+        The broker.
+
+    Raises:
+        SetupError: there is no Java, or jars are missing.
+        BrokerError: it ended, or did not answer; the end of its log is in the message.
 
     >>> up().bootstrap == bootstrap()
     True
@@ -118,9 +125,13 @@ def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
 
 
 def down(*, timeout: float = 120) -> bool:
-    """Stop the embedded broker cleanly; return whether there was one to stop. Topics are kept.
+    """Stop the embedded broker cleanly. Topics are kept.
 
-    timeout: seconds to wait before it is killed.
+    Args:
+        timeout: seconds to wait before it is killed.
+
+    Returns:
+        Whether there was a broker to stop.
 
     >>> down(), status()
     (True, None)

@@ -271,7 +271,13 @@ def topic_id(name: str) -> str:
 
 
 def lag(group: str) -> Facts[Lag]:
-    """Return how far a consumer group is behind, by topic and partition; empty if it never committed.
+    """Return how far a consumer group is behind, by topic and partition.
+
+    Args:
+        group: the id of the consumer group.
+
+    Returns:
+        One entry a partition; none if the group has never committed.
 
     >>> lag("doc-nobody")
     []

@@ -70,11 +70,15 @@ class Health:
 
 
 def health(query: StreamingQuery | None = None) -> Health:
-    """Return how a query is doing now; the lag is measured against the broker, not remembered.
+    """Return how a query is doing now. The lag is asked of the broker, not remembered.
 
-    query: by default the one that runs in this kernel. Raises QueryError if none does, or several do, with their names;
-    `rta queries` on the command line tells of other processes, too. A query that was started again, and has ended no batch
-    since, has its last batch and watermark from the ledger.
+    Args:
+        query: by default the one that runs in this kernel. A query that was started again and has finished no micro-batch since
+            has its last batch and watermark from the ledger.
+
+    Raises:
+        QueryError: no query runs, or several do; it names them. `rta queries` on the command line lists those of other
+            processes, too.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> query = stream.writeStream.format("noop").queryName("doc_health").start()

@@ -29,14 +29,21 @@ _ENDS: Final = "expiresAtMicros"  # what dropDuplicatesWithinWatermark notes its
 def state(
     table: str, *, operator: int = 0, batch: int | None = None, checkpoint: str | Path | None = None
 ) -> DataFrame:
-    """Read the state of the query that fills a table, as of a micro-batch that is done, as a static DataFrame.
+    """Read the state of the query that fills a table, as of a finished micro-batch, as a static DataFrame.
 
-    operator: of the query's operators that keep state, from the result down: 0 is the one nearest to the table.
-    batch: by default the newest; Spark keeps the last hundred. checkpoint: of a query without a table, such as rta.engines.relay().
+    Args:
+        table: the table.
+        operator: which of the query's operators that keep state, counted from the result down: 0 is the one nearest to the table.
+        batch: the micro-batch; by default the newest. Spark keeps the last hundred.
+        checkpoint: of a query without a table, such as that of `rta.engines.relay`.
 
-    Returns the columns of the key and of the value (an aggregate's own buffer: Spark's names, not those of the result), structs
-    flattened as in the table; expires: see rta.monitor.state_store; partition_id: of the shuffle.
-    Raises TableError for a view, QueryError where there is no checkpoint, no finished micro-batch, no state or no such operator.
+    Returns:
+        The columns of the key and of the value, structs flattened as in the table (an aggregate's own buffer has Spark's names, not those
+        of the result); expires: the event time at which the row is evicted; partition_id: of the shuffle.
+
+    Raises:
+        TableError: it is a view.
+        QueryError: there is no checkpoint, no finished micro-batch, no state, or no such operator.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-state", partitions=1)
     >>> _ = rta.drain("doc-state", rta.transforms.totals, table="doc_state", key=["window", "user_id"], event=rta.USER_EVENTS)

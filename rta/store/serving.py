@@ -103,7 +103,14 @@ def accounting(
 ) -> Accounting:
     """Sum where the events went: of a table, of what a view shows, of a query, a run, or of all.
 
-    Raises TableError that lists the tables there are, if there is none of this name.
+    Args:
+        name: a table, or the view of an architecture.
+        query_id: Spark's id of a query.
+        run_id: the run of a job.
+        on: the database; by default the one of the settings.
+
+    Raises:
+        TableError: there is no table of this name; it lists those that there are.
 
     >>> accounting("no_such_table")
     Traceback (most recent call last):
@@ -124,12 +131,22 @@ def read(
     limit: int | None = None,
     on: Engine | None = None,
 ) -> pd.DataFrame:
-    """Read a table as one moment shows it, sorted by its key, each type as Spark has it.
+    """Read a table as it is at one moment, sorted by its key, each type as Spark has it.
 
-    `where`: column → value, or a list of values, one of which it has; None means null. Values may be NumPy's and pandas' own,
-    and must be of the column's type; a moment says its zone. `order_by`: columns, with a '-' before one that falls.
-    DECIMAL comes as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 where they may be null.
-    Raises TableError for an unknown table, InputError for an unknown column, or a value that its column cannot hold.
+    Args:
+        name: the table, or the view of an architecture.
+        where: column → value, or a list of values of which it has one; None means null. Values may be those of NumPy and pandas,
+            and must be of the column's type; a moment needs its zone.
+        order_by: columns, with a '-' before one that falls.
+        limit: at most so many rows.
+        on: the database; by default the one of the settings.
+
+    Returns:
+        DECIMAL as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 if they may be null.
+
+    Raises:
+        TableError: there is no such table.
+        InputError: a column is unknown, or its value cannot be in that column.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("hits", StructType().add("page", "string").add("n", "long"), ["page"])
@@ -211,14 +228,21 @@ def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
 def sql(
     query: str, params: Mapping[str, Any] | None = None, *, on: Engine | None = None
 ) -> pd.DataFrame:
-    """Run one SELECT with named parameters (`:name`); any write is refused.
+    """Run one SELECT with named parameters (`:name`). Any write is refused.
 
-    params: name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so; None, NaT
-    and NA are NULL; a list stands for `(…, …)`, as in `page IN :pages`. What stands in quotes or comments is no parameter.
+    Args:
+        query: the SELECT. What stands in quotes or comments is no parameter.
+        params: name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so. None, NaT
+            and NA are NULL. A list stands for `(…, …)`, as in `page IN :pages`.
+        on: the database; by default the one of the settings.
 
-    Columns are exact, and so is SUM of a DECIMAL. On SQLite MIN and MAX of a DECIMAL come as text,
-    AVG and arithmetic over one as floats (on PostgreSQL as Decimal), and MAX of a DATE as text.
-    Raises TableError with the database's reason, InputError for a parameter that is missing, unused or none a database takes.
+    Returns:
+        Columns are exact, and so is SUM of a DECIMAL. On SQLite, MIN and MAX of a DECIMAL are text, AVG and arithmetic over one are
+        floats (on PostgreSQL Decimal), and MAX of a DATE is text.
+
+    Raises:
+        TableError: the database refused the query; it gives the reason.
+        InputError: a parameter is missing, not used, or not of a type that a database takes.
 
     >>> sql("SELECT :n + 1 AS n", {"n": 41})
         n

@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
 
 def late(name: str) -> pd.DataFrame:
-    """List the late events of a table, or of the view of a wiring, as they were kept when they occurred.
+    """List the late events of a table, or of the view of an architecture, as they were kept when they occurred.
 
-    Returns one row for each: table_name, batch_id; topic, partition, offset; event_time; ended: when its state ended (the end
-    of its window); watermark; late_seconds: from `ended` to the watermark, so the allowed lateness would have had to be that
-    much longer; kept_at; corrected_by, corrected_at: which version of a view has it now, and since when.
-    Raises TableError for an unknown table.
+    Args:
+        name: the table or the view.
+
+    Returns:
+        One row an event.
+
+        - table_name, batch_id, topic, partition, offset, event_time: what and where it is.
+        - ended: when its state ended, which is the end of its window.
+        - watermark: the one that had passed it.
+        - late_seconds: from `ended` to the watermark; by so much longer would the allowed lateness have had to be.
+        - kept_at: when it was kept.
+        - corrected_by, corrected_at: which version of a view has it now, and since when.
+
+    Raises:
+        TableError: there is no such table.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
     >>> _ = rta.drain("doc-late", rta.transforms.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)

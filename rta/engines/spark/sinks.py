@@ -88,18 +88,33 @@ def follow(
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps `table` up to date with `topic`; return Spark's own StreamingQuery.
+    """Start the query that keeps `table` up to date with `topic`.
 
-    transform: the analysis, DataFrame to DataFrame; the table takes the schema of its result, with a
-    struct such as `window` flattened to window_start and window_end.
-    key: the result's columns that name a row, `window` included; a later row of a key replaces it.
-    starting: where a new checkpoint begins: see rta.read_batch(). trigger: as Spark's own, {"processingTime": "5 seconds"}; by
-    default a batch follows a batch.
-    checkpoint: a folder; by default one for each table under RTA_HOME.
-    Called again with the same arguments, as a cell is that is run again, it stops the query that runs, and starts it where it was.
+    If it is called again with the same arguments, as when a cell is run again, it stops the query that runs and starts it where it was.
 
-    Raises TopicError, InputError, TableError, and QueryError if table and checkpoint do not belong together (a lost checkpoint is
-    said aloud, never a silent new start), or if another query fills the table. Nothing is made before Spark has accepted the query.
+    Args:
+        topic: the topic to read.
+        transform: the analysis, DataFrame in and DataFrame out. The table takes the schema of its result; a struct such as
+            `window` becomes window_start and window_end.
+        table: the table to keep up to date. It is made once Spark has accepted the query.
+        key: the result's columns that name a row, `window` included; a later row of a key replaces it.
+        event: the type of the topic's events; by default the one that is named like the topic.
+        starting: where a new checkpoint begins, as in `rta.read_batch`.
+        max_skew: how far an event's time may be ahead of its record's time.
+        max_events_per_batch: at most so many events of all partitions in one micro-batch.
+        trigger: as Spark's own, {"processingTime": "5 seconds"}; by default a micro-batch follows a micro-batch.
+        checkpoint: a folder; by default one for each table under RTA_HOME.
+        options: for Spark's Kafka source.
+
+    Returns:
+        Spark's own StreamingQuery.
+
+    Raises:
+        TopicError: the topic is missing, or is not the one that was read before.
+        InputError: an argument is wrong.
+        TableError: the table does not fit the result.
+        QueryError: table and checkpoint do not belong together (a lost checkpoint is never a silent new start), or another query
+            fills the table.
 
     >>> from rta.transforms import totals
     >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-follow", partitions=1)
@@ -206,10 +221,13 @@ def _make_way(session: SparkSession, place: str, table: str, asked: object) -> N
 def drain(
     topic: str, transform: Transform, *, table: str, key: Sequence[str], **how: Any
 ) -> Drained:
-    """Take into `table` what is new in `topic` since the last time, and return the accounting.
+    """Take into `table` what is new in `topic` since the last time, and end.
 
-    The arguments and the errors are those of follow(), without the trigger; the first time all of the
-    topic is new. If the first time fails, or is interrupted, there is no table.
+    The arguments and the errors are those of `follow`, without the trigger. The first time, all of the topic is new. If the first time
+    fails or is interrupted, there is no table.
+
+    Returns:
+        The accounting of what was taken.
 
     >>> from rta.transforms import totals
     >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-drain", partitions=1)
@@ -234,7 +252,11 @@ def drain(
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
-    """Drop a serving table with its ledger and its checkpoint, so that the next drain() starts over.
+    """Drop a table with its ledger and its checkpoint, so that the next drain() starts over.
+
+    Args:
+        table: the table; nothing happens if there is none.
+        checkpoint: its folder, if it is not the one under RTA_HOME.
 
     >>> reset("doc_never_made")
     """
