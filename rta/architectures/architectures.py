@@ -47,11 +47,11 @@ def batch(
     """Run a function as batch: recompute() archives what is new and computes the answer anew over all.
 
     Args:
-        topic: the topic to read.
-        transform: the analysis, DataFrame in and DataFrame out.
-        table: the name under which readers find the answer.
-        key: the result's columns that name a row.
-        event: the type of the topic's events; by default the one that is named like the topic.
+        topic: The topic to read.
+        transform: The analysis, DataFrame in and DataFrame out.
+        table: The name under which readers find the answer.
+        key: The result's columns that name a row.
+        event: The type of the topic's events; by default the one that is named like the topic.
 
     Returns:
         The batch architecture, to be used in a `with` statement or closed.
@@ -79,11 +79,11 @@ def lambda_(
     The arguments are those of `batch`. If a version is served already, it goes on; otherwise the first one is made.
 
     Args:
-        real_time: an interval such as "5 minutes", for a speed view in Spark's real-time mode; by default the speed view works in
+        real_time: An interval such as "5 minutes", for a speed view in Spark's real-time mode; by default the speed view works in
             micro-batches.
 
     Raises:
-        InputError: the answer has a column whose two parts cannot be merged.
+        InputError: The answer has a column whose two parts cannot be merged.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
     >>> with lambda_("doc-lambda", rta.transforms.totals, table="doc_lambda", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
@@ -109,7 +109,7 @@ def kappa(
     The arguments are those of `batch`. If a version is served already, it goes on; `transform` must be its function.
 
     Args:
-        real_time: an interval for each version, as in `lambda_`.
+        real_time: An interval for each version, as in `lambda_`.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
     >>> with kappa("doc-kappa", rta.transforms.totals, table="doc_kappa", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:

@@ -42,10 +42,21 @@ def archive(
     max_skew: str = "5 minutes",
     trigger: Mapping[str, Any] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps the archive of a topic; return Spark's own StreamingQuery.
+    """Start the query that keeps the archive of a topic.
 
-    trigger: as Spark's own; by default {"availableNow": True}: what is new now, then it ends.
-    Raises TopicError, InputError, and QueryError where the topic was made again since.
+    Args:
+        topic: The topic.
+        event: The type of its events; by default the one that is named like the topic.
+        max_skew: How far an event's time may be ahead of its record's time.
+        trigger: As Spark's own; by default {"availableNow": True}, which takes what is new and ends.
+
+    Returns:
+        Spark's own StreamingQuery.
+
+    Raises:
+        TopicError: The topic is missing.
+        InputError: An argument is wrong.
+        QueryError: The topic was deleted and made again since.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
     >>> archive("doc-archive", event=rta.USER_EVENTS).awaitTermination()
@@ -99,7 +110,10 @@ def _writer(session: SparkSession, topic: str) -> Callable[[DataFrame, int], Non
 
 
 def archived(topic: str) -> dict[int, int]:
-    """Tell how far the archive goes: partition → the first offset that is not in it; empty where there is none.
+    """Return how far the archive of a topic goes.
+
+    Returns:
+        Partition → the first offset that is not in the archive; empty if there is none.
 
     >>> archived("doc-never-archived")
     {}
@@ -120,9 +134,12 @@ def archived_from(topic: str) -> dict[int, int]:
 def read_archive(
     topic: str, *, event: EventType | None = None, before: Mapping[int, int] | None = None
 ) -> DataFrame:
-    """Read the good events of an archive: the columns of read_batch().
+    """Read the good events of an archive. The columns are those of `rta.read_batch`.
 
-    before: partition → offset, a cut-off; a partition that it does not name is left out. By default `archived(topic)`.
+    Args:
+        topic: The topic.
+        event: The type of its events; by default the one that is named like the topic.
+        before: A cut-off, partition → offset; a partition that it does not name is left out. By default `archived(topic)`.
 
     >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
     0
@@ -152,9 +169,10 @@ def all_archived(
 
 
 def discard(topic: str) -> None:
-    """Delete the archive of a topic: what the topic itself no longer holds is gone then.
+    """Delete the archive of a topic. What the topic itself no longer holds is gone then.
 
-    Raises QueryError while the query that writes it runs.
+    Raises:
+        QueryError: The query that writes it runs.
 
     >>> discard("doc-never-archived")
     """
@@ -166,7 +184,7 @@ def discard(topic: str) -> None:
 
 
 def archive_folder(topic: str) -> Path:
-    """Name the folder of a topic's archive.
+    """Return the folder of a topic's archive.
 
     >>> archive_folder("user-events").name
     'user-events'

@@ -256,7 +256,7 @@ class Wiring(ABC):
 
 
 def drop(table: str) -> None:
-    """Drop the view of a wiring with all its versions: tables, ledgers, checkpoints; topic and archive stay.
+    """Drop the view of an architecture with all its versions: tables, ledgers, checkpoints. Topic and archive stay.
 
     >>> drop("doc_never_wired")
     """

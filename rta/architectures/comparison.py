@@ -30,7 +30,13 @@ _LEAST: Final = 0.001  # seconds: where the chart's axis begins
 
 @dataclass(frozen=True)
 class Comparison:
-    """What compare() found: `rows` has one row for each wiring, `differences` the first lines that are not in all answers."""
+    """What compare() found.
+
+    Args:
+        rows: One row an architecture.
+        differences: Architecture → the first lines that are not in all answers.
+        freshness: Seconds that events waited, one row an event and architecture.
+    """
 
     rows: pd.DataFrame
     differences: Mapping[str, Sequence[str]]
@@ -88,8 +94,8 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
     """Put architectures over one topic side by side. Nothing is recomputed: let each catch_up() first.
 
     Args:
-        wirings: what `batch`, `lambda_` and `kappa` returned.
-        since: only events with a later Kafka timestamp count for freshness, so that a backlog does not.
+        wirings: What `batch`, `lambda_` and `kappa` returned.
+        since: Only events with a later Kafka timestamp count for freshness, so that a backlog does not.
 
     Returns:
         One row an architecture.
@@ -107,7 +113,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
         - history_again_s: seconds of the newest recompute(), or replay that was waited for, in this process.
 
     Raises:
-        InputError: the architectures read different topics.
+        InputError: The architectures read different topics.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
     >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}

@@ -42,9 +42,16 @@ DEFAULTS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, repr=False)
 class Published:
-    """What one publish() put on a topic. offsets: partition → (from, to), `to` being the next one.
+    """What one publish() put on a topic.
 
-    left_out: columns of a frame of messages that no message has. skipped: empty lines of a file. keyless: its lines without the key.
+    Args:
+        topic: The topic.
+        events: How many events.
+        seconds: How long it took.
+        offsets: Partition → (from, to); `to` is the next one.
+        left_out: Columns of a frame of messages that a message cannot have.
+        skipped: Empty lines of a file.
+        keyless: Lines of a file without the key.
     """
 
     topic: str
@@ -99,23 +106,23 @@ def publish(
     Kafka's own: history is not deleted for its age. Only a Spark frame needs Spark.
 
     Args:
-        source: the events.
-        topic: the topic; it is made if it does not exist.
-        event: writes each column under its field's name (EventType.fields); its key is the default of `key`.
-        key: the column, or in a file the field, whose text is the record's key.
-        order_by: columns to sort a Spark frame by.
-        parallel: let the tasks of a Spark frame send side by side. It is faster on several cores, but the events arrive out of order,
+        source: The events.
+        topic: The topic; it is made if it does not exist.
+        event: Writes each column under its field's name (EventType.fields); its key is the default of `key`.
+        key: The column, or in a file the field, whose text is the record's key.
+        order_by: Columns to sort a Spark frame by.
+        parallel: Let the tasks of a Spark frame send side by side. It is faster on several cores, but the events arrive out of order,
             and a stream that reads meanwhile may find many of them late.
-        partitions: of a topic that is yet to be made.
-        headers: the same for all events, after their own.
-        options: for the sink of a Spark frame, such as "kafka.compression.type"; otherwise for KafkaProducer.
+        partitions: Of a topic that is yet to be made.
+        headers: The same for all events, after their own.
+        options: For the sink of a Spark frame, such as "kafka.compression.type"; otherwise for KafkaProducer.
 
     Returns:
         How many events were published. A Spark frame is computed once and counted by the topic's offsets, so events that another
         producer sends at the same time are among them.
 
     Raises:
-        InputError: the source cannot be published, a column is missing, the frame is a stream, an event is over the size limit, or this
+        InputError: The source cannot be published, a column is missing, the frame is a stream, an event is over the size limit, or this
             machine's clock is more than an hour ahead of Kafka's.
         BrokerError: Kafka did not acknowledge all events.
 

@@ -30,12 +30,21 @@ def publish_dataset(
     speed_up: float | None = None,
     once: bool = False,
 ) -> Published | Acknowledged | None:
-    """Publish what arrived from `start` to before `end` (UTC) of a data set; in bulk, or paced.
+    """Publish the events of a data set that arrived from `start` to before `end` (UTC), in bulk or paced.
 
-    rate: events per second by an open-loop clock; speed_up: replay in event time, so many times
-    faster than life. once: return None where the topic holds that many events already.
+    Args:
+        dataset: "flights", "weather", "purchases" or "user_events".
+        topic: By default the one of its event type.
+        start: The first arrival.
+        end: The arrival that is the first one left out.
+        rows: How many events, for data that are made.
+        rate: Events a second, by an open-loop clock.
+        speed_up: Replay in event time, so many times as fast as it happened.
+        once: Do nothing and return None if the topic holds that many events already.
 
-    Raises InputError for an unknown data set, TopicError where an earlier publish stopped midway.
+    Raises:
+        InputError: The data set is unknown.
+        TopicError: An earlier publish stopped halfway.
 
     >>> publish_dataset("weather", topic="doc-weather", end=datetime(2013, 1, 2)).events
     52

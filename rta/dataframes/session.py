@@ -68,13 +68,13 @@ def spark(
     it is started beside Spark, since they are needed next.
 
     Args:
-        app_name: the name that Spark shows.
-        master: a Spark master URL; by default RTA_SPARK_MASTER, or local[16]: slots are threads, and real-time mode needs one
+        app_name: The name that Spark shows.
+        master: A Spark master URL; by default RTA_SPARK_MASTER, or local[16]: slots are threads, and real-time mode needs one
             for each Kafka partition and shuffle partition.
         conf: Spark properties that override those of rta.
 
     Raises:
-        SetupError: there is no Java that fits, jars are missing, no connector is known for this PySpark, or a session without the
+        SetupError: There is no Java that fits, jars are missing, no connector is known for this PySpark, or a session without the
             connector runs already.
 
     >>> spark().range(3).count()

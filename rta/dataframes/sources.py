@@ -55,21 +55,21 @@ def read_batch(
     """Read the good events of a topic as a finite DataFrame.
 
     Args:
-        topic: the topic to read.
-        event: the type of its events; by default the one that is named like the topic.
+        topic: The topic to read.
+        event: The type of its events; by default the one that is named like the topic.
         starting: "earliest", "latest", {partition: offset}, or a datetime with a zone, which is compared with Kafka's record time. An
             offset must be one that the topic has, or Kafka's own -1 (latest) or -2 (earliest). A partition that is not named is
             read whole.
-        ending: the same; an ending offset is not read itself.
-        max_skew: how far an event's time may be ahead of its record's time.
-        options: for Spark's Kafka source, such as "minPartitions".
+        ending: The same; an ending offset is not read itself.
+        max_skew: How far an event's time may be ahead of its record's time.
+        options: For Spark's Kafka source, such as "minPartitions".
 
     Returns:
         The event's columns, then topic, partition, offset, kafka_timestamp.
 
     Raises:
-        TopicError: the topic is missing; it names those that are spelled like it.
-        InputError: a position is wrong.
+        TopicError: The topic is missing; it names those that are spelled like it.
+        InputError: A position is wrong.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
     >>> read_batch("doc-read-batch", event=rta.USER_EVENTS).count()
@@ -108,7 +108,7 @@ def read_stream(
     query's progress.
 
     Args:
-        max_events_per_batch: at most so many events of all partitions in one micro-batch.
+        max_events_per_batch: At most so many events of all partitions in one micro-batch.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
     >>> read_stream("doc-read-stream", event=rta.USER_EVENTS).isStreaming
@@ -146,10 +146,15 @@ def read_range(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read the good events between two offsets of each partition (the second is not read): one micro-batch, say.
+    """Read the good events between two offsets of each partition: those of one micro-batch, for example.
 
-    A partition that only `end` knows is read from its beginning. options: those of the query that has read them, such as its
-    isolation level, so that this read sees what that one saw.
+    Args:
+        topic: The topic.
+        event: The type of its events.
+        start: Partition → the first offset. A partition that only `end` knows is read from its beginning.
+        end: Partition → the offset that is the first one left out.
+        max_skew: How far an event's time may be ahead of its record's time.
+        options: Those of the query that has read the range before, such as its isolation level, so that this read sees the same.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
     >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
@@ -193,9 +198,16 @@ def quarantined(
 ) -> DataFrame:
     """List the bad events of a topic, or of a range of its offsets, straight from the topic.
 
-    options: as for `read_batch`; {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
+    Args:
+        topic: The topic.
+        event: The type of its events; by default the one that is named like the topic.
+        start: Partition → the first offset.
+        end: Partition → the offset that is the first one left out.
+        max_skew: How far an event's time may be ahead of its record's time.
+        options: As for `rta.read_batch`; {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
 
-    Returns topic, partition, offset, kafka_timestamp, reason, key, value (raw bytes), headers.
+    Returns:
+        topic, partition, offset, kafka_timestamp, reason, key, value (raw bytes), headers.
 
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantined", partitions=1)
     >>> quarantined("doc-quarantined", event=rta.USER_EVENTS).select("offset", "reason").show()

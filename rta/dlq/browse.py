@@ -26,7 +26,13 @@ NOTES: Final = SUFFIX + ".redriven"
 
 @dataclass(frozen=True)
 class LetterCount:
-    """How many letters have one reason; still_open: of these, how many were not sent back."""
+    """How many dead letters have one reason.
+
+    Args:
+        reason: The reason.
+        letters: How many have it.
+        still_open: How many of these were not sent back.
+    """
 
     reason: str
     letters: int
@@ -36,12 +42,19 @@ class LetterCount:
 def letters(
     topic: str, *, reason: str | None = None, redriven: bool | None = None, limit: int | None = None
 ) -> Facts[Letter]:
-    """List the dead letters of a topic in the order of their queue, each once: a repeated batch sends its bad events again.
+    """List the dead letters of a topic in the order of their queue, each once: a repeated micro-batch sends its bad events again.
 
-    reason: only those with it; "missing" stands for "missing: amount", too. redriven: False for those that are still
-    open, True for those that were sent back. limit: the first so many. Without a limit all of them are in memory.
+    Args:
+        topic: The topic, not its queue.
+        reason: Only those with it; "missing" stands for "missing: amount", too.
+        redriven: False for those that are still open, True for those that were sent back.
+        limit: The first so many; without it, all of them are in memory.
 
-    No letters where nothing was ever quarantined. Raises TopicError where the topic itself is missing.
+    Returns:
+        None if nothing was ever quarantined.
+
+    Raises:
+        TopicError: The topic itself is missing.
 
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-letters", partitions=1)
     >>> _ = rta.drain("doc-letters", rta.transforms.totals, table="doc_letters", key=["window", "user_id"], event=rta.USER_EVENTS)
@@ -70,7 +83,10 @@ def letter_counts(topic: str) -> Facts[LetterCount]:
 
 
 def find_letter(topic: str, partition: int, offset: int) -> Letter:
-    """Return the dead letter of the event that lay there. Raises TopicError where there is none.
+    """Return the dead letter of the event at a place.
+
+    Raises:
+        TopicError: There is none.
 
     >>> _ = rta.kafka.create_topic("doc-find-letter")
     >>> find_letter("doc-find-letter", 0, 7)

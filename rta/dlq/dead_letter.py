@@ -29,11 +29,23 @@ _SHOWN: Final = 120  # characters of a key or a value, where not all of it is as
 
 @dataclass(frozen=True, repr=False)
 class Letter:
-    """A bad event. topic, partition, offset, kafka_timestamp: where and when it was sent.
+    """A dead letter: a bad event, unchanged, with its reason and the place it came from.
 
-    attempts: how often it had been sent back before. headers: its own, without those of rta.
-    queue, queue_partition, queue_offset: where it lies now. redriven: whether it was sent back since.
-    redriven_from: the origin of the bad event that it was before it was sent back the last time.
+    Args:
+        topic: Where it was sent, with partition and offset.
+        partition: See topic.
+        offset: See topic.
+        kafka_timestamp: When it was sent.
+        reason: Why it is bad.
+        attempts: How often it had been sent back before.
+        key: Its key.
+        value: Its value.
+        headers: Its own, without those of rta.
+        queue: Where it lies now, with queue_partition and queue_offset.
+        queue_partition: See queue.
+        queue_offset: See queue.
+        redriven_from: The place of the bad event that it was before it was sent back the last time.
+        redriven: Whether it was sent back since.
     """
 
     topic: str

@@ -87,11 +87,14 @@ def send(bad: DataFrame, topic: str) -> None:
 
 
 def read_dead_letters(topic: str) -> DataFrame:
-    """List the bad events of a topic, each once: a repeated batch sends its bad events again. The same as rta.dlq.letters, as a DataFrame.
+    """Read the dead letters of a topic as a DataFrame, each once: the same as rta.dlq.letters.
 
-    Returns topic, partition, offset, kafka_timestamp (where and when the bad event was sent), reason, key, value. A foreign
-    record has the queue's topic, partition and offset.
-    No rows where nothing was ever quarantined. Raises TopicError where the topic itself is missing.
+    Returns:
+        topic, partition, offset, kafka_timestamp (where and when the bad event was sent), reason, key, value. A record of another
+        program has the place in the queue. No rows if nothing was ever quarantined.
+
+    Raises:
+        TopicError: The topic itself is missing.
 
     >>> _ = rta.kafka.create_topic("doc-dead-letters")
     >>> read_dead_letters("doc-dead-letters").count()
@@ -160,9 +163,15 @@ def quarantine(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> None:
-    """Send the bad events of a range of offsets to `<topic>.dlq`; at least once, where a batch is repeated.
+    """Send the bad events of a range of offsets to `<topic>.dlq`. At least once: a repeated micro-batch may send them again.
 
-    options: those of the query that has read them: what it did not see is not sent.
+    Args:
+        topic: The topic.
+        event: The type of its events.
+        start: Partition → the first offset.
+        end: Partition → the offset that is the first one left out.
+        max_skew: How far an event's time may be ahead of its record's time.
+        options: Those of the query that has read the range; what it did not see is not sent.
 
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantine", partitions=1)
     >>> quarantine("doc-quarantine", rta.USER_EVENTS, start={0: 0}, end={0: 1})

@@ -29,9 +29,17 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True, repr=False)
 class Redriven:
-    """What one redrive() did. left: by the mend. refused: by us, by Kafka, or because the mend failed; why: reasons.
+    """What one redrive() did.
 
-    before: letters that were sent back earlier, and so were not looked at. first: the first events, as they were sent.
+    Args:
+        topic: The topic.
+        sent: How many were sent back.
+        left: How many the fix left where they are.
+        refused: How many were refused by rta or Kafka, or because the fix raised an error.
+        before: How many had been sent back earlier, and so were not looked at.
+        reasons: Why they were refused → how many.
+        first: The first events, as they were sent.
+        dry_run: Whether nothing was sent.
     """
 
     topic: str
@@ -63,25 +71,33 @@ def redrive(
     dry_run: bool = False,
     max_attempts: int = 3,
 ) -> Redriven:
-    """Send the dead letters of a topic back to it: mended by `mend`, or as they are.
+    """Send the dead letters of a topic back to it, fixed by `mend` or unchanged.
 
-    mend: Letter → its new value as bytes, a Letter (dataclasses.replace) with another key, value, headers or time, or None to
-    leave it where it is. It should have no effect of its own: a dry run calls it, too. Where it raises, the letter is refused.
-    reason: only the letters with it, as in rta.dlq.letters. max_attempts: a letter that was sent back so often is refused.
+    The event keeps its own headers, its record's time (Letter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with its
+    key, its partition. One that was "ahead" of its record's time gets Kafka's now instead, and needs no fix. The header `rta.attempts`
+    counts up; `rta.redriven-from` names the bad event.
 
-    The event keeps its own headers, its record's time (Letter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with
-    its key, its partition. One that was "ahead" of its record's time gets Kafka's now instead, and needs no mend. `rta.attempts` counts up;
-    `rta.redriven-from` names the bad event.
+    Nothing is checked beforehand: the stream validates it like every other event. It may be late by now. If it fails again, it is a dead
+    letter again, with its count. All readers of the topic get it: for a reader who had taken the event for good, it is a copy,
+    which rta.transforms.deduplicate drops.
 
-    Nothing is checked beforehand: the stream judges it like every other event. It may be late by now; is it bad again, it
-    comes back as a letter with its count. All readers of the topic get it: for one to whom the event was good as it was, it
-    is a copy, which rta.transforms.deduplicate drops.
+    Each dead letter is sent back once: that is noted on the topic `<topic>.dlq.redriven`, after Kafka has the event. If this process dies
+    between the two, the next call sends the same events again (at most 200, or 8 MiB): copies, never a loss. Two calls at the same
+    time do so, too. The dead letters stay in the queue; those that arrive meanwhile wait for the next call.
 
-    Each letter is sent back once: that is noted on the topic `<topic>.dlq.redriven`, after Kafka has the event.
-    If this process dies between the two, the next call sends the same events again (at most 200, or 8 MiB): copies, never a
-    loss. So do two calls at the same time. The letters stay in the queue; those that arrive meanwhile wait for the next call.
+    Args:
+        topic: The topic, not its queue.
+        mend: A function of a dead letter that returns its new value as bytes, a Letter (dataclasses.replace) with another key, value,
+            headers or time, or None to leave it where it is. It should have no effect of its own: a dry run calls it, too. If it
+            raises an error, the dead letter is refused.
+        reason: Only the dead letters with it, as in rta.dlq.letters.
+        dry_run: Send nothing, only say what would be sent.
+        max_attempts: Refuse a dead letter that was sent back so often.
 
-    Raises TopicError, InputError; BrokerError where Kafka goes away, and what was noted by then stays noted.
+    Raises:
+        TopicError: The topic is missing.
+        InputError: An argument is wrong.
+        BrokerError: Kafka went away. What was noted by then stays noted.
 
     >>> _ = rta.publish(spark.createDataFrame([("{]",)], ["value"]), "doc-redrive", partitions=1)
     >>> _ = rta.drain("doc-redrive", rta.transforms.totals, table="doc_redrive", key=["window", "user_id"], event=rta.USER_EVENTS)

@@ -35,7 +35,7 @@ def flights(spark: SparkSession) -> DataFrame:
         - event_id: flight, local date and origin.
 
     Raises:
-        SetupError: the data files are missing.
+        SetupError: The data files are missing.
 
     >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
     +-------------------+-------------------+
@@ -61,7 +61,7 @@ def weather(spark: SparkSession) -> DataFrame:
         miles. reported_at is event_time: when it was reported was not recorded.
 
     Raises:
-        SetupError: the data files are missing.
+        SetupError: The data files are missing.
 
     >>> weather(spark).where("event_id = 'JFK-20130101T06'").select("temp", "visib").show()
     +-----+-----+
@@ -93,7 +93,7 @@ def purchases(spark: SparkSession) -> DataFrame:
         - event_id: the line of the source.
 
     Raises:
-        SetupError: the data files are missing.
+        SetupError: The data files are missing.
 
     >>> purchases(spark).where("event_id = 'cdnow-1'").select("user_id", "action", "amount", "timestamp").show()
     +-------+--------+------+-------------------+

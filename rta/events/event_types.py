@@ -39,15 +39,15 @@ class EventType:
     """Describe one kind of event: the topic it is published to, and what a message must hold.
 
     Args:
-        name: the topic.
-        schema: the columns, as a StructType or as DDL.
-        event_time: the TIMESTAMP column that says when it happened; it is always required.
-        key: the column whose value becomes the record's key, so that the events of one key stay in order on one partition;
+        name: The topic.
+        schema: The columns, as a StructType or as DDL.
+        event_time: The TIMESTAMP column that says when it happened; it is always required.
+        key: The column whose value becomes the record's key, so that the events of one key stay in order on one partition;
             None if the producer chose other keys, or none.
-        fields: column → the name of its field in the JSON, if it has another one; any name that needs no escape.
+        fields: Column → the name of its field in the JSON, if it has another one; any name that needs no escape.
 
     Raises:
-        InputError: a name or type that is not allowed, or an event_time, key or field that is not among the columns.
+        InputError: A name or type that is not allowed, or an event_time, key or field that is not among the columns.
 
     >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
     EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')
@@ -256,7 +256,8 @@ _KNOWN: Final = {event.name: event for event in (FLIGHTS, PURCHASES, USER_EVENTS
 def event_type(name: str) -> EventType:
     """Return the event type of a topic that rta knows.
 
-    Raises InputError, with the known names, for any other.
+    Raises:
+        InputError: It is none of them; the message lists those.
 
     >>> event_type("flights").key
     'origin'

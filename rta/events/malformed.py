@@ -49,16 +49,24 @@ def poisoned(
     seed: int = 0,
     kinds: Sequence[str] = tuple(POISON),
 ) -> DataFrame:
-    """Turn typed events into messages, and put bad ones beside a share of the good ones.
+    """Turn typed events into messages, and add malformed ones beside a share of them.
 
-    Poison is added, never put in an event's place: the good messages stay exactly what publish() would
-    send. A bad message follows from the event it stands beside, with the kind added to its event_id, so that
-    a reader who takes it for good is found out.
+    No event is replaced: the good messages are exactly what publish() would send. A malformed message follows from the event that it
+    stands beside, with the kind added to its event_id, so that a reader who takes it for good is found out.
 
-    Returns key BINARY, value BINARY, reported_at TIMESTAMP (event time where the events have none) and
-    poison STRING: the kind, null for a good one. publish() sends key and value alone.
+    Args:
+        events: The good events.
+        event: Their type.
+        share: The share of events that get a malformed one beside them, 0 to 1.
+        seed: Another seed makes others.
+        kinds: Which kinds, of those in POISON.
 
-    Raises InputError for an unknown kind, or a share outside 0..1.
+    Returns:
+        key BINARY, value BINARY, reported_at TIMESTAMP (event time if the events have none) and poison STRING, which is the kind, null
+        for a good one. publish() sends key and value alone.
+
+    Raises:
+        InputError: A kind is unknown, or the share is outside 0 to 1.
 
     >>> events = rta.user_events(spark, rows=1)
     >>> poisoned(events, share=1, kinds=["exponent"]).selectExpr("string(value) like '%1e400%' bad", "poison").show()

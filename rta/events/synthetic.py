@@ -41,24 +41,24 @@ def user_events(
     Rows are in the order of their timestamps: publish them with order_by="reported_at".
 
     Args:
-        rows: how many distinct events, numbered from `first_row`; a longer run begins with the rows of a shorter one.
-        first_row: the number of the first one.
-        users: how many users.
-        seed: another seed makes other events.
+        rows: How many distinct events, numbered from `first_row`; a longer run begins with the rows of a shorter one.
+        first_row: The number of the first one.
+        users: How many users.
+        seed: Another seed makes other events.
         skew: Zipf exponent of the users, user 1 the busiest; 0 is uniform.
-        lateness: how late the late events arrive at most.
-        late_share: the share of events that arrive late, 0 to 1.
-        duplicates: the share of events that are sent again, with the same event_id, 0 to 1.
-        duplicate_delay: how much later a copy arrives at most.
-        start: the first timestamp, UTC if it names no zone.
-        rate: events a second of event time.
+        lateness: How late the late events arrive at most.
+        late_share: The share of events that arrive late, 0 to 1.
+        duplicates: The share of events that are sent again, with the same event_id, 0 to 1.
+        duplicate_delay: How much later a copy arrives at most.
+        start: The first timestamp, UTC if it names no zone.
+        rate: Events a second of event time.
 
     Returns:
         amount is DECIMAL(12,2) in dollars, 0.00 for a view, above 0 for a purchase, below 0 for a refund. An event_id is unique for its seed
         and row number.
 
     Raises:
-        InputError: a share outside 0 to 1, or a number or duration that makes no sense.
+        InputError: A share outside 0 to 1, or a number or duration that makes no sense.
 
     >>> user_events(spark, rows=2, users=5, seed=7).select("event_id", "timestamp").show(truncate=False)
     +--------+----------------------+

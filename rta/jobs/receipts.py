@@ -20,8 +20,22 @@ TIMES: Final = "%Y-%m-%d %H:%M:%S UTC"
 class Receipt:
     """The facts of one run of a job; in `receipt.json` beside its notebook, and in the history.
 
-    parameters: all, defaults included; what looks secret is hidden.
-    accounting: table → where its events went. offsets: table → topic → partition → (from, to).
+    Args:
+        job: The name of the job.
+        run_id: The id of the run.
+        notebook: The path of the notebook.
+        parameters: All, defaults included; what looks secret is hidden.
+        outcome: How it ended.
+        message: The error, if it failed.
+        started_at: When it started, UTC.
+        ended_at: When it ended, UTC.
+        seconds: How long it took.
+        versions: Of rta, Python, Spark and others.
+        accounting: Table → where its events went.
+        offsets: Table → topic → partition → (from, to).
+        folder: What the run left.
+        executed: The executed notebook in it.
+        report: The HTML report in it.
     """
 
     job: str

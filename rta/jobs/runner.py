@@ -34,19 +34,19 @@ def run(
     notebook, report and receipt.
 
     Args:
-        notebook: the path of the notebook.
-        parameters: values for names that its cell tagged `parameters` assigns.
-        name: of the job; by default the notebook's own. A job runs once at a time.
-        timeout: seconds for the whole notebook; None waits for ever.
-        start_timeout: seconds for the start of its kernel.
-        show_code: unfold the code in the report.
+        notebook: The path of the notebook.
+        parameters: Values for names that its cell tagged `parameters` assigns.
+        name: Of the job; by default the notebook's own. A job runs once at a time.
+        timeout: Seconds for the whole notebook; None waits for ever.
+        start_timeout: Seconds for the start of its kernel.
+        show_code: Unfold the code in the report.
 
     Returns:
         The receipt.
 
     Raises:
-        InputError: a parameter or a name is wrong; nothing has run.
-        JobError: the job is running already, or a cell failed.
+        InputError: A parameter or a name is wrong; nothing has run.
+        JobError: The job is running already, or a cell failed.
 
     >>> run("reports/daily.ipynb", {"hours": 2})
     Traceback (most recent call last):
@@ -80,7 +80,8 @@ def run(
 def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` strings into values for run(), typed as the notebook's defaults are.
 
-    Raises InputError for what run() would refuse, and for a value that cannot be read.
+    Raises:
+        InputError: Run() would refuse it, or a value cannot be read.
 
     >>> parse("reports/daily.ipynb", [])
     Traceback (most recent call last):
@@ -90,7 +91,10 @@ def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
 
 
 def read_notebook(path: str | Path) -> Any:
-    """Read a Python notebook; raise InputError if it is none.
+    """Read a Python notebook.
+
+    Raises:
+        InputError: It is no notebook.
 
     >>> read_notebook("reports/daily.ipynb")
     Traceback (most recent call last):

@@ -76,6 +76,10 @@ def record(receipt: Receipt) -> None:
 def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
     """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table.
 
+    Args:
+        job: The name of the job.
+        limit: At most so many.
+
     >>> history("never-run")
     []
     """
@@ -88,7 +92,10 @@ def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
 
 
 def receipt(run_id: str) -> Receipt:
-    """Return the receipt of a run; raise InputError where there is no such run.
+    """Return the receipt of a run.
+
+    Raises:
+        InputError: There is no such run.
 
     >>> receipt("yesterday")
     Traceback (most recent call last):

@@ -52,7 +52,7 @@ class Broker:
 
 
 def bootstrap() -> str:
-    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or the embedded broker, started on first need.
+    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or those of the embedded broker, which is started if it does not run.
 
     >>> bootstrap().startswith("127.0.0.1:")
     True
@@ -61,7 +61,7 @@ def bootstrap() -> str:
 
 
 def status() -> Broker | None:
-    """Return the running embedded broker, or None.
+    """Return the embedded broker, None if it does not run.
 
     >>> up() == status()
     True
@@ -81,14 +81,14 @@ def up(*, timeout: float = 180) -> Broker:
     """Start the embedded broker, or adopt the one that runs, and wait until it answers.
 
     Args:
-        timeout: seconds to wait for the port.
+        timeout: Seconds to wait for the port.
 
     Returns:
         The broker.
 
     Raises:
-        SetupError: there is no Java, or jars are missing.
-        BrokerError: it ended, or did not answer; the end of its log is in the message.
+        SetupError: There is no Java, or jars are missing.
+        BrokerError: It ended, or did not answer; the end of its log is in the message.
 
     >>> up().bootstrap == bootstrap()
     True
@@ -128,7 +128,7 @@ def down(*, timeout: float = 120) -> bool:
     """Stop the embedded broker cleanly. Topics are kept.
 
     Args:
-        timeout: seconds to wait before it is killed.
+        timeout: Seconds to wait before it is killed.
 
     Returns:
         Whether there was a broker to stop.

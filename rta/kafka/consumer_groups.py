@@ -11,7 +11,14 @@ from rta.kafka.client import administrator
 
 @dataclass(frozen=True)
 class Group:
-    """A consumer group; lag: in records, over all that it has committed."""
+    """A consumer group.
+
+    Args:
+        name: Its id.
+        state: As Kafka calls it.
+        topics: Those that it has committed.
+        lag: In records, over all that it has committed.
+    """
 
     name: str
     state: str
@@ -20,7 +27,7 @@ class Group:
 
 
 def groups() -> list[Group]:
-    """Return the consumer groups of the cluster, by name. Spark's own queries commit no offsets, so they are in none.
+    """List the consumer groups of the cluster, by name. Spark's own queries commit no offsets, so they are in none.
 
     >>> "doc-nobody" in [group.name for group in groups()]
     False
@@ -31,7 +38,10 @@ def groups() -> list[Group]:
 
 
 def group_lag(name: str) -> list[topics.Lag]:
-    """Return how far a group is behind, by topic and partition. Raises TopicError with the groups there are.
+    """Return how far a group is behind, by topic and partition.
+
+    Raises:
+        TopicError: if there is no such group; the message lists those that there are.
 
     >>> group_lag("doc-nobody")
     Traceback (most recent call last):

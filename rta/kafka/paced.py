@@ -43,17 +43,26 @@ def publish_paced(
 ) -> Acknowledged:
     """Publish events one by one through kafka-python, each at its own intended time (open loop).
 
-    rate: events a second. Or time: the column to replay by, `speed_up` times as fast as it happened;
-    a DataFrame of Spark is sorted by it, all else is taken as it comes. Neither: as fast as it goes.
-    A send that is behind its time is made at once, and keeps its intended time in the header
-    `rta-intended`, so that waiting is never left out of a latency.
+    A send that is behind its time is made at once, and keeps its intended time in the header `rta-intended`, so that waiting is never left
+    out of a latency. Without rate and time, events are sent as fast as it goes.
 
-    events, event, key: as rta.publish() takes them.
-    log: a file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A
-    sequence number that a killed producer left out of it is unknown. timeout: seconds that an
-    event may be without an answer before it is unknown. options: for KafkaProducer. partitions: of a topic that is yet to be made.
+    Args:
+        events: As for rta.publish().
+        topic: The topic; it is made if it does not exist.
+        event: As for rta.publish().
+        key: As for rta.publish().
+        rate: Events a second.
+        time: The column to replay by. A Spark frame is sorted by it; all else is taken as it comes.
+        speed_up: So many times as fast as it happened.
+        partitions: Of a topic that is yet to be made.
+        headers: The same for all events.
+        log: A file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A sequence number that a killed
+            producer left out of it is unknown.
+        timeout: Seconds without an answer after which an event is unknown.
+        options: For KafkaProducer.
 
-    Raises InputError for rate together with time, a column that is not there, or what JSON cannot hold.
+    Raises:
+        InputError: Rate and time are both given, a column is missing, or JSON cannot hold a value.
 
     >>> publish_paced([{"user_id": 7, "amount": 3}], "doc-paced", key="user_id").ok
     1

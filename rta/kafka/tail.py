@@ -32,8 +32,16 @@ class Record:
 def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:
     """Yield the newest `count` records of a topic in the order of their timestamps, then what arrives.
 
-    It shows what Spark reads by default: also the records of a transaction that is open or was aborted. Nothing is
-    committed: no group is joined. Raises TopicError if there is no such topic, RefusedError if it may not be read.
+    It shows what Spark reads by default: also the records of a transaction that is open or was aborted. It joins no group and commits nothing.
+
+    Args:
+        topic: The topic.
+        count: How many.
+        follow: Go on with what arrives.
+
+    Raises:
+        TopicError: There is no such topic.
+        RefusedError: We may not read it.
 
     >>> _ = rta.kafka.create_topic("doc-tail", partitions=1)
     >>> list(records("doc-tail"))

@@ -78,8 +78,15 @@ def create_topic(
 ) -> Topic:
     """Create a topic, or return the one that is there.
 
-    replication_factor: by default 3, or as many as there are brokers. (Kafka's own default is 1, also on a cluster.)
-    Raises TopicError where it exists with another number of partitions, or at all with exist_ok=False.
+    Args:
+        name: The topic.
+        partitions: How many.
+        replication_factor: By default 3, or as many as there are brokers. (Kafka's own default is 1, also on a cluster.)
+        exist_ok: Accept a topic that is there already.
+        config: Of the topic, by Kafka's own names.
+
+    Raises:
+        TopicError: if it exists with another number of partitions, or at all with exist_ok=False.
 
     >>> create_topic("doc-topics", partitions=2)
     Topic(name='doc-topics', partitions=2, events=0)
@@ -125,7 +132,10 @@ def _replicas(brokers: int) -> int:
 
 
 def delete_topic(name: str, *, missing_ok: bool = False) -> None:
-    """Delete a topic and all its events. Raises TopicError where there is none, unless missing_ok.
+    """Delete a topic and all its events.
+
+    Raises:
+        TopicError: if there is none, unless missing_ok.
 
     >>> _ = create_topic("doc-deleted", partitions=1)
     >>> delete_topic("doc-deleted")
@@ -142,7 +152,7 @@ def delete_topic(name: str, *, missing_ok: bool = False) -> None:
 
 
 def list_topics() -> Facts[Topic]:
-    """Return the topics of the cluster, without Kafka's internal ones, by name.
+    """List the topics of the cluster, by name, without Kafka's internal ones.
 
     >>> _ = create_topic("doc-listed", partitions=1)
     >>> "doc-listed" in [topic.name for topic in list_topics()]
@@ -198,7 +208,10 @@ def _ranges(
 
 
 def describe_topic(name: str) -> Topic:
-    """Return what the broker knows of one topic. Raises TopicError if there is none.
+    """Return what the broker knows of one topic.
+
+    Raises:
+        TopicError: if there is none.
 
     >>> _ = create_topic("doc-describe", partitions=2)
     >>> describe_topic("doc-describe").partitions
@@ -274,7 +287,7 @@ def lag(group: str) -> Facts[Lag]:
     """Return how far a consumer group is behind, by topic and partition.
 
     Args:
-        group: the id of the consumer group.
+        group: The id of the consumer group.
 
     Returns:
         One entry a partition; none if the group has never committed.

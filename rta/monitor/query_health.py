@@ -73,11 +73,11 @@ def health(query: StreamingQuery | None = None) -> Health:
     """Return how a query is doing now. The lag is asked of the broker, not remembered.
 
     Args:
-        query: by default the one that runs in this kernel. A query that was started again and has finished no micro-batch since
+        query: By default the one that runs in this kernel. A query that was started again and has finished no micro-batch since
             has its last batch and watermark from the ledger.
 
     Raises:
-        QueryError: no query runs, or several do; it names them. `rta queries` on the command line lists those of other
+        QueryError: No query runs, or several do; it names them. `rta queries` on the command line lists those of other
             processes, too.
 
     >>> stream = spark.readStream.format("rate").load()

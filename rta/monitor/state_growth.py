@@ -23,11 +23,14 @@ _ROCKSDB: Final = "rocksdb"
 
 
 def state_history(query: StreamingQuery) -> pd.DataFrame:
-    """Tell for each micro-batch and operator of a query what it remembers, as far back as Spark's progress goes.
+    """Return what a query remembers, for each micro-batch and operator, as far back as Spark's progress goes.
 
-    That is 100 micro-batches, of this start of the query; more with spark.sql.streaming.numRecentProgressUpdates.
-    Returns query, batch_id, at; operator (as for rta.state), name; rows, updated, evicted (by the watermark), bytes, commit_ms,
-    dropped_late (rows after partial aggregation, not events), watermark. `rta.charts.state()` draws it.
+    That is 100 micro-batches of this start of the query, or more with spark.sql.streaming.numRecentProgressUpdates.
+    `rta.charts.state` draws it.
+
+    Returns:
+        query, batch_id, at; operator (as for rta.state), name; rows, updated, evicted (by the watermark), bytes, commit_ms, dropped_late
+        (rows after partial aggregation, not events), watermark.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-history", partitions=1)
     >>> query = rta.follow("doc-history", rta.transforms.totals, table="doc_history", key=["window", "user_id"], event=rta.USER_EVENTS)

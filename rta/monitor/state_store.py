@@ -32,18 +32,18 @@ def state(
     """Read the state of the query that fills a table, as of a finished micro-batch, as a static DataFrame.
 
     Args:
-        table: the table.
-        operator: which of the query's operators that keep state, counted from the result down: 0 is the one nearest to the table.
-        batch: the micro-batch; by default the newest. Spark keeps the last hundred.
-        checkpoint: of a query without a table, such as that of `rta.engines.relay`.
+        table: The table.
+        operator: Which of the query's operators that keep state, counted from the result down: 0 is the one nearest to the table.
+        batch: The micro-batch; by default the newest. Spark keeps the last hundred.
+        checkpoint: Of a query without a table, such as that of `rta.engines.relay`.
 
     Returns:
         The columns of the key and of the value, structs flattened as in the table (an aggregate's own buffer has Spark's names, not those
         of the result); expires: the event time at which the row is evicted; partition_id: of the shuffle.
 
     Raises:
-        TableError: it is a view.
-        QueryError: there is no checkpoint, no finished micro-batch, no state, or no such operator.
+        TableError: It is a view.
+        QueryError: There is no checkpoint, no finished micro-batch, no state, or no such operator.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-state", partitions=1)
     >>> _ = rta.drain("doc-state", rta.transforms.totals, table="doc_state", key=["window", "user_id"], event=rta.USER_EVENTS)
@@ -65,8 +65,10 @@ def state(
 def evicted(table: str, *, operator: int = 0, checkpoint: str | Path | None = None) -> DataFrame:
     """List what the watermark has evicted from the state of the query that fills a table, as a static DataFrame.
 
-    The arguments and errors are those of state(); as far back as Spark keeps the changes, the last hundred micro-batches.
-    Returns batch_id: the micro-batch that evicted it; the columns of the key; expires.
+    The arguments and errors are those of `rta.state`. It goes back as far as Spark keeps the changes: the last hundred micro-batches.
+
+    Returns:
+        batch_id of the micro-batch that evicted it, the columns of the key, and expires.
 
     >>> evicted("doc_state").columns  # see state()
     ['batch_id', 'window_start', 'window_end', 'user_id', 'expires']

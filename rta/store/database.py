@@ -45,10 +45,13 @@ os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def engine(url: str | None = None) -> Engine:
-    """Return the engine of the serving database, with rta's own tables in place; one per URL.
+    """Return the engine of the serving database, with rta's own tables in place; one a URL.
 
     `engine().begin()` takes SQLite's write lock at once (BEGIN IMMEDIATE).
-    Raises InputError for a URL that is none of ours, DatabaseAwayError where nothing answers.
+
+    Raises:
+        InputError: The URL is of no database that rta knows.
+        DatabaseAwayError: Nothing answers.
 
     >>> engine() is engine()
     True

@@ -182,9 +182,14 @@ def batches(
     after: int = -1,
     on: Engine | None = None,
 ) -> list[Batch]:
-    """List the batches of a table, a query or a run: each query's in their order, the oldest query's first.
+    """List the micro-batches of a table, a query or a run: those of each query in their order, the oldest query first.
 
-    after: only those with a greater number than this one.
+    Args:
+        name: The table.
+        query_id: Spark's id of a query.
+        run_id: The run of a job.
+        after: Only those with a greater number than this one.
+        on: The database; by default the one of the settings.
 
     >>> batches("no_such_table")
     []
@@ -212,7 +217,7 @@ def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
-    """Tell what a table contains: topic → partition → the next offset that is not in it.
+    """Return what a table contains: topic → partition → the next offset that is not in it.
 
     >>> offsets("no_such_table")
     {}

@@ -104,13 +104,13 @@ def accounting(
     """Sum where the events went: of a table, of what a view shows, of a query, a run, or of all.
 
     Args:
-        name: a table, or the view of an architecture.
+        name: A table, or the view of an architecture.
         query_id: Spark's id of a query.
-        run_id: the run of a job.
-        on: the database; by default the one of the settings.
+        run_id: The run of a job.
+        on: The database; by default the one of the settings.
 
     Raises:
-        TableError: there is no table of this name; it lists those that there are.
+        TableError: There is no table of this name; it lists those that there are.
 
     >>> accounting("no_such_table")
     Traceback (most recent call last):
@@ -134,19 +134,19 @@ def read(
     """Read a table as it is at one moment, sorted by its key, each type as Spark has it.
 
     Args:
-        name: the table, or the view of an architecture.
-        where: column → value, or a list of values of which it has one; None means null. Values may be those of NumPy and pandas,
+        name: The table, or the view of an architecture.
+        where: Column → value, or a list of values of which it has one; None means null. Values may be those of NumPy and pandas,
             and must be of the column's type; a moment needs its zone.
-        order_by: columns, with a '-' before one that falls.
-        limit: at most so many rows.
-        on: the database; by default the one of the settings.
+        order_by: Columns, with a '-' before one that falls.
+        limit: At most so many rows.
+        on: The database; by default the one of the settings.
 
     Returns:
         DECIMAL as Decimal, TIMESTAMP in UTC with microseconds, integers as Int64 if they may be null.
 
     Raises:
-        TableError: there is no such table.
-        InputError: a column is unknown, or its value cannot be in that column.
+        TableError: There is no such table.
+        InputError: A column is unknown, or its value cannot be in that column.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("hits", StructType().add("page", "string").add("n", "long"), ["page"])
@@ -231,18 +231,18 @@ def sql(
     """Run one SELECT with named parameters (`:name`). Any write is refused.
 
     Args:
-        query: the SELECT. What stands in quotes or comments is no parameter.
-        params: name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so. None, NaT
+        query: The SELECT. What stands in quotes or comments is no parameter.
+        params: Name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so. None, NaT
             and NA are NULL. A list stands for `(…, …)`, as in `page IN :pages`.
-        on: the database; by default the one of the settings.
+        on: The database; by default the one of the settings.
 
     Returns:
         Columns are exact, and so is SUM of a DECIMAL. On SQLite, MIN and MAX of a DECIMAL are text, AVG and arithmetic over one are
         floats (on PostgreSQL Decimal), and MAX of a DATE is text.
 
     Raises:
-        TableError: the database refused the query; it gives the reason.
-        InputError: a parameter is missing, not used, or not of a type that a database takes.
+        TableError: The database refused the query; it gives the reason.
+        InputError: A parameter is missing, not used, or not of a type that a database takes.
 
     >>> sql("SELECT :n + 1 AS n", {"n": 41})
         n

@@ -130,9 +130,10 @@ def _fitting(there: Table, wanted: Table) -> Table:
 
 
 def table(name: str, *, on: Engine | None = None) -> Table:
-    """Find a serving table by its name.
+    """Return a serving table by its name.
 
-    Raises TableError that lists the tables there are.
+    Raises:
+        TableError: There is no such table; the message lists those that there are.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
@@ -166,10 +167,12 @@ def tables(*, on: Engine | None = None) -> list[Table]:
 
 
 def drop(name: str, *, on: Engine | None = None) -> None:
-    """Drop a table with its entries and its ledger, in one transaction.
+    """Drop a table with its rows and its ledger, in one transaction.
 
     A query that fills it must start again from a new checkpoint: the old one holds its offsets.
-    Raises TableError where there is no such table.
+
+    Raises:
+        TableError: There is no such table.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = create("to_drop", StructType().add("user_id", "long"), key="user_id")

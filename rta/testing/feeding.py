@@ -59,9 +59,12 @@ def feed(
 ) -> Fed:
     """Feed rows to a transform in the given micro-batches, through a real streaming query.
 
-    batches: one list of rows (mappings of column to value) for each micro-batch; may be empty.
-    schema: of the rows. The transform also sees topic, partition and offset, as from a topic.
-    key: the columns of the result that name a row; a later row of a key replaces the earlier.
+    Args:
+        transform: The analysis. It also sees topic, partition and offset, as from a topic.
+        batches: One list of rows (mappings of column to value) for each micro-batch; a list may be empty.
+        schema: Of the rows.
+        key: The columns of the result that name a row; a later row of a key replaces the earlier one.
+        spark: The session.
 
     >>> day = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
     >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
@@ -100,9 +103,10 @@ def check_law(
 ) -> Fed:
     """Assert that the drained stream equals the batch, row for row; return both.
 
-    With sliding windows let no event be late: one that missed some of its windows is in the others.
+    With sliding windows no event may be late: one that missed some of its windows is in the others.
 
-    Raises AssertionError with the first differences.
+    Raises:
+        AssertionError: With the first differences.
 
     >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
     >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"

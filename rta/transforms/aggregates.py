@@ -27,10 +27,16 @@ def totals(
 ) -> DataFrame:
     """Sum and count events per tumbling window and key: the article's query.
 
-    events: `time` TIMESTAMP, `amount` DECIMAL(p, s), and the columns of `by`.
-    lateness: the allowed lateness, so the watermark; None where the events carry a watermark already.
-    Returns: window STRUCT<start, end: TIMESTAMP>, the columns of `by`,
-    total_amount DECIMAL(p + 10, s), event_count BIGINT.
+    Args:
+        events: With `time` TIMESTAMP, `amount` DECIMAL(p, s), and the columns of `by`.
+        by: The columns of the key.
+        amount: The column to sum.
+        time: The event time.
+        window: The length of a window.
+        lateness: The allowed lateness, so the watermark; None if the events carry a watermark already.
+
+    Returns:
+        window STRUCT<start, end TIMESTAMP>, the columns of `by`, total_amount DECIMAL(p + 10, s), event_count BIGINT.
 
     >>> purchases = spark.createDataFrame(
     ...     [(1, "2024-11-15 10:30:00", "99.99"), (1, "2024-11-15 10:34:59", "0.01")],
@@ -63,11 +69,17 @@ def deduplicate(
 ) -> DataFrame:
     """Keep one copy of each event, whenever the others arrive.
 
-    Copies share `id` and `time`. A copy within the watermark is dropped as a duplicate, one behind
-    it as late: none is counted twice, and the state ends with the watermark. The watermark stays on
-    the result, so a windowed transform may follow with `lateness=None`.
+    Copies share `id` and `time`. A copy within the watermark is dropped as a duplicate, one behind it as late: none is counted twice, and
+    the state is evicted with the watermark. The watermark stays on the result, so a windowed transform may follow with `lateness=None`.
 
-    events: `id` (any type that can be compared), `time` TIMESTAMP. Returns the same columns.
+    Args:
+        events: With `id` (any type that can be compared) and `time` TIMESTAMP.
+        id: The column that is the same in all copies.
+        time: The event time.
+        lateness: The allowed lateness.
+
+    Returns:
+        The same columns.
 
     >>> twice = spark.sql("SELECT 'a' event_id, timestamp'2024-11-15 10:30:00' timestamp FROM range(2)")
     >>> twice.transform(deduplicate).count()

@@ -22,7 +22,7 @@ def late(name: str) -> pd.DataFrame:
     """List the late events of a table, or of the view of an architecture, as they were kept when they occurred.
 
     Args:
-        name: the table or the view.
+        name: The table or the view.
 
     Returns:
         One row an event.
@@ -35,7 +35,7 @@ def late(name: str) -> pd.DataFrame:
         - corrected_by, corrected_at: which version of a view has it now, and since when.
 
     Raises:
-        TableError: there is no such table.
+        TableError: There is no such table.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
     >>> _ = rta.drain("doc-late", rta.transforms.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
@@ -57,11 +57,19 @@ def late_events(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read the late events that `table` lacks again from the topic, as a static DataFrame.
+    """Read the late events of a table again from the topic, as a static DataFrame.
 
-    Without a transform: the columns of rta.read_batch(), and late_seconds; see late(). With the one that the table was filled
-    with they are derived anew: the columns that reach its state, its windows, too. event, max_skew, options: as for the table.
-    Raises QueryError where the transform selects topic, partition or offset away and is not given.
+    Args:
+        topic: The topic.
+        transform: The one that the table was filled with. With it, the late events are derived anew: the columns that reach its state, its
+            windows among them. Without it: the columns of rta.read_batch(), and late_seconds.
+        table: The table.
+        event: As for the table.
+        max_skew: As for the table.
+        options: As for the table.
+
+    Raises:
+        QueryError: The transform does not keep topic, partition or offset, and is not given.
 
     >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()  # see late()
     0

@@ -14,7 +14,19 @@ WHERE batch_id = (SELECT MAX(batch_id) FROM rta_batches WHERE query_id = one.que
 
 @dataclass(frozen=True)
 class QuerySummary:
-    """A query that fills a table. process, since: of one that runs; the rest is None before its first micro-batch."""
+    """A query that fills a table.
+
+    Args:
+        table: The table.
+        topic: The topic.
+        active: Whether it runs.
+        process: The process in which it runs.
+        since: When it was started.
+        last_batch: Its newest micro-batch; None before the first one, like all that follows.
+        committed_at: When that was committed.
+        watermark: Of that micro-batch.
+        query_id: Spark's id of the query.
+    """
 
     table: str
     topic: str | None
@@ -33,7 +45,7 @@ class QuerySummary:
 
 
 def queries() -> list[QuerySummary]:
-    """Return the queries of this RTA_HOME and its serving database: those that run first, then by table.
+    """List the queries of this RTA_HOME and its serving database: those that run first, then by table.
 
     >>> "no_such_table" in [query.table for query in queries()]
     False

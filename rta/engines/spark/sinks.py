@@ -93,27 +93,27 @@ def follow(
     If it is called again with the same arguments, as when a cell is run again, it stops the query that runs and starts it where it was.
 
     Args:
-        topic: the topic to read.
-        transform: the analysis, DataFrame in and DataFrame out. The table takes the schema of its result; a struct such as
+        topic: The topic to read.
+        transform: The analysis, DataFrame in and DataFrame out. The table takes the schema of its result; a struct such as
             `window` becomes window_start and window_end.
-        table: the table to keep up to date. It is made once Spark has accepted the query.
-        key: the result's columns that name a row, `window` included; a later row of a key replaces it.
-        event: the type of the topic's events; by default the one that is named like the topic.
-        starting: where a new checkpoint begins, as in `rta.read_batch`.
-        max_skew: how far an event's time may be ahead of its record's time.
-        max_events_per_batch: at most so many events of all partitions in one micro-batch.
-        trigger: as Spark's own, {"processingTime": "5 seconds"}; by default a micro-batch follows a micro-batch.
-        checkpoint: a folder; by default one for each table under RTA_HOME.
-        options: for Spark's Kafka source.
+        table: The table to keep up to date. It is made once Spark has accepted the query.
+        key: The result's columns that name a row, `window` included; a later row of a key replaces it.
+        event: The type of the topic's events; by default the one that is named like the topic.
+        starting: Where a new checkpoint begins, as in `rta.read_batch`.
+        max_skew: How far an event's time may be ahead of its record's time.
+        max_events_per_batch: At most so many events of all partitions in one micro-batch.
+        trigger: As Spark's own, {"processingTime": "5 seconds"}; by default a micro-batch follows a micro-batch.
+        checkpoint: A folder; by default one for each table under RTA_HOME.
+        options: For Spark's Kafka source.
 
     Returns:
         Spark's own StreamingQuery.
 
     Raises:
-        TopicError: the topic is missing, or is not the one that was read before.
-        InputError: an argument is wrong.
-        TableError: the table does not fit the result.
-        QueryError: table and checkpoint do not belong together (a lost checkpoint is never a silent new start), or another query
+        TopicError: The topic is missing, or is not the one that was read before.
+        InputError: An argument is wrong.
+        TableError: The table does not fit the result.
+        QueryError: Table and checkpoint do not belong together (a lost checkpoint is never a silent new start), or another query
             fills the table.
 
     >>> from rta.transforms import totals
@@ -255,8 +255,8 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """Drop a table with its ledger and its checkpoint, so that the next drain() starts over.
 
     Args:
-        table: the table; nothing happens if there is none.
-        checkpoint: its folder, if it is not the one under RTA_HOME.
+        table: The table; nothing happens if there is none.
+        checkpoint: Its folder, if it is not the one under RTA_HOME.
 
     >>> reset("doc_never_made")
     """

@@ -50,16 +50,30 @@ def relay(
     options: Mapping[str, str] | None = None,
     sink_options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps the results of a transform on the topic `into`; return Spark's own StreamingQuery.
+    """Start the query that keeps the results of a transform on the topic `into`, at least once.
 
-    into: a topic that exists; each result becomes one JSON object. key: the result's column that keys the message.
-    A result with a STRING or BINARY column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does.
-    real_time: how often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
-    checkpoint: a folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
-    options: for Spark's Kafka source; sink_options: for its sink.
+    Args:
+        topic: The topic to read.
+        transform: The analysis, DataFrame in and DataFrame out. Each result becomes one JSON object. A result with a STRING or BINARY
+            column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does.
+        into: The topic to write to; it must exist.
+        key: The result's column that is the record's key.
+        event: The type of the topic's events; by default the one that is named like the topic.
+        real_time: How often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
+        starting: Where a new checkpoint begins.
+        max_skew: How far an event's time may be ahead of its record's time.
+        checkpoint: A folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
+        options: For Spark's Kafka source.
+        sink_options: For its sink.
 
-    Raises TopicError, InputError; QueryError where real-time mode cannot run this query: too few task slots (it holds
-    one for each partition of the topic and each shuffle partition), a Python function, an operator that it lacks.
+    Returns:
+        Spark's own StreamingQuery.
+
+    Raises:
+        TopicError: A topic is missing.
+        InputError: An argument is wrong.
+        QueryError: Real-time mode cannot run this query: there are too few task slots (it holds one for each partition of the topic and
+            each shuffle partition), or it has a Python function or an operator that the mode lacks.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
     >>> _ = rta.kafka.create_topic("doc-relayed", partitions=1)
