@@ -1,5 +1,6 @@
 """A real kernel: what its cells show, without a network, of charts, of Spark's errors and of Stop."""
 
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def test_a_default_chart_is_a_picture(kernel: Kernel) -> None:
     assert _text(kernel.run("print('altair' in sys.modules)")) == "False\n"
     shown = _shown(kernel.run(CHART))
     assert shown["image/svg+xml"].startswith("<svg")
+    assert b64decode(shown["image/png"]).startswith(b"\x89PNG")
     assert set(shown) == {"image/svg+xml", "image/png", "text/plain"}
     assert set(_shown(kernel.run(f"n = 6000\n{CHART}"))) == {"image/png", "text/plain"}
 
