@@ -33,7 +33,7 @@ def publish_dataset(
     """Publish the events of a data set that arrived from `start` to before `end` (UTC), in bulk or paced.
 
     Args:
-        dataset: "flights", "weather", "purchases" or "user_events".
+        dataset: "flights", "weather", "purchases" or "user-events".
         topic: By default the one of its event type.
         start: The first arrival.
         end: The arrival that is the first one left out.
