@@ -26,7 +26,8 @@ _LABEL: Final = (
 def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
     """Give the charts of this notebook one look, and a renderer that works offline.
 
-    svg: sharp at every size; png: small for charts of thousands of marks; jupyter: alive, in Lab only.
+    Args:
+        renderer: "svg" is sharp at every size, "png" small for charts of thousands of marks, "jupyter" alive, in Lab only.
 
     >>> use("svg")
     """
@@ -39,7 +40,7 @@ def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy for drawing: DECIMAL as float, nullable integers as plain ones, or floats with gaps.
+    """Return a copy for drawing: DECIMAL as float, nullable integers as plain ones, or as floats with gaps.
 
     >>> from decimal import Decimal
     >>> import pandas as pd
@@ -61,7 +62,12 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
-    """Make a logarithmic axis of durations, each tick with its unit; seconds: all that will be drawn, above 0.
+    """Make a logarithmic axis of durations, each tick with its unit.
+
+    Args:
+        column: The column to draw.
+        seconds: All durations that will be drawn, above 0.
+        title: Of the axis.
 
     >>> import pandas as pd
     >>> axis = durations("seconds", pd.Series([0.02, 95.0]), title="time until visible")
@@ -80,7 +86,7 @@ def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
 
 
 def state(history: pd.DataFrame) -> alt.VConcatChart:
-    """Draw what rta.monitor.state_history() tells, of one query or of several put together: rows in state, and rows evicted.
+    """Draw what rta.monitor.state_history() returns, of one query or of several put together: rows in state, and rows evicted.
 
     >>> import pandas as pd
     >>> columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}

@@ -32,7 +32,8 @@ _RULES: Final = {
 def checked(kind: Kind, name: str) -> str:
     """Return `name` if it is on the allow-list of its kind.
 
-    Raises InputError, with the rule, where it is not.
+    Raises:
+        InputError: if it is not; the message has the rule.
 
     >>> checked("topic", "user-events")
     'user-events'

@@ -20,10 +20,16 @@ def retried(
     cap: float = 5.0,
     chance: Callable[[], float] = random.random,
 ) -> T:
-    """Ask until there is an answer, or an error that is not retriable; the last one once `patience` seconds are over.
+    """Ask until there is an answer, or an error that is not retriable, or `patience` is over: then raise the last error.
 
-    Each wait is a random part, from none to all, of a limit that doubles from `base` to `cap` seconds: so
-    that many who wait do not come back at the same moment. chance: gives that part, from 0 to 1.
+    Each wait is a random part of a limit that doubles from `base` to `cap`, so that many who wait do not come back at the same moment.
+
+    Args:
+        ask: What is tried again while it raises an error that is retriable.
+        patience: Seconds in all.
+        base: Seconds of the first limit.
+        cap: Seconds of the greatest limit.
+        chance: Gives the random part, from 0 to 1.
 
     >>> retried(lambda: 1)
     1
@@ -41,7 +47,7 @@ def retried(
 
 
 def doubling(base: float, cap: float) -> Iterator[float]:
-    """Yield base, twice that, and so on, but never more than cap; without end.
+    """Yield base, twice that, and so on, but never more than cap, without end.
 
     >>> from itertools import islice
     >>> list(islice(doubling(1, 5), 5))

@@ -124,7 +124,8 @@ class Settings:
 def settings(**overrides: Any) -> Settings:
     """Read the settings, with overrides for this one object.
 
-    Raises InputError if a variable has a value of the wrong form.
+    Raises:
+        InputError: if a variable has a value of the wrong form.
 
     >>> settings(spark_master="local[2]").spark_master
     'local[2]'

@@ -11,7 +11,8 @@ from rta.errors import InputError
 def python_value(who: str, given: Any) -> Any:
     """Return what a person has (NumPy, pandas, Python) as one of Python's own types; None for NaT and NA.
 
-    Raises InputError that names `who` for a moment with nanoseconds, which nothing here keeps.
+    Raises:
+        InputError: that names `who` for a moment with nanoseconds, which nothing here keeps.
 
     >>> import pandas
     >>> python_value("parameter 'n'", pandas.NA), python_value("parameter 'd'", pandas.Timestamp("2024-11-15", tz="UTC"))

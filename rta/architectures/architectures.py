@@ -157,15 +157,15 @@ class Lambda(Wiring):
     first_answer = "its view was dropped: call rta.lambda_(…) again"
 
     def catch_up(self) -> None:
-        """Return when the speed view has everything that is in the topic now; in real-time mode it starts anew for that."""
+        """Wait until the speed view has everything that is in the topic now. In real-time mode it is started anew for that."""
         for number in list(self._again):
             self._level(number)
 
     def recompute(self) -> Accounting:
         """Compute the next batch view, start its speed view, and show both to readers at once.
 
-        The old speed view stops when the new batch view is ready; the new one takes in one micro-batch all that came since
-        the cut-off, so it drops nothing as late that readers have seen, and no value goes back. Until then the old version is served.
+        The old speed view stops when the new batch view is ready. The new one takes all that came since the cut-off in one micro-batch, so it
+        drops nothing as late that readers have seen, and no value goes back. Until then the old version is served.
         """
         number = self._next()
         parts = self._parts(number)
@@ -217,7 +217,7 @@ class Kappa(Wiring):
     first_answer = "its view was dropped: call rta.kappa(…) again"
 
     def catch_up(self) -> None:
-        """Return when the served version has everything that is in the topic now; in real-time mode it starts anew for that."""
+        """Wait until the served version has everything that is in the topic now. In real-time mode it is started anew for that."""
         view = self.view
         if view and view.served in self._again:
             self._level(view.served)
@@ -225,9 +225,12 @@ class Kappa(Wiring):
     def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:
         """Start the next version: `transform` over the topic from its beginning, into a table of its own.
 
-        Readers keep the served version until switch(). Called again after a crash it goes on where it was.
-        max_events_per_batch: then progress shows, and events are late as they were; without it one micro-batch takes all history.
-        In real-time mode it returns when all history is there.
+        Readers keep the served version until switch(). If it is called again after a crash, it goes on where it was. In real-time mode it returns
+        when all history is there.
+
+        Args:
+            transform: The analysis of the next version.
+            max_events_per_batch: With it, progress shows, and events are late as they were; without it, one micro-batch takes all history.
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
         began = time.monotonic(), events_in(part, self.topic, offsets(self.topic))
@@ -236,9 +239,10 @@ class Kappa(Wiring):
         return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
 
     def switch(self, number: int | None = None) -> views.View:
-        """Show another version to readers, in one transaction; by default the newest.
+        """Show another version to readers, in one transaction; by default the newest. The old one goes on, for roll_back().
 
-        Raises QueryError if it has not reached what readers have seen, or there is no other. The old one goes on, for roll_back().
+        Raises:
+            QueryError: It has not reached what readers have seen, or there is no other.
         """
         number = number or max(self.running, default=0)
         if not number:

@@ -88,14 +88,19 @@ class Wiring(ABC):
         """Return when everything that is in the topic now is in the answer."""
 
     def read(self) -> pd.DataFrame:
-        """Read the answer, as one moment shows it. Raises TableError before there is one."""
+        """Read the answer as it is at one moment.
+
+        Raises:
+            TableError: There is no answer yet.
+        """
         self._served()
         return serving.read(self.table)
 
     def accounting(self) -> Accounting:
         """Sum where the events of the served version went; in real-time mode up to the last interval that ended.
 
-        Raises TableError before there is an answer.
+        Raises:
+            TableError: There is no answer yet.
         """
         self.check()
         return serving.summed(*self._served().parts)
@@ -106,7 +111,7 @@ class Wiring(ABC):
             filled.check()
 
     def started(self) -> Self:
-        """Start, or go on; what fails or is stopped meanwhile leaves no query behind."""
+        """Start, or go on. What fails or is stopped meanwhile leaves no query behind."""
         try:
             self._start()
         except BaseException:
@@ -119,9 +124,9 @@ class Wiring(ABC):
         """Start the queries that the answer needs all the time."""
 
     def stop(self) -> None:
-        """Stop the queries; readers keep the answer, and the next call goes on from there.
+        """Stop the queries. Readers keep the answer, and the next call goes on from there.
 
-        Raises, once all of them are stopped, what went wrong with one in real-time mode.
+        If a query in real-time mode went wrong, its error is raised once all of them are stopped.
         """
         with ExitStack() as stack:
             for number in self.running:

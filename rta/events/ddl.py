@@ -49,7 +49,8 @@ _COLUMN: Final = re.compile(
 def schema_of(text: str) -> StructType:
     """Read a schema from `name TYPE [NOT NULL]`, with commas between.
 
-    Raises InputError with the first place that cannot be read.
+    Raises:
+        InputError: with the first place that cannot be read.
 
     >>> schema_of("user_id BIGINT NOT NULL, amount DECIMAL(12,2)").simpleString()
     'struct<user_id:bigint,amount:decimal(12,2)>'

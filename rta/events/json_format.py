@@ -61,7 +61,8 @@ def as_messages(
     What is_message() keeps its `value`, and its `key`; else all columns become one JSON object. key: the column whose text
     becomes the key; null keys stay null. fields: column → its name in the JSON, for those that are called otherwise.
 
-    Raises InputError where the key is not a column.
+    Raises:
+        InputError: if the key is not a column.
 
     >>> as_messages(spark.sql("select 7L user_id"), "user_id").selectExpr("string(key)", "string(value)").head()
     Row(key='7', value='{"user_id":7}')

@@ -42,7 +42,8 @@ class Parameter:
 def known(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
     """Return the parameters of a notebook (as nbformat reads it) by their name; empty without the cell.
 
-    Raises InputError where the cell is not plain Python.
+    Raises:
+        InputError: if the cell is not plain Python.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours: int = 2  # window", metadata={"tags": ["parameters"]})

@@ -71,7 +71,8 @@ def effective(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 def parse(strings: Iterable[str], notebook: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `name=value` strings, as a command line has them, into values of the defaults' types.
 
-    Raises InputError for a string without '=', an unknown name, a value that cannot be read.
+    Raises:
+        InputError: for a string without '=', an unknown name, a value that cannot be read.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours = 2.0; live = True", metadata={"tags": ["parameters"]})

@@ -35,7 +35,9 @@ def to_html(
     The page loads nothing (its Content-Security-Policy forbids it), so an output that needs a
     script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it. Jupyter's tags
     hold: `remove-cell`, `remove-input` and `remove-output` leave out, `hide-output` and `hide-cell` fold.
-    Raises OSError where a file cannot be read or written.
+
+    Raises:
+        OSError: if a file cannot be read or written.
     """
     import nbformat
     from nbconvert import HTMLExporter

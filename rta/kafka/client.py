@@ -195,7 +195,8 @@ def consumer(**options: Any) -> KafkaConsumer:
 def until(reader: KafkaConsumer, place: TopicPartition, first: int, end: int) -> Iterator[Any]:
     """Read one partition between two offsets, alone; the reader is assigned to it.
 
-    Raises BrokerError if nothing comes for half a minute: kafka-python alone waits for ever for a broker that went away.
+    Raises:
+        BrokerError: if nothing comes for half a minute: kafka-python alone waits for ever for a broker that went away.
     """
     reader.assign([place])
     reader.seek(place, first)

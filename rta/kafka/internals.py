@@ -94,7 +94,8 @@ def has_lost_a_connection(admin: KafkaAdminClient) -> bool:
 def tls(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Return how TLS is spoken: the broker's certificate and host name are checked, always.
 
-    Raises RefusedError if a file is not PEM.
+    Raises:
+        RefusedError: if a file is not PEM.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

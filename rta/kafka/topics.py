@@ -273,7 +273,8 @@ def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]
 def topic_id(name: str) -> str:
     """Return Kafka's own id of a topic: one that is deleted and made again under its name has another.
 
-    Raises TopicError where there is no such topic.
+    Raises:
+        TopicError: if there is no such topic.
 
     >>> _ = create_topic("doc-id", partitions=1)
     >>> topic_id("doc-id") == topic_id("doc-id")

@@ -46,7 +46,8 @@ class Java:
 def find_java() -> Java:
     """Return the first Java of RTA_JAVA_HOME, JAVA_HOME and PATH.
 
-    Raises SetupError where there is none, or where its version is not supported.
+    Raises:
+        SetupError: if there is none, or its version is not supported.
 
     >>> find_java().version in SUPPORTED
     True

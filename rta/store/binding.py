@@ -37,7 +37,9 @@ def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict
     """Write a query with `:name` parameters in the words of the database's driver, and its values beside it.
 
     A colon in a string, a quoted name, a comment or a cast (`::`) is no parameter. A list becomes `(…, …)`, for IN.
-    Raises InputError for a parameter that is missing, one that is not in the query, and a value that no database takes.
+
+    Raises:
+        InputError: for a parameter that is missing, one that is not in the query, and a value that no database takes.
 
     >>> import numpy
     >>> bind("SELECT ':u' WHERE u = :u AND n IN :n", {"u": numpy.int64(7), "n": [1, 2]}, "sqlite")
@@ -126,7 +128,8 @@ def _driver_value(who: str, given: Any, dialect: str) -> Any:
 def column_value(field: StructField, given: Any, dialect: str) -> Any:
     """Return a value to compare a column with, as the column's own Python type; None for what is missing.
 
-    Raises InputError that names the column where it cannot hold the value exactly.
+    Raises:
+        InputError: if the column cannot hold the value exactly.
 
     >>> import numpy
     >>> from pyspark.sql.types import LongType, StructField

@@ -27,7 +27,9 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
     """Turn one column's values, or its Arrow array, into what the database's driver stores exactly.
 
     A naive datetime is local time, as in PySpark's own rows.
-    Raises TableError for a null in a required column, and for a value that would be changed.
+
+    Raises:
+        TableError: for a null in a required column, and for a value that would be changed.
 
     >>> from decimal import Decimal
     >>> from pyspark.sql.types import DecimalType, StructField

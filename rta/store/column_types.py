@@ -61,7 +61,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 def flat(schema: StructType) -> StructType:
     """Return the columns of a serving table for a query's schema: structs flattened, names checked.
 
-    Raises InputError that names the column: a type no table can hold, or two columns of one name.
+    Raises:
+        InputError: if a column has a type that no table can hold, or two have one name.
 
     >>> from pyspark.sql.types import StructType
     >>> window = StructType().add("start", "timestamp").add("end", "timestamp")

@@ -38,7 +38,9 @@ def merges(answer: DataFrame) -> dict[str, Merge]:
     """Tell for each column of an aggregate, as it lies in a table, how two parts of the answer merge.
 
     answer: the result of a transform; a struct counts as its columns: window_start, window_end.
-    Raises InputError for what cannot be merged.
+
+    Raises:
+        InputError: for what cannot be merged.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount DECIMAL(12,2), timestamp TIMESTAMP")
     >>> merges(rta.transforms.totals(events))

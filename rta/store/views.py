@@ -69,7 +69,7 @@ def switch(
 
     merges: how the rows of several parts become one, see rta.store.merge_rules; not needed for one part.
     patience: seconds to wait for a version that lacks events that readers see already; None: show it all the same.
-    Raises QueryError where it lacks them still; TableError where the name is taken, or the parts differ.
+    Raises QueryError if it lacks them still; TableError if the name is taken, or the parts differ.
     """
     deadline = time.monotonic() + (patience or 0)
     while True:
@@ -118,7 +118,8 @@ def _switched(
 def forget(name: str, numbers: Sequence[int], *, on: Engine | None = None) -> list[str]:
     """Forget versions that are not served; return the tables that no version of the view needs any more.
 
-    Raises TableError where one of them is served.
+    Raises:
+        TableError: if one of them is served.
     """
     engine = on or database.engine()
     with database.writing(engine) as connection:

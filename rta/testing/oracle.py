@@ -74,7 +74,7 @@ def events(
 ) -> pa.Table:
     """Return a topic's good events as an Arrow table for `run`: the event's columns, partition, offset.
 
-    Decimals are exact; instants are UTC without a zone, since DuckDB's zones need an extension.
+    Decimals are exact. Times are UTC without a zone, since DuckDB's zones need an extension.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-oracle-events", partitions=1)
     >>> events("doc-oracle-events", rta.USER_EVENTS).num_rows
@@ -112,7 +112,8 @@ def _arrow_type(kind: Any) -> pa.DataType:
 def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
     """Run one statement in DuckDB over tables given by name.
 
-    Raises SetupError where DuckDB is not installed.
+    Raises:
+        SetupError: DuckDB is not installed.
 
     >>> import pyarrow as pa
     >>> run("SELECT SUM(amount) AS total FROM events", events=pa.table({"amount": [1, 2]})).to_pylist()
@@ -131,9 +132,9 @@ def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
 
 
 def differences(left: pa.Table | str, right: pa.Table | pd.DataFrame | str) -> list[str]:
-    """Return a line for each row that only one side has, EXCEPT ALL both ways; empty where they are equal.
+    """Return a line for each row that only one side has (EXCEPT ALL both ways); none if they are equal.
 
-    A str is the name of a serving table. The columns' order does not matter, their names do.
+    A str is the name of a serving table. The order of columns does not matter, their names do.
 
     >>> import pyarrow as pa
     >>> differences(pa.table({"n": [1, 1, 2]}), pa.table({"n": [1, 2, 3]}))
@@ -167,10 +168,15 @@ def _comparable(side: Any) -> pa.Table:
 
 
 def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
-    """Assert that a table contains each record of a topic once, and that the ledger's sums are true.
+    """Assert that a table contains each record of a topic once, and that the sums of the ledger are true.
 
-    counts: what is known from elsewhere: used=, duplicate=, late=, quarantined=.
-    Raises AssertionError that lists what is not so.
+    Args:
+        table: The table.
+        topic: The topic that it was filled from.
+        counts: What is known from elsewhere: used=, duplicate=, late=, quarantined=.
+
+    Raises:
+        AssertionError: It lists what is not so.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-accounted", partitions=1)
     >>> _ = rta.drain("doc-accounted", rta.transforms.totals, table="doc_accounted", key=["window", "user_id"], event=rta.USER_EVENTS)

@@ -18,9 +18,9 @@ _INTEGERS: Final = {"integer": 31, "long": 63}
 
 
 def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
-    """Return the values of a good event by column, or None where the bytes are not one.
+    """Return the values of a good event by column, None if the bytes are no good event.
 
-    Instants come in UTC without a zone, decimals with the digits of their type.
+    Times come in UTC without a zone, decimals with the digits of their type.
 
     >>> strict(b'{"event_id": "a", "user_id": NaN}', rta.USER_EVENTS) is None
     True

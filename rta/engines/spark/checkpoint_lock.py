@@ -45,7 +45,8 @@ def while_claimed(
 ) -> StreamingQuery:
     """Claim a checkpoint, start a query on it, and let go when that query ends.
 
-    Raises QueryError where another query works on it: in which process, and since when.
+    Raises:
+        QueryError: if another query works on it: in which process, and since when.
 
     >>> stream = spark.readStream.format("rate").load().writeStream.format("noop")
     >>> query = while_claimed(spark, "/tmp/doc-claimed", "doc_claimed", stream.start)

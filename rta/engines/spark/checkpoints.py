@@ -76,7 +76,8 @@ def remote(place: str) -> bool:
 def remove(checkpoint: str | Path) -> None:
     """Delete a checkpoint with all its files, on whichever file system it lies; nothing happens if there is none.
 
-    Raises QueryError if it cannot be deleted.
+    Raises:
+        QueryError: if it cannot be deleted.
 
     >>> remove("/tmp/doc-no-checkpoint")
     """
@@ -138,7 +139,8 @@ def _removed_elsewhere(place: str) -> str:
 def query_id(session: SparkSession, checkpoint: str) -> str | None:
     """Return the id of the query that owns the checkpoint, or None where none ever started.
 
-    Raises QueryError where the file that says it is damaged.
+    Raises:
+        QueryError: if the file that says it is damaged.
     """
     path = f"{checkpoint}/metadata"
     text = read(session, path)
@@ -175,7 +177,8 @@ def remove_after(session: SparkSession, checkpoint: str, folder: str, batch_id: 
 def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Offsets]:
     """Return topic → partition → the offset before which a micro-batch ends.
 
-    Raises QueryError where the checkpoint cannot tell.
+    Raises:
+        QueryError: if the checkpoint cannot tell.
     """
     return _offset_file(session, checkpoint, batch_id).offsets
 
@@ -190,7 +193,7 @@ def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> Non
 
 
 def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
-    """Return what a micro-batch reads. Raises QueryError where the checkpoint cannot tell.
+    """Return what a micro-batch reads. Raises QueryError if the checkpoint cannot tell.
 
     Spark has written the file when a batch runs, so foreachBatch may ask for its own batch.
     """
@@ -251,7 +254,7 @@ def _offsets(line: str) -> dict[str, Offsets]:
 
 
 def parsed(path: str, text: str) -> dict[str, Any]:
-    """Read JSON. Raises QueryError where it is none."""
+    """Read JSON. Raises QueryError if it is none."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
@@ -261,7 +264,8 @@ def parsed(path: str, text: str) -> dict[str, Any]:
 def read(session: SparkSession, path: str) -> str | None:
     """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not.
 
-    Raises QueryError where its checksum says that it is damaged.
+    Raises:
+        QueryError: if its checksum says that it is damaged.
     """
     from py4j.protocol import Py4JJavaError
 

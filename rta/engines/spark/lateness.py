@@ -47,7 +47,8 @@ class LateRule:
     def of(stream: DataFrame) -> LateRule | None:
         """Read the rule from a streaming DataFrame; None where nothing is ever dropped as late.
 
-        Raises QueryError where the transform keeps state in a way that cannot be accounted for.
+        Raises:
+            QueryError: if the transform keeps state in a way that cannot be accounted for.
         """
         plan = analyzed(stream)
         _refuse_unknown(plan)
@@ -72,7 +73,7 @@ class LateRule:
 
 
 def streamed(events: DataFrame, transform: Transform) -> DataFrame:
-    """Apply a transform to a stream. Raises InputError where it returns a frame that is not made from it."""
+    """Apply a transform to a stream. Raises InputError if it returns a frame that is not made from it."""
     stream = applied(transform, events)
     if not stream.isStreaming:
         raise InputError(

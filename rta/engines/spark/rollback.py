@@ -29,7 +29,9 @@ def take_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
     """Let a checkpoint end with the last of the batches that the ledger has.
 
     A checkpoint of another query stays as it is: rta.engines.spark.start_checks refuses it.
-    Raises QueryError where the checkpoint no longer knows that batch: then a table was restored that is too old for it.
+
+    Raises:
+        QueryError: if the checkpoint no longer knows that batch: then a table was restored that is too old for it.
     """
     if {batch.query_id for batch in known} - {checkpoints.query_id(session, checkpoint)}:
         return

@@ -100,7 +100,7 @@ def materialize(
 
 
 def _counted(stream: DataFrame) -> str:
-    """Name the column by which the newer of two results is told. Raises QueryError where there is none."""
+    """Name the column by which the newer of two results is told. Raises QueryError if there is none."""
     if (count := counted(stream)) is None:
         raise QueryError(
             "in real-time mode the newer of two results of a key is the one that counts more events",
@@ -111,7 +111,7 @@ def _counted(stream: DataFrame) -> str:
 
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
-    """Note that a new table is filled in real time. Raises QueryError where micro-batches fill it already."""
+    """Note that a new table is filled in real time. Raises QueryError if micro-batches fill it already."""
     there = checkpoints.query_id(stream.sparkSession, place) is not None
     if there and ledger.newest(table):  # a checkpoint without its table is refused elsewhere
         raise QueryError(
