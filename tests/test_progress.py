@@ -24,27 +24,9 @@ from rta.dataframes import producer
 from rta.engines.spark import sinks
 from rta.jobs import execution
 from rta.progress import watched
+from tests.support.truth import ROOT
 
-# The block ends once it has been asked three times, so that no clock decides.
-WATCHED = """
-import threading
-from pyspark.sql import SparkSession
-
-import rta
-from rta.architectures import base
-from rta.dataframes import producer
-from rta.engines.spark import sinks
-from rta.jobs import execution
-from rta.progress import watched
-asked, enough = [], threading.Event()
-def done():
-    asked.append(1)
-    if len(asked) > 2:
-        enough.set()
-    return 100 * len(asked), 1000
-with watched("clicks → totals", done, unit="event"):
-    enough.wait(600)
-"""
+WATCHED = (ROOT / "tests" / "children" / "wait_watched.py").read_text()
 
 
 def test_a_wait_shows_its_progress_in_its_own_cell() -> None:

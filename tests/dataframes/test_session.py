@@ -1,14 +1,13 @@
 """The Spark session: tuned, quiet, on loopback, with its connector or refused."""
 
-import subprocess
-import sys
-
 import psutil
 import pytest
 from pyspark.sql import SparkSession
 
 from rta.dataframes import session
 from rta.errors import InputError
+from tests.support.truth import child
+from tests.support.waiting import finished
 
 
 @pytest.mark.usefixtures("as_delivered")
@@ -46,39 +45,20 @@ def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
 
 def test_a_session_without_the_connector_is_refused() -> None:
     """Somebody else's plain session in this process: one sentence with the mend; and its end."""
-    code = """
-from pyspark.sql import SparkSession
-from rta import errors
-from rta.dataframes import session
-plain = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-try:
-    session.spark()
-except errors.SetupError as error:
-    print(error)
-plain.stop()
-"""
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "has no Kafka connector" in answer.stdout
-    assert "call its stop()" in answer.stdout
+    with child("refuse_a_plain_session") as process:
+        said, trace = finished(process)
+    assert process.returncode == 0, trace
+    assert "has no Kafka connector" in said
+    assert "call its stop()" in said
 
 
 def test_a_jvm_that_cannot_start_gives_its_last_words() -> None:
     """A heap that no machine has: the reason stands in the error, not in a Java wall."""
-    code = """
-from rta import errors
-from rta.dataframes import session
-try:
-    session.spark(conf={"spark.driver.memory": "1k"})
-except errors.SetupError as error:
-    print(error)
-"""
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "Spark did not start" in answer.stdout
-    assert "heap" in answer.stdout
+    with child("start_without_memory") as process:
+        said, trace = finished(process)
+    assert process.returncode == 0, trace
+    assert "Spark did not start" in said
+    assert "heap" in said
 
 
 def test_spark_connect_is_refused_plainly() -> None:

@@ -34,16 +34,6 @@ from tests.support.waiting import joined, until
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "real_time": "5 seconds"}
 DISTINCT: Final = "SELECT DISTINCT ON (event_id, timestamp) * FROM events"
-DRIVER: Final = """
-import sys
-import rta
-from tests.support.schedule import once
-from tests.engines.test_materialized import HOW
-rta.spark(conf={"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"})
-wired = rta.kappa(sys.argv[1], once, table=sys.argv[2], **HOW)
-print("wired", flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -204,7 +194,7 @@ def test_f10_a_driver_is_killed_in_the_middle_of_intervals(
         pass
     with reader("f10_killed"):
         for turn in range(1, 5):
-            driver = child(DRIVER, name, "f10_killed")
+            driver = child("kappa_in_real_time", name, "f10_killed")
             assert driver.stdout is not None
             assert driver.stdout.readline() == "wired\n", driver.communicate()
             for part in range(dice.randint(1, 3)):

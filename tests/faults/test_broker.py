@@ -124,44 +124,6 @@ def test_f01_f02_the_broker_ends_under_load(
     assert "One node is not safe against power loss" in (ROOT / "docs" / "topics.md").read_text()
 
 
-FULL = """
-import json, os, sys
-from pathlib import Path
-import rta
-from rta.kafka import broker
-from rta.testing import oracle
-from rta.errors import BrokerError
-
-data, log = Path(sys.argv[1]), Path(sys.argv[2])
-broker.up()
-try:
-    (data / "filler").write_bytes(bytes(24 * 2**20))
-    log.touch()
-    asked = (n for n in range(600) if "unknown" not in log.read_text())
-    events = ({"event_id": f"e{n}", "text": "x" * 100_000} for n in asked)
-    made = rta.kafka.publish_paced(events, "full", partitions=1, log=log, timeout=10)
-    assert made.ok and made.unknown and not made.failed, made
-    while broker.status():
-        pass
-    try:
-        broker.up()
-        raise AssertionError("it runs on a full disk")
-    except BrokerError as error:
-        assert "MB of disk free" in str(error), error
-        assert "free disk space" in str(error), error
-    (data / "filler").unlink()
-    broker.up()
-    there = {raw.offset: json.loads(raw.value)["event_id"] for raw in oracle.read_topic("full")}
-    said = [json.loads(line) for line in log.read_text().splitlines()]
-    for each in said:
-        assert each["outcome"] != "ok" or there[each["offset"]] == f"e{each['sequence']}", each
-    assert rta.kafka.publish_paced([{"event_id": "last"}], "full").ok == 1
-    print(repr(made))
-finally:
-    broker.down()
-"""
-
-
 @pytest.mark.soak
 def test_f15_the_disk_of_the_broker_is_full(tmp_path: Path) -> None:
     """64 MB, then nothing: no false acknowledgement, the cause is said, and after space is freed all is there.
@@ -173,7 +135,7 @@ def test_f15_the_disk_of_the_broker_is_full(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=64m tmpfs '{data}' && exec \"$@\""
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
-         sys.executable, "-c", FULL, str(data), str(tmp_path / "log.jsonl")],
+         sys.executable, "-m", "tests.children.fill_the_brokers_disk", str(data), str(tmp_path / "log.jsonl")],
         env=os.environ | {"RTA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip

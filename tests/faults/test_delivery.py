@@ -65,28 +65,6 @@ def repeated_batches() -> Iterator[list[tuple[int, int]]]:
         yield found
 
 
-KILLED = """
-import os, signal, sys
-import rta
-from rta.store import serving
-from pyspark.sql import functions as F
-
-upsert = serving.upsert
-
-def half(connection, table, rows):
-    # The ledger's entry is made; now half of the rows, and then the end, with the transaction open.
-    if rows.num_rows:
-        upsert(connection, table, rows.slice(0, rows.num_rows // 2))
-        print("half is written", rows.num_rows // 2, flush=True)
-        sys.stdin.readline()
-    return upsert(connection, table, rows)
-
-serving.upsert = half
-rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-rta.drain(sys.argv[1], rta.transforms.totals, table="f07", key=["window", "user_id"], event=rta.USER_EVENTS)
-"""
-
-
 def test_f07_death_in_the_middle_of_the_sink_write(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
@@ -98,7 +76,7 @@ def test_f07_death_in_the_middle_of_the_sink_write(
     first = rta.read("f07")
     rta.publish(rta.user_events(spark, rows=400, first_row=400), name, key="user_id")
 
-    killed = child(KILLED, name)
+    killed = child("stop_half_written", name)
     try:
         assert killed.stdout is not None
         _, written = killed.stdout.readline().rsplit(maxsplit=1)

@@ -41,20 +41,6 @@ def jvm_of(process: int) -> psutil.Process | None:
     return None
 
 
-FOLLOWER = """
-import sys
-import rta
-while True:
-    try:
-        rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-        print(rta.drain(sys.argv[1], rta.transforms.totals, table="f05", key=["window", "user_id"], event=rta.USER_EVENTS,
-                        max_events_per_batch=300), flush=True)
-        break
-    except rta.RtaError as error:
-        print("failed:", error, flush=True)
-"""
-
-
 @pytest.mark.soak
 def test_f05_the_drivers_jvm_is_killed_twenty_times(
     spark: SparkSession, topic: Callable[..., str]
@@ -63,7 +49,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
     name, chance = topic(), random.Random(5)  # noqa: S311 - the same moments each time
     rta.publish(rta.user_events(spark, rows=30_000), name, order_by="timestamp")
     moments = sorted(chance.sample(range(29_000), 20))
-    follower = child(FOLLOWER, name)
+    follower = child("drain_until_done", name)
     killed: set[int] = set()
     try:
         for moment in moments:
@@ -196,41 +182,6 @@ def full(engine: Any) -> Iterator[None]:
         engine.dispose()
 
 
-FULL = """
-import os, subprocess, sys
-from pathlib import Path
-import rta
-from rta.engines.spark import exactly_once
-from rta.testing import oracle
-from rta.errors import QueryError
-from tests.support.truth import true_totals
-
-exactly_once.PATIENCE = 0.5
-name, disk, database = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS, "max_events_per_batch": 100}
-for table, checkpoint, url in (("full_checkpoint", disk / "checkpoint", ""), ("full_table", None, database)):
-    os.environ["RTA_DATABASE_URL"] = url
-    filler = disk / "filler"
-    if url:
-        rta.store.tables()  # made while there is space
-    there = os.statvfs(disk)
-    filler.write_bytes(bytes(there.f_bavail * there.f_frsize - 2**10 * (200 if url else 800)))
-    try:
-        rta.drain(name, rta.transforms.totals, table=table, checkpoint=checkpoint, **how)
-        raise AssertionError(f"{table}: the disk did not fill")
-    except QueryError as error:
-        print(table, "|", error, flush=True)
-    done = rta.store.summed(table).consumed
-    filler.unlink()
-    taken = rta.drain(name, rta.transforms.totals, table=table, checkpoint=checkpoint, **how)
-    assert taken.accounting.consumed + done == 3_000, (taken, done)
-    assert oracle.differences(true_totals(name), table) == []
-    oracle.check_accounted(table, name, used=3_000)
-    print(table, "| whole after", done, flush=True)
-"""
-
-
 @pytest.mark.soak
 def test_f16_the_disk_is_full(
     spark: SparkSession, topic: Callable[..., str], tmp_path: Path
@@ -246,7 +197,7 @@ def test_f16_the_disk_is_full(
     mount = f"mount -t tmpfs -o size=4m tmpfs '{disk}' && exec \"$@\""
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
-         sys.executable, "-c", FULL, name, str(disk), f"sqlite:///{disk}/rta.db"],
+         sys.executable, "-m", "tests.children.fill_the_disk", name, str(disk), f"sqlite:///{disk}/rta.db"],
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT),
                           "RTA_HOME": str(tmp_path / "home")},
         capture_output=True, text=True, timeout=HANG, check=False,
@@ -258,24 +209,13 @@ def test_f16_the_disk_is_full(
     assert "database or disk is full" in table
 
 
-KERNELS = """
-import sys
-import rta
-name = sys.argv[1]
-spark = rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
-rta.publish(rta.user_events(spark, rows=300), name, key="user_id", partitions=2)
-rta.drain(name, rta.transforms.totals, table=name, key=["window", "user_id"], event=rta.USER_EVENTS)
-print(rta.up().pid)
-"""
-
-
 @pytest.mark.soak
 def test_f37_two_kernels_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs yet; both start at the same moment: one broker, one database, both tables right."""
     monkeypatch.setenv("RTA_HOME", str(tmp_path))
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", KERNELS, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "tests.children.start_all", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         for name in ("one", "two")
@@ -293,30 +233,13 @@ def test_f37_two_kernels_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         broker.down()
 
 
-SMALL = """
-import sys
-import rta
-conf = {
-    "spark.ui.enabled": "false", "spark.driver.memory": "256m", "spark.testing.reservedMemory": "20000000",
-    "spark.sql.streaming.stateStore.providerClass":
-        "org.apache.spark.sql.execution.streaming.state.HDFSBackedStateStoreProvider",
-}
-rta.spark(master="local[4]", conf=conf)
-try:
-    rta.drain(sys.argv[1], rta.transforms.totals, table="f38", key=["window", "user_id"], event=rta.USER_EVENTS,
-              max_events_per_batch=200_000)
-except rta.RtaError as error:
-    print(error)
-"""
-
-
 @pytest.mark.soak
 def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) -> None:
     """A million keys on the heap, 256 MB: it ends with the cause; more memory goes on from there, and is right."""
     name = topic(partitions=4)
     events = rta.user_events(spark, rows=1_000_000, users=10**9, skew=0)
     rta.publish(events, name, order_by="timestamp")
-    said, trace = finished(child(SMALL, name))
+    said, trace = finished(child("drain_with_a_small_heap", name))
     assert said.startswith("the query that fills 'f38' failed: out of memory; found: exit code 3: "), (said, trace)  # fmt: skip
     assert "OutOfMemoryError" in said
     assert "rta.spark(conf={'spark.driver.memory': '4g'})" in said
@@ -331,8 +254,7 @@ def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) ->
 
 def test_f38_a_heap_that_spark_itself_refuses() -> None:
     """Too small to start: one sentence, with the number and the setting."""
-    code = "import rta\ntry:\n    rta.spark(conf={'spark.driver.memory': '200m'})\nexcept rta.RtaError as error:\n    print(error)"
-    with child(code) as small:
+    with child("start_with_too_small_a_heap") as small:
         said, trace = finished(small)
     assert said.count("\n") == 1, trace
     assert "Spark did not start; found: " in said

@@ -24,33 +24,6 @@ export FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0
 LD_PRELOAD='{library}' exec '{java}' "$@"
 """
 
-ALL_OF_IT: Final = """
-import sys
-import rta
-spark = rta.spark(conf={"spark.ui.enabled": "false"})
-rta.kafka.create_topic("jumps", partitions=1)
-query = rta.follow("jumps", rta.transforms.totals, table="jumps", key=["window", "user_id"], event=rta.USER_EVENTS,
-                   max_events_per_batch=40)
-for part, _ in enumerate(sys.stdin):
-    events = rta.user_events(spark, rows=120, first_row=120 * part, rate=0.05, lateness="40 minutes", late_share=0.3)
-    stragglers = rta.user_events(spark, rows=20, seed=part + 1, rate=0.03)  # of the first ten minutes
-    rta.publish(events.union(stragglers), "jumps", order_by="reported_at")
-    query.processAllAvailable()
-    print(spark.sql("SELECT unix_seconds(current_timestamp())").head()[0], flush=True)
-query.stop()
-"""
-
-AHEAD: Final = """
-import sys
-import rta
-from rta.errors import InputError
-spark = rta.spark(conf={"spark.ui.enabled": "false"})
-try:
-    rta.publish(rta.user_events(spark, rows=3), sys.argv[1])
-except InputError as error:
-    print(error)
-"""
-
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
@@ -72,7 +45,7 @@ def test_f29_the_clock_of_kafka_and_spark_jumps(
     """An hour forth, two back, one forth, under a running query: totals, lateness, accounting are the oracle's."""
     monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))  # and so a Kafka of its own
     monkeypatch.setenv("RTA_JAVA_HOME", str(clock.parent / "java"))
-    jumping = child(ALL_OF_IT)
+    jumping = child("publish_and_follow_by_turns")
     try:
         assert jumping.stdin is not None
         assert jumping.stdout is not None
@@ -106,7 +79,7 @@ def test_f29_a_publisher_two_hours_ahead(clock: Path, topic: Callable[..., str])
     """Spark's page of Java becomes one sentence, and nothing is on the topic."""
     name = topic(partitions=1)
     clock.write_text("+2h")
-    ahead = child(AHEAD, name, RTA_JAVA_HOME=str(clock.parent / "java"))
+    ahead = child("publish_ahead", name, RTA_JAVA_HOME=str(clock.parent / "java"))
     try:
         said, trace = finished(ahead)
     finally:

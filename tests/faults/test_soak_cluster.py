@@ -20,14 +20,6 @@ from tests.support.truth import child, true_totals
 from tests.support.waiting import finished, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.soak]
-DRAIN = """
-import sys
-import rta
-rta.spark(conf={"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false",
-                "spark.executor.memory": "1g"})
-rta.drain(sys.argv[1], rta.transforms.totals, table="clustered", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=2_000)
-print("drained")
-"""
 
 
 @pytest.fixture
@@ -68,7 +60,7 @@ def test_f09_a_cluster_on_this_machine_and_an_executor_that_is_killed(
     url, worker = standalone
     name = topic()
     rta.publish(rta.events.poisoned(rta.user_events(spark, rows=20_000), share=0.01), name)
-    draining = child(DRAIN, name, RTA_SPARK_MASTER=url)
+    draining = child("drain_on_a_cluster", name, RTA_SPARK_MASTER=url)
     try:
         until(lambda: serving.summed("clustered").batches >= 2, draining)
         [executor] = filter(_is_executor, worker.children(recursive=True))

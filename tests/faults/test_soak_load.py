@@ -44,34 +44,12 @@ ALLOWED: Final = {
 # The driver may fill its heap (2 GiB by rta.dataframes.session) before it collects: beside it classes, RocksDB, buffers.
 DRIVER_RSS: Final = 3 * 2**30
 
-FOLLOWER: Final = """
-import json, sys
-import rta
-spark = rta.spark()
-query = rta.follow(sys.argv[1], rta.transforms.totals, table="f42", key=["window", "user_id"], event=rta.USER_EVENTS)
-runtime = spark._jvm.java.lang.Runtime.getRuntime()
-print("following", flush=True)
-for wish in sys.stdin:
-    if wish.strip() == "collect":
-        runtime.gc()
-    if wish.strip() == "settle":
-        query.processAllAvailable()
-    progress = query.lastProgress or {}
-    print(json.dumps({
-        "driver_heap": runtime.totalMemory() - runtime.freeMemory(),
-        "batch": progress.get("batchId", -1),
-        "state_rows": sum(op["numRowsTotal"] for op in progress.get("stateOperators", [])),
-        "batch_ms": progress.get("durationMs", {}).get("triggerExecution", 0),
-    }), flush=True)
-query.stop()
-"""
-
 
 def test_f42_everything_comes_to_rest(topic: Callable[..., str], tmp_path: Path) -> None:
     """No leak in kernel, driver, broker, files; and every event of the load is in the table, once."""
     seconds = int(os.environ.get("SECONDS") or FULL)
     name, answers = topic(partitions=4), []
-    follower = child(FOLLOWER, name, RTA_SPARK_MASTER="local[16]")
+    follower = child("follow_under_load", name, RTA_SPARK_MASTER="local[16]")
     try:
         assert follower.stdout is not None
         assert follower.stdout.readline() == "following\n"

@@ -27,15 +27,6 @@ from tests.support.waiting import HANG, finished, joined, until
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS, "max_events_per_batch": 60}
 OLD: Final = 0.3  # the share of publications that go back in time
-FOLLOWER: Final = """
-import sys
-import rta
-from tests.support.schedule import HOW, once
-rta.spark(conf={"spark.ui.enabled": "false"})
-query = rta.follow(sys.argv[1], once, table=sys.argv[2], **HOW)
-print("following", flush=True)
-query.awaitTermination()
-"""
 
 
 def once(events: DataFrame) -> DataFrame:
@@ -131,7 +122,7 @@ def lose_commit(world: World) -> None:
 
 def follow_elsewhere(world: World) -> None:
     """Follow the topic in a process with a driver of its own."""
-    world.elsewhere = child(FOLLOWER, world.topic, world.table)
+    world.elsewhere = child("follow_once", world.topic, world.table)
     assert world.elsewhere.stdout is not None
     assert world.elsewhere.stdout.readline() == "following\n"
 

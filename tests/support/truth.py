@@ -55,10 +55,10 @@ def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
             spark.conf.set(name, before)
 
 
-def child(code: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Run code in a process of its own, on the same broker: one that a test may kill."""
+def child(program: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Run a program of tests/children in a process of its own, on the same broker: one that a test may kill."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", f"tests.children.{program}", *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip

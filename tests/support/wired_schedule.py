@@ -29,18 +29,6 @@ from tests.support.watching import reader
 
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 DISTINCT: Final = "SELECT DISTINCT ON (event_id, timestamp) * FROM events"
-MAINTAINER: Final = """
-import sys
-import rta
-from tests.support.schedule import once
-from tests.support.wired_schedule import HOW, maintained
-rta.spark(conf={"spark.ui.enabled": "false"})
-topic, table = sys.argv[1:]
-with rta.lambda_(topic, once, table=f"{table}_lambda", **HOW) as lam, rta.kappa(topic, once, table=f"{table}_kappa", **HOW) as kap:
-    print("maintaining", flush=True)
-    while True:
-        maintained(lam, kap)
-"""
 
 
 @dataclass
@@ -194,7 +182,7 @@ def _no_view() -> views.View:
 
 def maintain_elsewhere(world: Wired) -> None:
     """Let a process with a driver of its own recompute, replay and switch without end."""
-    world.elsewhere = child(MAINTAINER, world.topic, world.table)
+    world.elsewhere = child("maintain_both", world.topic, world.table)
     assert world.elsewhere.stdout is not None
     assert world.elsewhere.stdout.readline() == "maintaining\n", world.elsewhere.communicate()
 
