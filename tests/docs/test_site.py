@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import iter_modules, resolve_name
 
 import pytest
 from sphinx.util.inventory import InventoryFile
@@ -79,6 +79,23 @@ def test_the_index_has_every_decision_and_each_says_why() -> None:
             "Decision",
             "Consequences",
         ], name
+
+
+def test_modules_and_files_that_a_page_names_are_there() -> None:
+    """A page for those who change rta, `rta.kafka.internals` or `tests/faults`, moves with what it names."""
+    pages = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
+    missing = set()
+    for page in pages:
+        text = page.read_text()
+        for name in set(re.findall(r"`(rta(?:\.[A-Za-z_]+)+)", text)):
+            try:
+                resolve_name(name)
+            except (AttributeError, ImportError):
+                missing.add((page.name, name))
+        for path in set(re.findall(r"`((?:rta|tests|docs|bench)/[\w./]+)`", text)):
+            if not (ROOT / path).exists() and path != "docs/_build":
+                missing.add((page.name, path))
+    assert missing == set()
 
 
 def test_faults_and_their_tests_are_the_same_on_the_page() -> None:
