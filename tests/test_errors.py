@@ -26,7 +26,7 @@ HOW: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
 
 
 def test_every_error_says_what_to_do() -> None:
-    """No place in the package raises an error of ours without the mend."""
+    """No place in the package raises an error of ours without the fix."""
     without = [
         f"{path.name}:{node.lineno}"
         for path in PACKAGE.rglob("*.py")
@@ -71,7 +71,7 @@ DIRECT = (
         (DIRECT, "[CONCURRENT_STREAM_LOG_UPDATE] Concurrent update to the log. Multiple streaming jobs detected for 1.",
          "another query works on its checkpoint", "stop one"),
         (IN_BATCH, "java.lang.IllegalStateException: something new", "failed; found: IllegalStateException: something new",
-         "mend the cause"),
+         "correct the cause"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("spark")

@@ -214,7 +214,7 @@ def test_an_open_home_is_said_by_the_doctor(
     monkeypatch.setenv("RTA_HOME", str(tmp_path))
     [disk] = [check for check in doctor.examine() if check.name == "disk"]
     assert not disk.ok
-    assert f"chmod 700 {tmp_path}" in disk.mend
+    assert f"chmod 700 {tmp_path}" in disk.fix
     assert stat.S_IMODE(private_folder(tmp_path / "a" / "b").parent.stat().st_mode) == 0o700
 
 

@@ -59,7 +59,7 @@ for _command in (dlq, topics, groups, publish, tail, tables, queries, sql, reset
 @AS_JSON
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Look at this machine: a tick, or a sentence with the mend."""
+    """Look at this machine: a tick, or a sentence with the fix."""
     from rta.cli.doctor import examine
 
     checks = []

@@ -11,7 +11,7 @@ import click
 from rta.cli.printing import AS_JSON, YES, print_json, print_rows
 
 if TYPE_CHECKING:
-    from rta.dlq.dead_letter import Letter
+    from rta.dlq.dead_letter import DeadLetter
     from rta.dlq.redriving import Redriven
 
 REASON = click.option(
@@ -34,22 +34,27 @@ def dlq() -> None:
 @click.option("--open", "still_open", is_flag=True, help="Only those that were not sent back yet.")
 @click.option("--reasons", "counted", is_flag=True, help="Count them by reason instead.")
 @AS_JSON
-def list_letters(
+def list_dead_letters(
     topic: str, *, reason: str | None, limit: int, still_open: bool, counted: bool, as_json: bool
 ) -> None:
     """List the dead letters of a topic: origin, reason, attempts."""
-    from rta.dlq.browse import letter_counts, letters
+    from rta.dlq.browse import counts, dead_letters
     from rta.dlq.dead_letter import as_dict
 
     if counted:
-        counts = [asdict(count) for count in letter_counts(topic)]
-        print_rows(counts, ("reason", "letters", "still_open"), as_json=as_json)
+        print_rows(
+            [asdict(count) for count in counts(topic)],
+            ("reason", "dead_letters", "still_open"),
+            as_json=as_json,
+        )
         return
-    found = letters(topic, reason=reason, redriven=False if still_open else None, limit=limit + 1)
+    found = dead_letters(
+        topic, reason=reason, redriven=False if still_open else None, limit=limit + 1
+    )
     if as_json:
-        print_json([as_dict(letter) for letter in found[:limit]])
+        print_json([as_dict(dead_letter) for dead_letter in found[:limit]])
     else:
-        _print_letters(found[:limit])
+        _print_dead_letters(found[:limit])
     if len(found) > limit:
         click.echo(f"there are more than {limit:,}: --limit shows them", err=True)
 
@@ -61,14 +66,14 @@ def list_letters(
 @AS_JSON
 def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     """Show all of one dead letter, by the place of its event; whatever a terminal must not see is escaped."""
-    from rta.dlq.browse import find_letter
+    from rta.dlq.browse import find
     from rta.dlq.dead_letter import as_dict, facts
 
-    letter = find_letter(topic, partition, offset)
+    dead_letter = find(topic, partition, offset)
     if as_json:
-        print_json(as_dict(letter))
+        print_json(as_dict(dead_letter))
         return
-    told = facts(letter)
+    told = facts(dead_letter)
     width = max(len(name) for name, _ in told)
     for name, fact in told:
         click.echo(f"{name:<{width}}  {fact}")
@@ -83,7 +88,7 @@ def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     nargs=2,
     multiple=True,
     metavar="OLD NEW",
-    help="Replace a text in the payload; may be repeated. Letters without it are left.",
+    help="Replace a text in the payload; may be repeated. Dead letters without it are left.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option(
@@ -91,7 +96,7 @@ def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Refuse a letter that was sent back so often.",
+    help="Refuse a dead letter that was sent back so often.",
 )
 @YES
 @AS_JSON
@@ -105,27 +110,27 @@ def redrive(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Send dead letters back to their topic, each once: mended by --replace, or as they are."""
+    """Send dead letters back to their topic, each once: fixed by --replace, or as they are."""
     from rta.dlq.redriving import redrive as send
 
     if any(not old for old, _ in pairs):
         raise click.BadParameter("OLD is empty", param_hint="--replace")
-    mend = replacing(pairs) if pairs else None
+    fix = replacing(pairs) if pairs else None
     if dry_run or not yes:
-        would = send(topic, mend, reason=reason, max_attempts=max_attempts, dry_run=True)
+        would = send(topic, fix, reason=reason, max_attempts=max_attempts, dry_run=True)
         if dry_run and as_json:
             _print_redriven(would)
             return
         click.echo(str(would), err=as_json)
         if would.first and not as_json:
-            _print_letters(would.first, most=5 * _SHOWN)
+            _print_dead_letters(would.first, most=5 * _SHOWN)
         if dry_run:
             return
         if would.sent:
             click.confirm(f"Send them to {topic}?", abort=True, err=as_json)
         elif not as_json:
             return
-    done = send(topic, mend, reason=reason, max_attempts=max_attempts)
+    done = send(topic, fix, reason=reason, max_attempts=max_attempts)
     _print_redriven(done) if as_json else click.echo(str(done))
 
 
@@ -134,45 +139,45 @@ def _print_redriven(done: Redriven) -> None:
     from rta.dlq.dead_letter import as_dict
 
     facts = {each.name: getattr(done, each.name) for each in fields(done)}
-    print_json(facts | {"first": [as_dict(letter) for letter in done.first]})
+    print_json(facts | {"first": [as_dict(dead_letter) for dead_letter in done.first]})
 
 
-def replacing(pairs: Sequence[tuple[str, str]]) -> Callable[[Letter], bytes | None]:
-    """Make a mend that replaces texts in the value, one after the other, and leaves what has none of them.
+def replacing(pairs: Sequence[tuple[str, str]]) -> Callable[[DeadLetter], bytes | None]:
+    """Make a fix that replaces texts in the value, one after the other, and leaves what has none of them.
 
     >>> from types import SimpleNamespace
-    >>> mend = replacing([("many", "1"), ("1", "2")])
-    >>> mend(SimpleNamespace(value=b'{"n":many}')), mend(SimpleNamespace(value=b"{"))
+    >>> fix = replacing([("many", "1"), ("1", "2")])
+    >>> fix(SimpleNamespace(value=b'{"n":many}')), fix(SimpleNamespace(value=b"{"))
     (b'{"n":2}', None)
     """
     # A shell may hand over bytes that are no UTF-8: Python keeps them so.
     raw = [tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in pairs]
 
-    def mend(letter: Letter) -> bytes | None:
-        value = letter.value or b""
+    def fix(dead_letter: DeadLetter) -> bytes | None:
+        value = dead_letter.value or b""
         for old, new in raw:
             value = value.replace(old, new)
-        return None if value == (letter.value or b"") else value
+        return None if value == (dead_letter.value or b"") else value
 
-    return mend
+    return fix
 
 
-def _print_letters(found: Sequence[Letter], most: int = _SHOWN) -> None:
-    """Print letters as a table: where the event lay, why it is here, how it begins."""
+def _print_dead_letters(found: Sequence[DeadLetter], most: int = _SHOWN) -> None:
+    """Print dead letters as a table: where the event lay, why it is here, how it begins."""
     from rta.dlq.dead_letter import shown
 
     rows = [
         {
-            "partition": str(letter.partition),  # as `inspect` takes it, without commas
-            "offset": str(letter.offset),
-            "sent": letter.kafka_timestamp,
-            "reason": letter.reason,
-            "attempts": letter.attempts,
-            "redriven": "yes" if letter.redriven else "no",
-            "key": shown(letter.key, _SHOWN // 3),
-            "value": shown(letter.value, most),
+            "partition": str(dead_letter.partition),  # as `inspect` takes it, without commas
+            "offset": str(dead_letter.offset),
+            "sent": dead_letter.kafka_timestamp,
+            "reason": dead_letter.reason,
+            "attempts": dead_letter.attempts,
+            "redriven": "yes" if dead_letter.redriven else "no",
+            "key": shown(dead_letter.key, _SHOWN // 3),
+            "value": shown(dead_letter.value, most),
         }
-        for letter in found
+        for dead_letter in found
     ]
     columns = "partition", "offset", "sent", "reason", "attempts", "redriven", "key", "value"
     print_rows(rows, columns, as_json=False)

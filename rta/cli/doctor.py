@@ -1,4 +1,4 @@
-"""Look at this machine: a tick, or a sentence with the mend, for everything that rta needs."""
+"""Look at this machine: a tick, or a sentence with the fix, for everything that rta needs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DISK_WANTED: Final = 2 * GIB
 
 @dataclass(frozen=True)
 class Check:
-    """One look: `detail` is what was found, `mend` what to do where it is not well."""
+    """One look: `detail` is what was found, `fix` what to do where it is not well."""
 
     name: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         return f"{'✓' if self.ok else '✗'} {self.name:<9} {self.detail}" + (
-            f"\n  {'':<9} → {self.mend}" if self.mend else ""
+            f"\n  {'':<9} → {self.fix}" if self.fix else ""
         )
 
 
@@ -57,7 +57,7 @@ def examine() -> Iterator[Check]:
             yield Check(name, ok=True, detail=look())
         except RtaError as error:
             found = "" if error.found is None else f" ({error.found})"
-            yield Check(name, ok=False, detail=f"{error.what}{found}", mend=error.fix or "")
+            yield Check(name, ok=False, detail=f"{error.what}{found}", fix=error.fix or "")
 
 
 def _java() -> str:
@@ -107,7 +107,7 @@ def _jars() -> str:
 
 
 def _classes() -> str:
-    """Tell of the archive; what it lacks has a check, and a mend, of its own."""
+    """Tell of the archive; what it lacks has a check, and a fix, of its own."""
     try:
         find_java()
     except SetupError:
@@ -135,7 +135,9 @@ def _ports() -> str:
             probe.bind(("127.0.0.1", 0))
         except OSError as error:
             raise SetupError(
-                "no port can be opened on 127.0.0.1", found=error, fix="mend the loopback interface"
+                "no port can be opened on 127.0.0.1",
+                found=error,
+                fix="repair the loopback interface",
             ) from None
     running = broker.status()
     with socket.socket() as probe:

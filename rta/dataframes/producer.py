@@ -150,7 +150,7 @@ def publish(
         text = f"{done.ok:,} of {done.sent:,} events are on topic {topic!r}"
         if done.unknown:
             raise BrokerError(text + ", the others may be", found=found, fix="look, then publish those that are not")  # fmt: skip
-        raise InputError(text + "; Kafka refused the others", found=found, fix="mend them, and publish them alone")  # fmt: skip
+        raise InputError(text + "; Kafka refused the others", found=found, fix="correct them, and publish them alone")  # fmt: skip
     return Published(
         topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
     )

@@ -1,8 +1,8 @@
-from .browse import LetterCount as LetterCount
-from .browse import find_letter as find_letter
-from .browse import letter_counts as letter_counts
-from .browse import letters as letters
-from .dead_letter import Letter as Letter
+from .browse import DeadLetterCount as DeadLetterCount
+from .browse import counts as counts
+from .browse import dead_letters as dead_letters
+from .browse import find as find
+from .dead_letter import DeadLetter as DeadLetter
 from .queue import quarantine as quarantine
 from .queue import read_dead_letters as read_dead_letters
 from .redriving import Redriven as Redriven

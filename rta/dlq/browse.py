@@ -1,7 +1,7 @@
 """Look into the dead letter queue of a topic, without Spark: what lies there, why, and what was sent back since.
 
-<topic>.dlq ──────────── each_letter ── letters, letter_counts, find_letter, and rta.dlq.redriving
-<topic>.dlq.redriven ────────┘  one note for each letter that was sent back, its key the letter's identity
+<topic>.dlq ──────────── each_dead_letter ── dead_letters, counts, find, and rta.dlq.redriving
+<topic>.dlq.redriven ────────┘  one note for each dead letter that was sent back, its key the dead letter's identity
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from rta.dlq.dead_letter import Letter, at_a_glance, letter_of
+from rta.dlq.dead_letter import DeadLetter, at_a_glance, dead_letter_of
 from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
 from rta.html import Facts
@@ -25,23 +25,23 @@ NOTES: Final = SUFFIX + ".redriven"
 
 
 @dataclass(frozen=True)
-class LetterCount:
+class DeadLetterCount:
     """How many dead letters have one reason.
 
     Args:
         reason: The reason.
-        letters: How many have it.
+        dead_letters: How many have it.
         still_open: How many of these were not sent back.
     """
 
     reason: str
-    letters: int
+    dead_letters: int
     still_open: int
 
 
-def letters(
+def dead_letters(
     topic: str, *, reason: str | None = None, redriven: bool | None = None, limit: int | None = None
-) -> Facts[Letter]:
+) -> Facts[DeadLetter]:
     """List the dead letters of a topic in the order of their queue, each once: a repeated micro-batch sends its bad events again.
 
     Args:
@@ -58,73 +58,81 @@ def letters(
 
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-letters", partitions=1)
     >>> _ = rta.drain("doc-letters", rta.transforms.totals, table="doc_letters", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> letters("doc-letters")
-    [Letter(doc-letters/0/0: missing: event_id; {})]
+    >>> dead_letters("doc-letters")
+    [DeadLetter(doc-letters/0/0: missing: event_id; {})]
     """
     if limit is not None and limit < 0:
         raise InputError("a limit is 0 or more", found=limit, fix="correct it")
-    with closing(each_letter(topic, reason=reason, redriven=redriven)) as found:
+    with closing(each_dead_letter(topic, reason=reason, redriven=redriven)) as found:
         return Facts(islice(found, limit), at_a_glance)
 
 
-def letter_counts(topic: str) -> Facts[LetterCount]:
+def counts(topic: str) -> Facts[DeadLetterCount]:
     """Count the dead letters of a topic by reason, the most frequent first.
 
-    >>> _ = rta.kafka.create_topic("doc-letter-counts")
-    >>> letter_counts("doc-letter-counts")
+    >>> _ = rta.kafka.create_topic("doc-counts")
+    >>> counts("doc-counts")
     []
     """
-    counts: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     still_open: Counter[str] = Counter()
-    for letter in each_letter(topic):
-        counts[letter.reason] += 1
-        still_open[letter.reason] += not letter.redriven
-    return Facts(LetterCount(reason, n, still_open[reason]) for reason, n in counts.most_common())
+    for dead_letter in each_dead_letter(topic):
+        found[dead_letter.reason] += 1
+        still_open[dead_letter.reason] += not dead_letter.redriven
+    return Facts(
+        DeadLetterCount(reason, n, still_open[reason]) for reason, n in found.most_common()
+    )
 
 
-def find_letter(topic: str, partition: int, offset: int) -> Letter:
+def find(topic: str, partition: int, offset: int) -> DeadLetter:
     """Return the dead letter of the event at a place.
 
     Raises:
         TopicError: There is none.
 
-    >>> _ = rta.kafka.create_topic("doc-find-letter")
-    >>> find_letter("doc-find-letter", 0, 7)
+    >>> _ = rta.kafka.create_topic("doc-find")
+    >>> find("doc-find", 0, 7)
     Traceback (most recent call last):
     rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; fix: ...
     """
     found = [
-        letter for letter in each_letter(topic) if (letter.partition, letter.offset) == (partition, offset)
+        dead_letter for dead_letter in each_dead_letter(topic) if (dead_letter.partition, dead_letter.offset) == (partition, offset)
     ]  # fmt: skip
     # Two may share the place: of a topic that was made again the newest, and no stranger before one of ours.
     if found:
-        return max(found, key=lambda letter: (letter.topic == topic, letter.kafka_timestamp))
+        return max(
+            found, key=lambda dead_letter: (dead_letter.topic == topic, dead_letter.kafka_timestamp)
+        )
     raise TopicError(
         f"there is no dead letter of {topic}/{partition}/{offset}",
-        fix=f"list them: rta dlq list {topic}, or rta.dlq.letters({topic!r})",
+        fix=f"list them: rta dlq list {topic}, or rta.dlq.dead_letters({topic!r})",
     )
 
 
-def each_letter(
+def each_dead_letter(
     topic: str, *, reason: str | None = None, redriven: bool | None = None
-) -> Generator[Letter]:
-    """Yield the letters that lie there now, one by one: of all others only the identities are in memory."""
+) -> Generator[DeadLetter]:
+    """Yield the dead letters that lie there now, one by one: of all others only the identities are in memory."""
     offsets(topic)
     noted = {record.key for record in _records(topic + NOTES)}
     seen: set[bytes] = set()
     for record in _records(topic + SUFFIX):
-        letter = letter_of(record)
-        identity = letter.identity.encode()
+        dead_letter = dead_letter_of(record)
+        identity = dead_letter.identity.encode()
         if identity in seen:
             continue
         seen.add(identity)
-        letter = replace(letter, redriven=identity in noted)
-        if redriven in (None, letter.redriven) and _has(letter, reason):
-            yield letter
+        dead_letter = replace(dead_letter, redriven=identity in noted)
+        if redriven in (None, dead_letter.redriven) and _has(dead_letter, reason):
+            yield dead_letter
 
 
-def _has(letter: Letter, reason: str | None) -> bool:
-    return reason is None or letter.reason == reason or letter.reason.startswith(f"{reason}:")
+def _has(dead_letter: DeadLetter, reason: str | None) -> bool:
+    return (
+        reason is None
+        or dead_letter.reason == reason
+        or dead_letter.reason.startswith(f"{reason}:")
+    )
 
 
 def _records(name: str) -> Iterator[Any]:

@@ -28,7 +28,7 @@ _SHOWN: Final = 120  # characters of a key or a value, where not all of it is as
 
 
 @dataclass(frozen=True, repr=False)
-class Letter:
+class DeadLetter:
     """A dead letter: a bad event, unchanged, with its reason and the place it came from.
 
     Args:
@@ -77,34 +77,34 @@ class Letter:
         """Say in one line what it is; control characters escaped, a long value cut."""
         tried = f", attempt {self.attempts}" if self.attempts else ""
         done = ", redriven" if self.redriven else ""
-        return f"Letter({self.origin}: {printable(self.reason.encode())}{tried}{done}; {shown(self.value, _SHOWN)})"
+        return f"DeadLetter({self.origin}: {printable(self.reason.encode())}{tried}{done}; {shown(self.value, _SHOWN)})"
 
     def _repr_html_(self) -> str:
         """Show it as a table in a notebook."""
         return table(facts(self, most=10 * _SHOWN))
 
 
-def letter_of(record: Any) -> Letter:
+def dead_letter_of(record: Any) -> DeadLetter:
     """Read a record of kafka-python from a dead letter queue.
 
     What another program wrote there has no origin: its place in the queue stands for one, and its reason says so.
 
     >>> from types import SimpleNamespace
     >>> record = SimpleNamespace(topic="t.dlq", partition=0, offset=3, timestamp=0, key=None, value=b"{", headers=[])
-    >>> letter_of(record)
-    Letter(t.dlq/0/3: not from rta: no origin; {)
+    >>> dead_letter_of(record)
+    DeadLetter(t.dlq/0/3: not from rta: no origin; {)
     """
     headers: Headers = tuple(record.headers)
-    letter = Letter(
+    dead_letter = DeadLetter(
         topic=record.topic, partition=record.partition, offset=record.offset,
         kafka_timestamp=moment_of(max(record.timestamp, 0)), reason=FOREIGN, attempts=_attempts(headers),
         key=record.key, value=record.value, headers=_own(headers), queue=record.topic,
         queue_partition=record.partition, queue_offset=record.offset, redriven_from=_redriven_from(headers),
     )  # fmt: skip
     if (told := _told(headers)) is None:
-        return letter
+        return dead_letter
     return replace(
-        letter, topic=told["topic"], partition=int(told["partition"]), offset=int(told["offset"]), reason=told["reason"],
+        dead_letter, topic=told["topic"], partition=int(told["partition"]), offset=int(told["offset"]), reason=told["reason"],
         kafka_timestamp=moment_of(int(told["kafka_timestamp"])), headers=_own(headers[: -len(NAMES)]),
     )  # fmt: skip
 
@@ -122,84 +122,87 @@ def _told(headers: Headers) -> dict[str, str] | None:
     return told if all(re.fullmatch(FORMS[name], text) for name, text in told.items()) else None
 
 
-def outgoing(letter: Letter, mended: Letter) -> list[tuple[str, bytes | None]]:
+def outgoing(dead_letter: DeadLetter, fixed: DeadLetter) -> list[tuple[str, bytes | None]]:
     """Return the headers of an event that goes back: its own, one attempt more, and where it comes from.
 
     >>> moment = EPOCH
-    >>> letter = Letter("t", 0, 5, moment, "broken JSON", 1, None, b"{", (("trace", b"7"),), "t.dlq", 0, 2)
-    >>> outgoing(letter, letter)
+    >>> dead_letter = DeadLetter("t", 0, 5, moment, "broken JSON", 1, None, b"{", (("trace", b"7"),), "t.dlq", 0, 2)
+    >>> outgoing(dead_letter, dead_letter)
     [('trace', b'7'), ('rta.attempts', b'2'), ('rta.redriven-from', b't/0/5')]
     """
-    ours = [(ATTEMPTS, str(letter.attempts + 1).encode()), (REDRIVEN_FROM, letter.origin.encode())]
-    return [*_own(mended.headers), *ours]
+    ours = [
+        (ATTEMPTS, str(dead_letter.attempts + 1).encode()),
+        (REDRIVEN_FROM, dead_letter.origin.encode()),
+    ]
+    return [*_own(fixed.headers), *ours]
 
 
-def sent_at(letter: Letter, mended: Letter) -> int | None:
-    """Return the record's time of an event that goes back, in milliseconds: the one it had, or what the mend made of it.
+def sent_at(dead_letter: DeadLetter, fixed: DeadLetter) -> int | None:
+    """Return the record's time of an event that goes back, in milliseconds: the one it had, or what the fix made of it.
 
     None, for Kafka's now, if that time is what was wrong: an event that was ahead of it would be so for ever.
 
-    >>> letter = Letter("t", 0, 5, EPOCH, "broken JSON", 1, None, b"{", (), "t.dlq", 0, 2)
-    >>> ahead = replace(letter, reason="ahead")
-    >>> sent_at(letter, letter), sent_at(ahead, ahead)
+    >>> dead_letter = DeadLetter("t", 0, 5, EPOCH, "broken JSON", 1, None, b"{", (), "t.dlq", 0, 2)
+    >>> ahead = replace(dead_letter, reason="ahead")
+    >>> sent_at(dead_letter, dead_letter), sent_at(ahead, ahead)
     (0, None)
     """
-    same = mended.kafka_timestamp == letter.kafka_timestamp
-    return None if letter.reason == "ahead" and same else _milliseconds(mended.kafka_timestamp)
+    same = fixed.kafka_timestamp == dead_letter.kafka_timestamp
+    return None if dead_letter.reason == "ahead" and same else _milliseconds(fixed.kafka_timestamp)
 
 
-def facts(letter: Letter, *, most: int | None = None) -> list[tuple[str, str]]:
+def facts(dead_letter: DeadLetter, *, most: int | None = None) -> list[tuple[str, str]]:
     """List what a person wants to know, each as a name and a harmless text; most: characters of a payload.
 
     >>> moment = EPOCH
-    >>> facts(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2))[-2:]
+    >>> facts(DeadLetter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2))[-2:]
     [('key', '(null)'), ('value', '{')]
     """
-    back = f" (redriven from {letter.redriven_from})" if letter.redriven_from else ""
+    back = f" (redriven from {dead_letter.redriven_from})" if dead_letter.redriven_from else ""
     return [
-        ("origin", letter.origin),
-        ("sent", letter.kafka_timestamp.isoformat(timespec="milliseconds")),
-        ("reason", printable(letter.reason.encode())),
-        ("attempts", f"{letter.attempts}{back}"),
-        ("redriven", "yes" if letter.redriven else "no"),
-        ("in queue", f"{letter.queue}/{letter.queue_partition}/{letter.queue_offset}"),
-        *((f"header {printable(name.encode())}", shown(value, most)) for name, value in letter.headers),
-        ("key", shown(letter.key, most)),
-        ("value", shown(letter.value, most)),
+        ("origin", dead_letter.origin),
+        ("sent", dead_letter.kafka_timestamp.isoformat(timespec="milliseconds")),
+        ("reason", printable(dead_letter.reason.encode())),
+        ("attempts", f"{dead_letter.attempts}{back}"),
+        ("redriven", "yes" if dead_letter.redriven else "no"),
+        ("in queue", f"{dead_letter.queue}/{dead_letter.queue_partition}/{dead_letter.queue_offset}"),
+        *((f"header {printable(name.encode())}", shown(value, most)) for name, value in dead_letter.headers),
+        ("key", shown(dead_letter.key, most)),
+        ("value", shown(dead_letter.value, most)),
     ]  # fmt: skip
 
 
-def at_a_glance(letter: Letter) -> dict[str, object]:
-    """Return what a list of letters shows of each, by column.
+def at_a_glance(dead_letter: DeadLetter) -> dict[str, object]:
+    """Return what a list of dead letters shows of each, by column.
 
     >>> moment = EPOCH + timedelta(days=20_042)
-    >>> list(at_a_glance(Letter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
+    >>> list(at_a_glance(DeadLetter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
     ['origin', 'sent', 'reason', 'attempts', 'redriven', 'key', 'value']
     """
     return {
-        "origin": letter.origin,
-        "sent": letter.kafka_timestamp,
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "redriven": letter.redriven,
-        "key": shown(letter.key, _SHOWN),
-        "value": shown(letter.value, _SHOWN),
+        "origin": dead_letter.origin,
+        "sent": dead_letter.kafka_timestamp,
+        "reason": dead_letter.reason,
+        "attempts": dead_letter.attempts,
+        "redriven": dead_letter.redriven,
+        "key": shown(dead_letter.key, _SHOWN),
+        "value": shown(dead_letter.value, _SHOWN),
     }
 
 
-def as_dict(letter: Letter) -> dict[str, Any]:
-    """Return a letter for JSON: key, value and headers as {"text": …}, {"hex": …} or null.
+def as_dict(dead_letter: DeadLetter) -> dict[str, Any]:
+    """Return a dead letter for JSON: key, value and headers as {"text": …}, {"hex": …} or null.
 
     >>> moment = EPOCH
-    >>> as_dict(Letter("t", 0, 5, moment, "invalid UTF-8", 0, None, bytes([255]), (), "t.dlq", 0, 2))["value"]
+    >>> as_dict(DeadLetter("t", 0, 5, moment, "invalid UTF-8", 0, None, bytes([255]), (), "t.dlq", 0, 2))["value"]
     {'hex': 'ff'}
     """
-    found = {name: getattr(letter, name) for name in Letter.__dataclass_fields__}
+    found = {name: getattr(dead_letter, name) for name in DeadLetter.__dataclass_fields__}
     return found | {
-        "kafka_timestamp": letter.kafka_timestamp.isoformat(timespec="milliseconds"),
-        "key": _packed(letter.key),
-        "value": _packed(letter.value),
-        "headers": [[name, _packed(value)] for name, value in letter.headers],
+        "kafka_timestamp": dead_letter.kafka_timestamp.isoformat(timespec="milliseconds"),
+        "key": _packed(dead_letter.key),
+        "value": _packed(dead_letter.value),
+        "headers": [[name, _packed(value)] for name, value in dead_letter.headers],
     }
 
 

@@ -44,14 +44,14 @@ NAMES: Final = tuple(FORMS)
 FOREIGN: Final = "not from rta: no origin"
 
 
-def dead_letters(bad: DataFrame) -> DataFrame:
+def as_records(bad: DataFrame) -> DataFrame:
     """Turn bad events into messages for Kafka's sink: key, value, headers.
 
     bad: parse()'s columns topic, partition, offset, kafka_timestamp, key, value, headers, reason.
 
     >>> bad = spark.sql("SELECT 't' topic, 0 partition, 5L offset, timestamp_millis(7) kafka_timestamp, binary('k') key, "
     ...                 "binary('{') value, cast(null AS array<struct<key:string,value:binary>>) headers, 'broken JSON' reason")
-    >>> [(h.key, bytes(h.value).decode()) for h in dead_letters(bad).head().headers]
+    >>> [(h.key, bytes(h.value).decode()) for h in as_records(bad).head().headers]
     [('rta.reason', 'broken JSON'), ('rta.topic', 't'), ('rta.partition', '0'), ('rta.offset', '5'), ('rta.kafka_timestamp', '7')]
     """
     from pyspark.sql import functions as F
@@ -83,11 +83,11 @@ def send(bad: DataFrame, topic: str) -> None:
     """Send bad events to the dead letter queue of their topic."""
     room = {"kafka.max.request.size": _LARGEST, "kafka.buffer.memory": _LARGEST}
     options = {**spark_options(), **WRITING, **room, "topic": opened(topic)}
-    dead_letters(bad).write.format("kafka").options(**options).save()
+    as_records(bad).write.format("kafka").options(**options).save()
 
 
 def read_dead_letters(topic: str) -> DataFrame:
-    """Read the dead letters of a topic as a DataFrame, each once: the same as rta.dlq.letters.
+    """Read the dead letters of a topic as a DataFrame, each once: the same as rta.dlq.dead_letters.
 
     Returns:
         topic, partition, offset, kafka_timestamp (where and when the bad event was sent), reason, key, value. A record of another
@@ -121,15 +121,17 @@ def read_dead_letters(topic: str) -> DataFrame:
         "kafka_timestamp": (F.timestamp_millis(text["kafka_timestamp"].cast("bigint")), F.col("timestamp")),
         "reason": (text["reason"], F.lit(FOREIGN)),
     }  # fmt: skip
-    letter = [F.when(F.col("ours"), a).otherwise(b).alias(name) for name, (a, b) in origin.items()]
+    dead_letter = [
+        F.when(F.col("ours"), a).otherwise(b).alias(name) for name, (a, b) in origin.items()
+    ]
     place = F.struct(F.col("partition").alias("a"), F.col("offset").alias("b"))
-    letters = known.select(*letter, "key", "value", place.alias("place"))
+    dead_letters = known.select(*dead_letter, "key", "value", place.alias("place"))
     first = [F.min_by(name, "place").alias(name) for name in ("reason", "key", "value")]
-    return letters.groupBy("topic", "partition", "offset", "kafka_timestamp").agg(*first)
+    return dead_letters.groupBy("topic", "partition", "offset", "kafka_timestamp").agg(*first)
 
 
 def _ours(told: Column) -> Column:
-    """Return whether these headers, a record's last, are those of dead_letters()."""
+    """Return whether these headers, a record's last, are those of as_records()."""
     from functools import reduce
     from operator import and_
 

@@ -1,28 +1,48 @@
-"""redrive(): dead letters back to their topic, mended or as they are, each once.
+"""redrive(): dead letters back to their topic, fixed or as they are, each once.
 
-    each_letter ── prepared (the mend) ── chunks ── send ── acknowledged? ── note
+    each_dead_letter ── prepared (the fix) ── chunks ── send ── acknowledged? ── note
 
-A letter is noted as sent back once Kafka has acknowledged its event, never before: death between the two sends it once
-more the next time. At least once; nothing is lost.
+A dead letter is noted as sent back once Kafka has acknowledged its event, never before: death between the two sends it once
+more the next time. At least once; nothing is lost. The note lies in Kafka, too, on the compacted topic `<topic>.dlq.redriven`:
+the dead letter's identity → where its event is now.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from rta.dlq.browse import each_letter
-from rta.dlq.dead_letter import Letter
-from rta.dlq.redrive_producer import Post, post
-from rta.errors import InputError
-from rta.kafka.topics import offsets
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.future import Future
 
-Mend = Callable[[Letter], "bytes | Letter | None"]
-CHUNK: Final = 200  # letters, or so many bytes: they are in memory, and sent again after a death
+from rta.dlq.browse import NOTES, each_dead_letter
+from rta.dlq.dead_letter import DeadLetter, outgoing, sent_at
+from rta.errors import BrokerError, InputError, TopicError
+from rta.kafka import client, internals
+from rta.kafka.auth_errors import refusal, refusals_said
+from rta.kafka.delivery_report import verdict, why_not
+from rta.kafka.paced import bounded, end, flush
+from rta.kafka.topics import create_topic, offsets
+
+Fix = Callable[[DeadLetter], "bytes | DeadLetter | None"]
+Pairs = Sequence[tuple[DeadLetter, DeadLetter]]  # each dead letter, and as the fix made it
+TIMEOUT: Final = 30.0  # seconds that an event may be without an answer
+SETTINGS: Final = {
+    # What Kafka took once it is asked to take again. Packed, an event near the limit has room for two headers more.
+    "max_request_size": 64 * 2**20,
+    "compression_type": "gzip",
+    # kafka-python's idempotent producer ends with the first event that Kafka refuses, and all that are out with it.
+    "enable_idempotence": False,
+    "max_in_flight_requests_per_connection": 1,
+}
+CHUNK: Final = (
+    200  # dead letters, or so many bytes: they are in memory, and sent again after a death
+)
 CHUNK_BYTES: Final = 8 * 2**20
 _SHOWN: Final = 5
 
@@ -48,7 +68,7 @@ class Redriven:
     refused: int = 0
     before: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
-    first: tuple[Letter, ...] = ()
+    first: tuple[DeadLetter, ...] = ()
     dry_run: bool = False
 
     def __repr__(self) -> str:
@@ -58,27 +78,27 @@ class Redriven:
         why = "".join(f"\n  {number:,} times: {reason}" for reason, number in most[:_SHOWN])
         more = f"\n  and {len(most) - _SHOWN} reasons more" if len(most) > _SHOWN else ""
         return (
-            f"Redriven: {self.sent:,} {'letter' if self.sent == 1 else 'letters'} {what} to {self.topic!r}"
-            f" ({self.left:,} left by the mend, {self.refused:,} refused, {self.before:,} sent back before){why}{more}"
+            f"Redriven: {self.sent:,} {'dead letter' if self.sent == 1 else 'dead letters'} {what} to {self.topic!r}"
+            f" ({self.left:,} left by the fix, {self.refused:,} refused, {self.before:,} sent back before){why}{more}"
         )
 
 
 def redrive(
     topic: str,
-    mend: Mend | None = None,
+    fix: Fix | None = None,
     *,
     reason: str | None = None,
     dry_run: bool = False,
     max_attempts: int = 3,
 ) -> Redriven:
-    """Send the dead letters of a topic back to it, fixed by `mend` or unchanged.
+    """Send the dead letters of a topic back to it, fixed by `fix` or unchanged.
 
-    The event keeps its own headers, its record's time (Letter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with its
+    The event keeps its own headers, its record's time (DeadLetter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with its
     key, its partition. One that was "ahead" of its record's time gets Kafka's now instead, and needs no fix. The header `rta.attempts`
     counts up; `rta.redriven-from` names the bad event.
 
-    Nothing is checked beforehand: the stream validates it like every other event. It may be late by now. If it fails again, it is a dead
-    letter again, with its count. All readers of the topic get it: for a reader who had taken the event for good, it is a copy,
+    Nothing is checked beforehand: the stream validates it like every other event. It may be late by now. If it fails again, it is a dead letter
+    again, with its count. All readers of the topic get it: for a reader who had taken the event for good, it is a copy,
     which rta.transforms.deduplicate drops.
 
     Each dead letter is sent back once: that is noted on the topic `<topic>.dlq.redriven`, after Kafka has the event. If this process dies
@@ -87,10 +107,10 @@ def redrive(
 
     Args:
         topic: The topic, not its queue.
-        mend: A function of a dead letter that returns its new value as bytes, a Letter (dataclasses.replace) with another key, value,
+        fix: A function of a dead letter that returns its new value as bytes, a DeadLetter (dataclasses.replace) with another key, value,
             headers or time, or None to leave it where it is. It should have no effect of its own: a dry run calls it, too. If it
             raises an error, the dead letter is refused.
-        reason: Only the dead letters with it, as in rta.dlq.letters.
+        reason: Only the dead letters with it, as in rta.dlq.dead_letters.
         dry_run: Send nothing, only say what would be sent.
         max_attempts: Refuse a dead letter that was sent back so often.
 
@@ -101,8 +121,8 @@ def redrive(
 
     >>> _ = rta.publish(spark.createDataFrame([("{]",)], ["value"]), "doc-redrive", partitions=1)
     >>> _ = rta.drain("doc-redrive", rta.transforms.totals, table="doc_redrive", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> redrive("doc-redrive", lambda letter: letter.value.replace(b"]", b"}"))
-    Redriven: 1 letter sent back to 'doc-redrive' (0 left by the mend, 0 refused, 0 sent back before)
+    >>> redrive("doc-redrive", lambda dead_letter: dead_letter.value.replace(b"]", b"}"))
+    Redriven: 1 dead letter sent back to 'doc-redrive' (0 left by the fix, 0 refused, 0 sent back before)
     >>> redrive("doc-redrive").sent
     0
     """
@@ -111,75 +131,87 @@ def redrive(
     offsets(topic, right="WRITE")
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    first: list[Letter] = []
-    with closing(each_letter(topic, reason=reason)) as found, ExitStack() as stack:
-        sender: Post | None = None
-        for chunk in _chunks(_to_send(found, mend, max_attempts, counts, reasons)):
-            first += [mended for _, mended in chunk[: _SHOWN - len(first)]]
+    first: list[DeadLetter] = []
+    with closing(each_dead_letter(topic, reason=reason)) as found, ExitStack() as stack:
+        producer: _Producer | None = None
+        for chunk in _chunks(_to_send(found, fix, max_attempts, counts, reasons)):
+            first += [fixed for _, fixed in chunk[: _SHOWN - len(first)]]
             if dry_run:
                 counts["sent"] += len(chunk)
                 continue
-            sender = sender or stack.enter_context(post(topic))
-            counts["sent"] += sender.deliver(chunk, reasons)
+            producer = producer or stack.enter_context(_producer(topic))
+            counts["sent"] += producer.deliver(chunk, reasons)
     return Redriven(
         topic, counts["sent"], counts["left"], reasons.total(), counts["before"], dict(reasons), tuple(first), dry_run
     )  # fmt: skip
 
 
-def prepared(letter: Letter, mend: Mend | None, max_attempts: int) -> Letter | str | None:
-    """Return the letter as it is to be sent, None where it is left, or why it is refused.
+def prepared(
+    dead_letter: DeadLetter, fix: Fix | None, max_attempts: int
+) -> DeadLetter | str | None:
+    """Return the dead letter as it is to be sent, None where it is left, or why it is refused.
 
     >>> from datetime import UTC, datetime
-    >>> letter = Letter("t", 0, 5, datetime.now(UTC), "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)
-    >>> prepared(letter, lambda letter: "text", 3)
-    'the mend returned str: give bytes, a Letter or None'
+    >>> dead_letter = DeadLetter("t", 0, 5, datetime.now(UTC), "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)
+    >>> prepared(dead_letter, lambda dead_letter: "text", 3)
+    'the fix returned str: give bytes, a DeadLetter or None'
     """
-    if letter.attempts >= max_attempts:
-        return f"it was sent back {letter.attempts} times already (max_attempts={max_attempts})"
+    if dead_letter.attempts >= max_attempts:
+        return (
+            f"it was sent back {dead_letter.attempts} times already (max_attempts={max_attempts})"
+        )
     try:
-        mended = mend(letter) if mend else letter
-    except Exception as error:  # noqa: BLE001 - somebody's own code, and one letter must not stop the others
-        return f"the mend raised {type(error).__name__}: {str(error)[:200]}"
-    if isinstance(mended, bytes):
-        return replace(letter, value=mended)
-    if mended is None or (isinstance(mended, Letter) and _sound(mended)):
-        return mended
-    if isinstance(mended, Letter):
-        return "the mend made a Letter whose key, value and headers are not bytes or None, or whose time has no zone"
-    return f"the mend returned {type(mended).__name__}: give bytes, a Letter or None"
+        fixed = fix(dead_letter) if fix else dead_letter
+    except Exception as error:  # noqa: BLE001 - somebody's own code, and one dead letter must not stop the others
+        return f"the fix raised {type(error).__name__}: {str(error)[:200]}"
+    if isinstance(fixed, bytes):
+        return replace(dead_letter, value=fixed)
+    if fixed is None or (isinstance(fixed, DeadLetter) and _sound(fixed)):
+        return fixed
+    if isinstance(fixed, DeadLetter):
+        return "the fix made a DeadLetter whose key, value and headers are not bytes or None, or whose time has no zone"
+    return f"the fix returned {type(fixed).__name__}: give bytes, a DeadLetter or None"
 
 
-def _sound(letter: Letter) -> bool:
-    """Whether Kafka can take what somebody's own code made of a letter."""
-    if not isinstance(letter.kafka_timestamp, datetime) or letter.kafka_timestamp.tzinfo is None:
+def _sound(dead_letter: DeadLetter) -> bool:
+    """Whether Kafka can take what somebody's own code made of a dead letter."""
+    if (
+        not isinstance(dead_letter.kafka_timestamp, datetime)
+        or dead_letter.kafka_timestamp.tzinfo is None
+    ):
         return False
-    names, values = [name for name, _ in letter.headers], [value for _, value in letter.headers]
-    payloads = [letter.key, letter.value, *values]
+    names, values = (
+        [name for name, _ in dead_letter.headers],
+        [value for _, value in dead_letter.headers],
+    )
+    payloads = [dead_letter.key, dead_letter.value, *values]
     return all(isinstance(name, str) for name in names) and all(
         payload is None or isinstance(payload, bytes) for payload in payloads
     )
 
 
 def _to_send(
-    found: Iterable[Letter], mend: Mend | None, max_attempts: int, counts: Counter[str], reasons: Counter[str]
-) -> Iterator[tuple[Letter, Letter]]:  # fmt: skip
-    """Yield what is to be sent, each letter with what the mend made of it; count the others."""
-    for letter in found:
-        if letter.redriven:
+    found: Iterable[DeadLetter], fix: Fix | None, max_attempts: int, counts: Counter[str], reasons: Counter[str]
+) -> Iterator[tuple[DeadLetter, DeadLetter]]:  # fmt: skip
+    """Yield what is to be sent, each dead letter with what the fix made of it; count the others."""
+    for dead_letter in found:
+        if dead_letter.redriven:
             counts["before"] += 1
             continue
-        mended = prepared(letter, mend, max_attempts)
-        if isinstance(mended, Letter):
-            yield letter, mended
-        elif mended is None:
+        fixed = prepared(dead_letter, fix, max_attempts)
+        if isinstance(fixed, DeadLetter):
+            yield dead_letter, fixed
+        elif fixed is None:
             counts["left"] += 1
         else:
-            reasons[mended] += 1
+            reasons[fixed] += 1
 
 
-def _chunks(pairs: Iterable[tuple[Letter, Letter]]) -> Iterator[list[tuple[Letter, Letter]]]:
+def _chunks(
+    pairs: Iterable[tuple[DeadLetter, DeadLetter]],
+) -> Iterator[list[tuple[DeadLetter, DeadLetter]]]:
     """Cut what is to be sent into parts that fit into memory."""
-    chunk: list[tuple[Letter, Letter]] = []
+    chunk: list[tuple[DeadLetter, DeadLetter]] = []
     size = 0
     for pair in pairs:
         chunk.append(pair)
@@ -189,3 +221,115 @@ def _chunks(pairs: Iterable[tuple[Letter, Letter]]) -> Iterator[list[tuple[Lette
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+class _Producer:
+    """A producer that sends events back to one topic, and notes them."""
+
+    def __init__(self, topic: str, producer: Any) -> None:
+        self.topic, self.producer = topic, producer
+        self.partitions = len(offsets(topic))
+
+    def deliver(self, pairs: Pairs, reasons: Counter[str]) -> int:
+        """Send, wait, note; return how many Kafka has. What it refuses is counted by its reason.
+
+        Raises BrokerError, or RefusedError, once those are noted that did arrive.
+        """
+        answers = self._answers(pairs)
+        self.note(
+            [(dead_letter, answer.value) for dead_letter, answer in answers if answer.succeeded()]
+        )
+        errors = [_error(answer) for _, answer in answers if not answer.succeeded()]
+        for error in errors:
+            if refused := refusal(error):
+                raise refused
+            if verdict(error) == "unknown" and isinstance(error, KafkaError):
+                raise _away(error, f"{len(pairs) - len(errors)} of {len(pairs)} events were acknowledged, and noted")  # fmt: skip
+        reasons.update(map(why_not, errors))
+        return len(pairs) - len(errors)
+
+    def _answers(self, pairs: Pairs) -> list[tuple[DeadLetter, Future]]:
+        """Send all; those that Kafka refuses once more, each alone: it refuses a batch whole for one event's sake."""
+        answers = [
+            (dead_letter, fixed, self._send(dead_letter, fixed)) for dead_letter, fixed in pairs
+        ]
+        self._flush()
+        return [
+            (
+                dead_letter,
+                self._alone(dead_letter, fixed) if verdict(_error(answer)) == "failed" else answer,
+            )
+            for dead_letter, fixed, answer in answers
+        ]
+
+    def _alone(self, dead_letter: DeadLetter, fixed: DeadLetter) -> Future:
+        answer = self._send(dead_letter, fixed)
+        self._flush()
+        return answer
+
+    def note(self, arrived: Sequence[tuple[DeadLetter, Any]]) -> None:
+        """Write down that these dead letters were sent back."""
+        notes = []
+        for dead_letter, at in arrived:
+            told = {
+                "to": f"{at.topic}/{at.partition}/{at.offset}",
+                "attempts": dead_letter.attempts + 1,
+            }
+            note, which = json.dumps(told).encode(), dead_letter.identity.encode()
+            notes.append(client.send(self.producer, self.topic + NOTES, note, which))
+        self._flush()
+        if missing := [note for note in notes if not note.succeeded()]:
+            error = _error(missing[0])
+            raise refusal(error) or _away(
+                error, f"{len(missing)} events are on the topic without a note: they will be sent once more"
+            )  # fmt: skip
+
+    def _send(self, dead_letter: DeadLetter, fixed: DeadLetter) -> Future:
+        """Hand one event to the producer, for the partition where it lay; one with another key finds its own."""
+        same = dead_letter.topic == self.topic and fixed.key == dead_letter.key
+        where = (
+            dead_letter.partition
+            if same and dead_letter.partition in range(self.partitions)
+            else None
+        )
+        try:
+            return client.send(
+                self.producer, self.topic, fixed.value, fixed.key, outgoing(dead_letter, fixed),
+                partition=where, timestamp_ms=sent_at(dead_letter, fixed),
+            )  # fmt: skip
+        except (KafkaError, ValueError) as error:  # it never left this process
+            return Future().failure(error)
+
+    def _flush(self) -> None:
+        with suppress(KafkaTimeoutError):  # what has no answer then is seen at the event itself
+            flush(self.producer, TIMEOUT + 5)
+
+
+@contextmanager
+def _producer(topic: str) -> Iterator[_Producer]:
+    """Lend what sends events back to a topic; the topic of its notes is made on first need."""
+    try:
+        offsets(topic + NOTES, right="WRITE")
+    except TopicError:
+        create_topic(topic + NOTES, partitions=1, config={"cleanup.policy": "compact"})
+    with refusals_said():
+        producer = client.producer(**bounded(TIMEOUT), **SETTINGS)
+        try:
+            yield _Producer(topic, producer)
+        except BrokerError:
+            internals.abandon(producer)  # it would wait for Kafka once more
+            raise
+        finally:
+            end(producer, TIMEOUT)
+
+
+def _error(answer: Future) -> BaseException:
+    error: BaseException = answer.exception or KafkaTimeoutError("no answer in time")
+    return error
+
+
+def _away(error: BaseException, found: str) -> BrokerError:
+    return BrokerError(
+        "Kafka does not answer", found=f"{type(error).__name__}; {found}",
+        fix="see `rta status`, then run it again: it goes on with what is not noted",
+    )  # fmt: skip

@@ -42,8 +42,8 @@ def test_help_lists_every_command_with_a_sentence() -> None:
         assert rta(name, "--help").exit_code == 0
 
 
-def test_doctor_ticks_and_says_what_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All well: exit code 0 and a tick each. A wrong Java: exit code 1 and the mend."""
+def test_doctor_ticks_and_says_what_to_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All well: exit code 0 and a tick each. A wrong Java: exit code 1 and the fix."""
     well = rta("doctor")
     assert well.exit_code == 0, well.output
     assert well.output.count("✓") == 8
@@ -52,7 +52,7 @@ def test_doctor_ticks_and_says_what_to_mend(monkeypatch: pytest.MonkeyPatch) -> 
     assert ill.exit_code == 1
     [java] = [check for check in json.loads(ill.stdout) if not check["ok"]]
     assert java["name"] == "java"
-    assert "RTA_JAVA_HOME" in java["mend"]
+    assert "RTA_JAVA_HOME" in java["fix"]
 
 
 def test_an_error_is_a_sentence_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,17 +153,17 @@ def quarantine_all(name: str) -> None:
         queue.quarantine(name, USER_EVENTS, start={}, end=ends)
 
 
-def letters_match(name: str, sent: DataFrame) -> list[Row]:
+def dead_letters_match(name: str, sent: DataFrame) -> list[Row]:
     """Check that each bad event is in the DLQ once, with its bytes, origin and reason; return them."""
     quarantine_all(name)
-    letters = queue.read_dead_letters(name)
-    bad = sources.quarantined(name, event=USER_EVENTS).select(letters.columns)
-    assert letters.exceptAll(bad).count() == bad.exceptAll(letters).count() == 0
+    dead_letters = queue.read_dead_letters(name)
+    bad = sources.quarantined(name, event=USER_EVENTS).select(dead_letters.columns)
+    assert dead_letters.exceptAll(bad).count() == bad.exceptAll(dead_letters).count() == 0
     poison = sent.where("poison IS NOT NULL").select("key", "value")
-    assert letters.select("key", "value").exceptAll(poison).count() == 0
-    assert letters.count() == poison.count() > 0
+    assert dead_letters.select("key", "value").exceptAll(poison).count() == 0
+    assert dead_letters.count() == poison.count() > 0
     assert sources.read_batch(name, event=USER_EVENTS).count() == sent.where("poison IS NULL").count()  # fmt: skip
-    return letters.collect()
+    return dead_letters.collect()
 
 
 def test_f21_f22_f23_f25_f28_poison_lies_in_the_dead_letter_queue(
@@ -173,8 +173,8 @@ def test_f21_f22_f23_f25_f28_poison_lies_in_the_dead_letter_queue(
     name = topic()
     sent = poisoned_topic(spark, name, rows=300)
     assert {row.poison for row in sent.select("poison").distinct().collect()} == {None, *POISON}
-    letters = letters_match(name, sent)
-    assert all(row.reason.split(":")[0] in sources.REASONS for row in letters)
+    dead_letters = dead_letters_match(name, sent)
+    assert all(row.reason.split(":")[0] in sources.REASONS for row in dead_letters)
 
 
 def test_f23_a_null_value_stays_null_and_a_null_key_is_no_fault(
@@ -188,9 +188,9 @@ def test_f23_a_null_value_stays_null_and_a_null_key_is_no_fault(
     publish(spark.sql("SELECT BINARY('k') key, CAST(NULL AS BINARY) value"), name)
     [row] = sources.read_batch(name, event=USER_EVENTS).collect()
     quarantine_all(name)
-    [letter] = queue.read_dead_letters(name).collect()
+    [dead_letter] = queue.read_dead_letters(name).collect()
     assert row.offset == 0
-    assert (letter.offset, letter.reason, bytes(letter.key), letter.value) == (1, "null value", b"k", None)  # fmt: skip
+    assert (dead_letter.offset, dead_letter.reason, bytes(dead_letter.key), dead_letter.value) == (1, "null value", b"k", None)  # fmt: skip
 
 
 def test_f25_the_edges_of_numbers_are_exact(spark: SparkSession, topic: Topic) -> None:
@@ -248,8 +248,8 @@ def test_headers_and_other_queues_are_kept(spark: SparkSession, topic: Topic) ->
         "a", "rta.reason", "rta.reason", "rta.topic", "rta.partition", "rta.offset", "rta.kafka_timestamp",
     ]  # fmt: skip
     assert first.headers[0].value is None
-    [letter] = queue.read_dead_letters(name).collect()
-    assert (letter.reason, letter.topic, letter.partition, letter.offset) == ("broken JSON", name, 0, 0)  # fmt: skip
+    [dead_letter] = queue.read_dead_letters(name).collect()
+    assert (dead_letter.reason, dead_letter.topic, dead_letter.partition, dead_letter.offset) == ("broken JSON", name, 0, 0)  # fmt: skip
 
 
 def test_nothing_quarantined_is_an_empty_table(spark: SparkSession, topic: Topic) -> None:

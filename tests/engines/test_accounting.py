@@ -132,7 +132,9 @@ def test_f43_what_was_aborted_is_nowhere(spark: SparkSession, topic: Callable[..
     taken = rta.drain(name, rta.transforms.totals, **take).accounting
     assert (taken.consumed, taken.late, taken.quarantined, taken.used) == (2, 1, 1, 0)
     assert taken.balanced
-    assert [bytes(letter.value or b"") for letter in rta.dlq.letters(name)] == [b"{also"]
+    assert [bytes(dead_letter.value or b"") for dead_letter in rta.dlq.dead_letters(name)] == [
+        b"{also"
+    ]
     committed = rta.read_batch(name, event=rta.USER_EVENTS, options=COMMITTED)
     [late] = rta.late("f43")["offset"].tolist()
     assert late in {row["offset"] for row in committed.where("event_id = 'e100'").collect()}

@@ -17,7 +17,7 @@ from rta.kafka.client import administrator
 from rta.kafka.topics import topic_id
 from rta.store.catalog import SENT
 from rta.testing import oracle
-from tests.dlq.test_letters import poisoned, sent_raw
+from tests.dlq.test_dead_letters import poisoned, sent_raw
 from tests.support.truth import KEY
 
 pytestmark = pytest.mark.kafka
@@ -49,7 +49,7 @@ def test_tables_of_one_topic_write_a_bad_event_once(spark: SparkSession, topic: 
     for table in ("once_first", "once_second"):
         assert rta.accounting(table).quarantined == 7
     assert often(name) == [1] * 7
-    assert len(rta.dlq.letters(name)) == 7 == rta.dlq.read_dead_letters(name).count()
+    assert len(rta.dlq.dead_letters(name)) == 7 == rta.dlq.read_dead_letters(name).count()
 
 
 def test_what_was_sent_is_noted_and_counts_while_it_is_there(

@@ -138,7 +138,7 @@ def test_what_cannot_be_done_is_one_sentence(
             "bad", F.raise_error("no such luck").cast("string")
         )
 
-    with pytest.raises(QueryError, match=r"fills 'failing' failed.*mend the cause") as caught:
+    with pytest.raises(QueryError, match=r"fills 'failing' failed.*correct the cause") as caught:
         rta.drain(name, failing, table="failing", **HOW)
     assert "no such luck" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -122,10 +122,10 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
     assert marks
     assert {mark.year for mark in marks} == {2024}  # the events of 2099 did not move it
     expected = sorted(_bad_records(name))
-    letters = rta.dlq.read_dead_letters(name).collect()
+    dead_letters = rta.dlq.read_dead_letters(name).collect()
     found = [
         (each.topic, each.partition, each.offset, _text(each.key), _text(each.value))
-        for each in letters
+        for each in dead_letters
     ]
     assert sorted(found) == expected
     assert len(expected) == bad
@@ -134,7 +134,7 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
     )  # no batch came twice, so even the raw queue has each once
     assert len(queue) == bad
     assert all(dict(raw.headers)["rta.reason"] for raw in queue)
-    assert all(each.reason for each in letters)
+    assert all(each.reason for each in dead_letters)
 
 
 def _bad_records(topic: str) -> list[tuple[str, int, int, str, str]]:

@@ -53,12 +53,12 @@ def test_f24_large_events_among_small_ones(
     rta.drain(name, rta.transforms.totals, table="f24", **HOW)
     assert oracle.differences(true_totals(name), "f24") == []
     oracle.check_accounted("f24", name, used=5, quarantined=1)
-    [letter] = rta.dlq.read_dead_letters(name).collect()
-    assert len(letter.value) == limit - 100
+    [dead_letter] = rta.dlq.read_dead_letters(name).collect()
+    assert len(dead_letter.value) == limit - 100
 
 
 def test_f35_a_wrong_bootstrap_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed port, a name of nobody, no number, a program that is silent: the mend, exit code 1, and no waiting."""
+    """A closed port, a name of nobody, no number, a program that is silent: the fix, exit code 1, and no waiting."""
     told: list[tuple[str, int, str]] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         wrong = ["no-such-host.invalid:9092", "127.0.0.1:kafka", f"127.0.0.1:{silent.getsockname()[1]}"]  # fmt: skip

@@ -200,5 +200,5 @@ def test_f19_partitions_added_while_a_query_runs(
     assert all(latest > 0 for _, latest in rta.kafka.offsets(name).values())
     assert oracle.differences(true_totals(name), "f19") == []
     oracle.check_accounted("f19", name, used=400, quarantined=40)
-    letters = rta.dlq.read_dead_letters(name).groupBy("partition").count().collect()
-    assert {letter["partition"] for letter in letters} == set(range(4))
+    dead_letters = rta.dlq.read_dead_letters(name).groupBy("partition").count().collect()
+    assert {dead_letter["partition"] for dead_letter in dead_letters} == set(range(4))

@@ -16,13 +16,13 @@ from pyspark.sql import functions as F
 
 import rta
 from rta.architectures.archives import all_archived
-from rta.dlq.dead_letter import Letter
+from rta.dlq.dead_letter import DeadLetter
 from rta.dlq.queue import FOREIGN, NAMES
 from rta.engines import changelog
 from rta.errors import TopicError
 from rta.kafka import client, tail
 from rta.testing import oracle
-from tests.dlq.test_letters import milliseconds, quarantine_new, sent_raw, user_event
+from tests.dlq.test_dead_letters import milliseconds, quarantine_new, sent_raw, user_event
 from tests.support.truth import KEY
 from tests.support.waiting import HANG, terminated
 
@@ -62,7 +62,7 @@ def raws(topic: str) -> list[tuple[Any, Any, Any]]:
 
 
 def as_sent(record: Any) -> tuple[Any, Any, Any]:
-    """Return key, value and headers of a letter or of Spark's row, as Python has them."""
+    """Return key, value and headers of a dead letter or of Spark's row, as Python has them."""
 
     def raw(value: Any) -> bytes | None:
         return None if value is None else bytes(value)
@@ -79,7 +79,7 @@ def raw_frame(spark: SparkSession) -> DataFrame:
 
 
 def test_every_codec_is_read_everywhere(spark: SparkSession, topic: Topic) -> None:
-    """Batches of each codec on one topic, its queue and a results topic: read_batch, tail, letters, redrive and the reader of results take all."""
+    """Batches of each codec on one topic, its queue and a results topic: read_batch, tail, dead letters, redrive and the reader of results take all."""
     name = topic(partitions=1)
     event = json.dumps(user_event(1)).encode()
     for codec in CODECS:
@@ -95,7 +95,7 @@ def test_every_codec_is_read_everywhere(spark: SparkSession, topic: Topic) -> No
     queue = f"{name}.dlq"
     for codec in CODECS:
         sent([(b"k", b"!" * 3_000, [])], queue, codec=codec)
-    assert len(rta.dlq.letters(name)) == 3 * len(CODECS)
+    assert len(rta.dlq.dead_letters(name)) == 3 * len(CODECS)
     assert rta.dlq.redrive(name, lambda _: event).sent == 3 * len(CODECS)
     assert rta.read_batch(name, event=rta.USER_EVENTS).count() == 4 * len(CODECS)
 
@@ -131,22 +131,22 @@ def test_what_is_published_arrives_byte_for_byte(spark: SparkSession, topic: Top
 def test_a_bad_event_comes_back_byte_for_byte_at_its_time(
     spark: SparkSession, topic: Topic
 ) -> None:
-    """Quarantined, listed, archived, redriven as it is and mended: bytes, headers and the record's time stay; the mend changes what it names."""
+    """Quarantined, listed, archived, redriven as it is and fixed: bytes, headers and the record's time stay; the fix changes what it names."""
     name = topic(partitions=1)
     sent(AWKWARD, name, timestamp=LONG_AGO)
     quarantine_new(name)
-    found = rta.dlq.letters(name)
-    assert [as_sent(letter) for letter in found] == AWKWARD
-    assert {milliseconds(letter) for letter in found} == {LONG_AGO}
+    found = rta.dlq.dead_letters(name)
+    assert [as_sent(dead_letter) for dead_letter in found] == AWKWARD
+    assert {milliseconds(dead_letter) for dead_letter in found} == {LONG_AGO}
     terminated(rta.architectures.archive(name, event=rta.USER_EVENTS))
     kept = all_archived(name, rta.USER_EVENTS).orderBy("offset").collect()
     assert [as_sent(row) for row in kept] == AWKWARD
 
-    def mend(letter: Letter) -> Any:
-        later = replace(letter, kafka_timestamp=letter.kafka_timestamp.replace(year=2015))
-        return later if letter.offset == 0 else letter.value or b"{}" if letter.offset % 2 else letter  # fmt: skip
+    def fix(dead_letter: DeadLetter) -> Any:
+        later = replace(dead_letter, kafka_timestamp=dead_letter.kafka_timestamp.replace(year=2015))
+        return later if dead_letter.offset == 0 else dead_letter.value or b"{}" if dead_letter.offset % 2 else dead_letter  # fmt: skip
 
-    assert rta.dlq.redrive(name, mend).sent == len(AWKWARD)
+    assert rta.dlq.redrive(name, fix).sent == len(AWKWARD)
     back = oracle.read_topic(name)[len(AWKWARD) :]
     wanted = [(k, v or b"{}" if at % 2 else v, h) for at, (k, v, h) in enumerate(AWKWARD)]
     assert [(raw.key, raw.value, list(raw.headers[:-2])) for raw in back] == wanted
@@ -185,7 +185,7 @@ class Bytes(str):
 def test_foreign_records_in_the_queue_are_listed_as_foreign_by_both(
     spark: SparkSession, topic: Topic
 ) -> None:
-    """Letters and read_dead_letters agree, row for row, whatever another program wrote: none, half or malformed headers, or names that are no UTF-8."""
+    """Dead letters and read_dead_letters agree, row for row, whatever another program wrote: none, half or malformed headers, or names that are no UTF-8."""
     name = topic(partitions=1)
     sent_raw(name, b"{")
     quarantine_new(name)
@@ -205,16 +205,19 @@ def test_foreign_records_in_the_queue_are_listed_as_foreign_by_both(
         last: list[tuple[str, bytes | None]] = [(Bytes("name"), b"\xff")]
         for headers in [*told, told[-1], last]:
             client.send(producer, queue, b"foreign", None, headers)
-    found = rta.dlq.letters(name)
+    found = rta.dlq.dead_letters(name)
     assert len(found) == len(told) + 2
-    known = [letter for letter in found if letter.reason != FOREIGN]
-    assert [(letter.offset, letter.value) for letter in known] == [(0, b"{"), (7, b"foreign")]
-    assert [letter.origin for letter in found if letter.reason == FOREIGN] == [
+    known = [dead_letter for dead_letter in found if dead_letter.reason != FOREIGN]
+    assert [(dead_letter.offset, dead_letter.value) for dead_letter in known] == [
+        (0, b"{"),
+        (7, b"foreign"),
+    ]
+    assert [dead_letter.origin for dead_letter in found if dead_letter.reason == FOREIGN] == [
         f"{queue}/0/{at}" for at in range(1, len(told) + 3) if at not in {len(told), len(told) + 1}
     ]
     assert found[-1].headers == (("\ufffd\ufffdname", b"\xff"),)
 
-    def row(each: Letter | Row) -> tuple[Any, ...]:
+    def row(each: DeadLetter | Row) -> tuple[Any, ...]:
         return each.topic, each.partition, each.offset, each.reason, each.key, each.value
 
     listed = rta.dlq.read_dead_letters(name).orderBy(F.col("topic").desc(), "offset").collect()
@@ -235,7 +238,7 @@ def test_a_producer_makes_its_topic_and_a_reader_makes_none(
     for ask in (
         lambda: rta.read_batch(typo, event=rta.USER_EVENTS), lambda: rta.read_stream(typo, event=rta.USER_EVENTS),
         lambda: rta.drain(typo, rta.transforms.totals, table="foreign_typo", key=KEY, event=rta.USER_EVENTS),
-        lambda: list(tail.records(typo)), lambda: rta.dlq.letters(typo), lambda: rta.dlq.redrive(typo), lambda: rta.kafka.offsets(typo),
+        lambda: list(tail.records(typo)), lambda: rta.dlq.dead_letters(typo), lambda: rta.dlq.redrive(typo), lambda: rta.kafka.offsets(typo),
         lambda: rta.engines.relay(name, rta.transforms.totals, into=typo, event=rta.USER_EVENTS, real_time=None),
     ):  # fmt: skip
         with pytest.raises(TopicError, match="there is no topic"):
@@ -270,7 +273,10 @@ def test_nothing_uncommitted_is_a_dead_letter(spark: SparkSession, topic: Topic)
     transaction(b"open")
     try:
         # Who waits for the open one gives up in the end, with an error.
-        assert [letter.value for letter in rta.dlq.letters(name)] == [b"{", b"committed"]
+        assert [dead_letter.value for dead_letter in rta.dlq.dead_letters(name)] == [
+            b"{",
+            b"committed",
+        ]
         assert rta.dlq.read_dead_letters(name).count() == 2
         assert rta.dlq.redrive(name).sent == 2
         newest = [record.value for record in tail.records(f"{name}.dlq", count=4)]

@@ -63,7 +63,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(empty_cache: Path) -> N
 
 @pytest.mark.usefixtures("empty_cache", "no_network")
 def test_without_a_network_the_error_says_how_to_go_on(sha256: str) -> None:
-    """No network and no cache: one sentence with the mend (F35)."""
+    """No network and no cache: one sentence with the fix (F35)."""
     with pytest.raises(SetupError, match=r"cannot be fetched.*RTA_CACHE"):
         jars.verified({POOL: sha256})
 

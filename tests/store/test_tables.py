@@ -14,7 +14,7 @@ from tests.support.waiting import joined
 
 
 def test_an_existing_table_must_fit(engine: Engine) -> None:
-    """Creating again is free; another type or key is refused with both and the mend."""
+    """Creating again is free; another type or key is refused with both and the fix."""
     table = serving.create("totals", TOTALS, ["window", "user_id"], on=engine)
     looser = StructType.fromJson(TOTALS.jsonValue())
     looser["event_count"].nullable = True

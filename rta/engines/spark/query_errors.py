@@ -92,7 +92,9 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
     text = str(error)
     if ours := OURS.findall(text):
         why, found, fix = ours[-1]
-        return QueryError(f"{what}: {why}", found=found or None, fix=fix or f"mend it and {_AGAIN}")
+        return QueryError(
+            f"{what}: {why}", found=found or None, fix=fix or f"correct it and {_AGAIN}"
+        )
     for pattern, why, fix in _SENTENCES:
         if re.search(pattern, text):
             file = damaged_state(checkpoint) if why == _DAMAGED else None
@@ -104,5 +106,5 @@ def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
         )
     ran = isinstance(error, StreamingQueryException)
     return QueryError(
-        what, found=cause(text), fix=f"mend the cause and {_AGAIN if ran else _START}"
+        what, found=cause(text), fix=f"correct the cause and {_AGAIN if ran else _START}"
     )
