@@ -93,7 +93,7 @@ def find(topic: str, partition: int, offset: int) -> DeadLetter:
     >>> _ = rta.kafka.create_topic("doc-find")
     >>> find("doc-find", 0, 7)
     Traceback (most recent call last):
-    rta.errors.TopicError: there is no dead letter of doc-find-letter/0/7; fix: ...
+    rta.errors.TopicError: there is no dead letter of doc-find/0/7; fix: ...
     """
     found = [
         dead_letter for dead_letter in each_dead_letter(topic) if (dead_letter.partition, dead_letter.offset) == (partition, offset)
