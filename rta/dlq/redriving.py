@@ -133,13 +133,13 @@ def redrive(
     reasons: Counter[str] = Counter()
     first: list[DeadLetter] = []
     with closing(each_dead_letter(topic, reason=reason)) as found, ExitStack() as stack:
-        producer: _Producer | None = None
+        producer: RedriveProducer | None = None
         for chunk in _chunks(_to_send(found, fix, max_attempts, counts, reasons)):
             first += [fixed for _, fixed in chunk[: _SHOWN - len(first)]]
             if dry_run:
                 counts["sent"] += len(chunk)
                 continue
-            producer = producer or stack.enter_context(_producer(topic))
+            producer = producer or stack.enter_context(redrive_producer(topic))
             counts["sent"] += producer.deliver(chunk, reasons)
     return Redriven(
         topic, counts["sent"], counts["left"], reasons.total(), counts["before"], dict(reasons), tuple(first), dry_run
@@ -223,7 +223,7 @@ def _chunks(
         yield chunk
 
 
-class _Producer:
+class RedriveProducer:
     """A producer that sends events back to one topic, and notes them."""
 
     def __init__(self, topic: str, producer: Any) -> None:
@@ -306,7 +306,7 @@ class _Producer:
 
 
 @contextmanager
-def _producer(topic: str) -> Iterator[_Producer]:
+def redrive_producer(topic: str) -> Iterator[RedriveProducer]:
     """Lend what sends events back to a topic; the topic of its notes is made on first need."""
     try:
         offsets(topic + NOTES, right="WRITE")
@@ -315,7 +315,7 @@ def _producer(topic: str) -> Iterator[_Producer]:
     with refusals_said():
         producer = client.producer(**bounded(TIMEOUT), **SETTINGS)
         try:
-            yield _Producer(topic, producer)
+            yield RedriveProducer(topic, producer)
         except BrokerError:
             internals.abandon(producer)  # it would wait for Kafka once more
             raise

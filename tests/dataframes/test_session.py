@@ -44,32 +44,12 @@ def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
 
 
 def test_a_session_without_the_connector_is_refused() -> None:
-<<<<<<< HEAD
-    """Somebody else's plain session in this process: one sentence with the mend; and its end."""
+    """Somebody else's plain session in this process: one sentence with the fix; and its end."""
     with child("refuse_a_plain_session") as process:
         said, trace = finished(process)
     assert process.returncode == 0, trace
     assert "has no Kafka connector" in said
     assert "call its stop()" in said
-=======
-    """Somebody else's plain session in this process: one sentence with the fix; and its end."""
-    code = """
-from pyspark.sql import SparkSession
-from rta import errors
-from rta.dataframes import session
-plain = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-try:
-    session.spark()
-except errors.SetupError as error:
-    print(error)
-plain.stop()
-"""
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "has no Kafka connector" in answer.stdout
-    assert "call its stop()" in answer.stdout
->>>>>>> d1901a8 (The field's words for dead letters: rta.dlq.dead_letters, counts, find, DeadLetter; a fix, not a mend)
 
 
 def test_a_jvm_that_cannot_start_gives_its_last_words() -> None:

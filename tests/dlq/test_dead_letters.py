@@ -211,7 +211,7 @@ def test_death_between_send_and_note_doubles_at_most(
     poisoned(name, 40, missing=11)
     rta.drain(name, TOTALS, table=table, **HOW)
     monkeypatch.setattr(redriving, "CHUNK", 4)
-    note, parts = redriving.Post.note, iter(range(9))
+    note, parts = redriving.RedriveProducer.note, iter(range(9))
 
     def dies(self: Any, arrived: Any) -> None:
         if next(parts) == 1:
@@ -219,7 +219,7 @@ def test_death_between_send_and_note_doubles_at_most(
         note(self, arrived)
 
     with monkeypatch.context() as patch:
-        patch.setattr(redriving.Post, "note", dies)
+        patch.setattr(redriving.RedriveProducer, "note", dies)
         with pytest.raises(SystemExit):
             rta.dlq.redrive(name, with_amount)
     assert (rta.dlq.redrive(name, with_amount).sent, rta.dlq.redrive(name, with_amount).sent) == (
