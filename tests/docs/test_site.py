@@ -9,7 +9,6 @@ from pathlib import Path
 from pkgutil import iter_modules, resolve_name
 
 import pytest
-from sphinx.util.inventory import InventoryFile
 
 import rta
 from bench.measure import ROOT
@@ -36,6 +35,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_public_name_has_its_entry_in_the_reference(site: Path) -> None:
     """What the root or a door offers can be looked up, by the root's name if it has one."""
+    from sphinx.util.inventory import InventoryFile
+
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
     entries = {
         name for kind in inventory.data for name in inventory.data[kind] if kind[:3] == "py:"
