@@ -14,6 +14,7 @@ from tests.docs.test_article import KAFKA_EXAMPLE
 from tests.notebooks.nbval_all import NOTEBOOKS, Runs
 
 MACHINE = re.compile(r"/(?:root|home|tmp|work|usr|opt|Users|var)/\w")
+PNG = re.compile(r'"image/png": "[^"]*"')  # base64 has slashes, and any letters between them
 PICTURES = {"image/png", "image/svg+xml"}
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -89,7 +90,7 @@ def test_it_is_committed_as_executed_in_one_go(path: Path) -> None:
 @each
 def test_it_tells_nothing_of_the_machine(path: Path) -> None:
     """No path of a machine stands in a cell or an output."""
-    found = MACHINE.search(path.read_text())
+    found = MACHINE.search(PNG.sub("", path.read_text()))
     assert not found, found
 
 
