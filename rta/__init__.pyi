@@ -38,7 +38,7 @@ from .events.synthetic import user_events as user_events
 from .jobs.runner import run as run
 from .kafka.broker import down as down
 from .kafka.broker import up as up
-from .kafka.topics import lag as lag
+from .kafka.consumer_groups import lag as lag
 from .monitor.query_health import health as health
 from .monitor.state_store import state as state
 from .store.serving import accounting as accounting

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from rta.jobs.parameter_cell import HIDDEN, cell_index, is_secret
+from rta.jobs.parameters import HIDDEN, cell_index, is_secret
 
 INJECTED: Final = "injected-parameters"
 _SECRET_PREFIX: Final = "RTA_PARAMETER_"  # noqa: S105 - the name of a variable

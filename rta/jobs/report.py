@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.jobs.parameter_cell import cell_index
+from rta.jobs.parameters import cell_index
 from rta.jobs.receipts import TIMES
 
 if TYPE_CHECKING:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from typing import Any
 
 from rta.errors import TopicError
-from rta.kafka import topics
+from rta.html import Facts
 from rta.kafka.client import administrator
+from rta.names import checked
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far one consumer group is behind on one partition, in records."""
+
+    topic: str
+    partition: int
+    committed: int
+    latest: int
+    lag: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,34 @@ class Group:
     lag: int
 
 
+def lag(group: str) -> Facts[Lag]:
+    """Return how far a consumer group is behind, by topic and partition.
+
+    Args:
+        group: The id of the consumer group.
+
+    Returns:
+        One entry a partition; none if the group has never committed.
+
+    >>> lag("doc-nobody")
+    []
+    """
+    from kafka import OffsetSpec
+
+    committed = _committed(checked("group", group))
+    with administrator() as admin:
+        latest = (
+            admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
+            if committed
+            else {}
+        )
+    rows = [
+        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
+        for tp, at in committed.items()
+    ]
+    return Facts(sorted(rows, key=lambda row: (row.topic, row.partition)))
+
+
 def groups() -> list[Group]:
     """List the consumer groups of the cluster, by name. Spark's own queries commit no offsets, so they are in none.
 
@@ -37,7 +79,7 @@ def groups() -> list[Group]:
     return [_group(name, state) for name, state in sorted(found.items())]
 
 
-def group_lag(name: str) -> list[topics.Lag]:
+def group_lag(name: str) -> Facts[Lag]:
     """Return how far a group is behind, by topic and partition.
 
     Raises:
@@ -47,7 +89,7 @@ def group_lag(name: str) -> list[topics.Lag]:
     Traceback (most recent call last):
     rta.errors.TopicError: there is no consumer group 'doc-nobody'; found: ...
     """
-    rows = topics.lag(name)
+    rows = lag(name)
     known = [group.name for group in groups()] if not rows else [name]
     if name not in known:
         found = ", ".join(known) or "no group at all"
@@ -58,5 +100,27 @@ def group_lag(name: str) -> list[topics.Lag]:
 
 
 def _group(name: str, state: str) -> Group:
-    rows = topics.lag(name)
+    rows = lag(name)
     return Group(name, state, tuple(sorted({row.topic for row in rows})), sum(row.lag for row in rows))  # fmt: skip
+
+
+def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
+    """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
+    from kafka.errors import (
+        CoordinatorLoadInProgressError,
+        CoordinatorNotAvailableError,
+        NotCoordinatorError,
+    )
+
+    young = CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with (
+                administrator() as admin
+            ):  # after an error another one, which asks anew who coordinates the group
+                return dict(admin.list_group_offsets(group).get(group, {}))
+        except young:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -1,10 +1,9 @@
-"""Topics, their offsets, and the consumer groups that read them: Kafka's own words, as plain facts."""
+"""Topics and their offsets: Kafka's own words, as plain facts."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,17 +54,6 @@ class TopicDescription:
         """Raise RefusedError if this user lacks a right: "READ", "WRITE", ..."""
         if self.rights is not None and right not in self.rights:
             raise denied(self.name)
-
-
-@dataclass(frozen=True)
-class Lag:
-    """How far one consumer group is behind on one partition, in records."""
-
-    topic: str
-    partition: int
-    committed: int
-    latest: int
-    lag: int
 
 
 def create_topic(
@@ -284,34 +272,6 @@ def topic_id(name: str) -> str:
         return str(_described(admin, checked("topic", name))["topic_id"])
 
 
-def lag(group: str) -> Facts[Lag]:
-    """Return how far a consumer group is behind, by topic and partition.
-
-    Args:
-        group: The id of the consumer group.
-
-    Returns:
-        One entry a partition; none if the group has never committed.
-
-    >>> lag("doc-nobody")
-    []
-    """
-    from kafka import OffsetSpec
-
-    committed = _committed(checked("group", group))
-    with administrator() as admin:
-        latest = (
-            admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
-            if committed
-            else {}
-        )
-    rows = [
-        Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
-        for tp, at in committed.items()
-    ]
-    return Facts(sorted(rows, key=lambda row: (row.topic, row.partition)))
-
-
 def missing(name: str) -> TopicError:
     """Build the error for a topic that is not there, with the names that look like it."""
     with administrator() as admin:
@@ -322,28 +282,6 @@ def missing(name: str) -> TopicError:
         found=f"topics: {', '.join(near)}" if near else "no topics at all",
         fix="publish to it first (rta.publish or `rta publish`), or correct the name",
     )
-
-
-def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
-    """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
-    from kafka.errors import (
-        CoordinatorLoadInProgressError,
-        CoordinatorNotAvailableError,
-        NotCoordinatorError,
-    )
-
-    young = CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            with (
-                administrator() as admin
-            ):  # after an error another one, which asks anew who coordinates the group
-                return dict(admin.list_group_offsets(group).get(group, {}))
-        except young:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def _described(admin: KafkaAdminClient, name: str) -> dict[str, Any]:

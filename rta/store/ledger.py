@@ -16,8 +16,23 @@ if TYPE_CHECKING:
 COUNTS = ("consumed", "used", "duplicate", "late", "quarantined", "lost", "rows")
 
 
+class _Terms:
+    """The terms of the law, of a batch or of many."""
+
+    consumed: int
+    used: int
+    duplicate: int
+    late: int
+    quarantined: int
+
+    @property
+    def difference(self) -> int:
+        """The events that stand in none of the terms; below 0 if some stand in two."""
+        return self.consumed - self.used - self.duplicate - self.late - self.quarantined
+
+
 @dataclass(frozen=True)
-class Accounting:
+class Accounting(_Terms):
     """Where the events went: consumed = used + duplicate + late + quarantined, each counted on its own.
 
     lost: deleted by Kafka's retention before they were read, so none of the consumed.
@@ -51,11 +66,6 @@ class Accounting:
         return Accounting(**sums, batches=len(taken), flawed=flawed)
 
     @property
-    def difference(self) -> int:
-        """The events that stand in none of the terms; below 0 where some stand in two."""
-        return self.consumed - self.used - self.duplicate - self.late - self.quarantined
-
-    @property
     def balanced(self) -> bool:
         """Whether the law holds: every consumed event stands in exactly one of the terms, in each batch."""
         return not (self.difference or self.flawed)
@@ -87,7 +97,7 @@ class Accounting:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(_Terms):
     """One micro-batch in a table. Offsets: partition → offset; an end is the next one to read.
 
     `table`, `rows` and `committed_at` are filled in by commit_batch.
@@ -110,11 +120,6 @@ class Batch:
     committed_at: dt.datetime | None = None
     lost: int = 0
     doubt: str | None = None  # what else cannot be true, in words
-
-    @property
-    def difference(self) -> int:
-        """The events that stand in none of the terms; below 0 where some stand in two."""
-        return self.consumed - self.used - self.duplicate - self.late - self.quarantined
 
     @property
     def flaw(self) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from rta.errors import BrokerError, InputError, TopicError
-from rta.kafka import topics
+from rta.kafka import consumer_groups, topics
 from rta.kafka.broker import bootstrap
 from tests.support.waiting import HANG
 
@@ -56,7 +56,7 @@ def test_lag_counts_what_a_group_has_yet_to_read(topic: Callable[..., str]) -> N
     consumer.commit()
     consumer.close()
     assert read == [b"0", b"1"]
-    assert [row.lag for row in topics.lag(f"{name}-readers")] == [3]
+    assert [row.lag for row in consumer_groups.lag(f"{name}-readers")] == [3]
     assert topics.offsets(name) == {0: (0, 5)}
 
 
