@@ -18,7 +18,7 @@ from bench.drain import KEY, PHASES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rta.architectures.architectures import Lambda
+    from rta.architectures import Lambda
 
 
 def lambda_(setup: Setup, scratch: Path) -> None:

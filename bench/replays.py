@@ -23,7 +23,7 @@ from bench.latency import percentiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rta.architectures.architectures import Kappa
+    from rta.architectures import Kappa
     from rta.store.ledger import Batch
 
 RATE: Final = 1_000  # events a second

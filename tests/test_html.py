@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rta.engines.spark.sinks import Drained
+from rta.engines.spark.following import Drained
 from rta.html import Facts, table
 from rta.kafka.topics import Topic
 from rta.store.ledger import Accounting

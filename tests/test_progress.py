@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta.architectures import base
 from rta.dataframes import producer
-from rta.engines.spark import sinks
+from rta.engines.spark import following
 from rta.jobs import execution
 from rta.progress import watched
 from tests.support.truth import ROOT
@@ -113,7 +113,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int | N
             yield
         seen.append((label, look()))
 
-    for module in (producer, sinks, base):
+    for module in (producer, following, base):
         monkeypatch.setattr(module, "watched", spy)
     return seen
 

@@ -8,24 +8,26 @@ checkpoint, so readers that look at the files alone might see those of a batch t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from rta.architectures.internals import parquet_sink
 from rta.dataframes.parsing import HEADERS, ORIGIN, RAW
 from rta.dataframes.sources import parsed_stream
 from rta.engines.spark import checkpoints, topic_identity
-from rta.engines.spark.checkpoint_lock import begun, refuse_claimed, while_claimed
+from rta.engines.spark.checkpoint_lock import begun, locked, refuse_locked
 from rta.engines.spark.checkpoints import taken_back
-from rta.engines.spark.executors import require_shared
 from rta.engines.spark.query_errors import failures_said
+from rta.engines.spark.start_checks import require_shared
 from rta.errors import InputError
 from rta.events.event_types import EventType, event_type
+from rta.kafka.topics import description
 from rta.names import checked
 from rta.settings import private_folder, settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.types import StructType
 
@@ -47,27 +49,29 @@ def archive(
     Args:
         topic: The topic.
         event: The type of its events; by default the one that is named like the topic.
-        max_skew: How far an event's time may be ahead of its record's time.
-        trigger: As Spark's own; by default {"availableNow": True}, which takes what is new and ends.
+        max_skew: See rta.read_batch().
+        trigger: As Spark's own; by default {"availableNow": True}: what is new now, then it ends.
 
     Returns:
         Spark's own StreamingQuery.
 
     Raises:
-        TopicError: The topic is missing.
-        InputError: An argument is wrong.
-        QueryError: The topic was deleted and made again since.
+        TopicError: If there is no such topic.
+        InputError: If the event type cannot be archived.
+        QueryError: If the topic was made again since.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
-    >>> archive("doc-archive", event=rta.USER_EVENTS).awaitTermination()
-    >>> archived("doc-archive"), read_archive("doc-archive", event=rta.USER_EVENTS).count()
-    ({0: 5}, 5)
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
+        >>> archive("doc-archive", event=rta.USER_EVENTS).awaitTermination()
+        >>> archived("doc-archive"), read_archive("doc-archive", event=rta.USER_EVENTS).count()
+        ({0: 5}, 5)
     """
     from pyspark.sql import functions as F
 
     event = _checked(event or event_type(topic))
     place, name = _checkpoint(topic), f"archive of {topic}"
-    parsed = parsed_stream(topic, event, max_skew)
+    described = description(topic)
+    parsed = parsed_stream(described, event, max_skew)
     session = parsed.sparkSession
     bad = F.col("reason").isNotNull()
     rows = parsed.select(
@@ -75,48 +79,37 @@ def archive(
         F.to_date(F.when(~bad, F.col(event.event_time))).alias(DATE),
     )  # fmt: skip
 
-    def start() -> StreamingQuery:
-        again = _DISCARD.format(topic=topic)
-        topic_id = topic_identity.topic_of(session, place, topic, fix=again)
-        write = _writer(session, topic)
-
-        def written(frame: DataFrame, batch_id: int) -> None:
-            write(frame, batch_id)
-            # Not committed unless all that was read is of the topic that the archive began with.
-            topic_identity.require_topic(topic, topic_id, fix=again)
-
-        with taken_back(
-            session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]
-        ):
-            topic_identity.note(session, place, topic_id)
-            writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
-            chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
-            return begun(chosen.start)
+    again = _DISCARD.format(topic=topic)
 
     with failures_said(place, name):
         require_shared(session, place)
-        return while_claimed(session, place, name, start)
+        with locked(session, place, name) as hold:
+            topic_identity.require_same_topic(session, place, described, fix=again)
+            write = parquet_sink(session, str(archive_folder(topic)), DATE)
 
+            def written(frame: DataFrame, batch_id: int) -> None:
+                write(frame, batch_id)
+                # Not committed unless all that was read is of the topic that the archive began with.
+                topic_identity.require_topic(topic, described.id, fix=again)
 
-def _writer(session: SparkSession, topic: str) -> Callable[[DataFrame, int], None]:
-    """Return what writes a micro-batch into the archive, once: Spark's own file sink, which knows its number."""
-    jvm: Any = session._jvm
-    place, scala = str(archive_folder(topic)), jvm.org.apache.spark.api.python.PythonUtils
-    parquet = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat()
-    sink = jvm.org.apache.spark.sql.execution.streaming.sinks.FileStreamSink(
-        session._jsparkSession, place, parquet, scala.toSeq([DATE]), scala.toScalaMap({"path": place})
-    )  # fmt: skip
-    return lambda frame, batch_id: sink.addBatch(batch_id, frame._jdf)
+            with taken_back(session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]):  # fmt: skip
+                topic_identity.note(session, place, described.id)
+                writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
+                chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
+                query = begun(chosen.start)
+            hold(query)
+    return query
 
 
 def archived(topic: str) -> dict[int, int]:
-    """Return how far the archive of a topic goes.
+    """Tell how far the archive of a topic goes.
 
     Returns:
-        Partition → the first offset that is not in the archive; empty if there is none.
+        partition → the first offset that is not in it; empty if there is none.
 
-    >>> archived("doc-never-archived")
-    {}
+    Example:
+        >>> archived("doc-never-archived")
+        {}
     """
     from rta.dataframes.session import spark
 
@@ -134,15 +127,16 @@ def archived_from(topic: str) -> dict[int, int]:
 def read_archive(
     topic: str, *, event: EventType | None = None, before: Mapping[int, int] | None = None
 ) -> DataFrame:
-    """Read the good events of an archive. The columns are those of `rta.read_batch`.
+    """Read the good events of an archive: the columns of rta.read_batch().
 
     Args:
         topic: The topic.
         event: The type of its events; by default the one that is named like the topic.
-        before: A cut-off, partition → offset; a partition that it does not name is left out. By default `archived(topic)`.
+        before: partition → offset, a cut-off; a partition that it does not name is left out. By default `archived(topic)`.
 
-    >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
-    0
+    Example:
+        >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
+        0
     """
     from pyspark.sql import functions as F
 
@@ -172,13 +166,14 @@ def discard(topic: str) -> None:
     """Delete the archive of a topic. What the topic itself no longer holds is gone then.
 
     Raises:
-        QueryError: The query that writes it runs.
+        QueryError: If the query that writes it runs.
 
-    >>> discard("doc-never-archived")
+    Example:
+        >>> discard("doc-never-archived")
     """
     import shutil
 
-    refuse_claimed(_checkpoint(topic), f"archive of {topic}")
+    refuse_locked(_checkpoint(topic), f"archive of {topic}")
     for place in (archive_folder(topic), _checkpoint(topic)):
         shutil.rmtree(place, ignore_errors=True)
 

@@ -1,4 +1,14 @@
-"""What batch, Lambda and Kappa have in common: a topic, a function, a view for readers, and the queries behind it."""
+"""What batch, Lambda and Kappa have in common: one function of a topic, a view for readers, and the queries behind it.
+
+| | answer | history after a new formula | late events |
+|---|---|---|---|
+| batch   | as of the last recompute() | the next recompute() | all there, none is late |
+| lambda_ | batch view up to a cut-off, and what came after, merged | the next recompute() | left out until the next recompute() |
+| kappa   | the stream's own table | replay() into a second table, then switch() | left out until the next replay() |
+
+All three have the same arguments and the same readers' side: a name in the serving database, `rta.read(name)`, whose tables
+are switched in one transaction. The queries are Spark's own StreamingQuery objects.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rta.architectures.archives import archive, archived
 from rta.architectures.batch_views import batch_view
 from rta.dataframes.session import spark
+from rta.dataframes.starting_offsets import Position
 from rta.dataframes.task_metrics import note
-from rta.engines.spark import sinks
+from rta.engines.spark import following
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.realtime.materializer import Materialized, materialize
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Wiring(ABC):
+class Architecture(ABC):
     """What the three have in common."""
 
     topic: str
@@ -141,7 +152,7 @@ class Wiring(ABC):
         number: int,
         part: str,
         transform: Transform,
-        starting: sinks.Position,
+        starting: Position,
         **how: int | None,
     ) -> StreamingQuery:
         given: dict[str, Any] = {"table": part, "key": self.key, "event": self.event, "starting": starting} | how  # fmt: skip
@@ -149,7 +160,7 @@ class Wiring(ABC):
             self.filled[number] = materialize(self.topic, transform, real_time=self.real_time, **given)  # fmt: skip
             self.running[number] = self.filled[number].query
         else:
-            self.running[number] = sinks.follow(self.topic, transform, **given)
+            self.running[number] = following.follow(self.topic, transform, **given)
         self._again[number] = partial(self._follow, number, part, transform, starting)
         return self.running[number]
 
@@ -176,7 +187,7 @@ class Wiring(ABC):
     def _made(self, number: int, parts: Sequence[str]) -> Iterator[None]:
         """Make a version; if that fails, or is stopped, before readers see it, it leaves nothing, and the served one goes on."""
         try:
-            with failures_said(sinks.checkpoint_of(parts[-1]), self.table):
+            with failures_said(following.checkpoint_of(parts[-1]), self.table):
                 yield
         except BaseException as error:
             for undo in (self.stop, partial(self._take_back, number, parts)):
@@ -191,7 +202,7 @@ class Wiring(ABC):
         view = self.view
         if view is None or number not in view.versions:
             for part in parts:
-                sinks.reset(part)
+                following.reset(part)
         if view is not None:
             self._go_on(view)
 
@@ -217,7 +228,7 @@ class Wiring(ABC):
         began = time.monotonic()
         with self._watched("its archive", lambda: {self.topic: archived(self.topic)}):
             archiving = archive(self.topic, event=self.event)
-            sinks.wait(archiving)
+            following.wait(archiving)
         note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
         many = sum(end for end in before.values())
@@ -257,13 +268,13 @@ class Wiring(ABC):
                 self._stopped(number)
         for part in views.forget(self.table, numbers):
             self.shown += serving.batches(part)
-            sinks.reset(part)
+            following.reset(part)
 
 
 def drop(table: str) -> None:
-    """Drop the view of an architecture with all its versions: tables, ledgers, checkpoints. Topic and archive stay.
+    """Drop the view of an architecture with all its versions: tables, ledgers, checkpoints; topic and archive stay.
 
     >>> drop("doc_never_wired")
     """
     for part in views.drop(table):
-        sinks.reset(part)
+        following.reset(part)

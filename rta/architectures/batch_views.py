@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.architectures.archives import all_archived, archived_from, read_archive
 from rta.dataframes import task_metrics
-from rta.dataframes.plans import each, walk
-from rta.engines.spark.batch_metrics import BatchFacts
-from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, analyzed, applied, framed
+from rta.dataframes.internals import analyzed, each, framed, walk
+from rta.engines.spark.exactly_once import BatchMetrics
+from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
 from rta.errors import InputError
 from rta.settings import settings
 from rta.store import serving
@@ -47,10 +47,10 @@ def batch_view(
         terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
         [counted] = all_archived(topic, event, before).agg(*terms).collect()
         copies = _copies(answer)
-    facts = BatchFacts.of([counted.asDict(), *copies], dropped_late=0)
+    metrics = BatchMetrics.of([counted.asDict(), *copies], dropped_late=0)
     batch = Batch(
         f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
-        consumed=facts.consumed, quarantined=facts.quarantined, duplicate=facts.duplicate, used=facts.used,
+        consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
     )  # fmt: skip
     serving.commit_batch(serving.engine(), target, batch, rows)
     return serving.summed(table)
@@ -108,10 +108,10 @@ def _copies(answer: DataFrame) -> list[dict[str, int]]:
 
     counts = []
     for node in _deduplicates(answer):
-        below = framed(answer, node.child())
+        below = framed(answer.sparkSession, node.child())
         groups = below.groupBy(*[F.col(f"`{key.name()}`") for key in each(node.keys())]).count()
         copies = groups.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0
-        counts.append({"reached": below.count(), "passed": framed(answer, node).count(), "duplicate": copies})  # fmt: skip
+        counts.append({"reached": below.count(), "passed": framed(answer.sparkSession, node).count(), "duplicate": copies})  # fmt: skip
     return counts
 
 

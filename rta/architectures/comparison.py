@@ -1,21 +1,27 @@
-"""compare(): the same function, wired several ways over one topic: are the answers equal, how fresh, and at what cost."""
+"""compare(): one function of a topic as several architectures: are the answers equal, how fresh, and at what cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.architectures.base import Wiring
-from rta.architectures.costs import bytes_read, cpu_seconds, lines_of, stored_bytes
+from rta.architectures.archives import archive_folder, archived, archived_from
+from rta.architectures.base import Architecture
+from rta.architectures.batch_views import QUERY
 from rta.charts import durations
 from rta.dataframes import sources
 from rta.dataframes.parsing import ORIGIN
-from rta.engines.spark.latecomers import late
+from rta.dataframes.task_metrics import Spent, spent
+from rta.engines.spark.late_reading import late
+from rta.engines.spark.lateness import Transform
 from rta.errors import InputError
 from rta.html import table
+from rta.settings import settings
 from rta.store import serving
 from rta.store.ledger import Batch
 
@@ -30,13 +36,7 @@ _LEAST: Final = 0.001  # seconds: where the chart's axis begins
 
 @dataclass(frozen=True)
 class Comparison:
-    """What compare() found.
-
-    Args:
-        rows: One row an architecture.
-        differences: Architecture → the first lines that are not in all answers.
-        freshness: Seconds that events waited, one row an event and architecture.
-    """
+    """What compare() found: `rows` has one row for each architecture, `differences` the first lines that are not in all answers."""
 
     rows: pd.DataFrame
     differences: Mapping[str, Sequence[str]]
@@ -90,64 +90,64 @@ class Comparison:
         return f"{self.rows.T.to_string(header=False)}\n{'equal' if self.equal else dict(self.differences)}"
 
 
-def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
-    """Put architectures over one topic side by side. Nothing is recomputed: let each catch_up() first.
+def compare(*architectures: Architecture, since: datetime | None = None) -> Comparison:
+    """Compare architectures over one topic; nothing is recomputed: first let each catch_up().
+
+    The rows of the result have, for each architecture:
+
+    - used, duplicate, late, quarantined: its accounting. late_corrected: events that were late, by the version that has them now. Each
+      is a row of rta.late().
+    - freshness_p50_s, freshness_p99_s: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that
+      showed it, as far as these objects have seen it. NaN in real-time mode, where nobody knows it: an event is seen milliseconds after
+      it came, and noted when its interval ends.
+    - events_read: by all micro-batches and batch views together, those of a replay and of versions that are gone included.
+    - bytes_read: keys and values of the topic's events, each micro-batch's and once the archive's; and what Spark's tasks in this
+      process have read of the archive's files.
+    - cpu_s: of Spark's tasks in this process, for tables and archive (two architectures of a topic share one; it counts for both).
+    - history_again_s: the newest recompute(), or replay that was waited for, in this process.
 
     Args:
-        wirings: What `batch`, `lambda_` and `kappa` returned.
-        since: Only events with a later Kafka timestamp count for freshness, so that a backlog does not.
-
-    Returns:
-        One row an architecture.
-
-        - freshness: seconds from a record's Kafka timestamp to the commit of the first micro-batch or batch view that showed
-          it, as far as these objects have seen it. In real-time mode it is NaN: an event is seen milliseconds after it
-          came, but noted only when its interval ends.
-        - late: events that are late now; late_corrected: those that were late and are in the version that is served. Each is a
-          row of `rta.late`.
-        - events_read: by all micro-batches and batch views together, also those of a replay and of versions that are gone.
-        - bytes_read: keys and values of the topic's events, in each micro-batch and once for the archive, and what Spark's tasks in
-          this process have read of the archive's files.
-        - cpu_s: seconds of Spark's tasks in this process, for tables and archive. An archive that two architectures share
-          counts for both.
-        - history_again_s: seconds of the newest recompute(), or replay that was waited for, in this process.
+        architectures: Two or more of one topic.
+        since: Only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
 
     Raises:
-        InputError: The architectures read different topics.
+        InputError: If they are of different topics.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
-    >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
-    >>> with rta.batch("doc-compare", rta.transforms.totals, table="doc_compare_b", **how) as b, rta.kappa("doc-compare", rta.transforms.totals, table="doc_compare_k", **how) as k:
-    ...     b.catch_up(); k.catch_up()
-    ...     compare(b, k).equal
-    True
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-compare", partitions=1)
+        >>> how = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
+        >>> with rta.batch("doc-compare", rta.transforms.totals, table="doc_compare_b", **how) as b, rta.kappa("doc-compare", rta.transforms.totals, table="doc_compare_k", **how) as k:
+        ...     b.catch_up(); k.catch_up()
+        ...     compare(b, k).equal
+        True
     """
     import pandas as pd
 
-    if len({wired.topic for wired in wirings}) != 1:
-        found = sorted({wired.topic for wired in wirings})
+    if len({wired.topic for wired in architectures}) != 1:
+        found = sorted({wired.topic for wired in architectures})
         raise InputError(
-            "only wirings of one topic can be compared",
+            "only architectures of one topic can be compared",
             found=found,
             fix="give two or more of one topic",
         )
-    answers = [wired.read() for wired in wirings]
-    records = _records(wirings[0])
+    answers = [wired.read() for wired in architectures]
+    records = _records(architectures[0])
     timed = records["good"]
     if since is not None:
         timed &= records["kafka_timestamp"] >= pd.to_datetime(since, utc=True)
     fresh = {
-        w.architecture: _waited(records[timed], [] if w.real_time else _shown(w)) for w in wirings
+        w.architecture: _waited(records[timed], [] if w.real_time else _shown(w))
+        for w in architectures
     }
     rows = [
         _row(w, answer, fresh[w.architecture], records)
-        for w, answer in zip(wirings, answers, strict=True)
+        for w, answer in zip(architectures, answers, strict=True)
     ]
     return Comparison(
         pd.DataFrame(rows),
         {
             w.architecture: _differences(answers[0], each)
-            for w, each in zip(wirings[1:], answers[1:], strict=True)
+            for w, each in zip(architectures[1:], answers[1:], strict=True)
         },
         pd.concat(
             [pd.DataFrame({"architecture": name, "seconds": each}) for name, each in fresh.items()]
@@ -156,7 +156,7 @@ def compare(*wirings: Wiring, since: datetime | None = None) -> Comparison:
 
 
 def _row(
-    wired: Wiring, answer: pd.DataFrame, waited: pd.Series[float], records: pd.DataFrame
+    wired: Architecture, answer: pd.DataFrame, waited: pd.Series[float], records: pd.DataFrame
 ) -> dict[str, Any]:
     accounting, shown = wired.accounting(), _shown(wired)
     return {
@@ -177,7 +177,7 @@ def _row(
     }  # fmt: skip
 
 
-def _corrected(wired: Wiring) -> str:
+def _corrected(wired: Architecture) -> str:
     """Say how many events that were late once are in the answer now, and what has corrected them."""
     if wired.view is None:
         return "none"
@@ -202,7 +202,7 @@ def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     ]
 
 
-def _records(wired: Wiring) -> pd.DataFrame:
+def _records(wired: Architecture) -> pd.DataFrame:
     """Read of each event partition, offset, kafka_timestamp, bytes (of key and value), and whether it is good."""
     import pandas as pd
     from pyspark.sql import functions as F
@@ -216,7 +216,7 @@ def _records(wired: Wiring) -> pd.DataFrame:
     return found.assign(kafka_timestamp=pd.to_datetime(found["kafka_timestamp"], utc=True))
 
 
-def _shown(wired: Wiring) -> list[Batch]:
+def _shown(wired: Architecture) -> list[Batch]:
     """List the batches that brought the answer, the oldest first."""
     versions = wired.view.versions.values() if wired.view else ()
     parts = {part for version in versions for part in version.parts}
@@ -239,3 +239,75 @@ def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]
             stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
             waits.append((stamp - here["kafka_timestamp"]).dt.total_seconds())
     return pd.Series([each for wait in waits for each in wait], dtype="float64")
+
+
+def stored_bytes(wired: Architecture) -> int:
+    """Sum the bytes that lie in archive and checkpoints; the tables in the database are not in it."""
+    checkpoints = settings().home / "checkpoints"
+    places = [checkpoints / part for part in (wired.view.parts if wired.view else ())]
+    if wired.architecture != "kappa":
+        places.append(archive_folder(wired.topic))
+    files = [
+        path for place in places if place.exists() for path in place.rglob("*") if path.is_file()
+    ]
+    return sum(_size(path) for path in files)
+
+
+def cpu_seconds(wired: Architecture, batches: Iterable[Batch]) -> float:
+    """Sum what Spark's tasks have spent in this process on the tables of some batches, and on the archive."""
+    return sum(each.cpu_s for each in _spent(wired, batches))
+
+
+def bytes_read(wired: Architecture, batches: Sequence[Batch], records: pd.DataFrame) -> int:
+    """Sum the bytes that some batches of an architecture have read.
+
+    Of the topic: keys and values of the events in its micro-batches, and once those that the archive has. Of the archive's
+    files: what Spark says of its tasks in this process.
+    records: partition, offset, bytes of each event of the topic.
+    """
+    ranges = [
+        (batch.start_offsets, batch.end_offsets)
+        for batch in batches
+        if not batch.query_id.startswith(f"{QUERY} ")
+    ]
+    if wired.architecture != "kappa" and (ends := archived(wired.topic)):
+        ranges.append((archived_from(wired.topic), ends))
+    files = sum(each.file_bytes for each in _spent(wired, batches))
+    return files + sum(_between(records, start, end) for start, end in ranges)
+
+
+def _spent(wired: Architecture, batches: Iterable[Batch]) -> list[Spent]:
+    owners = {batch.table for batch in batches}
+    if wired.architecture != "kappa":
+        owners.add(f"archive of {wired.topic}")
+    return [spent(owner) for owner in owners]
+
+
+def _between(records: pd.DataFrame, start: Mapping[int, int], end: Mapping[int, int]) -> int:
+    """Sum the bytes of the records between two offsets of each partition."""
+    first, last = (records["partition"].map(each).fillna(0) for each in (dict(start), dict(end)))
+    here = (records["offset"] >= first) & (records["offset"] < last)
+    return int(records.loc[here, "bytes"].sum())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # Spark has just swept it
+        return 0
+
+
+def lines_of(transform: Transform) -> int | None:
+    """Count the lines of the function that are neither empty nor comment nor its docstring; None where there is no source."""
+    import ast
+    import textwrap
+
+    plain = getattr(transform, "func", transform)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(plain)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    [function] = tree.body[:1]
+    if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
+        function.body = function.body[1:]
+    return len(ast.unparse(function).splitlines())

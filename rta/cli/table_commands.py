@@ -81,7 +81,7 @@ def reset(table: str, *, yes: bool) -> None:
 
         drop(known.name)
     else:
-        from rta.engines.spark.sinks import reset as drop_table
+        from rta.engines import reset as drop_table
 
         drop_table(known.name)
     click.echo(f"{known.kind} {known.name} dropped; the next run starts over")

@@ -48,26 +48,26 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     """Type the events of Kafka's raw rows, and give the bad ones their reason. There is one row out for each row in.
 
     Accepted: one JSON object in UTF-8; fields that the schema does not know; null or absent if the schema says nullable; a decimal as a
-    number or as a string ("12.50"); trailing zeros; a timestamp as text with its zone (Z or +02:00) and at most six digits of a
-    second; any spaces that JSON allows. A number with five digits of exponent is "out of range" wherever it stands: parsing it would
-    take seconds. A reason names the field as the producer calls it (EventType.field).
+    number or as a string ("12.50"); trailing zeros; a timestamp as text with its zone (Z or +02:00) and at most six digits of a second;
+    any spaces that JSON allows. A number with five digits of exponent is "out of range" anywhere: parsing it would take seconds. A
+    reason names the field as the producer calls it (EventType.field).
 
     Args:
-        raw: Key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, and headers if asked for.
+        raw: key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, and headers if asked for.
         event: The type of the events.
-        max_skew: How far an event's time may be ahead of its Kafka timestamp. No clock is asked.
+        max_skew: How far an event's own time may be ahead of its Kafka timestamp (no clock is asked), such as "5 minutes".
 
     Returns:
-        The event's columns, topic, partition, offset, kafka_timestamp, key, value, headers, and reason. The reason is null if the event
-        is good, otherwise one of `REASONS` with the field ("out of range: amount"). A bad event's own columns are null,
-        unless it is only ahead of its record's time.
+        The event's columns, topic, partition, offset, kafka_timestamp, key, value, headers, and reason: null if the event is good, else
+        one of `REASONS`, with the field it is about ("out of range: amount"). A bad event's own columns are null, unless it is only ahead.
 
     Raises:
-        InputError: max_skew is no duration.
+        InputError: If max_skew has another form.
 
-    >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
-    >>> parse(raw, rta.USER_EVENTS).head().reason
-    'missing: event_id'
+    Example:
+        >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
+        >>> parse(raw, rta.USER_EVENTS).head().reason
+        'missing: event_id'
     """
     from pyspark.sql import functions as F
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rta.dataframes.plans import cheap_count
+from rta.dataframes.internals import execution, walk
 from rta.errors import BrokerError, InputError
 from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
 from rta.html import table
@@ -38,6 +38,12 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "kafka.batch.size": "131072",
     "kafka.linger.ms": "20",
 }
+
+
+_CHEAP: Final = {
+    "Filter", "GlobalLimit", "LocalLimit", "LocalRelation", "LogicalRelation", "Project", "Range", "Repartition", "Sort",
+}  # fmt: skip
+"""Nodes of a plan whose rows can be counted without computing much."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,35 +105,36 @@ def publish(
 ) -> Published:
     """Publish events in their order: a Spark or pandas DataFrame, a list of dicts, or a file of JSON lines.
 
-    Each row or dict becomes one JSON object: times in ISO 8601 and UTC, to the microsecond (a time without a zone is taken for UTC, except
-    Spark's, which have one); decimals as exact numbers; nulls, and what pandas calls missing, left out. The lines of a
-    file (.jsonl, .jsonl.gz) are sent byte for byte; empty ones are skipped. A Spark frame of messages is sent as it is, with its `key`
-    and `headers`: one with a BINARY column `value`, or with a STRING one beside nothing but Kafka's own columns. A record's time is
-    Kafka's own: history is not deleted for its age. Only a Spark frame needs Spark.
+    Each row or dict becomes a JSON object: instants in ISO 8601, UTC (also those without a zone, but Spark's, which have one), to the
+    microsecond; decimals as exact numbers; nulls, and what pandas calls missing, left out. The lines of a file (.jsonl, .jsonl.gz) are
+    sent byte for byte; empty ones are skipped. A Spark frame of messages is sent as it is, with its `key` and `headers`: one with a
+    BINARY column `value`, or a STRING one beside nothing but Kafka's own columns. The time of a record is Kafka's own: history is not
+    deleted for its age. Only a Spark frame needs Spark; it is computed once, and counted by the topic's offsets, so events of another
+    producer at the same time are among them.
 
     Args:
         source: The events.
-        topic: The topic; it is made if it does not exist.
-        event: Writes each column under its field's name (EventType.fields); its key is the default of `key`.
-        key: The column, or in a file the field, whose text is the record's key.
+        topic: The topic; it is made if it is not there.
+        event: Writes each column under its field's name (EventType.fields); its key is the default of key.
+        key: The column whose text is the message key; in a file, the field.
         order_by: Columns to sort a Spark frame by.
-        parallel: Let the tasks of a Spark frame send side by side. It is faster on several cores, but the events arrive out of order,
-            and a stream that reads meanwhile may find many of them late.
+        parallel: Let the tasks of a Spark frame send side by side, faster on several cores; its events arrive out of order then, and a
+            stream that reads meanwhile may find many of them late.
         partitions: Of a topic that is yet to be made.
-        headers: The same for all events, after their own.
-        options: For the sink of a Spark frame, such as "kafka.compression.type"; otherwise for KafkaProducer.
+        headers: The same for all events, behind their own.
+        options: For the sink of a Spark frame, such as "kafka.compression.type"; else for KafkaProducer.
 
     Returns:
-        How many events were published. A Spark frame is computed once and counted by the topic's offsets, so events that another
-        producer sends at the same time are among them.
+        How many events went where.
 
     Raises:
-        InputError: The source cannot be published, a column is missing, the frame is a stream, an event is over the size limit, or this
-            machine's clock is more than an hour ahead of Kafka's.
-        BrokerError: Kafka did not acknowledge all events.
+        InputError: If the source is none, a column is not there, the frame streams, an event is over the size limit, or this machine's
+            clock is over an hour ahead of Kafka's.
+        BrokerError: If Kafka did not acknowledge events.
 
-    >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
-    2
+    Example:
+        >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
+        2
     """
     if is_spark(source):
         ordering = [order_by] if isinstance(order_by, str) else list(order_by or ())
@@ -195,7 +202,7 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     settings = {**DEFAULTS, **spark_options(), "topic": topic, **options}
     messages = frame.select(*message_columns(frame))
 
-    total = cache(lambda: cheap_count(messages))
+    total = cache(lambda: _cheap_count(messages))
 
     def so_far() -> tuple[int, int | None]:
         return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
@@ -206,6 +213,18 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}
     return Published(topic, sum(high - low for low, high in ranges.values()), seconds, ranges)
+
+
+def _cheap_count(frame: DataFrame) -> int | None:
+    """Count a frame's rows if that is no more than a look into its files or its own rows; None if it would compute it twice.
+
+    >>> _cheap_count(spark.range(7).where("id > 1"))
+    5
+    >>> _cheap_count(spark.range(7).groupBy("id").count()) is None
+    True
+    """
+    nodes = {node.nodeName() for node in walk(execution(frame).optimizedPlan())}
+    return frame.count() if nodes <= _CHEAP else None
 
 
 def _with_headers(frame: DataFrame, headers: Mapping[str, str | bytes | None]) -> Column:

@@ -30,24 +30,28 @@ def publish_dataset(
     speed_up: float | None = None,
     once: bool = False,
 ) -> Published | Acknowledged | None:
-    """Publish the events of a data set that arrived from `start` to before `end` (UTC), in bulk or paced.
+    """Publish what arrived in a part of a data set; in bulk, or paced.
 
     Args:
         dataset: "flights", "weather", "purchases" or "user-events".
-        topic: By default the one of its event type.
-        start: The first arrival.
-        end: The arrival that is the first one left out.
-        rows: How many events, for data that are made.
-        rate: Events a second, by an open-loop clock.
-        speed_up: Replay in event time, so many times as fast as it happened.
-        once: Do nothing and return None if the topic holds that many events already.
+        topic: By default named like the data set.
+        start: The first arrival (UTC); by default the first of all.
+        end: The arrival before which the part ends; by default it ends with the last.
+        rows: How many user events to make; the other data sets have as many as they have.
+        rate: Events per second, by an open-loop clock.
+        speed_up: Replay in event time, so many times faster than life.
+        once: Publish nothing if the topic holds that many events already.
+
+    Returns:
+        What was published; None if `once` has found it there.
 
     Raises:
-        InputError: The data set is unknown.
-        TopicError: An earlier publish stopped halfway.
+        InputError: If there is no such data set.
+        TopicError: If an earlier publish stopped midway.
 
-    >>> publish_dataset("weather", topic="doc-weather", end=datetime(2013, 1, 2)).events
-    52
+    Example:
+        >>> publish_dataset("weather", topic="doc-weather", end=datetime(2013, 1, 2)).events
+        52
     """
     if dataset not in NAMES:
         raise InputError(f"there is no data set {dataset!r}", fix=f"choose from {', '.join(NAMES)}")

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Final
 
+from rta.dataframes.internals import exit_code, forget_session, has_class, launch
 from rta.errors import InputError, SetupError
 from rta.kafka import broker
 from rta.progress import step
@@ -64,21 +64,23 @@ def spark(
 ) -> SparkSession:
     """Return the SparkSession of this process, with Kafka's connector; start it if there is none.
 
-    Spark's messages go to `spark.log` and `spark-python.log` under RTA_HOME. If the embedded broker holds topics and does not run,
-    it is started beside Spark, since they are needed next.
+    If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next. Spark's messages go to
+    `spark.log` and `spark-python.log` under RTA_HOME.
 
     Args:
-        app_name: The name that Spark shows.
-        master: A Spark master URL; by default RTA_SPARK_MASTER, or local[16]: slots are threads, and real-time mode needs one
+        app_name: How the application is called.
+        master: A Spark master URL; by default RTA_SPARK_MASTER, else local[16]: slots are threads, and real-time mode needs one
             for each Kafka partition and shuffle partition.
-        conf: Spark properties that override those of rta.
+        conf: Spark properties that override `DEFAULTS`.
 
     Raises:
-        SetupError: There is no Java that fits, jars are missing, no connector is known for this PySpark, or a session without the
+        SetupError: If there is no fitting Java, there are no jars, no connector is known for this PySpark, or a session without the
             connector runs already.
+        InputError: If the master is a Spark Connect server.
 
-    >>> spark().range(3).count()
-    3
+    Example:
+        >>> spark().range(3).count()
+        3
     """
     import pyspark
     from pyspark import SparkContext
@@ -92,7 +94,7 @@ def spark(
         )  # fmt: skip
     jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
     if ended():
-        _forget()
+        forget_session()
     if SparkContext._active_spark_context is None:
         properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
         with broker.starting(if_it_holds_topics=True), step("starting Spark"):
@@ -128,7 +130,6 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
 def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
     """Start the driver's JVM with its noise in a file, not in the notebook."""
     from pyspark import SparkConf, SparkContext
-    from pyspark.java_gateway import launch_gateway
 
     os.environ["JAVA_HOME"] = str(find_java().home)
     if master.startswith("local"):
@@ -138,8 +139,7 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
     conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
     try:
         with _console().open("w") as output:
-            noise = {"stdout": output, "stderr": output}
-            gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+            gateway = launch(conf, output)
         python_log.to_file(settings().home)
         with _same_interrupts():
             SparkContext(conf=conf, gateway=gateway)
@@ -161,17 +161,12 @@ def _same_interrupts() -> Iterator[None]:
 
 def _require_connector(session: SparkSession) -> None:
     """Refuse a session that was started by somebody else without Kafka's connector."""
-    from py4j.protocol import Py4JJavaError
-
-    loader = session._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]
-    try:
-        loader.loadClass("org.apache.spark.sql.kafka010.KafkaSourceProvider")
-    except Py4JJavaError:
+    if not has_class(session, "org.apache.spark.sql.kafka010.KafkaSourceProvider"):
         raise SetupError(
             "the Spark session that runs in this process has no Kafka connector",
             found=f"application {session.sparkContext.appName!r}",
             fix="call its stop() (or restart the kernel), then rta.spark() before any other session",
-        ) from None
+        )
 
 
 def ended(*, patience: float = 0) -> str | None:
@@ -182,26 +177,11 @@ def ended(*, patience: float = 0) -> str | None:
     >>> ended() is None
     True
     """
-    from pyspark import SparkContext
-
-    process = getattr(SparkContext._gateway, "proc", None)
-    try:
-        code = process.wait(patience) if process else None
-    except TimeoutExpired:
-        code = None
+    code = exit_code(patience=patience)
     if code is None:
         return None
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return ": ".join(filter(None, (how, _last_words())))
-
-
-def _forget() -> None:
-    """Let go of a session whose JVM has ended: PySpark would ask it for ever."""
-    from pyspark import SparkContext
-    from pyspark.sql import SparkSession
-
-    SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
-    SparkSession._instantiatedSession = SparkSession._activeSession = None
 
 
 def _console() -> Path:

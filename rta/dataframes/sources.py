@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rta.dataframes.parsing import ORIGIN, REASONS, parse
-from rta.dataframes.starting_offsets import Position, between, starting_at
+from rta.dataframes.starting_offsets import EARLIEST, Position, between, starting_at
 from rta.events.event_types import EventType, event_type
 from rta.kafka.client import READING, spark_options
-from rta.kafka.topics import offsets
+from rta.kafka.topics import TopicDescription, description, offsets
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 __all__ = [
-    "FETCH", "OBSERVED", "REASONS", "count_range", "observed", "parse", "quarantined", "read_batch", "read_range", "read_stream",
+    "FETCH", "OBSERVED", "REASONS", "TopicRange", "observed", "parse", "quarantined", "read_batch", "read_range", "read_stream",
 ]  # fmt: skip
 
 OBSERVED: Final = "rta_source"
@@ -55,28 +56,28 @@ def read_batch(
     """Read the good events of a topic as a finite DataFrame.
 
     Args:
-        topic: The topic to read.
+        topic: The topic.
         event: The type of its events; by default the one that is named like the topic.
-        starting: "earliest", "latest", {partition: offset}, or a datetime with a zone, which is compared with Kafka's record time. An
-            offset must be one that the topic has, or Kafka's own -1 (latest) or -2 (earliest). A partition that is not named is
-            read whole.
-        ending: The same; an ending offset is not read itself.
-        max_skew: How far an event's time may be ahead of its record's time.
+        starting: "earliest", "latest", {partition: offset}, or a datetime with a zone that is compared with Kafka's record time. An
+            offset is one that the topic has, or Kafka's own -1 (latest) and -2 (earliest); a partition that is not named is read whole.
+        ending: The same; an ending offset is not read.
+        max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
         options: For Spark's Kafka source, such as "minPartitions".
 
     Returns:
         The event's columns, then topic, partition, offset, kafka_timestamp.
 
     Raises:
-        TopicError: The topic is missing; it names those that are spelled like it.
-        InputError: A position is wrong.
+        TopicError: If there is no such topic; it names those that look like it.
+        InputError: If a position is none, or the end lies before the start.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
-    >>> read_batch("doc-read-batch", event=rta.USER_EVENTS).count()
-    5
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
+        >>> read_batch("doc-read-batch", event=rta.USER_EVENTS).count()
+        5
     """
     event = event or event_type(topic)
-    chosen = between(topic, starting, ending)
+    chosen = between(description(topic), starting, ending)
     parsed = parsed_batch(topic, event, max_skew, options=chosen | dict(options or {}))
     return _good(parsed, event, topic)
 
@@ -89,7 +90,7 @@ def parsed_batch(
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """Read all events of a topic as they are now, good and bad: the columns of `parse`, as a finite DataFrame."""
-    chosen = options or between(topic, "earliest", "latest")
+    chosen = options or between(description(topic), "earliest", "latest")
     return parse(_read(topic, chosen), event, max_skew)
 
 
@@ -104,26 +105,53 @@ def read_stream(
 ) -> DataFrame:
     """Read the good events of a topic as they arrive, as a streaming DataFrame.
 
-    The arguments, the columns and the errors are those of `read_batch`, without an end. The counts of each micro-batch are in the
-    query's progress.
+    Each micro-batch's counts (see `observed`) are in the query's progress.
 
     Args:
-        max_events_per_batch: At most so many events of all partitions in one micro-batch.
+        topic: The topic.
+        event: The type of its events; by default the one that is named like the topic.
+        starting: Where to begin, as for read_batch().
+        max_skew: As for read_batch().
+        max_events_per_batch: The most events of all partitions in one micro-batch; by default all that are there.
+        options: For Spark's Kafka source.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
-    >>> read_stream("doc-read-stream", event=rta.USER_EVENTS).isStreaming
-    True
+    Returns:
+        The columns of read_batch().
+
+    Raises:
+        TopicError: If there is no such topic.
+        InputError: If `starting` is no position in it.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
+        >>> read_stream("doc-read-stream", event=rta.USER_EVENTS).isStreaming
+        True
     """
-    event = event or event_type(topic)
+    return good_stream(
+        description(topic), event or event_type(topic), starting=starting, max_skew=max_skew,
+        max_events_per_batch=max_events_per_batch, options=options,
+    )  # fmt: skip
+
+
+def good_stream(
+    topic: TopicDescription,
+    event: EventType,
+    *,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read as read_stream() does, of a topic that was described already."""
     limit = (
         {} if max_events_per_batch is None else {"maxOffsetsPerTrigger": str(max_events_per_batch)}
     )
     chosen = starting_at(topic, starting) | limit | dict(options or {})
-    return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic)
+    return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic.name)
 
 
 def parsed_stream(
-    topic: str,
+    topic: TopicDescription,
     event: EventType,
     max_skew: str = "5 minutes",
     *,
@@ -134,7 +162,59 @@ def parsed_stream(
     options: for Spark's Kafka source; by default from the earliest offset, with headers.
     """
     chosen = options or starting_at(topic, "earliest") | {"includeHeaders": "true"}
-    return parse(_read(topic, chosen, streaming=True), event, max_skew)
+    return parse(_read(topic.name, chosen, streaming=True), event, max_skew)
+
+
+@dataclass(frozen=True)
+class TopicRange:
+    """A part of a topic, and how it is read: read again, it shows the same. One micro-batch, say.
+
+    Attributes:
+        topic: The topic.
+        event: The type of its events.
+        start: partition → the first offset; a partition that only `end` knows is read from its beginning.
+        end: partition → the offset before which the range ends.
+        max_skew: How far an event's own time may be ahead of Kafka's.
+        options: Those of the query that has read it, such as its isolation level; what chooses a range has no effect.
+    """
+
+    topic: str
+    event: EventType
+    start: Mapping[int, int]
+    end: Mapping[int, int]
+    max_skew: str = "5 minutes"
+    options: Mapping[str, str] | None = None
+
+    def good(self) -> DataFrame:
+        """Read the good events: the columns of read_batch()."""
+        # Each range counts under a name of its own: two ranges with one name cannot stand in one plan.
+        return _good(self._parsed(), self.event, f"{self.topic}:{sorted(self.end.items())}")
+
+    def bad(self) -> DataFrame:
+        """Read the bad events: topic, partition, offset, kafka_timestamp, reason, key, value, headers."""
+        parsed = self._parsed(headers=True).where("reason IS NOT NULL")
+        return parsed.select(*ORIGIN, "reason", "key", "value", "headers")
+
+    def counts(self) -> dict[str, int]:
+        """Count by reading: consumed, quarantined, good. No retried task counts twice here.
+
+        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-counts", partitions=1)
+        >>> TopicRange("doc-counts", rta.USER_EVENTS, {0: 1}, {0: 4}).counts()
+        {'consumed': 3, 'quarantined': 0, 'good': 3}
+        """
+        return dict(self._parsed().agg(*_counts()).collect()[0].asDict())
+
+    def _parsed(self, *, headers: bool = False) -> DataFrame:
+        """Read exactly the partitions that `end` names."""
+        first = {str(partition): self.start.get(partition, EARLIEST) for partition in self.end}
+        given = (self.options or {}).items()
+        options = {name: value for name, value in given if not _CHOOSES.match(name)} | {
+            "assign": json.dumps({self.topic: sorted(self.end)}),
+            "startingOffsets": json.dumps({self.topic: first}),
+            "endingOffsets": json.dumps({self.topic: {str(p): o for p, o in self.end.items()}}),
+            "includeHeaders": str(headers).lower(),
+        }
+        return parse(_read(self.topic, options), self.event, self.max_skew)
 
 
 def read_range(
@@ -146,45 +226,25 @@ def read_range(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read the good events between two offsets of each partition: those of one micro-batch, for example.
+    """Read the good events between two offsets of each partition; the second is not read.
 
     Args:
         topic: The topic.
         event: The type of its events.
-        start: Partition → the first offset. A partition that only `end` knows is read from its beginning.
-        end: Partition → the offset that is the first one left out.
-        max_skew: How far an event's time may be ahead of its record's time.
-        options: Those of the query that has read the range before, such as its isolation level, so that this read sees the same.
+        start: partition → the first offset; a partition that only `end` knows is read from its beginning.
+        end: partition → the offset before which the range ends.
+        max_skew: See `parse`.
+        options: For Spark's Kafka source; what chooses a range has no effect.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
-    >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
-    3
+    Returns:
+        The columns of read_batch().
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
+        >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
+        3
     """
-    # Each range counts under a name of its own: two ranges with one name cannot stand in one plan.
-    return _good(
-        parse(_range(topic, start, end, options), event, max_skew),
-        event,
-        f"{topic}:{sorted(end.items())}",
-    )
-
-
-def count_range(
-    topic: str,
-    event: EventType,
-    *,
-    start: Mapping[int, int],
-    end: Mapping[int, int],
-    max_skew: str = "5 minutes",
-    options: Mapping[str, str] | None = None,
-) -> dict[str, int]:
-    """Count a range of offsets by reading it again: consumed, quarantined, good. No retried task counts twice here.
-
-    >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-count-range", partitions=1)
-    >>> count_range("doc-count-range", rta.USER_EVENTS, start={0: 1}, end={0: 4})
-    {'consumed': 3, 'quarantined': 0, 'good': 3}
-    """
-    parsed = parse(_range(topic, start, end, options), event, max_skew)
-    return dict(parsed.agg(*_counts()).collect()[0].asDict())
+    return TopicRange(topic, event, start, end, max_skew, options).good()
 
 
 def quarantined(
@@ -201,30 +261,29 @@ def quarantined(
     Args:
         topic: The topic.
         event: The type of its events; by default the one that is named like the topic.
-        start: Partition → the first offset.
-        end: Partition → the offset that is the first one left out.
-        max_skew: How far an event's time may be ahead of its record's time.
-        options: As for `rta.read_batch`; {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
+        start: partition → the first offset; by default the earliest.
+        end: partition → the offset before which the range ends; by default the latest.
+        max_skew: See `parse`.
+        options: As for read_batch(); {"kafka.isolation.level": "read_committed"} leaves out what was aborted.
 
     Returns:
         topic, partition, offset, kafka_timestamp, reason, key, value (raw bytes), headers.
 
-    >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantined", partitions=1)
-    >>> quarantined("doc-quarantined", event=rta.USER_EVENTS).select("offset", "reason").show()
-    +------+-----------------+
-    |offset|           reason|
-    +------+-----------------+
-    |     0|missing: event_id|
-    +------+-----------------+
-    <BLANKLINE>
+    Example:
+        >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-quarantined", partitions=1)
+        >>> quarantined("doc-quarantined", event=rta.USER_EVENTS).select("offset", "reason").show()
+        +------+-----------------+
+        |offset|           reason|
+        +------+-----------------+
+        |     0|missing: event_id|
+        +------+-----------------+
+        <BLANKLINE>
     """
     if start is None or end is None:
         known = offsets(topic)
         start = start or {partition: earliest for partition, (earliest, _) in known.items()}
         end = end or {partition: latest for partition, (_, latest) in known.items()}
-    raw = _range(topic, start, end, options, headers=True)
-    parsed = parse(raw, event or event_type(topic), max_skew)
-    return parsed.where("reason IS NOT NULL").select(*ORIGIN, "reason", "key", "value", "headers")
+    return TopicRange(topic, event or event_type(topic), start, end, max_skew, options).bad()
 
 
 def observed(parsed: DataFrame, topic: str) -> DataFrame:
@@ -250,26 +309,6 @@ def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
     """Count all, keep the good. The raw columns go first: they would be copied through the count."""
     counted = observed(parsed.select(*event.columns, *ORIGIN, "reason"), topic)
     return counted.where("reason IS NULL").drop("reason")
-
-
-def _range(
-    topic: str,
-    start: Mapping[int, int],
-    end: Mapping[int, int],
-    given: Mapping[str, str] | None = None,
-    *,
-    headers: bool = False,
-) -> DataFrame:
-    """Read exactly the partitions that `end` names; given: options of the query that has read them."""
-    first = {str(partition): start.get(partition, -2) for partition in end}
-    kept = {name: value for name, value in (given or {}).items() if not _CHOOSES.match(name)}
-    options = kept | {
-        "assign": json.dumps({topic: sorted(end)}),
-        "startingOffsets": json.dumps({topic: first}),
-        "endingOffsets": json.dumps({topic: {str(p): offset for p, offset in end.items()}}),
-        "includeHeaders": str(headers).lower(),
-    }
-    return _read(topic, options)
 
 
 def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) -> DataFrame:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from rta.errors import InputError
-from rta.kafka.topics import offsets
+from rta.kafka.topics import TopicDescription
 
 Position = str | Mapping[int, int] | datetime
 Ranges = Mapping[
@@ -18,38 +18,41 @@ LATEST: Final = -1  # Kafka's own words for offsets
 EARLIEST: Final = -2
 
 
-def starting_at(topic: str, position: Position) -> dict[str, str]:
+def starting_at(topic: TopicDescription, position: Position) -> dict[str, str]:
     """Translate where a stream starts into Spark's options.
 
     An offset is one that the topic has, or its next one; or Kafka's own -1 (latest), -2 (earliest).
-    Raises TopicError if the topic is missing, InputError for what is no position in it.
+    Raises InputError for what is no position in the topic, RefusedError if this user may not read it.
 
     >>> _ = rta.kafka.create_topic("doc-positions", partitions=1)
-    >>> starting_at("doc-positions", {0: -1})
+    >>> topic = rta.kafka.topics.description("doc-positions")
+    >>> starting_at(topic, {0: -1})
     {'startingOffsets': '{"doc-positions": {"0": -1}}'}
-    >>> starting_at("doc-positions", {0: 9})
+    >>> starting_at(topic, {0: 9})
     Traceback (most recent call last):
     rta.errors.InputError: starting names an offset that topic 'doc-positions' does not have; found: {0: 9}; fix: partition 0 has 0 to 0...
     """
-    return _starting(topic, position, offsets(topic, right="READ"))
+    topic.require("READ")
+    return _starting(topic.name, position, topic.ranges)
 
 
-def between(topic: str, starting: Position, ending: Position) -> dict[str, str]:
+def between(topic: TopicDescription, starting: Position, ending: Position) -> dict[str, str]:
     """Translate the two ends of a finite read into Spark's options.
 
     Raises as starting_at() does, and for an end before its start.
 
     >>> _ = rta.kafka.create_topic("doc-positions", partitions=1)
-    >>> between("doc-positions", "latest", "latest")
+    >>> between(rta.kafka.topics.description("doc-positions"), "latest", "latest")
     {'startingOffsets': '{"doc-positions": {"0": 0}}', 'endingOffsets': 'latest'}
     """
-    ranges = offsets(topic, right="READ")
+    topic.require("READ")
+    ranges = topic.ranges
     if starting == "latest":
         starting = dict.fromkeys(ranges, LATEST)
     if isinstance(starting, Mapping):  # Spark does not start a batch at a word that means the end
         starting = {p: ranges[p][1] if o == LATEST and p in ranges else o for p, o in starting.items()}  # fmt: skip
-    options = _starting(topic, starting, ranges) | _position(topic, ending, "ending", ranges)
-    _require_order(topic, starting, ending)
+    options = _starting(topic.name, starting, ranges) | _position(topic.name, ending, "ending", ranges)  # fmt: skip
+    _require_order(topic.name, starting, ending)
     return options
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.internals import jobs_of, stage
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -42,15 +44,15 @@ def note(
     """
     retried = False
     group = group or str(session.sparkContext.getLocalProperty("spark.jobGroup.id"))
-    tracker, store = session.sparkContext.statusTracker(), _store(session)
-    jobs = [job for job in tracker.getJobIdsForGroup(group) if job > _counted.get(group, -1)]
+    tracker = session.sparkContext.statusTracker()
+    jobs = [job for job in jobs_of(session, group) if job > _counted.get(group, -1)]
     for job in sorted(jobs):
         known = tracker.getJobInfo(job)
         if not running and known and known.status == "RUNNING":
             continue
         stages = known.stageIds if known else ()
-        for stage in stages:
-            retried |= _add(_spent[owner], store, stage)
+        for number in stages:
+            retried |= _add(_spent[owner], stage(session, number))
         _counted[group] = max(job, _counted.get(group, -1))
     return retried
 
@@ -68,21 +70,10 @@ def noted(session: SparkSession, owner: str) -> Iterator[None]:
         context.setLocalProperty("spark.jobGroup.id", before)  # type: ignore[arg-type]
 
 
-def _store(session: SparkSession) -> Any:
-    context: Any = session.sparkContext
-    return context._jsc.sc().statusStore()
-
-
-def _add(total: Spent, store: Any, stage: int) -> bool:
-    """Add a stage, and tell whether a task of it ran again; nothing if Spark has skipped it, or has forgotten it."""
-    from py4j.protocol import Py4JJavaError
-
-    try:
-        told = store.lastStageAttempt(stage)
-    except Py4JJavaError as error:
-        if "NoSuchElementException" in str(error.java_exception.getClass()):
-            return False
-        raise
+def _add(total: Spent, told: Any) -> bool:
+    """Add a stage, and tell whether a task of it ran again; nothing if Spark does not know it."""
+    if told is None:
+        return False
     total.cpu_s += told.executorCpuTime() / 1e9
     total.file_bytes += told.inputBytes()
     return bool(told.attemptId() or told.numFailedTasks())

@@ -1,10 +1,10 @@
-from .spark.latecomers import late as late
-from .spark.latecomers import late_events as late_events
+from .spark.following import Drained as Drained
+from .spark.following import drain as drain
+from .spark.following import follow as follow
+from .spark.following import reset as reset
+from .spark.late_reading import late as late
+from .spark.late_reading import late_events as late_events
 from .spark.realtime.materializer import Materialized as Materialized
 from .spark.realtime.topic_sink import relay as relay
 from .spark.running import QuerySummary as QuerySummary
 from .spark.running import queries as queries
-from .spark.sinks import Drained as Drained
-from .spark.sinks import drain as drain
-from .spark.sinks import follow as follow
-from .spark.sinks import reset as reset

@@ -23,27 +23,25 @@ __all__ = [
 def flights(spark: SparkSession) -> DataFrame:
     """Return the 336,776 flights that were to leave New York in 2013, as events of type FLIGHTS.
 
-    Returns:
-        The columns of FLIGHTS.
+    event_time is the scheduled departure. reported_at is when the departure was reported, which is the actual departure (not the
+    landing); so a late flight's event is late (up to 1,301 minutes), and an early one's comes before its time. A cancelled flight has
+    delay_minutes null, and is reported at the scheduled time: when it did not leave. delay_minutes: minutes, negative if early.
+    distance: miles. event_id: flight, local date and origin.
 
-        - event_time: the scheduled departure.
-        - reported_at: when the departure was reported, which is the actual departure (not the landing). So the event of a late flight
-          is late, by up to 1,301 minutes, and that of an early one comes before its time. A cancelled flight is
-          reported at its scheduled time.
-        - delay_minutes: minutes, negative if early, null if cancelled.
-        - distance: miles.
-        - event_id: flight, local date and origin.
+    Args:
+        spark: The session.
 
     Raises:
-        SetupError: The data files are missing.
+        SetupError: If the data files are not there.
 
-    >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
-    +-------------------+-------------------+
-    |         event_time|        reported_at|
-    +-------------------+-------------------+
-    |2013-01-01 10:15:00|2013-01-01 10:17:00|
-    +-------------------+-------------------+
-    <BLANKLINE>
+    Example:
+        >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
+        +-------------------+-------------------+
+        |         event_time|        reported_at|
+        +-------------------+-------------------+
+        |2013-01-01 10:15:00|2013-01-01 10:17:00|
+        +-------------------+-------------------+
+        <BLANKLINE>
     """
     return _read(spark, "flights").selectExpr(
         "concat(carrier, flight, '-', replace(string(date), '-', ''), '-', origin) event_id",
@@ -56,20 +54,23 @@ def flights(spark: SparkSession) -> DataFrame:
 def weather(spark: SparkSession) -> DataFrame:
     """Return the 26,115 hourly observations at New York's airports in 2013, as events of type WEATHER.
 
-    Returns:
-        Temperatures in °F, humidity in %, wind in miles an hour and degrees, precipitation in inches, pressure in millibar, visibility in
-        miles. reported_at is event_time: when it was reported was not recorded.
+    Temperatures in °F, humidity in %, wind in miles an hour and degrees, precipitation in inches, pressure in millibar, visibility in
+    miles. reported_at is event_time: when it was reported is not recorded.
+
+    Args:
+        spark: The session.
 
     Raises:
-        SetupError: The data files are missing.
+        SetupError: If the data files are not there.
 
-    >>> weather(spark).where("event_id = 'JFK-20130101T06'").select("temp", "visib").show()
-    +-----+-----+
-    | temp|visib|
-    +-----+-----+
-    |39.02|10.00|
-    +-----+-----+
-    <BLANKLINE>
+    Example:
+        >>> weather(spark).where("event_id = 'JFK-20130101T06'").select("temp", "visib").show()
+        +-----+-----+
+        | temp|visib|
+        +-----+-----+
+        |39.02|10.00|
+        +-----+-----+
+        <BLANKLINE>
     """
     frame = _read(spark, "weather").selectExpr(
         # Not date_format: it would depend on the session's time zone.
@@ -84,24 +85,23 @@ def weather(spark: SparkSession) -> DataFrame:
 def purchases(spark: SparkSession) -> DataFrame:
     """Return CDNOW's 69,659 purchases of 1997 and 1998, as user events with a quantity (type PURCHASES).
 
-    Returns:
-        The columns of PURCHASES.
+    amount: US dollars. timestamp: midnight UTC of the day, for the time of day is not recorded; reported_at is the same. quantity: CDs.
+    event_id: the line of the source.
 
-        - amount: US dollars.
-        - timestamp: midnight UTC of the day, since the time of day was not recorded; reported_at is the same.
-        - quantity: CDs.
-        - event_id: the line of the source.
+    Args:
+        spark: The session.
 
     Raises:
-        SetupError: The data files are missing.
+        SetupError: If the data files are not there.
 
-    >>> purchases(spark).where("event_id = 'cdnow-1'").select("user_id", "action", "amount", "timestamp").show()
-    +-------+--------+------+-------------------+
-    |user_id|  action|amount|          timestamp|
-    +-------+--------+------+-------------------+
-    |      1|purchase| 11.77|1997-01-01 00:00:00|
-    +-------+--------+------+-------------------+
-    <BLANKLINE>
+    Example:
+        >>> purchases(spark).where("event_id = 'cdnow-1'").select("user_id", "action", "amount", "timestamp").show()
+        +-------+--------+------+-------------------+
+        |user_id|  action|amount|          timestamp|
+        +-------+--------+------+-------------------+
+        |      1|purchase| 11.77|1997-01-01 00:00:00|
+        +-------+--------+------+-------------------+
+        <BLANKLINE>
     """
     day = "timestamp_micros(unix_date(date) * 86400000000L)"
     frame = _read(spark, "purchases").selectExpr(

@@ -40,17 +40,19 @@ class EventType:
 
     Args:
         name: The topic.
-        schema: The columns, as a StructType or as DDL.
+        schema: Its columns, as a StructType or as DDL.
         event_time: The TIMESTAMP column that says when it happened; it is always required.
-        key: The column whose value becomes the record's key, so that the events of one key stay in order on one partition;
-            None if the producer chose other keys, or none.
-        fields: Column → the name of its field in the JSON, if it has another one; any name that needs no escape.
+        key: The column whose value becomes the message key, so that one key's events stay in order on one partition; None if the producer
+            chose other keys, or none.
+        fields: column → the name of its field in the JSON, for those that are called otherwise; a field may have any name that needs no
+            escape.
 
     Raises:
-        InputError: A name or type that is not allowed, or an event_time, key or field that is not among the columns.
+        InputError: If the name or a type cannot be, or the event_time, the key or a field is none of the columns.
 
-    >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
-    EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')
+    Example:
+        >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
+        EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')
     """
 
     name: str

@@ -51,32 +51,30 @@ def poisoned(
 ) -> DataFrame:
     """Turn typed events into messages, and add malformed ones beside a share of them.
 
-    No event is replaced: the good messages are exactly what publish() would send. A malformed message follows from the event that it
-    stands beside, with the kind added to its event_id, so that a reader who takes it for good is found out.
+    Poison is added, never put in an event's place: the good messages stay exactly what publish() would send. A bad message follows from
+    the event it stands beside, with the kind added to its event_id, so that a reader who takes it for good is found out.
 
     Args:
-        events: The good events.
+        events: The good ones.
         event: Their type.
-        share: The share of events that get a malformed one beside them, 0 to 1.
-        seed: Another seed makes others.
-        kinds: Which kinds, of those in POISON.
+        share: The share of the events that get a bad one beside them.
+        seed: Another seed, others of them.
+        kinds: Some of `POISON`.
 
     Returns:
-        key BINARY, value BINARY, reported_at TIMESTAMP (event time if the events have none) and poison STRING, which is the kind, null
-        for a good one. publish() sends key and value alone.
+        key BINARY, value BINARY, reported_at TIMESTAMP (event time if the events have none) and poison STRING: the kind, null for a good
+        one. publish() sends key and value alone.
 
-    Raises:
-        InputError: A kind is unknown, or the share is outside 0 to 1.
-
-    >>> events = rta.user_events(spark, rows=1)
-    >>> poisoned(events, share=1, kinds=["exponent"]).selectExpr("string(value) like '%1e400%' bad", "poison").show()
-    +-----+--------+
-    |  bad|  poison|
-    +-----+--------+
-    |false|    NULL|
-    | true|exponent|
-    +-----+--------+
-    <BLANKLINE>
+    Example:
+        >>> events = rta.user_events(spark, rows=1)
+        >>> poisoned(events, share=1, kinds=["exponent"]).selectExpr("string(value) like '%1e400%' bad", "poison").show()
+        +-----+--------+
+        |  bad|  poison|
+        +-----+--------+
+        |false|    NULL|
+        | true|exponent|
+        +-----+--------+
+        <BLANKLINE>
     """
     from pyspark.sql import functions as F
 

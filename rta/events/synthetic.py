@@ -38,36 +38,35 @@ def user_events(
 ) -> DataFrame:
     """Make the article's events: user_id, action, amount, timestamp, with event_id and reported_at.
 
-    Rows are in the order of their timestamps: publish them with order_by="reported_at".
+    amount is DECIMAL(12,2) in dollars: 0.00 for a view, above 0 for a purchase, below 0 for a refund. Rows are in the order of their
+    timestamps: publish them with order_by="reported_at". An event_id is unique for its seed and row number.
 
     Args:
-        rows: How many distinct events, numbered from `first_row`; a longer run begins with the rows of a shorter one.
-        first_row: The number of the first one.
-        users: How many users.
-        seed: Another seed makes other events.
+        spark: The session.
+        rows: Distinct events, numbered from `first_row`; a longer run begins with the rows of a shorter one.
+        users: How many users there are.
+        first_row: The number of the first event.
+        seed: Another seed, other events.
         skew: Zipf exponent of the users, user 1 the busiest; 0 is uniform.
-        lateness: How late the late events arrive at most.
-        late_share: The share of events that arrive late, 0 to 1.
-        duplicates: The share of events that are sent again, with the same event_id, 0 to 1.
-        duplicate_delay: How much later a copy arrives at most.
-        start: The first timestamp, UTC if it names no zone.
-        rate: Events a second of event time.
-
-    Returns:
-        amount is DECIMAL(12,2) in dollars, 0.00 for a view, above 0 for a purchase, below 0 for a refund. An event_id is unique for its seed
-        and row number.
+        lateness: A `late_share` of the events arrives up to this long after its timestamp.
+        late_share: From 0 to 1.
+        duplicates: This share is sent again, same event_id, arriving up to `duplicate_delay` later.
+        duplicate_delay: Such as "1 minute".
+        start: The first timestamp; UTC if it names no zone.
+        rate: Events per second of event time.
 
     Raises:
-        InputError: A share outside 0 to 1, or a number or duration that makes no sense.
+        InputError: If a share is outside 0 to 1, or a number or duration makes no sense.
 
-    >>> user_events(spark, rows=2, users=5, seed=7).select("event_id", "timestamp").show(truncate=False)
-    +--------+----------------------+
-    |event_id|timestamp             |
-    +--------+----------------------+
-    |7-0     |2024-11-15 10:30:00   |
-    |7-1     |2024-11-15 10:30:00.01|
-    +--------+----------------------+
-    <BLANKLINE>
+    Example:
+        >>> user_events(spark, rows=2, users=5, seed=7).select("event_id", "timestamp").show(truncate=False)
+        +--------+----------------------+
+        |event_id|timestamp             |
+        +--------+----------------------+
+        |7-0     |2024-11-15 10:30:00   |
+        |7-1     |2024-11-15 10:30:00.01|
+        +--------+----------------------+
+        <BLANKLINE>
     """
     from pyspark.sql import functions as F
 

@@ -11,7 +11,7 @@ from rta.errors import QueryError, TopicError
 from rta.html import table
 from rta.kafka import topics
 from rta.kafka.auth_errors import refusal
-from rta.monitor.state_growth import state_warnings
+from rta.monitor.state_store import state_warnings
 from rta.setup.causes import cause
 from rta.store import ledger, serving
 from rta.store.ledger import Accounting, Batch
@@ -70,21 +70,23 @@ class Health:
 
 
 def health(query: StreamingQuery | None = None) -> Health:
-    """Return how a query is doing now. The lag is asked of the broker, not remembered.
+    """Tell how a query is doing now; the lag is measured against the broker, not remembered.
+
+    A query that was started again, and has ended no batch since, has its last batch and watermark from the ledger. `rta queries` on the
+    command line tells of other processes, too.
 
     Args:
-        query: By default the one that runs in this kernel. A query that was started again and has finished no micro-batch since
-            has its last batch and watermark from the ledger.
+        query: By default the one that runs in this kernel.
 
     Raises:
-        QueryError: No query runs, or several do; it names them. `rta queries` on the command line lists those of other
-            processes, too.
+        QueryError: If none is given and none runs, or several do: it names them.
 
-    >>> stream = spark.readStream.format("rate").load()
-    >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
-    >>> health(query).name
-    'doc_health'
-    >>> query.stop()
+    Example:
+        >>> stream = spark.readStream.format("rate").load()
+        >>> query = stream.writeStream.format("noop").queryName("doc_health").start()
+        >>> health(query).name
+        'doc_health'
+        >>> query.stop()
     """
     query = query or _running()
     progress: dict[str, Any] = dict(query.lastProgress or {})

@@ -1,4 +1,4 @@
-"""What a streaming query remembers, read back as a table: its state now, and what the watermark has evicted from it.
+"""What a streaming query remembers: its state read back as a table, what was evicted from it, how it grows, and when to worry.
 
 In rta the watermark is what ends state: a window that has closed, an id that no copy can have any more. A row with
 `expires` goes with the first micro-batch whose watermark is at or behind that time; one without it stays for ever: the
@@ -13,17 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.spark import checkpoints
-from rta.engines.spark.lateness import WATERMARK
+from rta.engines.spark.lateness import WATERMARK, endless
 from rta.errors import QueryError, TableError
+from rta.monitor.internals import heap_bytes, in_session, last_plan
 from rta.names import checked
 from rta.settings import settings
 from rta.store import views
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.types import StructType
 
 _ENDS: Final = "expiresAtMicros"  # what dropDuplicatesWithinWatermark notes itself
+SHARE: Final = 0.5
+"""Of the memory that state may have: more than that is warned of."""
+
+MANY: Final = 10_000
+"""Rows that are kept for ever and become more and more: from then on it is warned of."""
+
+_BATCHES: Final = 8  # with fewer a growth and a beginning look the same
+_ROCKSDB: Final = "rocksdb"
 
 
 def state(
@@ -33,22 +44,23 @@ def state(
 
     Args:
         table: The table.
-        operator: Which of the query's operators that keep state, counted from the result down: 0 is the one nearest to the table.
+        operator: One of the query's operators that keep state, from the result down: 0 is the one nearest to the table.
         batch: The micro-batch; by default the newest. Spark keeps the last hundred.
-        checkpoint: Of a query without a table, such as that of `rta.engines.relay`.
+        checkpoint: Of a query without a table, such as rta.engines.relay().
 
     Returns:
-        The columns of the key and of the value, structs flattened as in the table (an aggregate's own buffer has Spark's names, not those
-        of the result); expires: the event time at which the row is evicted; partition_id: of the shuffle.
+        The columns of the key and of the value (an aggregate's own buffer: Spark's names, not those of the result), structs flattened as
+        in the table; expires: see rta.monitor.state_store; partition_id: of the shuffle.
 
     Raises:
-        TableError: It is a view.
-        QueryError: There is no checkpoint, no finished micro-batch, no state, or no such operator.
+        TableError: If the name is a view's.
+        QueryError: If there is no checkpoint, no finished micro-batch, no state or no such operator.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-state", partitions=1)
-    >>> _ = rta.drain("doc-state", rta.transforms.totals, table="doc_state", key=["window", "user_id"], event=rta.USER_EVENTS)
-    >>> state("doc_state").columns
-    ['window_start', 'window_end', 'user_id', 'sum', 'isEmpty', 'count', 'expires', 'partition_id']
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-state", partitions=1)
+        >>> _ = rta.drain("doc-state", rta.transforms.totals, table="doc_state", key=["window", "user_id"], event=rta.USER_EVENTS)
+        >>> state("doc_state").columns
+        ['window_start', 'window_end', 'user_id', 'sum', 'isEmpty', 'count', 'expires', 'partition_id']
     """
     source = _source(table, checkpoint, operator)
     newest = source.newest if batch is None else batch
@@ -65,13 +77,14 @@ def state(
 def evicted(table: str, *, operator: int = 0, checkpoint: str | Path | None = None) -> DataFrame:
     """List what the watermark has evicted from the state of the query that fills a table, as a static DataFrame.
 
-    The arguments and errors are those of `rta.state`. It goes back as far as Spark keeps the changes: the last hundred micro-batches.
+    The arguments and errors are those of state(); as far back as Spark keeps the changes, the last hundred micro-batches.
 
     Returns:
-        batch_id of the micro-batch that evicted it, the columns of the key, and expires.
+        batch_id: the micro-batch that evicted it; the columns of the key; expires.
 
-    >>> evicted("doc_state").columns  # see state()
-    ['batch_id', 'window_start', 'window_end', 'user_id', 'expires']
+    Example:
+        >>> evicted("doc_state").columns  # see state()
+        ['batch_id', 'window_start', 'window_end', 'user_id', 'expires']
     """
     source = _source(table, checkpoint, operator)
     changes = _read(source, {"readChangeFeed": "true", "changeStartBatchId": str(source.oldest)})
@@ -130,17 +143,13 @@ def _source(table: str, checkpoint: str | Path | None, operator: int) -> _Source
 
 def _read(source: _Source, options: Mapping[str, str]) -> DataFrame:
     """Read with Spark's own state reader."""
-    from pyspark.sql import DataFrame
-
     session, form = source.session, source.session
     commit = checkpoints.read(session, f"{source.checkpoint}/commits/{source.newest}") or ""
     if commit.startswith("v2"):  # real-time mode's: the reader must be told, but no other query
         form = session.newSession()
         form.conf.set("spark.sql.streaming.stateStore.checkpointFormatVersion", "2")
     reader = form.read.format("statestore").option("operatorId", source.operator)
-    plan = reader.options(**options).load(source.checkpoint)._jdf.logicalPlan()
-    dataset: Any = session._jvm.org.apache.spark.sql.classic.Dataset  # type: ignore[union-attr]
-    return DataFrame(dataset.ofRows(session._jsparkSession, plan), session)
+    return in_session(session, reader.options(**options).load(source.checkpoint))
 
 
 def _flat(frame: DataFrame, *structs: str) -> list[Column]:
@@ -177,3 +186,130 @@ def _expires(frame: DataFrame) -> Column:
 def _fields(frame: DataFrame, struct: str) -> Sequence[Any]:
     inner: StructType = frame.schema[struct].dataType  # type: ignore[assignment]
     return inner.fields
+
+
+def state_history(query: StreamingQuery) -> pd.DataFrame:
+    """Tell for each micro-batch and operator of a query what it remembers, as far back as Spark's progress goes.
+
+    That is 100 micro-batches, of this start of the query; more with spark.sql.streaming.numRecentProgressUpdates. `rta.charts.state()`
+    draws it.
+
+    Returns:
+        query, batch_id, at; operator (as for rta.state), name; rows, updated, evicted (by the watermark), bytes, commit_ms,
+        dropped_late (rows after partial aggregation, not events), watermark.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-history", partitions=1)
+        >>> query = rta.follow("doc-history", rta.transforms.totals, table="doc_history", key=["window", "user_id"], event=rta.USER_EVENTS)
+        >>> query.processAllAvailable(); query.stop()
+        >>> state_history(query)[["operator", "name", "evicted"]].head(1)
+           operator            name  evicted
+        0         0  stateStoreSave        0
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "query": query.name or str(query.id), "batch_id": progress["batchId"], "at": progress["timestamp"], "operator": number,
+            "name": operator["operatorName"], "rows": operator["numRowsTotal"], "updated": operator["numRowsUpdated"],
+            "evicted": operator["numRowsRemoved"], "bytes": operator["memoryUsedBytes"], "commit_ms": operator["commitTimeMs"],
+            "dropped_late": operator["numRowsDroppedByWatermark"], "watermark": _watermark(progress),
+        }
+        for progress in _done(query)
+        for number, operator in enumerate(progress["stateOperators"])
+    ]  # fmt: skip
+    names = ["query", "batch_id", "at", "operator", "name", "rows", "updated", "evicted", "bytes", "commit_ms", "dropped_late", "watermark"]  # fmt: skip
+    history = pd.DataFrame(rows, columns=names)
+    for name in ("at", "watermark"):
+        history[name] = pd.to_datetime(history[name], utc=True)
+    return history
+
+
+def state_warnings(query: StreamingQuery) -> list[str]:
+    """Warn where the state of a query takes much of its memory, or grows without an end."""
+    from rta.dataframes.session import spark
+
+    recent = _done(query)
+    if not (recent and recent[-1]["stateOperators"]):
+        return []
+    session = spark()
+    plan = last_plan(query)
+    kept = [] if plan is None else endless(plan)
+    return warnings(recent, kept, *_memory(session))
+
+
+def warnings(
+    recent: Sequence[Mapping[str, Any]], kept: Sequence[bool], memory: float | None, provider: str
+) -> list[str]:
+    """Judge the progress of a query.
+
+    kept: for each operator whether nothing is ever evicted from it; memory: bytes that state may take; provider: of the store.
+    """
+    last = recent[-1]["stateOperators"]
+    said = []
+    used = sum(operator["memoryUsedBytes"] for operator in last)
+    if memory and used > SHARE * memory:
+        rocks = _ROCKSDB in provider.lower()
+        said.append(
+            f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; fix: "
+            + (
+                ""
+                if rocks
+                else "keep it on disk with the RocksDB provider, which is rta's default; "
+            )
+            + "a shorter lateness or window, a smaller key, or more memory"
+        )
+    for number, operator in enumerate(last):
+        rows = [
+            progress["stateOperators"][number]["numRowsTotal"]
+            for progress in recent
+            if len(progress["stateOperators"]) == len(last)
+        ]
+        if len(kept) == len(last) and kept[number] and grows(rows):
+            marked = bool(_watermark(recent[-1]))
+            said.append(
+                f"{operator['operatorName']} keeps {rows[-1]:,} rows for ever, {rows[-1] - rows[0]:,} more than {len(rows)} "
+                "micro-batches ago, and nothing is evicted; fix: "
+                + ("put the event time that has the watermark, or its window, into its key" if marked
+                   else "withWatermark() before it, and the event time or its window in its key")
+            )  # fmt: skip
+    return said
+
+
+def grows(rows: Sequence[int]) -> bool:
+    """Tell whether a number of rows is large and goes on growing: the newer half by at least half as much as the older.
+
+    >>> grows([5_000 * n for n in range(10)]), grows([40_000] * 10), grows([5 * n for n in range(10)])
+    (True, False, False)
+    """
+    if len(rows) < _BATCHES or rows[-1] < MANY:
+        return False
+    middle = rows[len(rows) // 2]
+    older, newer = middle - rows[0], rows[-1] - middle
+    return newer >= max(0.5 * older, 0.05 * rows[-1])
+
+
+def _done(query: StreamingQuery) -> list[Any]:
+    """List the progress of the micro-batches that ran; Spark also reports, now and then, that there is nothing to do."""
+    return [each for each in query.recentProgress if "addBatch" in each["durationMs"]]
+
+
+def _watermark(progress: Mapping[str, Any]) -> str | None:
+    mark = str((progress.get("eventTime") or {}).get("watermark") or "1970-01-01")
+    return None if mark.startswith("1970-01-01") else mark
+
+
+def _memory(session: SparkSession) -> tuple[float | None, str]:
+    """Tell how many bytes state may take, and which provider keeps it.
+
+    In a JVM's heap that is the heap; RocksDB lies beside it, and may have the rest of the machine's. On a cluster nobody here
+    knows the executors' machines: None.
+    """
+    import psutil
+
+    provider = str(session.conf.get("spark.sql.streaming.stateStore.providerClass"))
+    if not str(session.sparkContext.master).startswith("local"):
+        return None, provider
+    heap = heap_bytes(session)
+    beside = float(psutil.virtual_memory().total) - heap
+    return (beside if _ROCKSDB in provider.lower() else heap), provider

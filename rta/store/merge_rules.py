@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from rta.dataframes.plans import each, walk
+from rta.dataframes.internals import analyzed, each, walk
 from rta.errors import InputError
 from rta.store.column_types import sql_type
 
@@ -48,9 +48,10 @@ def merges(answer: DataFrame) -> dict[str, Merge]:
     """
     from pyspark.sql.types import StructType
 
-    kinds = _kinds(answer._jdf.queryExecution().analyzed())
+    plan = analyzed(answer)
+    kinds = _kinds(plan)
     found: dict[str, Merge] = {}
-    for field, attribute in zip(answer.schema, each(answer._jdf.queryExecution().analyzed().output()), strict=True):  # fmt: skip
+    for field, attribute in zip(answer.schema, each(plan.output()), strict=True):  # fmt: skip
         kind, inner = kinds[attribute.exprId().id()], field.dataType
         names = inner.names if isinstance(inner, StructType) else []
         parts = kind if isinstance(kind, list) else [kind] * max(len(names), 1)
@@ -145,7 +146,7 @@ def counted(answer: DataFrame) -> str | None:
     >>> counted(rta.transforms.totals(events))
     'event_count'
     """
-    plan = answer._jdf.queryExecution().analyzed()
+    plan = analyzed(answer)
     found = _row_counts(plan)
     return next((a.name() for a in each(plan.output()) if a.exprId().id() in found), None)
 

@@ -61,16 +61,17 @@ def feed(
 
     Args:
         transform: The analysis. It also sees topic, partition and offset, as from a topic.
-        batches: One list of rows (mappings of column to value) for each micro-batch; a list may be empty.
+        batches: One list of rows (mappings of column to value) for each micro-batch; may be empty.
         schema: Of the rows.
         key: The columns of the result that name a row; a later row of a key replaces the earlier one.
         spark: The session.
 
-    >>> day = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
-    >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
-    >>> fed = feed(rta.transforms.totals, [day, day], schema=schema, key=["window", "user_id"], spark=spark)
-    >>> [row.total_amount for row in fed.stream.values()]
-    [Decimal('0.20')]
+    Example:
+        >>> day = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
+        >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
+        >>> fed = feed(rta.transforms.totals, [day, day], schema=schema, key=["window", "user_id"], spark=spark)
+        >>> [row.total_amount for row in fed.stream.values()]
+        [Decimal('0.20')]
     """
     from pyspark.sql.types import StructType, _parse_datatype_string
 
@@ -105,13 +106,21 @@ def check_law(
 
     With sliding windows no event may be late: one that missed some of its windows is in the others.
 
-    Raises:
-        AssertionError: With the first differences.
+    Args:
+        transform: As for feed().
+        batches: As for feed().
+        schema: As for feed().
+        key: As for feed().
+        spark: As for feed().
 
-    >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
-    >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
-    >>> check_law(rta.transforms.totals, [rows], schema=schema, key=["window", "user_id"], spark=spark).events
-    1
+    Raises:
+        AssertionError: If they differ; with the first differences.
+
+    Example:
+        >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
+        >>> schema = "user_id INT, amount DECIMAL(12, 2), timestamp TIMESTAMP"
+        >>> check_law(rta.transforms.totals, [rows], schema=schema, key=["window", "user_id"], spark=spark).events
+        1
     """
     fed = feed(transform, batches, schema=schema, key=key, spark=spark)
     if fed.differences:

@@ -1,4 +1,4 @@
-"""compare(): what each wiring costs is counted from the topic itself, and answers that differ say where."""
+"""compare(): what each architecture costs is counted from the topic itself, and answers that differ say where."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -69,7 +69,7 @@ def test_what_differs_is_shown(spark: SparkSession, topic: Callable[..., str]) -
     assert found.rows["hash"].nunique() == 2
 
 
-def test_only_wirings_of_one_topic(topic: Callable[..., str], spark: SparkSession) -> None:
+def test_only_architectures_of_one_topic(topic: Callable[..., str], spark: SparkSession) -> None:
     """Two topics have no answers to compare."""
     one, other = topic(partitions=1), topic(partitions=1)
     for name in (one, other):
@@ -77,6 +77,6 @@ def test_only_wirings_of_one_topic(topic: Callable[..., str], spark: SparkSessio
     with (
         rta.batch(one, rta.transforms.totals, table="one_topic", **HOW) as left,
         rta.batch(other, rta.transforms.totals, table="other_topic", **HOW) as right,
-        pytest.raises(InputError, match="only wirings of one topic"),
+        pytest.raises(InputError, match="only architectures of one topic"),
     ):
         rta.compare(left, right)

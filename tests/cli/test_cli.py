@@ -19,7 +19,7 @@ import rta as rta_package
 from rta.cli.app import main
 from rta.dataframes import publish_datasets
 from rta.dataframes.producer import Published
-from rta.engines.spark import sinks
+from rta.engines.spark import following
 from rta.errors import InputError, TableError, TopicError
 from rta.kafka import broker, tail, topics
 from rta.settings import settings
@@ -225,7 +225,7 @@ def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]
     """A query that runs is listed with its process and its newest batch; its table with its rows; reset drops it."""
     name = topic(partitions=1)
     rta_package.publish(rta_package.user_events(spark, rows=40), name)
-    query = sinks.follow(
+    query = following.follow(
         name, rta_package.transforms.totals, table="cli_table", key=["window", "user_id"], event=rta_package.USER_EVENTS,
         checkpoint=settings().home / "elsewhere" / "cp",
     )  # fmt: skip

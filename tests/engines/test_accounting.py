@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 from sqlalchemy import Engine
 
 import rta
-from rta.engines.spark import checkpoints, exactly_once, topic_identity
-from rta.engines.spark.batch_metrics import BatchFacts
+from rta.engines.spark import checkpoints, exactly_once
 from rta.errors import AccountingWarning
+from rta.kafka.topics import topic_id as topic_id_of
 from rta.store import serving
 from rta.store.ledger import Accounting, Batch, flaws_said
 from rta.testing import oracle
@@ -152,11 +152,13 @@ def test_f46_a_task_that_ran_twice_counts_once(
     rta.publish(rta.events.poisoned(rta.user_events(spark, rows=40), share=0.2), name)
     rta.drain(name, rta.transforms.totals, table="f46", **HOW)
     [true] = [batch for batch in serving.batches("f46") if batch.consumed]
-    place = str(rta.engines.spark.sinks.checkpoint_of("f46"))
-    topic_id = topic_identity.topic_of(spark, place, name)
+    place = str(rta.engines.spark.following.checkpoint_of("f46"))
+    topic_id = topic_id_of(name)
     plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
     span = checkpoints.span(spark, place, true.batch_id)
-    doubled = BatchFacts(2 * true.consumed, 2 * true.quarantined, 2 * true.used, 0, 0)
+    doubled = exactly_once.BatchMetrics(
+        2 * true.consumed, 2 * true.quarantined, 2 * true.used, 0, 0
+    )
 
     known, _ = exactly_once.accounted(plan, span, doubled, "q", 0, retried_tasks=True)
     assert known.flaw is None
@@ -175,9 +177,9 @@ def test_late_rows_that_are_not_found_again_are_said(
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=10), name)
     rta.drain(name, rta.transforms.totals, table="not_again", **HOW)
-    place = str(rta.engines.spark.sinks.checkpoint_of("not_again"))
-    topic_id = topic_identity.topic_of(spark, place, name)
+    place = str(rta.engines.spark.following.checkpoint_of("not_again"))
+    topic_id = topic_id_of(name)
     plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
-    batch, _ = exactly_once.accounted(plan, checkpoints.span(spark, place, 0), BatchFacts(10, 0, 10, 0, 2), "q", 0)  # fmt: skip
+    batch, _ = exactly_once.accounted(plan, checkpoints.span(spark, place, 0), exactly_once.BatchMetrics(10, 0, 10, 0, 2), "q", 0)  # fmt: skip
     assert batch.difference == 0
     assert batch.flaw == "Spark dropped 2 rows as late, and none of the events was found late again"

@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from rta.engines.spark.fingerprint import meaning
+from rta.engines.spark.start_checks import fingerprint
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,9 @@ def test_it_is_the_same_twice(spark: SparkSession, expression: str) -> None:
     """Each is planned twice, and described alike."""
     events = spark.createDataFrame([], "user_id INT, amount INT")
     first, again = (
-        meaning(events, lambda rows: rows.groupBy("user_id").agg(F.expr(expression).alias("it")))
+        fingerprint(
+            events, lambda rows: rows.groupBy("user_id").agg(F.expr(expression).alias("it"))
+        )
         for _ in range(2)
     )
     assert first == again

@@ -131,6 +131,10 @@ def stream(spark: SparkSession) -> DataFrame:
 def test_nothing_is_late_without_a_watermark(stream: DataFrame) -> None:
     """No state, or state without a watermark: there is no rule."""
     assert LateRule.of(stream.where("user_id > 1")) is None
+    many = stream.select("*", F.explode(F.array("user_id"))).unpivot("timestamp", ["user_id"], "k", "v")  # fmt: skip
+    assert LateRule.of(many.repartition(2, "v").union(many.sample(0.5)).hint("rebalance")) is None
+    assert LateRule.of(stream.mapInPandas(lambda frames: frames, stream.schema)) is None
+    assert LateRule.of(stream.mapInArrow(lambda batches: batches, stream.schema)) is None
     assert LateRule.of(stream.groupBy("user_id").count()) is None
     assert LateRule.of(stream.groupBy((F.col("user_id") % 2).alias("odd")).count()) is None
     assert LateRule.of(stream.dropDuplicates(["user_id"])) is None
@@ -140,7 +144,7 @@ def test_nothing_is_late_without_a_watermark(stream: DataFrame) -> None:
 
 
 def test_state_that_cannot_be_accounted_for_is_refused(stream: DataFrame) -> None:
-    """A join of two streams, two branches, a limit: better no query than a sum that is not true."""
+    """A join of two streams, two branches, a limit, an operator that is not known: better no query than a sum that is not true."""
     once = marked(stream).dropDuplicates(["user_id"])
     with pytest.raises(QueryError, match="found: Join"):
         LateRule.of(stream.join(marked(stream).withColumnRenamed("timestamp", "seen"), "user_id"))
@@ -148,6 +152,8 @@ def test_state_that_cannot_be_accounted_for_is_refused(stream: DataFrame) -> Non
         LateRule.of(once.where("user_id = 1").union(once.where("user_id = 2")))
     with pytest.raises(QueryError, match="found: GlobalLimit"):
         LateRule.of(stream.limit(5))
+    with pytest.raises(QueryError, match="found: Distinct"):  # an aggregate under another name
+        LateRule.of(stream.sparkSession.sql("SELECT DISTINCT * FROM {of}", of=stream))
 
 
 def test_an_event_in_two_windows_is_one_event(spark: SparkSession) -> None:

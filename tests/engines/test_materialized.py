@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from sqlalchemy import Engine
 
 import rta
-from rta.architectures.base import Wiring
+from rta.architectures.base import Architecture
 from rta.engines import changelog
 from rta.engines.spark.realtime import materializer
 from rta.errors import QueryError, TableError
@@ -92,7 +92,7 @@ def shown(view: str) -> int:
     return int(rta.read(view)["event_count"].sum())
 
 
-def require_exact(wired: Wiring, name: str) -> None:
+def require_exact(wired: Architecture, name: str) -> None:
     """Hold rows and accounting to the oracle: all events are there, none was late."""
     assert oracle.differences(true_totals(name, DISTINCT), wired.table) == []
     found, good = wired.accounting(), oracle.events(name, rta.USER_EVENTS)

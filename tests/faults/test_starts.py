@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 import rta
 from rta.architectures import archives
-from rta.engines.spark import checkpoint_lock, sinks, topic_identity
+from rta.engines.spark import checkpoint_lock, following, topic_identity
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
 from rta.store import serving, views
@@ -92,10 +92,10 @@ def test_a_transform_without_its_return_is_said_before_anything_starts(
 
 
 def left_behind(spark: SparkSession, table: str) -> list[str]:
-    """List what there is of a table and its versions: tables, views, checkpoints, and any query that runs; refuse a claim."""
+    """List what there is of a table and its versions: tables, views, checkpoints, and any query that runs; refuse a lock."""
     files = [*(settings().home / "checkpoints").glob(f"{table}*")]
     for file in files:
-        checkpoint_lock.refuse_claimed(file.with_suffix(""), table)
+        checkpoint_lock.refuse_locked(file.with_suffix(""), table)
     return [
         *[each.name for each in serving.tables() if each.name.startswith(table)],
         *[file.name for file in files if file.is_dir()],
@@ -186,11 +186,11 @@ STEPS: Final[dict[str, tuple[Any, list[tuple[object, str, Callable[..., None]]]]
         (archives, "begun", stopped), (serving, "commit_batch", away), (views, "switch", stopped),
     ]),
     "lambda": (rta.lambda_, [
-        (archives, "begun", stopped), (serving, "commit_batch", away), (sinks, "begun", stopped),
+        (archives, "begun", stopped), (serving, "commit_batch", away), (following, "begun", stopped),
         (serving, "make", away), (StreamingQuery, "processAllAvailable", stopped), (views, "switch", away),
     ]),
     "kappa": (rta.kappa, [
-        (topic_identity, "note", stopped), (sinks, "begun", stopped), (serving, "make", away), (views, "switch", stopped),
+        (topic_identity, "note", stopped), (following, "begun", stopped), (serving, "make", away), (views, "switch", stopped),
     ]),
 }  # fmt: skip
 
@@ -199,7 +199,7 @@ STEPS: Final[dict[str, tuple[Any, list[tuple[object, str, Callable[..., None]]]]
 def test_f44_a_first_start_that_fails_at_any_step_leaves_nothing(
     spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:  # fmt: skip
-    """One clear error, no table, view, checkpoint, query or claim; the start after the last of them has the right answer."""
+    """One clear error, no table, view, checkpoint, query or lock; the start after the last of them has the right answer."""
     name, table = topic(partitions=1), f"first_{architecture}"
     rta.publish(rta.user_events(spark, rows=40), name)
     wire, steps = STEPS[architecture]
@@ -243,7 +243,7 @@ def test_f45_offsets_outside_of_the_topic_are_refused_with_its_range(
     rta.publish(rta.user_events(spark, rows=20), name)
     for wrong in ({0: 21}, {0: -5}, {0: "3"}, {0: True}):
         with pytest.raises(InputError, match=r"starting names an offset .*partition 0 has 0 to 20"):
-            rta.drain(name, rta.transforms.totals, table="outside", starting=wrong, **HOW)
+            rta.drain(name, rta.transforms.totals, table="outside", starting=wrong, **HOW)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=r"ending names an offset .*partition 0 has 0 to 20"):
             rta.read_batch(name, event=rta.USER_EVENTS, ending=wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ending names an offset"):
@@ -280,12 +280,13 @@ def test_f45_a_topic_that_ends_before_its_checkpoint_is_refused(
     assert rta.accounting("shrunk").consumed == 20
 
 
-def test_one_claim_however_the_place_is_written(spark: SparkSession, tmp_path: Path) -> None:
+def test_one_lock_however_the_place_is_written(spark: SparkSession, tmp_path: Path) -> None:
     """As a path, a file: URL, through a symlink or from the working directory: it is one checkpoint."""
     place, link = tmp_path / "checkpoint", tmp_path / "link"
     link.symlink_to(tmp_path)
     stream = spark.readStream.format("rate").load().writeStream.format("noop")
-    query = checkpoint_lock.while_claimed(spark, str(place), "claimed", stream.start)
+    with checkpoint_lock.locked(spark, str(place), "locked") as hold:
+        hold(query := stream.start())
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)
@@ -293,11 +294,11 @@ def test_one_claim_however_the_place_is_written(spark: SparkSession, tmp_path: P
                 f"file:{place}", f"file://{place}", f"file://localhost{place}", f"{place}/", link / "checkpoint",
                 tmp_path / "x" / ".." / "checkpoint", "checkpoint", "./checkpoint",
             ):  # fmt: skip
-                with pytest.raises(QueryError, match="another query fills table 'claimed'"):
-                    checkpoint_lock.refuse_claimed(written, "claimed")
+                with pytest.raises(QueryError, match="another query fills table 'locked'"):
+                    checkpoint_lock.refuse_locked(written, "locked")
     finally:
         query.stop()
-    checkpoint_lock.refuse_claimed(f"file:{place}", "claimed")
+    checkpoint_lock.refuse_locked(f"file:{place}", "locked")
 
 
 def test_reset_deletes_a_checkpoint_on_another_file_system(

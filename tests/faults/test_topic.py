@@ -66,10 +66,10 @@ def test_f17_a_topic_made_again_under_its_archive(
     spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A micro-batch that reads the new topic at the old offsets is not committed: no reader of the archive sees it."""
-    name, come, gate, writer = topic(partitions=1), Event(), Event(), archives._writer
+    name, come, gate, writer = topic(partitions=1), Event(), Event(), archives.parquet_sink
 
-    def held(session: SparkSession, of: str) -> Callable[[DataFrame, int], None]:
-        write = writer(session, of)
+    def held(session: SparkSession, *of: str) -> Callable[[DataFrame, int], None]:
+        write = writer(session, *of)
 
         def second_waits(frame: DataFrame, batch_id: int) -> None:
             if batch_id:
@@ -79,7 +79,7 @@ def test_f17_a_topic_made_again_under_its_archive(
 
         return second_waits
 
-    monkeypatch.setattr(archives, "_writer", held)
+    monkeypatch.setattr(archives, "parquet_sink", held)
     rta.publish(rta.user_events(spark, rows=50), name)
     query = rta.architectures.archive(
         name, event=rta.USER_EVENTS, trigger={"processingTime": "0 seconds"}

@@ -10,8 +10,8 @@ import rta
 from rta import charts
 from rta.engines.spark import checkpoints
 from rta.errors import QueryError, TableError
-from rta.monitor import state_growth
-from rta.monitor.state_growth import grows, warnings
+from rta.monitor import state_store
+from rta.monitor.state_store import grows, warnings
 from tests.support.truth import KEY, checkpoint_of
 from tests.support.waiting import until
 
@@ -139,8 +139,8 @@ def test_health_warns_of_state_without_an_end(
         for query in running.values():
             query.processAllAvailable()
         assert rta.health(running["endless"]).warnings == []  # few rows
-        monkeypatch.setattr(state_growth, "MANY", 100)
-        monkeypatch.setattr(state_growth, "_BATCHES", 4)
+        monkeypatch.setattr(state_store, "MANY", 100)
+        monkeypatch.setattr(state_store, "_BATCHES", 4)
         seen = rta.health(running["endless"])
         [warning] = seen.warnings
         rows = rta.state("endless").count()
@@ -149,7 +149,7 @@ def test_health_warns_of_state_without_an_end(
         assert warning in repr(seen)
         assert "withWatermark() before it" in seen._repr_html_()
         assert rta.health(running["ended"]).warnings == []
-        monkeypatch.setattr(state_growth, "SHARE", 1e-9)
+        monkeypatch.setattr(state_store, "SHARE", 1e-9)
         [warning] = rta.health(running["ended"]).warnings
         assert "% of the memory that it may have; fix: a shorter lateness" in warning
     finally:

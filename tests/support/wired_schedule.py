@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 import rta
-from rta.architectures.architectures import Kappa, Lambda
+from rta.architectures import Kappa, Lambda
 from rta.store import views
 from rta.testing import oracle
 from tests.support.schedule import (

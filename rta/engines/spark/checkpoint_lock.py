@@ -1,11 +1,11 @@
-"""One query at a time on a checkpoint: a claim that ends with the query, or with the JVM that ran it.
+"""One query at a time on a checkpoint: a lock that ends with the query, or with the JVM that ran it.
 
 Spark does not refuse the second query. In one session it stops the first one; in two processes both go
 on, until one of them finds that the other has written its file. So the JVM that is to run a query locks
 a file beside the checkpoint first. The lock is the operating system's: it is there as long as the JVM
 can still write to the checkpoint, also where its notebook was killed a moment ago, and no longer.
 
-A checkpoint on another file system (hdfs:, s3a:) has its claim under RTA_HOME: it holds for the queries
+A checkpoint on another file system (hdfs:, s3a:) has its lock under RTA_HOME: it holds for the queries
 of this machine and home. Between machines there is what Spark and the ledger do: one of the two fails.
 """
 
@@ -17,13 +17,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.internals import java_class
 from rta.engines.spark import checkpoints
 from rta.errors import QueryError
 from rta.settings import private_folder, settings
@@ -36,36 +37,43 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 3.0  # seconds: a query that has just ended lets go within milliseconds, on a busy machine in a second
 _DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
-# By the claim's file: a query that was started here, and the thread that waits for its end.
+# By the lock's file: a query that was started here, and the thread that waits for its end.
 _holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
 
 
-def while_claimed(
-    session: SparkSession, checkpoint: str, table: str, start: Callable[[], StreamingQuery]
-) -> StreamingQuery:
-    """Claim a checkpoint, start a query on it, and let go when that query ends.
+@contextmanager
+def locked(
+    session: SparkSession, checkpoint: str, table: str
+) -> Iterator[Callable[[StreamingQuery], None]]:
+    """Lock a checkpoint while a query starts on it, and until that query ends.
+
+    Yields:
+        What the block calls with the query that it has started. If it fails before, the lock is let go.
 
     Raises:
-        QueryError: if another query works on it: in which process, and since when.
+        QueryError: If another query works on the checkpoint: in which process, and since when.
 
-    >>> stream = spark.readStream.format("rate").load().writeStream.format("noop")
-    >>> query = while_claimed(spark, "/tmp/doc-claimed", "doc_claimed", stream.start)
-    >>> refuse_claimed("/tmp/doc-claimed", "doc_claimed")
-    Traceback (most recent call last):
-    rta.errors.QueryError: another query fills table 'doc_claimed'; found: process ... (this one), since ...
-    >>> query.stop()
-    >>> refuse_claimed("/tmp/doc-claimed", "doc_claimed")
+    Example:
+        >>> stream = spark.readStream.format("rate").load().writeStream.format("noop")
+        >>> with locked(spark, "/tmp/doc-locked", "doc_locked") as hold:
+        ...     hold(query := stream.start())
+        >>> refuse_locked("/tmp/doc-locked", "doc_locked")
+        Traceback (most recent call last):
+        rta.errors.QueryError: another query fills table 'doc_locked'; found: process ... (this one), since ...
+        >>> query.stop()
+        >>> refuse_locked("/tmp/doc-locked", "doc_locked")
     """
     opened = _locked(session, checkpoint, table)
+    started: list[StreamingQuery] = []
     try:
-        query = start()
+        yield started.append
+        [query] = started
     except BaseException:
         opened.close()
         raise
     holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
     holding.start()
-    _holding[_claim_file(checkpoint)] = query, holding
-    return query
+    _holding[_lock_file(checkpoint)] = query, holding
 
 
 def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
@@ -92,7 +100,7 @@ def released(checkpoint: str) -> None:
     """Return when a query of this process that has ended has let go of the checkpoint."""
     from py4j.protocol import Py4JError
 
-    query, holding = _holding.get(_claim_file(checkpoint), (None, None))
+    query, holding = _holding.get(_lock_file(checkpoint), (None, None))
     if query is None or holding is None:
         return
     try:
@@ -103,13 +111,13 @@ def released(checkpoint: str) -> None:
         holding.join(_DYING)
 
 
-def refuse_claimed(checkpoint: str | Path, table: str) -> None:
+def refuse_locked(checkpoint: str | Path, table: str) -> None:
     """Raise QueryError where a query works on the checkpoint; one that has just ended gets a moment to let go.
 
-    >>> refuse_claimed("/tmp/doc-unclaimed", "doc_unclaimed")
+    >>> refuse_locked("/tmp/doc-unlocked", "doc_unlocked")
     """
     released(str(checkpoint))
-    file, began = _claim_file(str(checkpoint)), time.monotonic()
+    file, began = _lock_file(str(checkpoint)), time.monotonic()
     while _is_locked(file):
         holder = _holder(file)
         if time.monotonic() - began > (_PATIENCE if _lives(holder) else _DYING):
@@ -122,12 +130,13 @@ def refuse_claimed(checkpoint: str | Path, table: str) -> None:
 
 
 def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
-    """Lock the claim's file in the JVM; return what to close in order to let go."""
-    file, jvm = _claim_file(checkpoint), cast("Any", session._jvm)
+    """Lock the lock's file in the JVM; return what to close in order to let go."""
+    file = _lock_file(checkpoint)
+    access_file = java_class(session, "java.io.RandomAccessFile")
     with _one_at_a_time:  # a JVM that opens a locked file again and closes it loses the lock
         while True:
-            refuse_claimed(checkpoint, table)
-            opened = jvm.java.io.RandomAccessFile(str(file), "rw")
+            refuse_locked(checkpoint, table)
+            opened = access_file(str(file), "rw")
             if opened.getChannel().tryLock() is not None:
                 break
             opened.close()  # another process was faster
@@ -146,34 +155,34 @@ def _let_go(query: StreamingQuery, opened: Any) -> None:
 
 
 def working() -> list[Mapping[str, Any]]:
-    """List the claims that are held under this RTA_HOME: table, pid of the process that started the query, since.
+    """List the locks that are held under this RTA_HOME: table, pid of the process that started the query, since.
 
-    >>> [claim for claim in working() if claim["table"] == "doc_unclaimed"]
+    >>> [lock for lock in working() if lock["table"] == "doc_unlocked"]
     []
     """
-    files = [*settings().home.glob("checkpoints/*.claim"), *settings().home.glob("claims/*")]
+    files = [*settings().home.glob("checkpoints/*.lock"), *settings().home.glob("locks/*")]
     held = [_holder(file) for file in files if file.exists() and _is_locked(file)]
-    return [claim for claim in held if "table" in claim]
+    return [holder for holder in held if "table" in holder]
 
 
 def _list(file: Path) -> None:
-    """Leave a link to a claim that lies elsewhere, so that working() finds it."""
+    """Leave a link to a lock that lies elsewhere, so that working() finds it."""
     home = private_folder(settings().home).resolve()
-    if file.parent not in (home / "checkpoints", home / "claims"):
-        link = private_folder(home / "claims") / sha256(str(file).encode()).hexdigest()[:32]
+    if file.parent not in (home / "checkpoints", home / "locks"):
+        link = private_folder(home / "locks") / sha256(str(file).encode()).hexdigest()[:32]
         with suppress(FileExistsError):
             link.symlink_to(file)
 
 
-def _claim_file(checkpoint: str) -> Path:
+def _lock_file(checkpoint: str) -> Path:
     """Name the file that stands for a checkpoint, however its place is written."""
     place = checkpoints.located(checkpoint)
     if checkpoints.remote(place):
-        claims = private_folder(private_folder(settings().home) / "claims")
-        return claims / sha256(place.encode()).hexdigest()[:32]
+        locks = private_folder(private_folder(settings().home) / "locks")
+        return locks / sha256(place.encode()).hexdigest()[:32]
     path = Path(place).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{path.name}.claim")
+    return path.with_name(f"{path.name}.lock")
 
 
 def _is_locked(file: Path) -> bool:

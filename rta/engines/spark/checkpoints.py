@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from rta.dataframes.internals import java_class
+from rta.engines.spark.internals import file_system
 from rta.errors import QueryError, RtaError
 from rta.setup.causes import cause
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Offsets = dict[int, int]  # partition → offset
-_PATH: Final = "org.apache.hadoop.fs.Path"
-_IO: Final = "org.apache.commons.io.IOUtils"
+IO: Final = "org.apache.commons.io.IOUtils"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def taken_back(
 
     brought: tells whether something of it is where its results go.
     """
-    system, place = opened(session, checkpoint)
+    system, place = file_system(session, checkpoint)
     new = not system.exists(place)
     try:
         yield
@@ -128,7 +129,7 @@ def _removed_elsewhere(place: str) -> str:
     from rta.dataframes.session import spark
 
     try:
-        system, path = opened(spark(), place)
+        system, path = file_system(spark(), place)
         if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
             return f"{system.getScheme()} does not say why"
     except (Py4JJavaError, PySparkException) as error:
@@ -154,7 +155,7 @@ def query_id(session: SparkSession, checkpoint: str) -> str | None:
 
 def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
     """Return the number of the newest file in `offsets` or `commits`, whose names are numbers; -1 where there is none."""
-    system, place = opened(session, f"{checkpoint}/{folder}")
+    system, place = file_system(session, f"{checkpoint}/{folder}")
     if not system.exists(place):
         return -1
     names = [status.getPath().getName() for status in system.listStatus(place)]
@@ -163,14 +164,14 @@ def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
 
 def has(session: SparkSession, checkpoint: str, batch_id: int) -> bool:
     """Tell whether the checkpoint still knows what a micro-batch reads."""
-    system, place = opened(session, f"{checkpoint}/offsets/{batch_id}")
+    system, place = file_system(session, f"{checkpoint}/offsets/{batch_id}")
     return bool(system.exists(place))
 
 
 def remove_after(session: SparkSession, checkpoint: str, folder: str, batch_id: int) -> None:
     """Remove the files of `offsets` or `commits` that are newer than a micro-batch, the newest first."""
     for number in range(newest(session, checkpoint, folder), batch_id, -1):
-        system, place = opened(session, f"{checkpoint}/{folder}/{number}")
+        system, place = file_system(session, f"{checkpoint}/{folder}/{number}")
         system.delete(place, False)  # noqa: FBT003 - recursive: Java takes no names
 
 
@@ -192,14 +193,27 @@ def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> Non
     parsed(path, content)
 
 
-def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
-    """Return what a micro-batch reads. Raises QueryError if the checkpoint cannot tell.
+def span(
+    session: SparkSession,
+    checkpoint: str,
+    batch_id: int,
+    seen: dict[int, OffsetFile] | None = None,
+) -> Span:
+    """Return what a micro-batch reads. Spark has written the file when it runs, so foreachBatch may ask for its own.
 
-    Spark has written the file when a batch runs, so foreachBatch may ask for its own batch.
+    Args:
+        seen: What this run of the query has read of the micro-batch before; it is replaced by that of this one.
+
+    Raises:
+        QueryError: If the checkpoint cannot tell.
     """
     end = _offset_file(session, checkpoint, batch_id)
+    known = {} if seen is None else dict(seen)
+    if seen is not None:
+        seen.clear()
+        seen[batch_id] = end
     if batch_id > 0:
-        before = _offset_file(session, checkpoint, batch_id - 1)
+        before = known.get(batch_id - 1) or _offset_file(session, checkpoint, batch_id - 1)
         start, watermark_ms = before.offsets, before.watermark_ms
     else:
         start, watermark_ms = _initial(session, checkpoint), 0
@@ -212,12 +226,14 @@ def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
 
 
 @dataclass(frozen=True)
-class _OffsetFile:
+class OffsetFile:
+    """What Spark notes of a micro-batch before it runs: its watermark, and where it ends."""
+
     watermark_ms: int
     offsets: dict[str, Offsets]
 
 
-def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _OffsetFile:
+def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> OffsetFile:
     """Read `offsets/N`."""
     path = f"{checkpoint}/offsets/{batch_id}"
     text = read(session, path)
@@ -227,7 +243,7 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> _Offs
         version, metadata, *sources = text.splitlines()
         if version != "v1" or len(sources) != 1:
             raise ValueError(f"version {version}, {len(sources)} sources")
-        return _OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
+        return OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path, text) from None
 
@@ -269,12 +285,12 @@ def read(session: SparkSession, path: str) -> str | None:
     """
     from py4j.protocol import Py4JJavaError
 
-    system, place = opened(session, path)
+    system, place = file_system(session, path)
     if not system.exists(place):
         return None
     stream = system.open(place)
     try:
-        return str(_class(session, _IO).toString(stream, "UTF-8"))
+        return str(java_class(session, IO).toString(stream, "UTF-8"))
     except Py4JJavaError as error:
         raise damaged(path, cause(str(error.java_exception))) from error
     finally:
@@ -283,25 +299,12 @@ def read(session: SparkSession, path: str) -> str | None:
 
 def write(session: SparkSession, path: str, text: str) -> None:
     """Write a small file into a checkpoint."""
-    system, place = opened(session, path)
+    system, place = file_system(session, path)
     stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
     try:
-        _class(session, _IO).write(text, stream, "UTF-8")
+        java_class(session, IO).write(text, stream, "UTF-8")
     finally:
         stream.close()
-
-
-def opened(session: SparkSession, path: str) -> tuple[Any, Any]:
-    """Return the file system of a path, and the path, in Hadoop's words."""
-    place = _class(session, _PATH)(path)
-    return place.getFileSystem(session._jsparkSession.sessionState().newHadoopConf()), place
-
-
-def _class(session: SparkSession, name: str) -> Any:
-    """Return a class of the JVM by its name at once; `_jvm.org.apache…` asks the JVM at each dot, in each micro-batch."""
-    from py4j.java_gateway import JavaClass
-
-    return JavaClass(name, session._jvm._gateway_client)  # type: ignore[union-attr]
 
 
 START_OVER = "restore it from a copy, or start over with rta.reset(table), which rebuilds the table from the topic"

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.plans import each
+from rta.dataframes.internals import analyzed, each, framed, scala_sequence
 from rta.dataframes.sources import OBSERVED
-from rta.engines.spark.lateness import analyzed, framed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -27,13 +26,13 @@ def observed_below(stream: DataFrame) -> DataFrame:
     The counts stand under `rta_source:reached:<number>` in the observed metrics of each micro-batch: {"reached": count}.
 
     >>> stream = spark.readStream.format("rate").load()
-    >>> plan = observed_below(stream.dropDuplicates(["value"]))._jdf.queryExecution().analyzed()
+    >>> plan = analyzed(observed_below(stream.dropDuplicates(["value"])))
     >>> plan.nodeName(), plan.child().nodeName()
     ('Deduplicate', 'CollectMetrics')
     """
     found: list[Any] = []
     plan = _rebuilt(stream, analyzed(stream), found)
-    return framed(stream, plan) if found else stream
+    return framed(stream.sparkSession, plan) if found else stream
 
 
 def one_row_each(operator: Any) -> bool:
@@ -63,14 +62,13 @@ def _rebuilt(stream: DataFrame, plan: Any, found: list[Any]) -> Any:
     drops = plan.nodeName().startswith("Deduplicate") and plan.isStreaming()
     if drops:
         found.append(plan)
-        counted = framed(stream, below[0]).observe(
+        counted = framed(stream.sparkSession, below[0]).observe(
             f"{OBSERVED}:reached:{len(found)}", F.count(F.lit(1)).alias("reached")
         )
         below = [analyzed(counted)]
     elif not found:
         return plan
-    sequence = stream.sparkSession._jvm.PythonUtils.toSeq(below)  # type: ignore[union-attr]
-    return plan.withNewChildren(sequence)
+    return plan.withNewChildren(scala_sequence(stream.sparkSession, below))
 
 
 def _children(plan: Any) -> list[Any]:

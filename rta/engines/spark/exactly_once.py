@@ -9,15 +9,22 @@ the ledger knows it, and the rows are not written twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes import sources, task_metrics
+from rta.dataframes import task_metrics
+from rta.dataframes.sources import OBSERVED, TopicRange
 from rta.engines.spark import checkpoints, topic_identity
-from rta.engines.spark.batch_metrics import BatchFacts, batch_facts
 from rta.engines.spark.checkpoints import Span
-from rta.engines.spark.late_reading import Range, ReadAgain, read_again
+from rta.engines.spark.internals import (
+    metric,
+    observed,
+    running_execution,
+    running_query_id,
+    state_operators,
+)
+from rta.engines.spark.late_reading import ReadAgain, read_again
 from rta.engines.spark.lateness import LateRule, Transform
 from rta.engines.spark.sent_once import send_once
 from rta.retries import retried
@@ -25,6 +32,8 @@ from rta.store import serving
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
     from sqlalchemy import Engine
@@ -32,6 +41,20 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 PATIENCE: Final = 30.0  # seconds; the query outlives the restart of its database
+FEW: Final = 100  # bad events of a micro-batch that are held in memory rather than read twice
+_DROPS: Final = "StreamingDeduplicate"
+_OBSERVED: Final = ("consumed", "quarantined", "good", "duplicate", "reached", "passed")
+
+
+@dataclass
+class Seen:
+    """What a query's micro-batch before has shown, so that the next one need not ask for it again.
+
+    offsets: the number of that micro-batch → its offsets; state: the numbers of the operators that keep state in Spark's plan.
+    """
+
+    offsets: dict[int, checkpoints.OffsetFile] = field(default_factory=dict)
+    state: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,34 +71,102 @@ class Plan:
     checkpoint: str
     engine: Engine
     run_id: str | None
-    options: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of the source: each range is read again with them
+    # Of the source: each range is read again with them.
+    options: Mapping[str, str] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
 
-    def range(self, span: Span) -> Range:
+    def range(self, span: Span) -> TopicRange:
         """Return what a micro-batch has read, so that it can be read again."""
-        return Range(self.topic, self.event, span.start, span.end, self.max_skew, self.options)
+        return TopicRange(self.topic, self.event, span.start, span.end, self.max_skew, self.options)
+
+
+@dataclass(frozen=True)
+class BatchMetrics:
+    """What Spark itself has counted of a micro-batch, each term on its own.
+
+    consumed, quarantined, good: events at the source. reached, passed: rows that reach the operators that drop duplicates, and
+    rows that they let pass; duplicate: rows that they drop. dropped_late: rows after partial aggregation, so it tells whether,
+    not how many.
+    """
+
+    consumed: int
+    quarantined: int
+    good: int
+    duplicate: int
+    dropped_late: int
+    reached: int = 0
+    passed: int = 0
+    widest: int = 0  # the most rows that reach one such operator
+
+    @property
+    def used(self) -> int:
+        """Return how many events the transform took: those that pass, and those that it leaves out by a filter of its own.
+
+        Where several rows of one event reach the operator (it was exploded before), rows are counted: the sum then shows it.
+        """
+        return self.good - self.reached + self.passed if self.widest <= self.good else self.passed
+
+    @staticmethod
+    def of(source: Sequence[Mapping[str, int]], **operators: int) -> BatchMetrics:
+        """Sum the observations of rta, beside what operators have counted.
+
+        >>> BatchMetrics.of([{"consumed": 3, "quarantined": 1, "good": 2}], passed=0, duplicate=0, dropped_late=0).used
+        2
+        """
+        sums = {name: sum(metrics.get(name, 0) for metrics in source) for name in _OBSERVED}
+        found = {name: sums.get(name, 0) + operators.get(name, 0) for name in {*sums, *operators}}
+        widest = max((metrics.get("reached", 0) for metrics in source), default=0)
+        return BatchMetrics(**found, widest=widest)
 
 
 def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
     """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
     session = plan.session
-    planned = checkpoints.span(session, plan.checkpoint, batch_id)
+    planned = checkpoints.span(session, plan.checkpoint, batch_id, plan.seen.offsets)
     with topic_identity.explained(plan.topic_id, planned):
         # Exactly one evaluation: the metrics below are wrong after none or two.
         rows = frame.toArrow()
-    facts = batch_facts(session)
+    metrics = batch_metrics(session, plan.seen)
     again = task_metrics.note(session, table.name)
-    query_id = str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
-    batch, late = accounted(plan, planned, facts, query_id, batch_id, retried_tasks=again)
+    batch, late = accounted(plan, planned, metrics, running_query_id(session), batch_id, retried_tasks=again)  # fmt: skip
     # Again is safe, also where only the answer was lost: the ledger knows the batch.
     retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
+
+
+def batch_metrics(session: SparkSession, seen: Seen) -> BatchMetrics:
+    """Read the metrics of the current batch inside foreachBatch, after evaluating its frame exactly once.
+
+    Evaluated in part they are wrong, and evaluated twice the operators' own are doubled.
+    """
+    execution = running_execution(session)
+    keepers = state_operators(execution, seen.state)
+    seen.state, operators = list(keepers), keepers.values()
+    filters = [each for each in operators if each.nodeName().startswith(_DROPS)]
+    return BatchMetrics.of(
+        observed(execution),
+        passed=metric(filters, "numOutputRows"),
+        duplicate=metric(filters, "numDroppedDuplicateRows"),
+        dropped_late=metric(operators, "numRowsDroppedByWatermark"),
+    )
+
+
+def interval_metrics(progress: Mapping[str, Any]) -> BatchMetrics:
+    """Read the same from Spark's progress, which is what there is of an interval in real-time mode."""
+    operators = progress["stateOperators"]
+    filters = [each for each in operators if each["operatorName"].startswith("dedupe")]
+    counted = progress.get("observedMetrics", {})
+    return BatchMetrics.of(
+        [metrics for name, metrics in counted.items() if name.startswith(OBSERVED)],
+        passed=sum(each["numRowsUpdated"] for each in filters),
+        duplicate=sum(each["customMetrics"].get("numDroppedDuplicateRows", 0) for each in filters),
+        dropped_late=sum(each["numRowsDroppedByWatermark"] for each in operators),
+    )
 
 
 def accounted(
     plan: Plan,
     planned: Span,
-    facts: BatchFacts,
+    metrics: BatchMetrics,
     query_id: str,
     batch_id: int,
     *,
@@ -86,36 +177,34 @@ def accounted(
     Bad events go to the DLQ. If Spark dropped rows as late, the span is read again, exactly as the query has read it.
     retried_tasks: Spark may have counted the events of a task that ran twice, twice: then they are counted by reading them again.
     """
-    topic_identity.require_topic(plan.topic, plan.topic_id)
+    if planned.events:  # else nothing was read that might be another topic's
+        topic_identity.require_topic(plan.topic, plan.topic_id)
     # An offset without an event is one that retention took, or a mark of a transaction.
-    span = planned if facts.consumed == planned.events else topic_identity.kept(planned)
-    how: dict[str, Any] = {
-        "start": span.start,
-        "end": span.end,
-        "max_skew": plan.max_skew,
-        "options": plan.options,
-    }
+    span = planned if metrics.consumed == planned.events else topic_identity.kept(planned)
+    taken = plan.range(span)
     if retried_tasks:
-        facts = replace(facts, **topic_identity.patiently(lambda: sources.count_range(plan.topic, plan.event, **how)))  # fmt: skip
-    if facts.quarantined:
-        bad = sources.quarantined(plan.topic, event=plan.event, **how)
-        topic_identity.patiently(lambda: send_once(bad, plan.topic, plan.topic_id, on=plan.engine))
-    again = _read_again(plan, span) if facts.dropped_late else None
+        metrics = replace(metrics, **topic_identity.patiently(taken.counts))
+    if metrics.quarantined:
+        few = metrics.quarantined <= FEW
+        topic_identity.patiently(
+            lambda: send_once(taken.bad(), plan.topic, plan.topic_id, on=plan.engine, few=few)
+        )
+    again = _read_again(plan, taken, span.watermark) if metrics.dropped_late else None
     batch = Batch(
         query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
-        consumed=facts.consumed, duplicate=facts.duplicate, late=len(again.late) if again else 0, quarantined=facts.quarantined,
+        consumed=metrics.consumed, duplicate=metrics.duplicate, late=len(again.late) if again else 0, quarantined=metrics.quarantined,
         # What was read is not lost, even if retention has deleted it since.
-        lost=min(planned.events - span.events, max(planned.events - facts.consumed, 0)),
+        lost=min(planned.events - span.events, max(planned.events - metrics.consumed, 0)),
         # An operator that drops duplicates has counted what passes it; an aggregate has not.
-        used=again.on_time if again and not facts.reached else facts.used, run_id=plan.run_id,
-        doubt=None if bool(facts.dropped_late) == bool(again and again.late) else
-        f"Spark dropped {facts.dropped_late:,} rows as late, and none of the events was found late again",
+        used=again.on_time if again and not metrics.reached else metrics.used, run_id=plan.run_id,
+        doubt=None if bool(metrics.dropped_late) == bool(again and again.late) else
+        f"Spark dropped {metrics.dropped_late:,} rows as late, and none of the events was found late again",
     )  # fmt: skip
     return batch, again.late if again else None
 
 
-def _read_again(plan: Plan, span: Span) -> ReadAgain | None:
+def _read_again(plan: Plan, taken: TopicRange, watermark: datetime | None) -> ReadAgain | None:
     """Read a micro-batch again, in which Spark has dropped rows as late."""
-    if not (plan.late_rule and span.watermark):
+    if not (plan.late_rule and watermark):
         return None
-    return read_again(plan.range(span), plan.transform, plan.late_rule, span.watermark)
+    return read_again(taken, plan.transform, plan.late_rule, watermark)

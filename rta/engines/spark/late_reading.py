@@ -1,40 +1,128 @@
-"""One micro-batch read again from the topic: which of its events were late, and how many were not."""
+"""Late events: told from the others by reading a micro-batch again; listed for a table, and read again from the topic."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from rta.dataframes import sources
-from rta.engines.spark.batch_metrics import observed_in
+from rta.dataframes.internals import execution, framed
+from rta.dataframes.sources import TopicRange
 from rta.engines.spark.duplicates import one_row_each
-from rta.engines.spark.lateness import ORIGIN, LateRule, Transform, framed, late_rows, reached
+from rta.engines.spark.internals import observed
+from rta.engines.spark.lateness import ORIGIN, LateRule, Transform, late_rows, reached
+from rta.errors import QueryError
+from rta.events.event_types import EventType, event_type
+from rta.store import late_rows as late_store
+from rta.store import serving, views
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import pandas as pd
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-    from rta.events.event_types import EventType
+
+def late(name: str) -> pd.DataFrame:
+    """List the late events of a table or of a view, as they were kept when they occurred.
+
+    Args:
+        name: A serving table, or the view of an architecture.
+
+    Returns:
+        One row for each: table_name, batch_id; topic, partition, offset; event_time; ended: when its state ended (the end of its
+        window); watermark; late_seconds: from `ended` to the watermark, so the allowed lateness would have had to be that much longer;
+        kept_at; corrected_by, corrected_at: which version of a view has it now, and since when.
+
+    Raises:
+        TableError: If there is no such table.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-late", partitions=1)
+        >>> _ = rta.drain("doc-late", rta.transforms.totals, table="doc_late", key=["window", "user_id"], event=rta.USER_EVENTS)
+        >>> len(late("doc_late"))
+        0
+    """
+    view = views.find(name)
+    if view is None:
+        return late_store.kept([serving.table(name).name])
+    return late_store.kept(view.parts, view=name)
 
 
-@dataclass(frozen=True)
-class Range:
-    """What one micro-batch of a query has read, and how: all that is needed to read it again and see the same."""
+def late_events(
+    topic: str,
+    transform: Transform | None = None,
+    *,
+    table: str,
+    event: EventType | None = None,
+    max_skew: str = "5 minutes",
+    options: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Read the late events that a table lacks again from the topic, as a static DataFrame.
 
-    topic: str
-    event: EventType
-    start: Mapping[int, int]
-    end: Mapping[int, int]
-    max_skew: str = "5 minutes"
-    options: Mapping[str, str] | None = None
+    Args:
+        topic: The topic.
+        transform: The one that the table was filled with: the late events are derived anew. By default they are read where they were kept.
+        table: The table.
+        event: As for the table.
+        max_skew: As for the table.
+        options: As for the table.
 
-    def read(self) -> DataFrame:
-        """Read the good events of the range."""
-        how = {"max_skew": self.max_skew, "options": self.options}
-        return sources.read_range(self.topic, self.event, start=self.start, end=self.end, **how)  # type: ignore[arg-type]
+    Returns:
+        The columns of rta.read_batch(), and late_seconds: see late(). With a transform the columns that reach its state, its windows, too.
+
+    Raises:
+        QueryError: If the transform selects topic, partition or offset away and is not given.
+
+    Example:
+        >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()  # see late()
+        0
+    """
+    event = event or event_type(topic)
+    if transform is None:
+        return _as_kept(topic, table, event, max_skew, options)
+    rule = LateRule.of(sources.read_stream(topic, event=event).transform(transform))
+    found = [
+        late_rows(
+            TopicRange(topic, event, batch.start_offsets, batch.end_offsets, max_skew, options).good(),
+            transform, rule, batch.watermark,
+        )
+        for batch in serving.batches(table)
+        if batch.late and batch.watermark and rule
+    ]  # fmt: skip
+    if not found:
+        return sources.read_batch(topic, event=event).limit(0)
+    return reduce(lambda left, right: left.unionByName(right), found)
+
+
+def _as_kept(
+    topic: str, table: str, event: EventType, max_skew: str, options: Mapping[str, str] | None
+) -> DataFrame:
+    """Read the events at the places that were kept."""
+    from pyspark.sql import functions as F
+
+    entries = late(table)
+    places = entries.loc[entries["corrected_at"].isna(), ["partition", "offset", "late_seconds"]]
+    if places["offset"].isna().any():
+        raise QueryError(
+            f"where the late events of {table!r} are on the topic is not known",
+            found="a transform that selects topic, partition or offset away",
+            fix="give rta.engines.late_events() that transform",
+        )
+    if places.empty:
+        none = sources.read_batch(topic, event=event, max_skew=max_skew).limit(0)
+        return none.withColumn("late_seconds", F.lit(0.0))
+    offsets = places.astype({"offset": "int64"}).groupby("partition")["offset"]
+    start = {int(p): int(first) for p, first in offsets.min().items()}  # type: ignore[call-overload]
+    end = {int(p): int(last) + 1 for p, last in offsets.max().items()}  # type: ignore[call-overload]
+    events = TopicRange(topic, event, start, end, max_skew, options).good()
+    known = events.sparkSession.createDataFrame(
+        places, "partition INT, offset BIGINT, late_seconds DOUBLE"
+    )
+    return events.join(F.broadcast(known), ["partition", "offset"])
 
 
 @dataclass(frozen=True)
@@ -45,25 +133,22 @@ class ReadAgain:
     on_time: int
 
 
-def late_in(read: Range, transform: Transform, rule: LateRule, watermark: datetime) -> DataFrame:
-    """Read a range again, and return the rows that its first stateful operator dropped as late."""
-    return late_rows(read.read(), transform, rule, watermark)
-
-
-def read_again(read: Range, transform: Transform, rule: LateRule, watermark: datetime) -> ReadAgain:
+def read_again(
+    read: TopicRange, transform: Transform, rule: LateRule, watermark: datetime
+) -> ReadAgain:
     """Read a range again, and tell its late events from the others, each counted on its own."""
     from pyspark.sql import functions as F
 
-    events = read.read()
+    events = read.good()
     operator = reached(events, transform, rule)
-    rows = framed(events, operator.child())
+    rows = framed(events.sparkSession, operator.child())
     found = told_apart(
         rows, rule, watermark, read.event.event_time, as_events=one_row_each(operator)
     )
     counts = F.count(F.lit(1)).alias("reaching"), F.count_if(~F.col("late")).alias("on_time")
     late = found.observe(f"{sources.OBSERVED}:late", *counts).where("late").drop("late")
     table = late.toArrow()
-    counted = observed_in(late._jdf.queryExecution())
+    counted = observed(execution(late))
     good, reaching, on_time = (
         sum(each.get(name, 0) for each in counted) for name in ("good", "reaching", "on_time")
     )

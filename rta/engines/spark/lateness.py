@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.plans import each, walk
+from rta.dataframes.internals import analyzed, each, framed, walk
 from rta.errors import InputError, QueryError
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ WATERMARK: Final = "spark.watermarkDelayMs"
 
 _NAMED: Final = {"AttributeReference", "Alias"}
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
-_UNKNOWN: Final = {"FlatMapGroupsWithState", "TransformWithState", "FlatMapGroupsInPandasWithState",
-                   "TransformWithStateInPySpark", "TransformWithStateInPandas", "GlobalLimit"}  # fmt: skip
+_STATELESS: Final = {
+    "CTERelationDef", "CTERelationRef", "CollectMetrics", "EventTimeWatermark", "Expand", "Filter", "Generate", "MapInArrow", "MapInPandas",
+    "Project", "PythonMapInArrow", "RebalancePartitions", "Repartition", "RepartitionByExpression", "ResolvedHint", "Sample", "SubqueryAlias",
+    "StreamingRelation", "StreamingRelationV2", "Union", "UpdateEventTimeWatermarkColumn", "View", "WithCTE",
+}  # fmt: skip
+"""Operators of a stream that keep no state, and so drop nothing as late; a join does if both of its sides stream."""
 
 
 @dataclass(frozen=True)
@@ -117,26 +121,14 @@ def late_rows(
     from pyspark.sql import functions as F
 
     operator = reached(events, transform, rule)
-    return framed(events, operator.child()).where(F.col(rule.column) <= F.lit(watermark))
+    return framed(events.sparkSession, operator.child()).where(
+        F.col(rule.column) <= F.lit(watermark)
+    )
 
 
 def reached(events: DataFrame, transform: Transform, rule: LateRule) -> Any:
     """Return the operator of a rule in the plan of a static frame: what reaches it is its child."""
     return _stateful(analyzed(transform(events)))[rule.place]
-
-
-def framed(like: DataFrame, plan: Any) -> DataFrame:
-    """Make a DataFrame of one of Spark's plans, in the session of another frame."""
-    from pyspark.sql import DataFrame
-
-    session: Any = like.sparkSession
-    dataset = session._jvm.org.apache.spark.sql.classic.Dataset
-    return DataFrame(dataset.ofRows(session._jsparkSession, plan), session)
-
-
-def analyzed(frame: DataFrame) -> Any:
-    """Return Spark's analyzed plan of a frame."""
-    return frame._jdf.queryExecution().analyzed()
 
 
 def _stateful(plan: Any) -> list[Any]:
@@ -171,13 +163,12 @@ def states(stream: DataFrame) -> int:
 
 
 def _refuse_unknown(plan: Any) -> None:
-    """Refuse state whose late rows cannot be told from outside."""
+    """Refuse each operator of the stream whose late rows cannot be told from outside: all but those that are known."""
     for node in walk(plan):
-        joined = (
-            node.nodeName() == "Join" and node.left().isStreaming() and node.right().isStreaming()
-        )
-        if joined or (node.nodeName() in _UNKNOWN and node.isStreaming()):
-            raise _unaccountable(node.nodeName())
+        name = node.nodeName()
+        static = name == "Join" and not (node.left().isStreaming() and node.right().isStreaming())
+        if node.isStreaming() and not static and name not in _STATELESS | _BY_WATERMARK:
+            raise _unaccountable(name)
 
 
 def _unaccountable(found: str) -> QueryError:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FORMAT: Final = "spark.sql.streaming.stateStore.checkpointFormatVersion"
 
 
-def take_back(session: SparkSession, checkpoint: str, table: str, known: Sequence[Batch]) -> None:
+def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequence[Batch]) -> None:
     """Let a checkpoint end with the last of the batches that the ledger has.
 
     A checkpoint of another query stays as it is: rta.engines.spark.start_checks refuses it.

@@ -1,4 +1,4 @@
-"""Which queries there are, and which of them run: what the claims and the ledger know, from any process, without Spark."""
+"""Which queries there are, and which of them run: what the locks and the ledger know, from any process, without Spark."""
 
 from __future__ import annotations
 
@@ -47,18 +47,19 @@ class QuerySummary:
 def queries() -> list[QuerySummary]:
     """List the queries of this RTA_HOME and its serving database: those that run first, then by table.
 
-    >>> "no_such_table" in [query.table for query in queries()]
-    False
+    Example:
+        >>> "no_such_table" in [query.table for query in queries()]
+        False
     """
-    claims = {claim["table"]: claim for claim in working()}
+    locks = {lock["table"]: lock for lock in working()}
     # A batch view is no query: its id says so, Spark's own have no space. Of several queries of a table the newest.
     newest = {row["table_name"]: row for row in own_rows(_NEWEST) if " " not in row["query_id"]}
     found = []
-    for table in {*claims, *newest}:
-        claim, row = claims.get(table, {}), newest.get(table, {})
+    for table in {*locks, *newest}:
+        lock, row = locks.get(table, {}), newest.get(table, {})
         found.append(
             QuerySummary(
-                table, row.get("topic"), table in claims, claim.get("pid"), claim.get("since"),
+                table, row.get("topic"), table in locks, lock.get("pid"), lock.get("since"),
                 row.get("batch_id"), row.get("committed_at"), row.get("watermark"), row.get("query_id"),
             )
         )  # fmt: skip

@@ -32,10 +32,15 @@ PATIENCE: Final = 30.0  # seconds for another query that sends, and for a databa
 Places = Mapping[int, set[int]]  # partition → offsets
 
 
-def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine) -> None:
+def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: bool = False) -> None:
     """Send those bad events of a topic to its queue that were not sent yet, by whatever query.
 
-    bad: the columns of sources.quarantined(). identity: the topic's id. on: the database with the notes.
+    Args:
+        bad: The columns of sources.quarantined().
+        topic: The topic that they come from.
+        identity: The topic's id.
+        on: The database with the notes.
+        few: Whether they fit into memory: then the topic is read once for them, not twice.
 
     >>> from rta.dataframes import sources
     >>> from rta.store import serving
@@ -45,7 +50,9 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine) -> None:
     >>> rta.kafka.offsets("doc-once.dlq")
     {0: (0, 1)}
     """
-    # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
+    if few:
+        # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
+        bad = bad.sparkSession.createDataFrame(bad.toArrow(), bad.schema)
     if not (found := _places(bad)):
         return
     with _alone(topic):

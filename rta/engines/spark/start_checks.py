@@ -1,23 +1,48 @@
-"""Whether a checkpoint is whole, and belongs to its table and topic: said before a query starts, not guessed after.
+"""Whether a query may start: its checkpoint is whole, on a disk that its executors share, and belongs to table, topic and transform.
 
-Spark numbers micro-batches, and the ledger knows those that are in the table. A checkpoint that lags
-behind the ledger (restored from an older copy) would cut batches of known numbers anew, and the ledger
-would take them for those it has: their events would be missing. One that is ahead (the table was
-dropped, or restored) would never bring back what it has consumed. Both look well to Spark.
+Spark numbers micro-batches, and the ledger knows those that are in the table. A checkpoint that lags behind the ledger (restored
+from an older copy) would cut batches of known numbers anew, and the ledger would take them for those it has: their events would
+be missing. One that is ahead (the table was dropped, or restored) would never bring back what it has consumed. Spark sees neither.
+
+Another transform must not go on with the state of the one before. Spark refuses another operator, or another type in its state; a
+new filter, a wider window, another column in the same sum it does not see. So the fingerprint of the transform, its plan as
+Spark's optimizer leaves it, is noted when a checkpoint begins, and compared at each start. Names of steps in between, their order,
+comments, the allowed lateness and columns that the transform does not use make no difference. Not seen: what a Python UDF does
+inside; a static frame's data.
+
+Executors write a query's state and an archive's files themselves. On another machine a local path is that machine's own disk: the
+query would run, and the next start would find half of it. A cluster on this machine, or a disk that machines share, is well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import json
+import re
+import socket
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.internals import analyzed, executor_hosts, java_class, walk
 from rta.engines.spark import checkpoints
+from rta.engines.spark.internals import file_system, optimized
+from rta.engines.spark.lateness import Transform
 from rta.errors import QueryError
 from rta.setup.causes import cause
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+
+FILE: Final = "rta-transform"
+# What differs from session to session: ids of columns, of variables, of objects.
+_IDS: Final = re.compile(
+    r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|(?<=_common_expr)_\d+|@[0-9a-f]{4,}"
+)
+_FRAME: Final = re.compile(r"^(CollectMetrics .*), \d+$")  # the number of the frame that observes
+_NOW: Final = re.compile(r"\b(current_|localtimestamp|now\(|rand|uuid|shuffle)")
+_WHOLE: Final = 2**31 - 1  # fields of a node to show
+_SHARED: Final = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "9p", "virtiofs"}  # fmt: skip
 
 
 def require_match(
@@ -103,8 +128,8 @@ def damaged_state(checkpoint: str) -> str | None:
 
     from rta.dataframes.session import spark
 
-    jvm: Any = spark()._jvm
-    system, place = checkpoints.opened(spark(), f"{checkpoint}/state")
+    streams = java_class(spark(), checkpoints.IO)
+    system, place = file_system(spark(), f"{checkpoint}/state")
     if system.getScheme() != "file":  # too much to read elsewhere, and HDFS checks by itself
         return None
     files = system.listFiles(place, True)  # noqa: FBT003 - recursive: Java takes no names
@@ -112,9 +137,127 @@ def damaged_state(checkpoint: str) -> str | None:
         path = files.next().getPath()
         stream = system.open(path)
         try:
-            jvm.org.apache.commons.io.IOUtils.consume(stream)
+            streams.consume(stream)
         except Py4JJavaError as error:
             return f"{path.toUri().getPath()}: {cause(str(error.java_exception))}"
         finally:
             stream.close()
     return None
+
+
+def fingerprint(events: DataFrame, transform: Transform) -> list[str]:
+    """Say what a transform does to such events: a line for each node of the optimized plan, the result first.
+
+    >>> events = spark.createDataFrame([], "user_id INT, amount INT")
+    >>> fingerprint(events, lambda rows: rows.where("amount > 1").select("user_id"))
+    ['Project [user_id]', 'Filter (isnotnull(amount) AND (amount > 1))', 'LogicalRDD']
+    """
+    session: Any = events.sparkSession
+    still = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
+    plan = analyzed(transform(still))
+    if not any(
+        _NOW.search(line) for line in _lines(plan)
+    ):  # else the optimizer writes the time there
+        plan = optimized(session, plan)
+    return _lines(plan)
+
+
+def require_same(
+    session: SparkSession, checkpoint: str, table: str, plan: list[str], *, begun: bool = True
+) -> None:
+    """Note the plan of the transform where a checkpoint begins; refuse another one where it goes on.
+
+    begun: whether the table has something of this checkpoint. If it has nothing (the first start failed, and the transform was
+    corrected since) another transform begins it anew.
+    Raises QueryError with the first difference. Another Spark may word the same plan differently, so
+    after an upgrade it is noted anew.
+    """
+    path = f"{checkpoint}/{FILE}"
+    noted = checkpoints.read(session, path) if checkpoints.query_id(session, checkpoint) else None
+    known = checkpoints.parsed(path, noted) if noted is not None else {}
+    if known.get("spark") != session.version:
+        _note(session, path, plan)
+    elif known["plan"] != plan and not begun and checkpoints.newest(session, checkpoint, "commits") < 0:  # fmt: skip
+        checkpoints.remove(checkpoint)
+        _note(session, path, plan)
+    elif known["plan"] != plan:
+        raise QueryError(
+            f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
+            found=_difference(known["plan"], plan),
+            fix=f"take another table for it, or rta.reset({table!r}) and fill this one anew",
+        )
+
+
+def _note(session: SparkSession, path: str, plan: list[str]) -> None:
+    text = json.dumps({"spark": session.version, "plan": plan}, indent=1)
+    checkpoints.write(session, path, text)
+
+
+def _lines(plan: Any) -> list[str]:
+    """Write a plan as lines, without what another session would write differently."""
+    lines = [_FRAME.sub(r"\1", _IDS.sub("", node.simpleString(_WHOLE))) for node in walk(plan)]
+    return ["LogicalRDD" if line.startswith("LogicalRDD ") else line for line in lines]
+
+
+def _difference(noted: list[str], plan: list[str]) -> str:
+    """Show where two plans begin to differ."""
+    pairs = zip([*noted, "nothing"], [*plan, "nothing"], strict=False)
+    was, now = next((old, new) for old, new in pairs if old != new)
+    alike = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
+    same = max(alike - 20, 0)
+    shown = [("…" if same else "") + line[same : same + 100] for line in (now, was)]
+    return f"{shown[0]!r} instead of {shown[1]!r}"
+
+
+def require_shared(session: SparkSession, place: str) -> None:
+    """Refuse a place on this machine's disk for what executors on other machines would write.
+
+    >>> require_shared(spark, "/tmp/doc-checkpoint")
+    """
+    if str(session.sparkContext.master).startswith("local") or checkpoints.remote(place):
+        return
+    session.sparkContext.parallelize(
+        [0], 1
+    ).count()  # waits for the first executor, as the query would
+    others = elsewhere(executor_hosts(session), _here(session))
+    if others and _file_system(Path(place)) not in _SHARED:
+        raise QueryError(
+            "Spark's executors run on other machines, where a path on this one's disk is another disk",
+            found=f"executors on {', '.join(others)}; {place}",
+            fix="set RTA_HOME to a folder on a disk that all of them share, or give checkpoint= on hdfs:, s3a: and the like",
+        )
+
+
+def elsewhere(hosts: Iterable[str], here: Collection[str]) -> list[str]:
+    """Name the hosts that are not this machine, under any of its names and addresses.
+
+    >>> elsewhere(["127.0.0.1", "worker-2", "laptop", "worker-1"], {"127.0.0.1", "laptop"})
+    ['worker-1', 'worker-2']
+    """
+    return sorted({host for host in hosts if not {host, _address(host)} & set(here)})
+
+
+def _here(session: SparkSession) -> set[str]:
+    """Return the names and addresses of this machine, as far as it knows them."""
+    import psutil
+
+    addresses = {a.address for each in psutil.net_if_addrs().values() for a in each}
+    names = {"localhost", socket.gethostname(), socket.getfqdn(), session.conf.get("spark.driver.host") or ""}  # fmt: skip
+    return addresses | names
+
+
+def _address(host: str) -> str:
+    """Return the address of a host; its name if nobody knows it."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError:
+        return host
+
+
+def _file_system(place: Path) -> str:
+    """Return the kind of file system on which a place lies, or would lie."""
+    import psutil
+
+    mounted = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    real = place.resolve()
+    return next((mounted[at] for at in (real, *real.parents) if at in mounted), "")

@@ -11,7 +11,7 @@ failOnDataLoss is "false"; what is lost is told from the offsets that the topic 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -20,6 +20,7 @@ from rta.engines.spark import checkpoints
 from rta.engines.spark.checkpoints import Span
 from rta.errors import QueryError
 from rta.kafka import topics
+from rta.kafka.topics import TopicDescription
 from rta.retries import retried
 
 if TYPE_CHECKING:
@@ -31,18 +32,19 @@ _RESET: Final = "rta.reset(table) drops table and checkpoint, and the next run f
 PATIENCE: Final = 60.0  # seconds; Spark's own source waits as long for a broker that is away
 
 
-def topic_of(session: SparkSession, checkpoint: str, topic: str, *, fix: str = _RESET) -> str:
-    """Return the id of the topic that a checkpoint's offsets belong to, or will belong to.
+def require_same_topic(
+    session: SparkSession, checkpoint: str, topic: TopicDescription, *, fix: str = _RESET
+) -> None:
+    """Refuse a topic that was made again since the checkpoint began, or ends before what was read of it.
 
-    fix: how to start over. Raises QueryError if the topic was made again since, or ends before what was read of it; TopicError if there is none.
+    Args:
+        fix: How to start over.
     """
-    noted = checkpoints.read(session, f"{checkpoint}/{FILE}")
-    known = checkpoints.query_id(session, checkpoint) is not None
-    if noted and known:
-        require_topic(topic, noted, fix=fix)
-    if known:
-        _require_reached(session, checkpoint, topic, fix)
-    return noted if noted and known else topics.topic_id(topic)
+    if checkpoints.query_id(session, checkpoint) is None:
+        return
+    if noted := checkpoints.read(session, f"{checkpoint}/{FILE}"):
+        _require_id(topic.name, topic.id, noted, fix)
+    _require_reached(session, checkpoint, topic, fix)
 
 
 def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
@@ -51,8 +53,11 @@ def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
 
 
 def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
-    """Refuse a topic that only has the name of the one that was read so far."""
-    current = patiently(lambda: topics.topic_id(topic))
+    """Refuse a topic that only has the name of the one that was read so far; asked while its query runs."""
+    _require_id(topic, patiently(lambda: topics.topic_id(topic)), noted, fix)
+
+
+def _require_id(topic: str, current: str, noted: str, fix: str) -> None:
     if current != noted:
         raise QueryError(
             f"topic {topic!r} was deleted and made again: its offsets are not those of the checkpoint",
@@ -61,19 +66,28 @@ def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
         )
 
 
-def _require_reached(session: SparkSession, checkpoint: str, topic: str, fix: str) -> None:
+def _require_reached(
+    session: SparkSession, checkpoint: str, topic: TopicDescription, fix: str
+) -> None:
     """Refuse a topic that ends before the offsets of the checkpoint: what comes there next would be left out."""
     planned = checkpoints.newest(session, checkpoint, "offsets")
-    ends = checkpoints.ends(session, checkpoint, planned).get(topic, {}) if planned >= 0 else {}
-    there = topics.offsets(topic) if ends else {}
-    beyond = {p: end for p, end in ends.items() if end > there.get(p, (0, 0))[1]}
-    if beyond:
-        told = ", ".join(f"partition {p} ends at {there.get(p, (0, 0))[1]}, not {end}" for p, end in beyond.items())  # fmt: skip
+    ends = checkpoints.ends(session, checkpoint, planned).get(topic.name, {}) if planned >= 0 else {}  # fmt: skip
+    # Asked anew before it is refused: a query that ran until now may have read what has come since.
+    if _beyond(ends, topic.ranges) and (beyond := _beyond(ends, topics.offsets(topic.name))):
+        told = ", ".join(f"partition {p} ends at {there}, not {end}" for p, (there, end) in beyond.items())  # fmt: skip
         raise QueryError(
-            f"topic {topic!r} ends before what was read of it: it lost events, or is another of that name",
+            f"topic {topic.name!r} ends before what was read of it: it lost events, or is another of that name",
             found=f"{told} as in {checkpoint}",
             fix=fix,
         )
+
+
+def _beyond(
+    ends: Mapping[int, int], ranges: Mapping[int, tuple[int, int]]
+) -> dict[int, tuple[int, int]]:
+    """Return the partitions that were read further than they go: where they end, and where the reader was."""
+    latest = {p: ranges.get(p, (0, 0))[1] for p in ends}
+    return {p: (latest[p], end) for p, end in ends.items() if end > latest[p]}
 
 
 @contextmanager

@@ -19,13 +19,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import sources, task_metrics
+from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
 from rta.engines.changelog import Results
-from rta.engines.spark import checkpoints, sinks, topic_identity
-from rta.engines.spark.batch_metrics import interval_facts
-from rta.engines.spark.checkpoint_lock import while_claimed
+from rta.engines.spark import checkpoints, following, topic_identity
+from rta.engines.spark.checkpoint_lock import locked
 from rta.engines.spark.duplicates import observed_below
-from rta.engines.spark.exactly_once import PATIENCE, Plan, accounted
+from rta.engines.spark.exactly_once import PATIENCE, Plan, accounted, interval_metrics
 from rta.engines.spark.lateness import LateRule, Transform, streamed
 from rta.engines.spark.query_errors import failed, failures_said
 from rta.engines.spark.realtime import topic_sink
@@ -55,44 +55,44 @@ def materialize(
     key: Sequence[str],
     event: EventType,
     real_time: str = "5 minutes",
-    starting: sinks.Position = "earliest",
+    starting: Position = "earliest",
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
 ) -> Materialized:
-    """Bring `table` up to the topic in a micro-batch, then keep it there in real time.
+    """Bring `table` up to the topic in a micro-batch, then keep it there in real time. Experimental.
 
-    real_time: the length of an interval, see rta.engines.relay(). max_events_per_batch: for the first micro-batches of a new table.
-    The other arguments and the errors are those of rta.follow() and rta.engines.relay(). The transform's result needs a column
-    that counts the events of its key: COUNT(*).
+    The arguments and the errors are those of rta.follow() and rta.engines.relay(). The transform's result needs a column that counts the
+    events of its key: COUNT(*).
+
+    Args:
+        real_time: The length of an interval, see rta.engines.relay().
+        max_events_per_batch: For the first micro-batches of a new table.
     """
-    place = str(sinks.checkpoint_of(table))
+    place = str(following.checkpoint_of(table))
     with failures_said(place, table):
-        events = sources.read_stream(topic, event=event, starting=starting, max_skew=max_skew)
+        described = topics.description(topic)
+        events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
         stream = observed_below(streamed(events, transform))
         count = _counted(stream)
-        slots = topic_sink.require_slots(
-            stream, topics.describe_topic(topic).partitions, spare=SPARE
-        )
+        slots = topic_sink.require_slots(stream, described.partitions, spare=SPARE)
         known = changelog.find(table) or _noted(stream, table, place)
-        sinks.drain(
+        following.drain(
             topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
             max_events_per_batch=max_events_per_batch if known.position is None else None,
         )  # fmt: skip
         into = changelog.opened(known)
         try:
-            query = while_claimed(
-                stream.sparkSession, place, table,
-                lambda: topic_sink.relayed(
-                    changelog.messages(stream), into.topic, real_time, place, name=table, slots=slots
-                ),
-            )  # fmt: skip
+            with locked(stream.sparkSession, place, table) as hold:
+                results = changelog.messages(stream)
+                query = topic_sink.relayed(results, into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
+                hold(query)
         except QueryError:
             if known.position is None:  # refused at its first start: leave nothing in the way
-                sinks.reset(table)
+                following.reset(table)
             raise
     try:
-        topic_id = topic_identity.topic_of(stream.sparkSession, place, topic)
-        plan = Plan(topic, topic_id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
+        topic_identity.require_same_topic(stream.sparkSession, place, described)
+        plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
         return Materialized(query, plan, serving.table(table), count, into)
     except BaseException:  # nobody else knows this query
         query.stop()
@@ -224,8 +224,8 @@ class Materialized:
         again = task_metrics.note(
             plan.session, self.table.name, str(self.query.runId), running=False
         )
-        facts = interval_facts(progress)
-        batch, late = accounted(plan, span, facts, progress["id"], number, retried_tasks=again)
+        metrics = interval_metrics(progress)
+        batch, late = accounted(plan, span, metrics, progress["id"], number, retried_tasks=again)
         while self.position < end:
             if self.failure:
                 return

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.dataframes import sources
 from rta.engines.spark.checkpoint_lock import begun
 from rta.engines.spark.checkpoints import located
-from rta.engines.spark.executors import require_shared
 from rta.engines.spark.lateness import Transform, states, streamed
 from rta.engines.spark.query_errors import failed
+from rta.engines.spark.start_checks import require_shared
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType, event_type
 from rta.events.json_format import as_messages, message_columns
@@ -50,48 +50,52 @@ def relay(
     options: Mapping[str, str] | None = None,
     sink_options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps the results of a transform on the topic `into`, at least once.
+    """Start the query that keeps the results of a transform on the topic `into`. Real-time mode is experimental.
+
+    A result with a STRING or BINARY column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does; any other
+    becomes one JSON object.
 
     Args:
         topic: The topic to read.
-        transform: The analysis, DataFrame in and DataFrame out. Each result becomes one JSON object. A result with a STRING or BINARY
-            column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does.
-        into: The topic to write to; it must exist.
-        key: The result's column that is the record's key.
+        transform: The analysis, DataFrame to DataFrame.
+        into: A topic that exists.
+        key: The result's column that keys the message.
         event: The type of the topic's events; by default the one that is named like the topic.
         real_time: How often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
-        starting: Where a new checkpoint begins.
-        max_skew: How far an event's time may be ahead of its record's time.
+        starting: Where a new checkpoint begins, see rta.read_batch().
+        max_skew: See rta.read_batch().
         checkpoint: A folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
         options: For Spark's Kafka source.
-        sink_options: For its sink.
+        sink_options: For Spark's Kafka sink.
 
     Returns:
         Spark's own StreamingQuery.
 
     Raises:
-        TopicError: A topic is missing.
-        InputError: An argument is wrong.
-        QueryError: Real-time mode cannot run this query: there are too few task slots (it holds one for each partition of the topic and
-            each shuffle partition), or it has a Python function or an operator that the mode lacks.
+        TopicError: If one of the topics is not there.
+        InputError: If an argument is not what it should be.
+        QueryError: If real-time mode cannot run this query: too few task slots (it holds one for each partition of the topic and each
+            shuffle partition), a Python function, an operator that it lacks.
 
-    >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
-    >>> _ = rta.kafka.create_topic("doc-relayed", partitions=1)
-    >>> query = relay("doc-relay", rta.transforms.totals, into="doc-relayed", key="user_id", event=rta.USER_EVENTS, real_time=None)
-    >>> query.processAllAvailable(); query.stop()
-    >>> rta.kafka.list_topics()[[each.name for each in rta.kafka.list_topics()].index("doc-relayed")].events > 0
-    True
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
+        >>> _ = rta.kafka.create_topic("doc-relayed", partitions=1)
+        >>> query = relay("doc-relay", rta.transforms.totals, into="doc-relayed", key="user_id", event=rta.USER_EVENTS, real_time=None)
+        >>> query.processAllAvailable(); query.stop()
+        >>> rta.kafka.list_topics()[[each.name for each in rta.kafka.list_topics()].index("doc-relayed")].events > 0
+        True
     """
     topics.describe_topic(into)
-    events = sources.read_stream(
-        topic,
-        event=event or event_type(topic),
+    described = topics.description(topic)
+    events = sources.good_stream(
+        described,
+        event or event_type(topic),
         starting=starting,
         max_skew=max_skew,
         options=options,
     )
     stream = streamed(events, transform)
-    slots = require_slots(stream, topics.describe_topic(topic).partitions) if real_time else 0
+    slots = require_slots(stream, described.partitions) if real_time else 0
     place = located(checkpoint or _checkpoint(into))
     require_shared(stream.sparkSession, place)
     messages = as_messages(stream, key)

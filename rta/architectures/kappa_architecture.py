@@ -1,0 +1,208 @@
+"""Kappa: one stream for now and for history; a new function replays the topic into a table of its own, which is switched to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rta.architectures.base import Architecture
+from rta.engines.spark.lateness import Transform
+from rta.engines.spark.topic_identity import patiently
+from rta.errors import QueryError
+from rta.events.event_types import EventType, event_type
+from rta.kafka.headway import events, passed
+from rta.kafka.topics import offsets
+from rta.progress import bar
+from rta.store import serving, views
+from rta.store.views import Version
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+
+def kappa(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    real_time: str | None = None,
+) -> Kappa:
+    """Set up Kappa: one stream fills the table; a new function replays the topic into a second one.
+
+    It goes on with the served version, whose function `transform` must be.
+
+    Args:
+        topic: The topic.
+        transform: The analysis, as for rta.follow().
+        table: The name under which readers find the answer.
+        key: The result's columns that name a row.
+        event: The type of the topic's events; by default the one that is named like the topic.
+        real_time: An interval such as "5 minutes": each version works in Spark's real-time mode (experimental); by default in
+            micro-batches.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
+        >>> with kappa("doc-kappa", rta.transforms.totals, table="doc_kappa", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
+        ...     wired.catch_up()
+        >>> wired.accounting().used
+        50
+    """
+    return Kappa(topic, transform, table, key, event or event_type(topic), real_time).started()
+
+
+class Kappa(Architecture):
+    """One stream for now and for history: version 1 serves while version 2 replays the topic."""
+
+    architecture = "kappa"
+    after_a_crash = "each version goes on from its checkpoint, a half replay too"
+    first_answer = "its view was dropped: call rta.kappa(…) again"
+
+    def catch_up(self) -> None:
+        """Wait until the served version has everything that is in the topic now. In real-time mode it is started anew for that."""
+        view = self.view
+        if view and view.served in self._again:
+            self._level(view.served)
+
+    def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:
+        """Start the next version: `transform` over the topic from its beginning, into a table of its own.
+
+        Readers keep the served version until switch(). If it is called again after a crash, it goes on where it was. In real-time mode it returns
+        when all history is there.
+
+        Args:
+            transform: The analysis of the next version.
+            max_events_per_batch: With it, progress shows, and events are late as they were; without it, one micro-batch takes all history.
+        """
+        part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
+        began = time.monotonic(), events_in(part, self.topic, offsets(self.topic))
+        query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
+        self.transform = transform
+        return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
+
+    def switch(self, number: int | None = None) -> views.View:
+        """Show another version to readers, in one transaction; by default the newest. The old one goes on, for roll_back().
+
+        Raises:
+            QueryError: It has not reached what readers have seen, or there is no other.
+        """
+        number = number or max(self.running, default=0)
+        if not number:
+            raise QueryError(
+                f"there is no version of {self.table!r} to switch to", found="no query of it runs here",
+                fix="call replay(transform) first, or name the version: switch(2)",
+            )  # fmt: skip
+        version = Version((f"{self.table}_v{number}",))
+        with self._held(view.served if (view := self.view) else number, number):
+            return views.switch(self.table, number, version)
+
+    def roll_back(self) -> views.View:
+        """Show readers the version before the served one again, in one transaction."""
+        view = self.view
+        older = [n for n in view.versions if n < view.served] if view else []
+        if not view or not older:
+            raise QueryError(
+                f"there is no older version of {self.table!r}", fix="it was retired, or never was"
+            )
+        return views.switch(self.table, max(older), view.versions[max(older)], patience=None)
+
+    def retire(self, number: int) -> None:
+        """Drop a version that is not served: its query, its table, its checkpoint."""
+        self._forget([number])
+
+    def _start(self) -> None:
+        """Go on with the served version; start the first one if there is none."""
+        if (view := self.view) is not None:
+            self._go_on(view)
+            return
+        part = f"{self.table}_v1"
+        with self._made(1, (part,)):
+            self._follow(1, part, self.transform, "earliest")
+            views.switch(self.table, 1, Version((part,)))
+
+    def _go_on(self, view: views.View) -> None:
+        self._follow(view.served, view.parts[0], self.transform, "earliest")
+
+
+@dataclass(frozen=True)
+class ReplayProgress:
+    """events: in the topic now; done: in the table; rate: events/s since the replay began in this process."""
+
+    done: int
+    events: int
+    rate: float
+
+    @property
+    def behind(self) -> int:
+        """The events that are still to be taken."""
+        return self.events - self.done
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time until it has caught up, at this rate; None before the first micro-batch has ended."""
+        return 0.0 if not self.behind else self.behind / self.rate if self.rate else None
+
+    def __str__(self) -> str:
+        share = 100 * self.done / self.events if self.events else 100
+        left = self.seconds_left
+        when = (
+            "no micro-batch has ended yet" if left is None else f"caught up in about {left:,.0f} s"
+        )
+        return f"{self.done:,} of {self.events:,} events ({share:.0f} %), {self.rate:,.0f} events/s, {when if self.behind else 'caught up'}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A version of a function on its way through the history of a topic, into a table of its own."""
+
+    topic: str
+    version: int
+    table: str
+    query: StreamingQuery
+    check: Callable[[], None]  # raises what went wrong beside the query
+    took: Callable[[float], None]  # is told the seconds until it had all of history
+    began: tuple[float, int]  # when, and with how many events in the table
+
+    def progress(self) -> ReplayProgress:
+        """Tell how far it is."""
+        return self._progress(patiently(lambda: offsets(self.topic)))
+
+    def _progress(self, known: Mapping[int, tuple[int, int]]) -> ReplayProgress:
+        """Tell how far it is on its way through what a topic has, or had: partition → earliest and latest offset."""
+        began, first = self.began
+        done = events_in(self.table, self.topic, known)
+        rate = (done - first) / max(time.monotonic() - began, 1e-9)
+        return ReplayProgress(done, events(known), rate)
+
+    def wait(self) -> ReplayProgress:
+        """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
+        # Held to what there is now: retention must not move the goal away.
+        known, shown = patiently(lambda: offsets(self.topic)), 0
+        goal = events(known)
+        with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
+            while (now := self._progress(known)).done < goal:
+                self.query.awaitTermination(0.2)  # type: ignore[arg-type]
+                if not self.query.isActive:
+                    self.query.awaitTermination()
+                    self.check()
+                    return now
+                advance(max(now.done - shown, 0))
+                shown = now.done
+        self.took(time.monotonic() - self.began[0])
+        return self.progress()
+
+
+def events_in(table: str, topic: str, known: Mapping[int, tuple[int, int]]) -> int:
+    """Count how many of the offsets that a topic has now a table contains.
+
+    known: partition → the topic's earliest and latest offset.
+
+    >>> events_in("no_such_table", "clicks", {0: (0, 5)})
+    0
+    """
+    return passed(serving.offsets(table).get(topic, {}), known)

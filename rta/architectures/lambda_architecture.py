@@ -1,0 +1,119 @@
+"""Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rta.architectures.archives import read_archive
+from rta.architectures.base import Architecture
+from rta.architectures.batch_views import without_copies_of
+from rta.dataframes import sources
+from rta.dataframes.starting_offsets import Position
+from rta.engines.spark import following
+from rta.engines.spark.lateness import Transform, applied
+from rta.engines.spark.query_errors import failures_said
+from rta.events.event_types import EventType, event_type
+from rta.store import views
+from rta.store.ledger import Accounting
+from rta.store.merge_rules import Merge, merges
+from rta.store.views import Version
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+
+def lambda_(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    real_time: str | None = None,
+) -> Lambda:
+    """Set up Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
+
+    It goes on from the served version, or makes the first one.
+
+    Args:
+        topic: The topic.
+        transform: The analysis, as for rta.follow().
+        table: The name under which readers find the answer.
+        key: The result's columns that name a row.
+        event: The type of the topic's events; by default the one that is named like the topic.
+        real_time: An interval such as "5 minutes", for a speed view in Spark's real-time mode (experimental); by default it works in
+            micro-batches.
+
+    Raises:
+        InputError: If two parts of the answer cannot be merged: see rta.store.merge_rules.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
+        >>> with lambda_("doc-lambda", rta.transforms.totals, table="doc_lambda", key=["window", "user_id"], event=rta.USER_EVENTS) as wired:
+        ...     _ = rta.publish(rta.user_events(spark, rows=50, first_row=50), "doc-lambda")
+        ...     wired.catch_up()
+        >>> wired.accounting().used
+        100
+    """
+    return Lambda(topic, transform, table, key, event or event_type(topic), real_time).started()
+
+
+class Lambda(Architecture):
+    """A batch view up to a cut-off and a speed view after it; each event counts in one of them, at any moment."""
+
+    architecture = "lambda"
+    after_a_crash = "the speed view goes on from its checkpoint; a half batch view is made anew"
+    first_answer = "its view was dropped: call rta.lambda_(…) again"
+
+    def catch_up(self) -> None:
+        """Wait until the speed view has everything that is in the topic now. In real-time mode it is started anew for that."""
+        for number in list(self._again):
+            self._level(number)
+
+    def recompute(self) -> Accounting:
+        """Compute the next batch view, start its speed view, and show both to readers at once.
+
+        The old speed view stops when the new batch view is ready. The new one takes all that came since the cut-off in one micro-batch, so it
+        drops nothing as late that readers have seen, and no value goes back. Until then the old version is served.
+        """
+        number = self._next()
+        parts = self._parts(number)
+        for part in parts:
+            following.reset(part)
+        with self._made(number, parts):
+            merges = self._merges()
+            cut_off = self._batch_view(parts[0])
+            self.stop()
+            self._speed(number, cut_off)
+            if not self.real_time:
+                self._level(number)
+            views.switch(self.table, number, Version(parts, cut_off), merges=merges)
+        self._keep_only(number)
+        return self.accounting()
+
+    def _start(self) -> None:
+        """Go on with the speed view of the served version; make the first version if there is none."""
+        if (view := self.view) is None:
+            self.recompute()
+        else:
+            with failures_said(following.checkpoint_of(view.parts[-1]), self.table):
+                self._merges()
+            self._go_on(view)
+
+    def _go_on(self, view: views.View) -> None:
+        self._speed(view.served, view.versions[view.served].cut_off)
+
+    def _speed(self, number: int, cut_off: Position) -> StreamingQuery:
+        """Follow the topic from the cut-off with the same function."""
+        known = read_archive(self.topic, event=self.event, before=cut_off)  # type: ignore[arg-type]
+        transform = without_copies_of(
+            known, self.transform, known, everywhere=self.real_time is not None
+        )
+        return self._follow(number, self._parts(number)[1], transform, cut_off)
+
+    def _parts(self, number: int) -> tuple[str, str]:
+        return f"{self.table}_batch_{number}", f"{self.table}_speed_{number}"
+
+    def _merges(self) -> dict[str, Merge]:
+        return merges(applied(self.transform, sources.read_batch(self.topic, event=self.event)))

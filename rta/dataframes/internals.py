@@ -1,0 +1,134 @@
+"""What rta uses of Spark that is no public API, as far as several rooms need it: plans, Java classes, the gateway to the JVM.
+
+Each function has a contract test (tests/dataframes/test_internals.py), so an upgrade of Spark that changes one of them fails there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from subprocess import TimeoutExpired
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark import SparkConf
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def java_class(session: SparkSession, name: str) -> Any:
+    """Return a class of the JVM by its full name, in one call: `_jvm.org.apache…` asks the JVM at each dot."""
+    from py4j.java_gateway import JavaClass
+
+    return JavaClass(name, session._jvm._gateway_client)  # type: ignore[union-attr]
+
+
+def java_session(session: SparkSession) -> Any:
+    """Return the session as the JVM has it."""
+    return session._jsparkSession
+
+
+def walk(plan: Any) -> Iterator[Any]:
+    """Yield the nodes of one of Spark's plans, from the result down to the source."""
+    yield plan
+    for child in each(plan.children()):
+        yield from walk(child)
+
+
+def each(scala_collection: Any) -> Iterator[Any]:
+    """Iterate over a Scala collection."""
+    iterator = scala_collection.iterator()
+    while iterator.hasNext():
+        yield iterator.next()
+
+
+def scala_sequence(session: SparkSession, items: Sequence[Any]) -> Any:
+    """Make a Scala sequence of objects of the JVM."""
+    return session._jvm.PythonUtils.toSeq(list(items))  # type: ignore[union-attr]
+
+
+def execution(frame: DataFrame) -> Any:
+    """Return Spark's QueryExecution of a frame."""
+    return frame._jdf.queryExecution()
+
+
+def analyzed(frame: DataFrame) -> Any:
+    """Return Spark's analyzed plan of a frame."""
+    return execution(frame).analyzed()
+
+
+def framed(session: SparkSession, plan: Any) -> DataFrame:
+    """Make a DataFrame of one of Spark's plans."""
+    from pyspark.sql import DataFrame
+
+    dataset = java_class(session, "org.apache.spark.sql.classic.Dataset")
+    return DataFrame(dataset.ofRows(java_session(session), plan), session)
+
+
+def jobs_of(session: SparkSession, group: str) -> list[int]:
+    """Return the ids of the jobs of a group that Spark remembers, in one call: PySpark asks the JVM for each of them."""
+    context: Any = session.sparkContext
+    jobs = context._jsc.statusTracker().getJobIdsForGroup(group)
+    return list(json.loads(java_class(session, "java.util.Arrays").toString(jobs)))
+
+
+def stage(session: SparkSession, number: int) -> Any:
+    """Return what Spark knows of the last attempt of a stage; None if it has skipped the stage, or has forgotten it."""
+    from py4j.protocol import Py4JJavaError
+
+    context: Any = session.sparkContext
+    try:
+        return context._jsc.sc().statusStore().lastStageAttempt(number)
+    except Py4JJavaError as error:
+        if "NoSuchElementException" in str(error.java_exception.getClass()):
+            return None
+        raise
+
+
+def executor_hosts(session: SparkSession) -> list[str]:
+    """Return where the executors run."""
+    context: Any = session.sparkContext
+    return [info.host() for info in context._jsc.sc().statusTracker().getExecutorInfos()]
+
+
+def has_class(session: SparkSession, name: str) -> bool:
+    """Tell whether the driver's JVM finds a class."""
+    from py4j.protocol import Py4JJavaError
+
+    thread = java_class(session, "java.lang.Thread").currentThread()
+    try:
+        thread.getContextClassLoader().loadClass(name)
+    except Py4JJavaError:
+        return False
+    return True
+
+
+def launch(conf: SparkConf, output: IO[str]) -> Any:
+    """Start the driver's JVM, with what it prints in a file; return the gateway to it."""
+    from pyspark.java_gateway import launch_gateway
+
+    noise = {"stdout": output, "stderr": output}
+    return launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+
+
+def exit_code(*, patience: float = 0) -> int | None:
+    """Return the exit code of the JVM that this process has started; None if it lives, or there is none.
+
+    Args:
+        patience: Seconds to wait for its end.
+    """
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    try:
+        return process.wait(patience) if process else None
+    except TimeoutExpired:
+        return None
+
+
+def forget_session() -> None:
+    """Let go of a session whose JVM has ended: PySpark would ask it for ever."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = SparkSession._activeSession = None

@@ -1,0 +1,336 @@
+"""Keep a table up to date with a topic, exactly once: follow() goes on, drain() takes what is new and ends."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rta import html
+from rta.dataframes import sources
+from rta.dataframes.session import spark
+from rta.dataframes.starting_offsets import Position
+from rta.engines import changelog
+from rta.engines.spark import checkpoints, topic_identity
+from rta.engines.spark.checkpoint_lock import begun, locked, refuse_locked, released
+from rta.engines.spark.checkpoints import located, taken_back
+from rta.engines.spark.duplicates import observed_below
+from rta.engines.spark.exactly_once import Plan, write_batch
+from rta.engines.spark.lateness import LateRule, Transform, streamed
+from rta.engines.spark.query_errors import failures_said
+from rta.engines.spark.rollback import named_state, roll_back
+from rta.engines.spark.start_checks import fingerprint, require_match, require_same, require_shared
+from rta.errors import AccountingWarning, QueryError
+from rta.events.event_types import EventType, event_type
+from rta.kafka import topics
+from rta.kafka.headway import headway
+from rta.kafka.topics import TopicDescription
+from rta.names import checked
+from rta.progress import said, watched
+from rta.settings import private_folder, settings
+from rta.store import ledger, serving
+from rta.store.ledger import Accounting, Batch, flaws_said
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+    from sqlalchemy import Engine
+
+_ALWAYS: Final = {"processingTime": "0 seconds"}
+_NOW: Final = {"availableNow": True}
+_running: Final[dict[str, tuple[str, object]]] = {}
+"""By checkpoint: the run of a query that was started here, and what it was started for."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What one drain() took from a topic into a table."""
+
+    table: str
+    topic: str
+    query_id: str | None
+    accounting: Accounting
+    start: Mapping[int, int]  # partition → the first offset taken
+    end: Mapping[int, int]  # partition → the next offset to take
+    rows: int  # written or replaced in the table
+    seconds: float
+
+    def __str__(self) -> str:
+        if not self.accounting.consumed + self.accounting.lost:
+            return f"{self.table}: nothing new in {self.topic} ({self.seconds:.1f} s)"
+        rate = self.accounting.consumed / max(self.seconds, 1e-9)
+        return (
+            f"{self.table}: {self.accounting}\n"
+            f"  {self.rows:,} rows written from {self.topic} in {self.seconds:.1f} s, {rate:,.0f} events/s"
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        facts = [("table", self.table), ("topic", self.topic), ("rows written", f"{self.rows:,}"), ("seconds", f"{self.seconds:,.1f}")]  # fmt: skip
+        return html.table(facts) + self.accounting._repr_html_()
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a person asked follow() or drain() for. Two are equal if their queries would do the same, but for the transform."""
+
+    topic: str
+    transform: Transform = field(
+        compare=False
+    )  # a cell that is run again makes it anew: its fingerprint tells
+    table: str
+    key: tuple[str, ...]
+    event: EventType
+    starting: Position
+    max_skew: str
+    max_events_per_batch: int | None
+    trigger: Mapping[str, Any]
+    checkpoint: str
+    options: Mapping[str, str]
+
+
+def follow(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> StreamingQuery:
+    """Start the query that keeps a table up to date with a topic.
+
+    Called again with the same arguments, as a cell that is run again does, it stops the query that runs and starts it where it was.
+    Nothing is made before Spark has accepted the query.
+
+    Args:
+        topic: The topic to read.
+        transform: The analysis, DataFrame to DataFrame.
+        table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
+        key: The result's columns that name a row, `window` included; a later row of a key replaces the earlier one.
+        event: The type of the topic's events; by default the one that is named like the topic.
+        starting: Where a new checkpoint begins, see rta.read_batch(); one that exists goes on where it was.
+        max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
+        max_events_per_batch: The most events of all partitions in one micro-batch; by default all that are there.
+        trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default a micro-batch follows the one before at once.
+        checkpoint: A folder; by default one for each table under RTA_HOME.
+        options: For Spark's Kafka source.
+
+    Returns:
+        Spark's own StreamingQuery, named like the table.
+
+    Raises:
+        TopicError: If there is no such topic.
+        InputError: If an argument is not what it should be.
+        TableError: If the table exists with another key or other columns.
+        QueryError: If table and checkpoint do not belong together (a lost checkpoint is never a silent new start), or another
+            query fills the table.
+
+    Example:
+        >>> from rta.transforms import totals
+        >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-follow", partitions=1)
+        >>> query = follow("doc-follow", totals, table="doc_follow", key=["window", "user_id"], event=rta.USER_EVENTS)
+        >>> query.processAllAvailable(); query.stop()
+        >>> rta.accounting("doc_follow").consumed
+        100
+    """
+    asked = _Request(
+        topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
+        dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
+    )  # fmt: skip
+    query, _ = _started(asked, table_at_once=True)
+    return query
+
+
+def drain(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType | None = None,
+    starting: Position = "earliest",
+    max_skew: str = "5 minutes",
+    max_events_per_batch: int | None = None,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Drained:
+    """Take into a table what is new in a topic since the last time.
+
+    The arguments and the errors are those of follow(), without the trigger. The first time all of the topic is new; if the first
+    time fails, or is interrupted, there is no table.
+
+    Returns:
+        What was taken, with its accounting.
+
+    Example:
+        >>> from rta.transforms import totals
+        >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-drain", partitions=1)
+        >>> drained = drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS)
+        >>> drained.accounting.consumed
+        100
+        >>> print(drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS))
+        doc_drain: nothing new in doc-drain (... s)
+    """
+    start = time.monotonic()
+    before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
+    asked = _Request(
+        topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
+        _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
+    )  # fmt: skip
+    reached = headway(topic, lambda: serving.offsets(table).get(topic, {}))
+    with watched(f"{topic} → {table}", reached, unit="event"):
+        query, target = _started(asked, table_at_once=False)
+        with failures_said(asked.checkpoint, table):
+            wait(query)
+    serving.make(target)  # a topic without events has an answer, too
+    taken = ledger.batches(table, after=before)
+    if flawed := [batch for batch in taken if batch.flaw]:
+        warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
+    return _drained(table, topic, taken, time.monotonic() - start)
+
+
+def _started(asked: _Request, *, table_at_once: bool) -> tuple[StreamingQuery, serving.Table]:
+    """Start a query, and return it with its table.
+
+    Args:
+        table_at_once: Make the table when Spark has accepted the query; else the first micro-batch makes it with its rows.
+    """
+    session, database, place = spark(), serving.engine(), asked.checkpoint
+    with failures_said(place, asked.table):
+        require_shared(session, place)
+        # A checkpoint that goes on knows its offsets; the topic may no longer have those where it began.
+        goes_on = checkpoints.newest(session, place, "commits") >= 0
+        topic = topics.description(asked.topic)
+        events = sources.good_stream(
+            topic, asked.event, starting="earliest" if goes_on else asked.starting, max_skew=asked.max_skew,
+            max_events_per_batch=asked.max_events_per_batch, options=asked.options,
+        )  # fmt: skip
+        stream = observed_below(streamed(events, asked.transform))
+        plan = fingerprint(events, asked.transform)
+        _stop_same(session, asked, same := (asked, plan, database))
+        with locked(session, place, asked.table) as hold:
+            query, target = _begun(
+                asked, topic, stream, plan, database, table_at_once=table_at_once
+            )
+            hold(query)
+        _running[place] = str(query.runId), same
+    return query, target
+
+
+def _stop_same(session: SparkSession, asked: _Request, same: object) -> None:
+    """Stop the query that was started for the same here: a cell that is run again means its own query."""
+    run, before = _running.get(asked.checkpoint, (None, None))
+    if run is None or before != same:
+        return
+    for query in session.streams.active:
+        if str(query.runId) == run:
+            said(f"{asked.table}: the query that ran was stopped, and starts anew where it was")
+            query.stop()
+            released(asked.checkpoint)
+
+
+def _begun(
+    asked: _Request,
+    topic: TopicDescription,
+    stream: DataFrame,
+    plan: list[str],
+    database: Engine,
+    *,
+    table_at_once: bool,
+) -> tuple[StreamingQuery, serving.Table]:
+    """Check that table, checkpoint and topic belong together, and start Spark's query, with the checkpoint locked."""
+    session, place, table = stream.sparkSession, asked.checkpoint, asked.table
+    known, in_real_time = ledger.newest(table, on=database), changelog.find(table, on=database)
+    if in_real_time and in_real_time.position is not None:
+        if asked.max_events_per_batch:
+            raise QueryError(
+                f"table {table!r} was filled in real time: one micro-batch has to take all that its readers may have seen",
+                fix="leave out max_events_per_batch",
+            )
+        roll_back(session, place, table, known)
+    require_match(session, place, table, topic.name, known)
+    topic_identity.require_same_topic(session, place, topic)
+    rule = LateRule.of(stream)
+    with taken_back(session, place, lambda: ledger.newest(table, on=database)):
+        require_same(session, place, table, plan, begun=bool(known))
+        target = serving.planned(table, stream.schema, asked.key, topic=topic.name, on=database)
+        topic_identity.note(session, place, topic.id)
+        each = Plan(
+            topic.name, topic.id, asked.event, asked.max_skew, asked.transform, rule, session, place, database,
+            settings().run_id, asked.options,
+        )  # fmt: skip
+        writer = (
+            stream.writeStream.queryName(table)
+            .outputMode("update")
+            .option("checkpointLocation", place)
+            .foreachBatch(lambda frame, batch_id: write_batch(each, target, frame, batch_id))
+        )
+        with named_state(session) if in_real_time else nullcontext():
+            query = begun(writer.trigger(**asked.trigger).start)
+        try:
+            if table_at_once:
+                serving.make(target)
+        except BaseException:
+            query.stop()
+            raise
+    return query, target
+
+
+def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
+    """Drop a serving table with its ledger and its checkpoint, so that the next drain() starts over.
+
+    Args:
+        table: The table; nothing happens if there is none.
+        checkpoint: The folder that was given to follow() or drain(), if one was.
+
+    Raises:
+        QueryError: If a query fills the table, or the checkpoint cannot be deleted.
+
+    Example:
+        >>> reset("doc_never_made")
+    """
+    place = located(checkpoint or checkpoint_of(checked("table", table)))
+    refuse_locked(place, table)
+    # First: a table without its checkpoint is refused, and this can be called again.
+    checkpoints.remove(place)
+    changelog.forget(table)
+    if table in {known.name for known in serving.tables()}:
+        serving.drop(table)
+
+
+def wait(query: StreamingQuery) -> None:
+    """Wait for a query that ends by itself; whoever is interrupted leaves no query behind."""
+    try:
+        while not query.awaitTermination(0.2):  # type: ignore[arg-type]
+            pass
+    except BaseException:
+        query.stop()
+        raise
+
+
+def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:
+    """Sum up the batches of one drain."""
+    accounting = Accounting.of(taken)
+    start: dict[int, int] = {}
+    end: dict[int, int] = {}
+    for batch in taken:
+        start = dict(batch.start_offsets) | start
+        end |= batch.end_offsets
+    owner = taken[0].query_id if taken else None
+    return Drained(table, topic, owner, accounting, start, end, accounting.rows, seconds)
+
+
+def checkpoint_of(table: str) -> Path:
+    """Name the checkpoint of a table."""
+    return private_folder(settings().home / "checkpoints") / checked("table", table)

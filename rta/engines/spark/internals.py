@@ -1,0 +1,76 @@
+"""What the engine uses of Spark that is no public API, beside rta.dataframes.internals: running queries, metrics, file systems.
+
+Each function has a contract test (tests/engines/test_internals.py), so an upgrade of Spark that changes one of them fails there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dataframes.internals import each, java_class, java_session
+from rta.dataframes.sources import OBSERVED
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming")
+"""How the names of operators that keep state begin in a physical plan."""
+
+
+def optimized(session: SparkSession, plan: Any) -> Any:
+    """Optimize an analyzed plan."""
+    return java_session(session).sessionState().optimizer().execute(plan)
+
+
+def running_query_id(session: SparkSession) -> str:
+    """Return the id of the query whose micro-batch runs in this thread, inside foreachBatch."""
+    return str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
+
+
+def running_execution(session: SparkSession) -> Any:
+    """Return Spark's QueryExecution of the micro-batch that runs in this thread, inside foreachBatch.
+
+    Args:
+        session: The one that started the query; the frame's own is a clone that does not know it.
+    """
+    query = java_session(session).streams().get(running_query_id(session))
+    return query.streamingQuery().lastExecution()
+
+
+def observed(execution: Any) -> list[Mapping[str, int]]:
+    """Return what the observations of rta have counted in one execution of a plan."""
+    pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics())]
+    return [json.loads(row.json()) for name, row in pairs if name.startswith(OBSERVED)]
+
+
+def state_operators(execution: Any, known: Sequence[int] | None = None) -> dict[int, Any]:
+    """Return the operators of a physical plan that keep state, by their numbers, in the fewest calls: each micro-batch asks.
+
+    Spark numbers the nodes of a plan from 0; behind the last one there is none.
+
+    Args:
+        known: Their numbers in the micro-batch before. A query always has as many of them, so if each is still one, these are all.
+    """
+    plan = execution.executedPlan()
+    if known is not None:
+        found = {number: plan.apply(number) for number in known}
+        if all(node and node.nodeName().startswith(_KEEPS_STATE) for node in found.values()):
+            return found
+    nodes = enumerate(takewhile(bool, map(plan.apply, count())))
+    return {number: node for number, node in nodes if node.nodeName().startswith(_KEEPS_STATE)}
+
+
+def metric(operators: Iterable[Any], name: str) -> int:
+    """Sum one metric over operators of a physical plan; 0 for those that do not have it."""
+    return sum(
+        int(op.metrics().apply(name).value()) for op in operators if op.metrics().contains(name)
+    )
+
+
+def file_system(session: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the Hadoop file system of a path, and the path as Hadoop has it."""
+    place = java_class(session, "org.apache.hadoop.fs.Path")(path)
+    return place.getFileSystem(java_session(session).sessionState().newHadoopConf()), place

@@ -1,0 +1,100 @@
+"""What rta takes from inside Spark, one test each: an upgrade that changes one of them fails here."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pyspark
+import pytest
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from rta.dataframes import internals
+
+
+def test_java_class(spark: SparkSession) -> None:
+    """A class by its name: constructed, and asked for what is static."""
+    assert internals.java_class(spark, "java.io.File")("folder/x").getName() == "x"
+    assert internals.java_class(spark, "java.lang.Integer").parseInt("7") == 7
+
+
+def test_java_session(spark: SparkSession) -> None:
+    """The JVM's session runs SQL of its own."""
+    assert internals.java_session(spark).sql("SELECT 1").count() == 1
+
+
+def test_each_and_scala_sequence(spark: SparkSession) -> None:
+    """A list becomes a Scala sequence, and can be walked again."""
+    assert list(internals.each(internals.scala_sequence(spark, ["a", "b"]))) == ["a", "b"]
+
+
+def test_analyzed_and_walk(spark: SparkSession) -> None:
+    """A plan is a tree of named nodes, the result first."""
+    counted = spark.range(3).groupBy("id").count()
+    names = [node.nodeName() for node in internals.walk(internals.analyzed(counted))]
+    assert names == ["Aggregate", "Range"]
+    assert internals.execution(counted).optimizedPlan().nodeName() == "Aggregate"
+
+
+def test_framed(spark: SparkSession) -> None:
+    """A node of a plan is a frame again."""
+    counted = spark.range(3).groupBy("id").count()
+    below = internals.framed(spark, internals.analyzed(counted).child())
+    assert below.columns == ["id"]
+    assert below.count() == 3
+
+
+def test_jobs_of_and_stage(spark: SparkSession) -> None:
+    """A stage that ran has its CPU time, bytes and attempts; one that never was is None."""
+    spark.sparkContext.setJobGroup("contract", "")
+    spark.range(9).agg(F.sum("id")).collect()
+    tracker = spark.sparkContext.statusTracker()
+    assert internals.jobs_of(spark, "contract") == list(tracker.getJobIdsForGroup("contract"))
+    assert internals.jobs_of(spark, "nobody's") == []
+    info = tracker.getJobInfo(max(internals.jobs_of(spark, "contract")))
+    assert info is not None
+    told = internals.stage(spark, max(info.stageIds))
+    assert told.executorCpuTime() > 0
+    assert (told.inputBytes(), told.attemptId(), told.numFailedTasks()) == (0, 0, 0)
+    assert internals.stage(spark, 10**6) is None
+
+
+def test_executor_hosts(spark: SparkSession) -> None:
+    """A local master has its one executor here."""
+    assert internals.executor_hosts(spark) == ["127.0.0.1"]
+
+
+def test_has_class(spark: SparkSession) -> None:
+    """The connector is there; what nobody wrote is not."""
+    assert internals.has_class(spark, "org.apache.spark.sql.kafka010.KafkaSourceProvider")
+    assert not internals.has_class(spark, "org.example.Nothing")
+
+
+def test_launch() -> None:
+    """PySpark's launcher takes what Popen takes, so that the JVM's noise can go into a file."""
+    from inspect import signature
+
+    from pyspark.java_gateway import launch_gateway
+
+    assert {"conf", "popen_kwargs"} <= set(signature(launch_gateway).parameters)
+
+
+def test_exit_code(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JVM that lives has none; one that has ended has its own."""
+    assert internals.exit_code() is None
+    assert SparkContext._gateway is not None
+    assert SparkContext._gateway.proc.pid > 0
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process:
+        monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace(proc=process))
+        assert internals.exit_code(patience=60) == 3
+
+
+def test_forget_session(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PySpark keeps the session under these names, and nowhere else."""
+    kept = (SparkContext, "_active_spark_context"), (SparkContext, "_gateway"), (SparkContext, "_jvm"), (SparkSession, "_instantiatedSession")  # fmt: skip
+    for home, name in (*kept, (SparkSession, "_activeSession")):
+        assert hasattr(home, name), f"{name} in PySpark {pyspark.__version__}"
+        monkeypatch.setattr(home, name, getattr(home, name))  # put back behind the test
+    internals.forget_session()
+    assert [getattr(home, name) for home, name in kept] == [None] * 4
