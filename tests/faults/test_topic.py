@@ -11,7 +11,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 import rta
-from rta.architectures import archives
+from rta.architectures import archives, internals
 from rta.errors import QueryError
 from rta.store import serving
 from rta.testing import oracle
@@ -66,7 +66,7 @@ def test_f17_a_topic_made_again_under_its_archive(
     spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A micro-batch that reads the new topic at the old offsets is not committed: no reader of the archive sees it."""
-    name, come, gate, writer = topic(partitions=1), Event(), Event(), archives.parquet_sink
+    name, come, gate, writer = topic(partitions=1), Event(), Event(), internals.parquet_sink
 
     def held(session: SparkSession, *of: str) -> Callable[[DataFrame, int], None]:
         write = writer(session, *of)
