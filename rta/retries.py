@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from rta.errors import RtaError
@@ -34,8 +34,8 @@ def retried(
     >>> retried(lambda: 1)
     1
     """
-    deadline = time.monotonic() + patience
-    for limit in doubling(base, cap):
+    deadline, limit = time.monotonic() + patience, min(base, cap)
+    while True:
         try:
             return ask()
         except RtaError as error:
@@ -43,17 +43,4 @@ def retried(
             if not error.retriable or left <= 0:
                 raise
         time.sleep(min(chance() * limit, left))
-    raise AssertionError("unreachable: the limits do not end")
-
-
-def doubling(base: float, cap: float) -> Iterator[float]:
-    """Yield base, twice that, and so on, but never more than cap, without end.
-
-    >>> from itertools import islice
-    >>> list(islice(doubling(1, 5), 5))
-    [1, 2, 4, 5, 5]
-    """
-    limit = base
-    while True:
-        yield min(limit, cap)
-        limit = min(limit * 2, cap)
+        limit = min(2 * limit, cap)

@@ -65,17 +65,16 @@ def describe(name: str, *, as_json: bool) -> None:
     """Show a topic: its id, the settings that are its own, and the offsets of each partition."""
     from rta.kafka import topics as kafka
 
-    ranges = kafka.offsets(name)
-    facts = {"name": name, "id": kafka.topic_id(name), "config": kafka.topic_config(name)}
+    topic, config = kafka.description(name), kafka.topic_config(name)
     partitions = [
         {"partition": partition, "first": first, "next": end, "events": end - first}
-        for partition, (first, end) in ranges.items()
+        for partition, (first, end) in topic.ranges.items()
     ]
     if as_json:
-        print_json(facts | {"partitions": partitions})
+        print_json({"name": name, "id": topic.id, "config": config, "partitions": partitions})
         return
-    settings = ", ".join(f"{key}={value}" for key, value in kafka.topic_config(name).items())
-    click.echo(f"topic   {name}\nid      {facts['id']}\nconfig  {settings or 'as the broker has it'}\n")  # fmt: skip
+    settings = ", ".join(f"{key}={value}" for key, value in config.items())
+    click.echo(f"topic   {name}\nid      {topic.id}\nconfig  {settings or 'as the broker has it'}\n")  # fmt: skip
     print_rows(partitions, ("partition", "first", "next", "events"), as_json=False)
 
 

@@ -6,7 +6,9 @@ kafka-python: the admin client of the process, consumers and producers that chan
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
@@ -97,9 +99,10 @@ class _SharedAdmin:
         from kafka import KafkaAdminClient
 
         options = client_options()
+        lossy = functools.partial(options["kafka_client"], _drop)
         try:
             self.client = KafkaAdminClient(
-                **options, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000, reconnect_backoff_max_ms=1_000,
+                **options | {"kafka_client": lossy}, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000, reconnect_backoff_max_ms=1_000,
                 max_in_flight_requests_per_connection=1_000,  # by default a sixth thread is told that no node is ready
             )  # fmt: skip
         except ValueError as error:
@@ -120,6 +123,14 @@ class _SharedAdmin:
 
 _shared: Final[dict[int, _SharedAdmin]] = {}
 """Process → its client: after a fork the parent's is not ours."""
+
+
+def _drop() -> None:
+    """Take the client from the cache if it lost a connection, so that it is closed: else it would try again for ever.
+
+    On a thread of its own: the client's own, which calls this, cannot wait for its own end.
+    """
+    threading.Thread(target=_shared.pop, args=(os.getpid(), None), daemon=True).start()
 
 
 def _close(client: KafkaAdminClient, process: int) -> None:

@@ -39,10 +39,14 @@ ONE_AT_A_TIME: Final = {"max_in_flight_requests_per_connection": 1}
 """For a producer of split_rejected_batches()."""
 
 
-def network_client(**configs: Any) -> KafkaNetClient:
-    """Make the network client of a KafkaAdminClient, KafkaConsumer or KafkaProducer: its `kafka_client`."""
+def network_client(on_loss: Callable[[], None] | None = None, **configs: Any) -> KafkaNetClient:
+    """Make the network client of a KafkaAdminClient, KafkaConsumer or KafkaProducer: its `kafka_client`.
+
+    on_loss: is called, on the client's own thread, if a connection is lost that worked.
+    """
     net = NetworkSelector(**configs)
     manager = _Connections(net, **configs)
+    manager.on_loss = on_loss
     # Asking for a topic makes none. kafka-python 3.0.12 loses its own option on the way here.
     manager.cluster.config["allow_auto_create_topics"] = False
     return KafkaNetClient(net=net, manager=manager, **configs)
@@ -53,6 +57,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python
 
     refused: Exception | None = None
     lost = False
+    on_loss: Callable[[], None] | None = None
 
     def bootstrap(self, *args: Any, **how: Any) -> None:
         try:
@@ -74,7 +79,10 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python
         return connection
 
     def _note_loss(self, _how: Any) -> None:
-        self.lost = self.lost or self.bootstrapped  # the first connection is closed on purpose
+        if self.bootstrapped and not self.closed:  # else it is closed on purpose
+            self.lost = True
+            if self.on_loss:
+                self.on_loss()
 
     def _keep(self, error: Exception) -> None:
         if refusal(error):

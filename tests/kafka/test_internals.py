@@ -55,6 +55,8 @@ def test_an_admin_client_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
         for connection in list(admin._manager._conns.values()):
             admin._net.run(connection.close)
         assert internals.has_lost_a_connection(admin)
+    del admin
+    third.join(HANG)  # at once, without another question: it would try to connect for ever
     fourth = admin_thread()
     monkeypatch.setattr(client, "_KEPT", 0.0)
     fifth = admin_thread()
