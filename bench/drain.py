@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -90,22 +91,21 @@ def hand(setup: Setup, scratch: Path) -> None:
             _tell(phase, spark, save(_stored(database), scratch / f"{name}.parquet"))
 
 
-def _by_hand(setup: Setup, scratch: Path, name: str) -> SparkSession:
-    from pyspark.sql import SparkSession
+def totals_by_hand(spark: SparkSession, setup: Setup, **options: str) -> DataFrame:
+    """Write the article's query with the best settings; options are the source's."""
     from pyspark.sql import functions as F
 
     schema = "user_id BIGINT, action STRING, amount DECIMAL(12, 2), timestamp TIMESTAMP"
-    spark = SparkSession.builder.config(map=dict(setup.spark)).getOrCreate()
     raw = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", setup.bootstrap)
         .option("subscribe", setup.topic)
         .option("startingOffsets", "earliest")
-        .options(**setup.fetch)
+        .options(**setup.fetch, **options)
         .load()
     )
     events = raw.select(F.from_json(F.col("value").cast("string"), schema).alias("e")).select("e.*")
-    totals = (
+    return (
         events.withWatermark("timestamp", "10 minutes")
         .groupBy(F.window("timestamp", "5 minutes"), "user_id")
         .agg(F.sum("amount").alias("total_amount"), F.count("*").alias("event_count"))
@@ -113,20 +113,32 @@ def _by_hand(setup: Setup, scratch: Path, name: str) -> SparkSession:
             "string(window.start)", "string(window.end)", "user_id", "string(total_amount)", "event_count"
         )
     )  # fmt: skip
+
+
+def upserting(database: sqlite3.Connection) -> Callable[[DataFrame, int], None]:
+    """Make the table, and return what writes the answer of a micro-batch into it."""
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute(HAND)
+
+    def upsert(frame: DataFrame, _: int) -> None:
+        columns = [column.to_pylist() for column in frame.toArrow().columns]
+        with database:
+            database.executemany(UPSERT, zip(*columns, strict=True))
+
+    return upsert
+
+
+def _by_hand(setup: Setup, scratch: Path, name: str) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.config(map=dict(setup.spark)).getOrCreate()
     with closing(sqlite3.connect(scratch / f"{name}.db", check_same_thread=False)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute(HAND)
-
-        def upsert(frame: DataFrame, _: int) -> None:
-            columns = [column.to_pylist() for column in frame.toArrow().columns]
-            with database:
-                database.executemany(UPSERT, zip(*columns, strict=True))
-
         query = (
-            totals.writeStream.outputMode("update")
+            totals_by_hand(spark, setup)
+            .writeStream.outputMode("update")
             .option("checkpointLocation", str(scratch / f"{name}-checkpoint"))
             .trigger(availableNow=True)
-            .foreachBatch(upsert)
+            .foreachBatch(upserting(database))
             .start()
         )
         query.awaitTermination()

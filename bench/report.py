@@ -28,7 +28,7 @@ LABELS: Final = {
     "max_ms": "max ms", "behind_ms": "sender behind, ms", "kernel_mb": "kernel MB", "jvm_mb": "Spark's JVM MB",
     "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB", "keys": "keys", "events": "events",
     "commit_ms": "commit of all of it, task ms", "small_commit_ms": "commit of a small batch, task ms",
-    "missed": "events missed", "before_p99_ms": "p99 ms before",
+    "missed": "events missed", "batch_ms": "ms", "sink_ms": "ms of them in foreachBatch and what it computes", "before_p99_ms": "p99 ms before",
 }  # fmt: skip
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -36,6 +36,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "batch": ("The same function over the whole topic", _COST),
     "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
     "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
+    "micro-batch": ("What a micro-batch of 100 events costs, warm", ("batch_ms", "sink_ms")),
     "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb", "commit_ms", "small_commit_ms")),
     "replay": ("Kappa's replay of the topic into a second version", ("events_per_second", "seconds", "cpu_seconds", "p50_ms", "p99_ms")),
     "recompute": ("Lambda's recomputation over the archive, and others over the same files", _COST),
@@ -46,6 +47,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
 BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmarks.md shows of them
     "drain": (GROUPS["drain"][0], _COST[:4]),
     "latency": (GROUPS["latency"][0], ("p50_ms", "p99_ms")),
+    "micro-batch": GROUPS["micro-batch"],
     "replay": (GROUPS["replay"][0], ("events_per_second", "seconds", "p99_ms")),
     "recompute": (GROUPS["recompute"][0], _COST[:4]),
     "outage": (GROUPS["outage"][0], ("seconds", "missed", "before_p99_ms", "p99_ms")),

@@ -14,6 +14,7 @@ PURE: Final = "exact; strict, bad events left out"
 EXACT: Final = "exact; the archive is trusted"
 LEAST: Final = "at least once onto a topic; strict, bad events left out"
 KEPT: Final = "exactly once, its accounting when the interval ends; strict, bad events in the DLQ"
+NOWHERE: Final = "the answer is computed, and goes nowhere"
 KEYS: Final = "every key is in the state; the result goes nowhere"
 LOOP: Final = "no acknowledgement is looked at; amounts as floats"
 ALL: Final = "acknowledged by all replicas, or an error"
@@ -37,6 +38,9 @@ ROWS: Final = [
     Row("start", "the broker", "it answers", "bench.start:broker", trusted, quick=True),
     Row("start", "the flights job", "totals as DuckDB has them", "bench.start:job", trusted),
     Row("start", "the demo", "totals as DuckDB has them", "bench.start:demo", trusted),
+    Row("micro-batch", "Spark alone", NOWHERE, "bench.micro_batch:spark", trusted),
+    Row("micro-batch", "hand-written", HAND, "bench.micro_batch:hand", trusted),
+    Row("micro-batch", "rta", RTA, "bench.micro_batch:rta", trusted),
     Row("latency", "article", NONE, "bench.latency:article", trusted),
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
     Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),

@@ -63,6 +63,8 @@ TARGETS: Final = [
            over=_drain("hand-written", "warm")),
     Target("rta, 2,000,000 events from the first record, cold", _drain("rta", "cold"), "from_first_record", 12, "s",
            full=True),
+    Target("a batch view recomputed / plain Spark over the same files, warm", ("recompute", "Lambda", "warm"), "seconds", 1.3,
+           "times", over=("recompute", "Spark", "warm")),
     Target("import rta", _start("import rta"), "seconds", 0.3, "s"),
     Target("broker up, the first time", ("start", "the broker", "broker up, the first time"), "seconds", 3, "s"),
     Target("rta.spark(), files in the cache", _start("rta.spark(), files in the cache"), "seconds", 5, "s"),

@@ -108,3 +108,22 @@ def test_faults_and_their_tests_are_the_same_on_the_page() -> None:
         if isinstance(node, ast.FunctionDef) and re.match(r"test_f\d", node.name)
     }
     assert set(re.findall(r"`(test_\w+)`", (DOCS / "faults.md").read_text())) == tests
+
+
+def test_the_catalogue_of_faults_names_the_files_that_show_each() -> None:
+    """tests/faults/README.md has the files of each number, and no other; the words are those of docs/faults.md."""
+    shown: dict[str, set[str]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for names in re.findall(r"^def test_(f\d+(?:_f\d+)*)_", path.read_text(), re.MULTILINE):
+            for name in names.split("_"):
+                shown.setdefault(str(int(name[1:])), set()).add(
+                    str(path.relative_to(ROOT / "tests"))
+                )
+    catalogue = (ROOT / "tests" / "faults" / "README.md").read_text()
+    page = (DOCS / "faults.md").read_text()
+    rows = re.findall(r"^\| F(\d+) \| (.+?) \| .+ \| (.+) \|$", catalogue, re.MULTILINE)
+    assert {
+        number: set(re.findall(r"\[([\w/]+\.py)\]", files)) for number, _, files in rows
+    } == shown
+    for number, what, _ in rows:
+        assert f"| F{number} | {what} |" in page, number
