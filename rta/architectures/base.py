@@ -32,7 +32,7 @@ from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.realtime.materializer import Materialized, materialize
 from rta.errors import TableError
 from rta.events.event_types import EventType
-from rta.kafka.headway import headway
+from rta.kafka.topics import headway
 from rta.names import checked
 from rta.progress import watched
 from rta.store import serving, views

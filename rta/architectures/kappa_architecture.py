@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,7 @@ from rta.engines.spark.lateness import Transform
 from rta.engines.spark.topic_identity import patiently
 from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
-from rta.kafka.headway import events, passed
-from rta.kafka.topics import offsets
+from rta.kafka.topics import TopicDescription, description
 from rta.progress import bar
 from rta.store import serving, views
 from rta.store.views import Version
@@ -78,7 +77,7 @@ class Kappa(Architecture):
             max_events_per_batch: With it, progress shows, and events are late as they were; without it, one micro-batch takes all history.
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
-        began = time.monotonic(), events_in(part, self.topic, offsets(self.topic))
+        began = time.monotonic(), events_in(part, description(self.topic))
         query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
         return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
@@ -170,22 +169,22 @@ class Replay:
 
     def progress(self) -> ReplayProgress:
         """Tell how far it is."""
-        return self._progress(patiently(lambda: offsets(self.topic)))
+        return self._progress(patiently(lambda: description(self.topic)))
 
-    def _progress(self, known: Mapping[int, tuple[int, int]]) -> ReplayProgress:
-        """Tell how far it is on its way through what a topic has, or had: partition → earliest and latest offset."""
+    def _progress(self, topic: TopicDescription) -> ReplayProgress:
+        """Tell how far it is on its way through what a topic has, or had."""
         began, first = self.began
-        done = events_in(self.table, self.topic, known)
+        done = events_in(self.table, topic)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
-        return ReplayProgress(done, events(known), rate)
+        return ReplayProgress(done, topic.events, rate)
 
     def wait(self) -> ReplayProgress:
         """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
         # Held to what there is now: retention must not move the goal away.
-        known, shown = patiently(lambda: offsets(self.topic)), 0
-        goal = events(known)
+        topic, shown = patiently(lambda: description(self.topic)), 0
+        goal = topic.events
         with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
-            while (now := self._progress(known)).done < goal:
+            while (now := self._progress(topic)).done < goal:
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
                     self.query.awaitTermination()
@@ -197,12 +196,10 @@ class Replay:
         return self.progress()
 
 
-def events_in(table: str, topic: str, known: Mapping[int, tuple[int, int]]) -> int:
+def events_in(table: str, topic: TopicDescription) -> int:
     """Count how many of the offsets that a topic has now a table contains.
 
-    known: partition → the topic's earliest and latest offset.
-
-    >>> events_in("no_such_table", "clicks", {0: (0, 5)})
+    >>> events_in("no_such_table", TopicDescription("clicks", "an-id", {0: (0, 5)}, None))
     0
     """
-    return passed(serving.offsets(table).get(topic, {}), known)
+    return topic.passed(serving.offsets(table).get(topic.name, {}))

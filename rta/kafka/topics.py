@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,27 @@ class TopicDescription:
 
     @property
     def events(self) -> int:
-        """Count the offsets it has: its events, if nothing was compacted."""
+        """Count the offsets it has: its events, if nothing was compacted.
+
+        >>> TopicDescription("t", "an-id", {0: (2, 5), 1: (0, 1)}, None).events
+        4
+        """
         return sum(latest - earliest for earliest, latest in self.ranges.values())
+
+    def passed(self, reached: Mapping[int, int]) -> int:
+        """Count the offsets that somebody has passed; those that are gone since do not count.
+
+        Args:
+            reached: Partition → the next offset to take.
+
+        Example:
+            >>> TopicDescription("t", "an-id", {0: (2, 5), 1: (0, 1)}, None).passed({0: 4})
+            2
+        """
+        return sum(
+            min(max(reached.get(p, 0), earliest), latest) - earliest
+            for p, (earliest, latest) in self.ranges.items()
+        )
 
     def require(self, right: str) -> None:
         """Raise RefusedError if this user lacks a right: "READ", "WRITE", ..."""
@@ -256,6 +275,35 @@ def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]
     if right:
         topic.require(right)
     return dict(topic.ranges)
+
+
+def headway(topic: str, reached: Callable[[], Mapping[int, int]]) -> Callable[[], tuple[int, int]]:
+    """Return a question for rta.progress.watched(): how many events were taken since it was first asked, and of how many.
+
+    What arrives later is not asked for.
+
+    Args:
+        topic: The topic.
+        reached: Tells partition → the next offset to take.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-headway", partitions=1)
+        >>> places = iter([{0: 4}, {0: 9}])
+        >>> ask = headway("doc-headway", lambda: next(places))
+        >>> ask(), ask()
+        ((0, 6), (5, 6))
+    """
+    begun: list[tuple[TopicDescription, int]] = []
+
+    def ask() -> tuple[int, int]:
+        now = reached()
+        if not begun:
+            there = description(topic)
+            begun.append((there, there.passed(now)))
+        [(there, first)] = begun
+        return there.passed(now) - first, there.events - first
+
+    return ask
 
 
 def topic_id(name: str) -> str:

@@ -27,8 +27,7 @@ from rta.engines.spark.start_checks import fingerprint, require_match, require_s
 from rta.errors import AccountingWarning, QueryError
 from rta.events.event_types import EventType, event_type
 from rta.kafka import topics
-from rta.kafka.headway import headway
-from rta.kafka.topics import TopicDescription
+from rta.kafka.topics import TopicDescription, headway
 from rta.names import checked
 from rta.progress import said, watched
 from rta.settings import private_folder, settings
