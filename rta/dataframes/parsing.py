@@ -6,7 +6,7 @@ whatever follows the object. So each event takes one of two ways:
 
 - Plain: a regular expression, built from the schema, describes a good event wholly: known fields, each at most once, every
   value in the form of its type and inside its range, nothing after the object. Nearly all events.
-- Suspect: all others are parsed a second time, as a variant, and each field is judged. Most are bad; the good ones have
+- Suspect: all others are parsed a second time, as a variant, and each field is validated. Most are bad; the good ones have
   fields that the schema does not know, or unusual forms.
 """
 
@@ -18,7 +18,7 @@ from operator import and_
 from typing import TYPE_CHECKING, Final
 
 from rta.dataframes.fast_path import plain
-from rta.dataframes.validation import REASONS, judged
+from rta.dataframes.validation import REASONS, validated
 from rta.errors import InputError
 from rta.events.event_types import ORIGIN, RAW
 from rta.events.field_rules import FORMS
@@ -124,17 +124,17 @@ def _suspect(event: EventType) -> Column:
             (F.is_valid_utf8(text) & text.rlike(any_order_pattern(event))).alias("formal"),
         )  # fmt: skip
 
-    def judge(once: Column) -> Column:
+    def validate(once: Column) -> Column:
         row = once["row"]
         required = [row[name].isNotNull() for name in event.required]
         sound = reduce(and_, required, once["formal"] & row["_corrupt"].isNull())
         fault = F.when(once["huge"], "out of range").when(
             ~F.coalesce(sound, F.lit(False)),  # noqa: FBT003
-            judged(event, value=once["value"], row=row),
+            validated(event, value=once["value"], row=row),
         )
         return F.struct(row.alias("row"), fault.alias("fault"))
 
-    return _once(_once(F.col("value"), parsed), judge)
+    return _once(_once(F.col("value"), parsed), validate)
 
 
 def _once(value: Column, step: Callable[[Column], Column]) -> Column:

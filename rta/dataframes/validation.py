@@ -1,4 +1,4 @@
-"""judged(): why an event that is not plain is bad, or null where it is good all the same.
+"""validated(): why an event that is not plain is bad, or null where it is good all the same.
 
 Runs on the few events that rta.dataframes.parsing's pattern does not know. The second parser is Spark's variant: it keeps the type of each
 JSON token and exact decimals, and refuses equal keys. To see what follows the object, `[value,"sha256 of value"]` is
@@ -26,7 +26,7 @@ REASONS: Final = (
 )  # fmt: skip
 
 
-def judged(event: EventType, *, value: Column, row: Column) -> Column:
+def validated(event: EventType, *, value: Column, row: Column) -> Column:
     """Return the reason why an event is bad; null where it is good.
 
     value: the raw bytes. row: what from_json made of them.
@@ -45,7 +45,7 @@ def judged(event: EventType, *, value: Column, row: Column) -> Column:
 
 
 def _reason(event: EventType, once: Column) -> Column:
-    """Judge the whole event, then its fields in the order of the schema."""
+    """Validate the whole event, then its fields in the order of the schema."""
     from pyspark.sql import functions as F
 
     text, pair = once["text"], once["pair"]
@@ -81,7 +81,7 @@ def _syntax_fault(text: Column) -> Column:
 
 
 def _field_fault(field: StructField, name: str, once: Column) -> Column:
-    """Judge one field, by its name in the JSON; null where it is good."""
+    """Validate one field, by its name in the JSON; null where it is good."""
     from pyspark.sql import functions as F
 
     token = F.try_variant_get(once["pair"], f'$[0]["{name}"]', "variant")

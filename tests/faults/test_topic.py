@@ -99,7 +99,7 @@ def test_f17_a_topic_made_again_under_its_archive(
         query.stop()
     assert rta.architectures.archived(name) == {0: 50}
     assert rta.architectures.read_archive(name, event=rta.USER_EVENTS).count() == 50
-    with pytest.raises(QueryError, match=r"deleted and made again.*rta\.archives\.discard"):
+    with pytest.raises(QueryError, match=r"deleted and made again.*rta\.architectures\.discard"):
         rta.architectures.archive(name, event=rta.USER_EVENTS)
     archives.discard(name)
     rta.architectures.archive(name, event=rta.USER_EVENTS).awaitTermination()
