@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import TableError
 from rta.store.codec import encode
-from rta.store.column_types import flat_columns, sql_type
+from rta.store.column_types import sql_type
 
 if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
     from sqlalchemy import Connection, Dialect
 
     from rta.store.serving_tables import Table
@@ -88,3 +90,64 @@ def _upsert_statement(table: Table, dialect: Dialect, growing: str | None) -> st
         f"ON CONFLICT ({', '.join(map(quote, table.key))}) DO "
         + (f"UPDATE SET {', '.join(changed)}{when}" if changed else "NOTHING")
     )
+
+
+def flat_columns(
+    schema: StructType, rows: Iterable[Any], chunk: int
+) -> Iterator[list[Sequence[Any] | Any]]:
+    """Turn Rows, tuples, mappings or an Arrow table of `schema` into its flat columns, some rows at a time.
+
+    Yields a list with a sequence, or an Arrow array, for each column that the table has.
+
+    >>> from pyspark.sql.types import StructType
+    >>> pair = StructType().add("a", "long").add("b", "long")
+    >>> schema = StructType().add("id", "long").add("pair", pair)
+    >>> list(flat_columns(schema, [(1, (2, 3)), {"id": 4}], 10))
+    [[(1, 4), (2, None), (3, None)]]
+    """
+    if hasattr(rows, "to_batches"):
+        for batch in cast(Any, rows).to_batches(max_chunksize=chunk):
+            if batch.num_rows:
+                yield [part for column in batch.columns for part in _arrays(column)]
+        return
+    flat_rows = _flat_rows(schema, rows)
+    while part := list(islice(flat_rows, chunk)):
+        yield list(zip(*part, strict=True))
+
+
+def _arrays(column: Any) -> list[Any]:
+    """Return an Arrow column, or the fields of a struct with the struct's own nulls in them."""
+    import pyarrow as pa
+
+    return column.flatten() if pa.types.is_struct(column.type) else [column]
+
+
+def _flat_rows(schema: StructType, rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    """Turn Rows, tuples or mappings into flat tuples in the schema's order."""
+    from pyspark.sql.types import StructType
+
+    widths = [
+        len(field.dataType) if isinstance(field.dataType, StructType) else 0 for field in schema
+    ]
+    names = schema.names
+    for row in rows:
+        values = [row.get(name) for name in names] if isinstance(row, Mapping) else row
+        if len(values) != len(names):
+            raise TableError(
+                "a row does not fit its table",
+                found=f"{len(values)} values",
+                fix=f"give {len(names)}: {', '.join(names)}",
+            )
+        if any(widths):
+            values = [
+                part
+                for value, width in zip(values, widths, strict=True)
+                for part in (_parts(value, width) if width else (value,))
+            ]
+        yield values
+
+
+def _parts(value: Any, width: int) -> Sequence[Any]:
+    if value is None:
+        return (None,) * width
+    return tuple(value.values()) if isinstance(value, Mapping) else cast(Sequence[Any], value)
