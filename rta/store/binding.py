@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError, TableError
-from rta.store.codec import MARK, encode, timestamp_text
+from rta.store.columns import MARK, encode, timestamp_text
 from rta.values import python_value
 
 if TYPE_CHECKING:

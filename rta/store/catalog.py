@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
-from rta.store.codec import encode, timestamp_text
-from rta.store.column_types import sql_type
+from rta.store.columns import encode, sql_type, timestamp_text
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructField

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.store import database
-from rta.store.codec import series
+from rta.store.columns import series
 from rta.store.upserts import upsert
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from rta.dataframes.internals import analyzed, each, walk
 from rta.errors import InputError
-from rta.store.column_types import sql_type
+from rta.store.columns import sql_type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

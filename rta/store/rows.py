@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rta.errors import InputError, TableError
 from rta.settings import settings
 from rta.store import database
-from rta.store.codec import moments, unmarked
+from rta.store.columns import moments, unmarked
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rta.errors import InputError, TableError
 from rta.store import database, late_rows, ledger
 from rta.store.binding import bind, column_value, is_list
-from rta.store.codec import decode, guess, moments, series, unmarked
+from rta.store.columns import decode, guess, moments, series, unmarked
 from rta.store.database import DatabaseAwayError, engine
 from rta.store.ledger import Accounting, Batch, batches, offsets, summed
 from rta.store.serving_tables import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rta.errors import InputError, TableError
 from rta.names import checked
 from rta.store import database
-from rta.store.column_types import flat
+from rta.store.columns import flat
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType

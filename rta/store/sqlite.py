@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.settings import private_folder
-from rta.store.codec import MARK, unmarked
+from rta.store.columns import MARK, unmarked
 
 _WIDE: Final = Context(prec=200)
 BUSY_SECONDS: Final = 30

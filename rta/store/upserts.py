@@ -7,8 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import TableError
-from rta.store.codec import encode
-from rta.store.column_types import sql_type
+from rta.store.columns import encode, sql_type
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
