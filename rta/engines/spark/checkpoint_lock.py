@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 3.0  # seconds: a query that has just ended lets go within milliseconds, on a busy machine in a second
 _DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
+# The queries that the blocks of none_left_behind() around have begun, in this thread.
+_begun_in: Final[ContextVar[tuple[list[StreamingQuery], ...]]] = ContextVar("begun", default=())
 # By the lock's file: a query that was started here, and the thread that waits for its end.
 _holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
 
@@ -66,33 +69,69 @@ def locked(
     opened = _locked(session, checkpoint, table)
     started: list[StreamingQuery] = []
     try:
-        yield started.append
-        [query] = started
+        with none_left_behind():
+            yield started.append
+            [query] = started
+            holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
+            holding.start()
+            _holding[_lock_file(checkpoint)] = query, holding
     except BaseException:
         opened.close()
         raise
-    holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
-    holding.start()
-    _holding[_lock_file(checkpoint)] = query, holding
+
+
+@contextmanager
+def none_left_behind() -> Iterator[None]:
+    """Stop the queries that this block has begun if it fails or is interrupted, at whatever point after begun().
+
+    Example:
+        >>> with none_left_behind():
+        ...     query = begun(spark.readStream.format("rate").load().writeStream.format("noop").start)
+        ...     raise ValueError
+        Traceback (most recent call last):
+        ValueError
+        >>> query.isActive
+        False
+    """
+    from py4j.protocol import Py4JError
+
+    here: list[StreamingQuery] = []
+    around = _begun_in.set((*_begun_in.get(), here))
+    try:
+        yield
+    except BaseException:
+        for query in here:
+            with suppress(Py4JError, OSError):  # its JVM is gone, and the query with it
+                query.stop()
+        raise
+    finally:
+        _begun_in.reset(around)
 
 
 def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
-    """Start a query of Spark; the Stop button meanwhile waits until it can stop that query: Spark would go on starting it.
+    """Start a query of Spark; the Stop button meanwhile waits until none_left_behind() knows that query: Spark would go on starting it.
 
     >>> query = begun(spark.readStream.format("rate").load().writeStream.format("noop").start)
     >>> query.stop()
     """
     if threading.current_thread() is not threading.main_thread():  # no button stops any other
-        return start()
+        return _noted(start())
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
-        query = start()
+        query = _noted(start())
     finally:
         signal.signal(signal.SIGINT, before or signal.default_int_handler)
     if pressed:
         query.stop()
         signal.raise_signal(signal.SIGINT)
+    return query
+
+
+def _noted(query: StreamingQuery) -> StreamingQuery:
+    """Tell the blocks around of a query that has begun."""
+    for block in _begun_in.get():
+        block.append(query)
     return query
 
 

@@ -16,7 +16,13 @@ from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
 from rta.engines.spark import checkpoints, topic_identity
-from rta.engines.spark.checkpoint_lock import begun, locked, refuse_locked, released
+from rta.engines.spark.checkpoint_lock import (
+    begun,
+    locked,
+    none_left_behind,
+    refuse_locked,
+    released,
+)
 from rta.engines.spark.checkpoints import located, taken_back
 from rta.engines.spark.duplicates import observed_below
 from rta.engines.spark.exactly_once import Plan, write_batch
@@ -147,7 +153,8 @@ def follow(
         topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
         dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
-    query, _ = _started(asked, table_at_once=True)
+    with none_left_behind():
+        query, _ = _started(asked, table_at_once=True)
     return query
 
 
@@ -188,7 +195,7 @@ def drain(
         _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
     reached = headway(topic, lambda: serving.offsets(table).get(topic, {}))
-    with watched(f"{topic} → {table}", reached, unit="event"):
+    with watched(f"{topic} → {table}", reached, unit="event"), none_left_behind():
         query, target = _started(asked, table_at_once=False)
         with failures_said(asked.checkpoint, table):
             wait(query)
@@ -275,14 +282,11 @@ def _begun(
             .option("checkpointLocation", place)
             .foreachBatch(lambda frame, batch_id: write_batch(each, target, frame, batch_id))
         )
-        with named_state(session) if in_real_time else nullcontext():
-            query = begun(writer.trigger(**asked.trigger).start)
-        try:
+        with none_left_behind():
+            with named_state(session) if in_real_time else nullcontext():
+                query = begun(writer.trigger(**asked.trigger).start)
             if table_at_once:
                 serving.make(target)
-        except BaseException:
-            query.stop()
-            raise
     return query, target
 
 
