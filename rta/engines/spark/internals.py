@@ -11,7 +11,6 @@ from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import each, java_class, java_session
-from rta.dataframes.sources import OBSERVED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -42,6 +41,9 @@ def running_execution(session: SparkSession) -> Any:
 
 def observed(execution: Any) -> list[Mapping[str, int]]:
     """Return what the observations of rta have counted in one execution of a plan."""
+    # Not above: `rta status`, which asks for locks, would load Spark.
+    from rta.dataframes.sources import OBSERVED
+
     pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics())]
     return [json.loads(row.json()) for name, row in pairs if name.startswith(OBSERVED)]
 
