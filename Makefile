@@ -12,6 +12,8 @@ ENV := $(VENV)/.complete
 SHORT_LIVED := -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
 # The junit files have the seconds of each test.
 PYTEST := SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+# Where this is set, each of the hundred processes of the tests compiles what it imports: five seconds for Spark and pandas.
+unexport PYTHONDONTWRITEBYTECODE
 NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
 
 help:  ## list the targets
