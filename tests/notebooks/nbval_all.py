@@ -130,9 +130,10 @@ def _run_in(gateway: Any, folder: Path, paths: Sequence[Path]) -> None:
     """Run notebooks in one JVM, each with a kernel and a Spark session of its own: a third of what a notebook costs is its cold JVM."""
     parameters = gateway.gateway_parameters
     door = {"PYSPARK_GATEWAY_PORT": str(parameters.port), "PYSPARK_GATEWAY_SECRET": parameters.auth_token}  # fmt: skip
+    contexts = getattr(getattr(gateway.jvm.org.apache.spark, "SparkContext$"), "MODULE$")
     for path in paths:
         _run(folder, path, **door)
-        left = gateway.jvm.org.apache.spark.SparkContext.getActive()
+        left = contexts.getActive()
         if left.isDefined():  # of a notebook that failed
             left.get().stop()
 

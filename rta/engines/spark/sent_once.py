@@ -52,7 +52,7 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: boo
     """
     if few:
         # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
-        bad = bad.sparkSession.createDataFrame(bad.toArrow(), bad.schema)
+        bad = bad.sparkSession.createDataFrame(bad.toArrow(), bad.schema).coalesce(1)  # in order
     if not (found := _places(bad)):
         return
     with _alone(topic):
