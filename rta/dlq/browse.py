@@ -70,8 +70,8 @@ def dead_letters(
 def counts(topic: str) -> Facts[DeadLetterCount]:
     """Count the dead letters of a topic by reason, the most frequent first.
 
-    >>> _ = rta.kafka.create_topic("doc-counts")
-    >>> counts("doc-counts")
+    >>> _ = rta.kafka.create_topic("doc-dead-letter-counts")
+    >>> counts("doc-dead-letter-counts")
     []
     """
     found: Counter[str] = Counter()

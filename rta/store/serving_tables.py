@@ -63,8 +63,8 @@ def create(
     Raises InputError for a column no table can hold, TableError where the table there is another.
 
     >>> from pyspark.sql.types import StructType
-    >>> create("visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
-    Table(visits: page STRING, visits BIGINT; key page)
+    >>> create("doc_visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
+    Table(doc_visits: page STRING, visits BIGINT; key page)
     """
     return make(planned(name, schema, key, topic=topic, on=on), on=on)
 
