@@ -38,6 +38,9 @@ _STATELESS: Final = {
     "StreamingRelation", "StreamingRelationV2", "Union", "UpdateEventTimeWatermarkColumn", "View", "WithCTE",
 }  # fmt: skip
 """Operators of a stream that keep no state, and so drop nothing as late; a join does if both of its sides stream."""
+# Spark refuses these at the start, and query_errors says of each what to do instead.
+_REFUSED_BY_SPARK: Final = {"Sort", "Window"}
+_KNOWN: Final = _STATELESS | _BY_WATERMARK | _REFUSED_BY_SPARK
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def _refuse_unknown(plan: Any) -> None:
     for node in walk(plan):
         name = node.nodeName()
         static = name == "Join" and not (node.left().isStreaming() and node.right().isStreaming())
-        if node.isStreaming() and not static and name not in _STATELESS | _BY_WATERMARK:
+        if node.isStreaming() and not static and name not in _KNOWN:
             raise _unaccountable(name)
 
 
