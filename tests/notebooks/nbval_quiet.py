@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import zmq
+from jupyter_client.connect import ConnectionFileMixin
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
@@ -10,6 +12,7 @@ from tests.support.waiting import HANG
 
 _compare = IPyNbCell.compare_outputs
 _message = RunningKernel.get_message
+_connect = ConnectionFileMixin.connect_iopub
 
 
 def _quietly(cell: Any, test: list[Any], ref: list[Any], skip_compare: Any = None) -> Any:
@@ -22,5 +25,12 @@ def _patiently(self: Any, stream: str, timeout: float | None = None) -> Any:
     return _message(self, stream, timeout)
 
 
+def _unbounded(self: Any, identity: bytes | None = None) -> Any:
+    """Keep every message: nbval reads none while a cell runs, and past some thousand the word that it has ended is lost."""
+    self.context.setsockopt(zmq.RCVHWM, 0)
+    return _connect(self, identity)
+
+
 IPyNbCell.compare_outputs = _quietly
+ConnectionFileMixin.connect_iopub = _unbounded
 RunningKernel.get_message = _patiently
