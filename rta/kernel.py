@@ -68,7 +68,7 @@ def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not _PICTURES & set(data):
         picture, sizes = _picture(chart)
         data, metadata = {**data, **picture}, {**metadata, **sizes}
-    if not _PICTURES - {*data} or "image/svg+xml" not in data:
+    if "image/png" in data or "image/svg+xml" not in data:
         return data, metadata
     png, size = _as_png(data["image/svg+xml"])
     return {**data, "image/png": png}, {**metadata, "image/png": size}

@@ -33,7 +33,7 @@ def test_what_a_micro_batch_tells(spark: SparkSession, tmp_path: Path) -> None:
         assert {*internals.state_operators(ran, [0])} == {*keepers}  # not where it was thought
         operators = list(keepers.values())
         told.update(
-            id=internals.running_query_id(spark), observed=internals.observed(ran),
+            id=internals.running_query_id(spark), observed=internals.observed(ran, OBSERVED),
             operators=[each.nodeName() for each in operators], passed=internals.metric(operators, "numOutputRows"),
             dropped=internals.metric(operators, "numDroppedDuplicateRows"), unknown=internals.metric(operators, "none"),
         )  # fmt: skip
@@ -52,7 +52,7 @@ def test_observed_of_a_static_frame(spark: SparkSession) -> None:
     frame = spark.range(3).observe(f"{OBSERVED}:one", F.count(F.lit(1)).alias("good"))
     frame = frame.observe("another", F.count(F.lit(1)).alias("n"))
     frame.toArrow()
-    assert internals.observed(execution(frame)) == [{"good": 3}]
+    assert internals.observed(execution(frame), OBSERVED) == [{"good": 3}]
 
 
 def test_file_system(spark: SparkSession, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def batch_metrics(session: SparkSession, seen: Seen) -> BatchMetrics:
     seen.state, operators = list(keepers), keepers.values()
     filters = [each for each in operators if each.nodeName().startswith(_DROPS)]
     return BatchMetrics.of(
-        observed(execution),
+        observed(execution, OBSERVED),
         passed=metric(filters, "numOutputRows"),
         duplicate=metric(filters, "numDroppedDuplicateRows"),
         dropped_late=metric(operators, "numRowsDroppedByWatermark"),

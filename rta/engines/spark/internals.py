@@ -39,13 +39,10 @@ def running_execution(session: SparkSession) -> Any:
     return query.streamingQuery().lastExecution()
 
 
-def observed(execution: Any) -> list[Mapping[str, int]]:
-    """Return what the observations of rta have counted in one execution of a plan."""
-    # Not above: `rta status`, which asks for locks, would load Spark.
-    from rta.dataframes.sources import OBSERVED
-
+def observed(execution: Any, prefix: str) -> list[Mapping[str, int]]:
+    """Return what the observations whose names begin so have counted in one execution of a plan."""
     pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics())]
-    return [json.loads(row.json()) for name, row in pairs if name.startswith(OBSERVED)]
+    return [json.loads(row.json()) for name, row in pairs if name.startswith(prefix)]
 
 
 def state_operators(execution: Any, known: Sequence[int] | None = None) -> dict[int, Any]:

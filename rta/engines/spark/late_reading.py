@@ -148,7 +148,7 @@ def read_again(
     counts = F.count(F.lit(1)).alias("reaching"), F.count_if(~F.col("late")).alias("on_time")
     late = found.observe(f"{sources.OBSERVED}:late", *counts).where("late").drop("late")
     table = late.toArrow()
-    counted = observed(execution(late))
+    counted = observed(execution(late), sources.OBSERVED)
     good, reaching, on_time = (
         sum(each.get(name, 0) for each in counted) for name in ("good", "reaching", "on_time")
     )
