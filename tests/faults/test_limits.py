@@ -81,7 +81,7 @@ def test_f35_a_wrong_bootstrap_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         assert code == 1, said
         assert said.startswith("✗"), said
         assert f"found: {address}" in said
-        assert "fix:    " in said
+        assert "fix:   " in said
         assert "RTA_KAFKA_BOOTSTRAP" in said
         assert len(said.splitlines()) == 3, said
 
