@@ -32,5 +32,5 @@ def _unbounded(self: Any, identity: bytes | None = None) -> Any:
 
 
 IPyNbCell.compare_outputs = _quietly
-ConnectionFileMixin.connect_iopub = _unbounded
+ConnectionFileMixin.connect_iopub = _unbounded  # type: ignore[method-assign]
 RunningKernel.get_message = _patiently
