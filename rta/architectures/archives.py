@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.architectures.internals import parquet_sink
-from rta.dataframes.parsing import HEADERS, ORIGIN, RAW
+from rta.dataframes.parsing import HEADERS
 from rta.dataframes.sources import parsed_stream
 from rta.engines.spark import checkpoints, topic_identity
 from rta.engines.spark.checkpoint_lock import begun, locked, refuse_locked
@@ -21,7 +21,7 @@ from rta.engines.spark.checkpoints import taken_back
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.start_checks import require_shared
 from rta.errors import InputError
-from rta.events.event_types import EventType, event_type
+from rta.events.event_types import ORIGIN, RAW, EventType, event_type
 from rta.kafka.topics import description
 from rta.names import checked
 from rta.settings import private_folder, settings

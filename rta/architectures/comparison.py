@@ -15,11 +15,11 @@ from rta.architectures.base import Architecture
 from rta.architectures.batch_views import QUERY
 from rta.charts import durations
 from rta.dataframes import sources
-from rta.dataframes.parsing import ORIGIN
 from rta.dataframes.task_metrics import Spent, spent
 from rta.engines.spark.late_reading import late
 from rta.engines.spark.lateness import Transform
 from rta.errors import InputError
+from rta.events.event_types import ORIGIN
 from rta.html import table
 from rta.settings import settings
 from rta.store import serving

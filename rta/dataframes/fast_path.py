@@ -14,15 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+
+from rta.events.event_types import EventType
 from rta.events.field_rules import FORMS
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column
-    from pyspark.sql.types import StructField
-
-    from rta.events.event_types import EventType
 
 # What JSON forbids in a string, or writes with an escape.
 _ESCAPED: Final = r"[\x00-\x1f\\]"
@@ -51,7 +50,6 @@ def plain(event: EventType, parts: Column) -> Plain:
     >>> [(row[0], row[1]) for row in cut.select(form.is_plain, form.values["n"]).collect()]
     [(True, 5), (False, None), (True, 5)]
     """
-    from pyspark.sql import functions as F
 
     def part(index: int) -> Column:
         return F.get(parts, F.lit(index))

@@ -13,25 +13,20 @@ whatever follows the object. So each event takes one of two ways:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache, reduce
 from operator import and_
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
 
 from rta.dataframes.fast_path import plain
-from rta.dataframes.validation import REASONS, validated
+from rta.dataframes.validation import validated
 from rta.errors import InputError
-from rta.events.event_types import ORIGIN, RAW
+from rta.events.event_types import ORIGIN, RAW, EventType
 from rta.events.field_rules import FORMS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pyspark.sql import Column, DataFrame, SparkSession
-    from pyspark.sql.types import StructField, StructType
-
-    from rta.events.event_types import EventType
-
-__all__ = ["ORIGIN", "RAW", "REASONS", "any_order_pattern", "parse"]
 
 CORRUPT: Final = '"'  # no field can have that name
 STRICT: Final = {
@@ -69,8 +64,6 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
         >>> parse(raw, rta.USER_EVENTS).head().reason
         'missing: event_id'
     """
-    from pyspark.sql import functions as F
-
     headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
     read, suspect, typed = _columns(event, max_skew, raw.sparkSession)
     # Three steps, since Spark computes again in each step what it uses twice, and interprets what stands around a parser.
@@ -88,8 +81,6 @@ def _columns(
     session: SparkSession,  # noqa: ARG001 - another session, another JVM: these columns live in it
 ) -> tuple[list[Column], Column, list[Column]]:
     """Build the columns of the three steps, once in a session: 4,000 calls to the JVM, half a second."""
-    from pyspark.sql import functions as F
-
     form = plain(event, F.col("_parts"))
     values = [value.alias(f"_{name}") for name, value in form.values.items()]
     good = {
@@ -113,7 +104,6 @@ def _suspect(event: EventType) -> Column:
     In higher-order functions, which are interpreted: the code for the plain events stays short enough for the JIT, and
     each step is computed once.
     """
-    from pyspark.sql import functions as F
 
     def parsed(value: Column) -> Column:
         text = value.cast("string")
@@ -139,8 +129,6 @@ def _suspect(event: EventType) -> Column:
 
 def _once(value: Column, step: Callable[[Column], Column]) -> Column:
     """Apply a step to a value that is computed once, however often the step uses it."""
-    from pyspark.sql import functions as F
-
     return F.transform(F.array(value), step)[0]
 
 
@@ -184,8 +172,6 @@ def _value(field: StructField) -> str:
 
 def _ahead(event_time: Column, max_skew: str) -> Column:
     """Return whether an event claims to be from after it was sent."""
-    from pyspark.sql import functions as F
-
     if not _SKEW.fullmatch(max_skew):
         raise InputError(
             "not a duration for max_skew", found=repr(max_skew), fix="write it like '5 minutes'"
@@ -195,15 +181,11 @@ def _ahead(event_time: Column, max_skew: str) -> Column:
 
 def _fields(event: EventType) -> StructType:
     """Return the schema for from_json, by the names in the JSON, with the column that it fills where a field does not fit."""
-    from pyspark.sql.types import StructField, StructType
-
     named = [StructField(event.field(each.name), each.dataType) for each in event.schema]
     return StructType(named).add(CORRUPT, "string")
 
 
 def _columns_of(event: EventType) -> StructType:
     """Return the same by the names of the columns."""
-    from pyspark.sql.types import StructField, StructType
-
     named = [StructField(each.name, each.dataType) for each in event.schema]
     return StructType(named).add("_corrupt", "string")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from rta.dataframes.producer import Acknowledged, Published, publish, publish_paced
 from rta.dataframes.session import spark
 from rta.errors import InputError, TopicError
 from rta.events import datasets
 from rta.events.event_types import event_type
+from rta.events.synthetic import user_events
 from rta.kafka import broker, topics
 from rta.progress import step
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 NAMES: Final = ("flights", "weather", "purchases", "user-events")
 
@@ -82,7 +83,7 @@ def _frame(dataset: str, rows: int) -> DataFrame:
     with broker.starting():  # both are needed
         session = spark()
     if dataset == "user-events":
-        return datasets.user_events(session, rows=rows)
+        return user_events(session, rows=rows)
     make = {
         "flights": datasets.flights,
         "weather": datasets.weather,
@@ -93,8 +94,6 @@ def _frame(dataset: str, rows: int) -> DataFrame:
 
 def _between(frame: DataFrame, start: datetime | None, end: datetime | None) -> DataFrame:
     """Keep what arrived in a span of time."""
-    from pyspark.sql import functions as F
-
     if start:
         frame = frame.where(F.col("reported_at") >= F.lit(start.isoformat()).cast("timestamp"))
     if end:

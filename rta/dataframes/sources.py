@@ -10,20 +10,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from rta.dataframes.parsing import ORIGIN, REASONS, parse
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from rta.dataframes.parsing import parse
 from rta.dataframes.starting_offsets import EARLIEST, Position, between, starting_at
-from rta.events.event_types import EventType, event_type
+from rta.events.event_types import ORIGIN, EventType, event_type
 from rta.kafka.client import READING, spark_options
 from rta.kafka.topics import TopicDescription, description, offsets
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
-__all__ = [
-    "FETCH", "OBSERVED", "REASONS", "TopicRange", "observed", "parse", "quarantined", "read_batch", "read_range", "read_stream",
-]  # fmt: skip
 
 OBSERVED: Final = "rta_source"
 """The metric of a source is called `rta_source:<topic>`: a query may read several topics, never two metrics of one name."""
@@ -299,8 +295,6 @@ def observed(parsed: DataFrame, topic: str) -> DataFrame:
 
 
 def _counts() -> list[Column]:
-    from pyspark.sql import functions as F
-
     good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
     return [F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good]
 

@@ -8,15 +8,14 @@ exactly one JSON value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+
+from rta.events.event_types import EventType
 from rta.events.field_rules import FORMS, Token
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column
-    from pyspark.sql.types import StructField
-
-    from rta.events.event_types import EventType
 
 REASONS: Final = (
     "null value", "empty value", "invalid UTF-8", "byte order mark", "NaN or Infinity", "duplicate key",
@@ -31,8 +30,6 @@ def validated(event: EventType, *, value: Column, row: Column) -> Column:
 
     value: the raw bytes. row: what from_json made of them.
     """
-    from pyspark.sql import functions as F
-
     # The body of a higher-order function is interpreted: it stays out of the generated code of the plain events, which
     # would outgrow what the JIT compiles.
     text = value.cast("string")
@@ -46,8 +43,6 @@ def validated(event: EventType, *, value: Column, row: Column) -> Column:
 
 def _reason(event: EventType, once: Column) -> Column:
     """Validate the whole event, then its fields in the order of the schema."""
-    from pyspark.sql import functions as F
-
     text, pair = once["text"], once["pair"]
     one_value = F.try_variant_get(pair, "$[1]", "string") == once["proof"]
     syntax = (
@@ -65,8 +60,6 @@ def _reason(event: EventType, once: Column) -> Column:
 
 def _syntax_fault(text: Column) -> Column:
     """Say what is wrong with a text that is not exactly one JSON value."""
-    from pyspark.sql import functions as F
-
     keys = F.json_object_keys(text)
     quiet = {"columnNameOfCorruptRecord": "_corrupt", "allowSingleQuotes": "false"}
     object_read = F.from_json(text, "_corrupt string", quiet | {"allowNonNumericNumbers": "false"})
@@ -82,8 +75,6 @@ def _syntax_fault(text: Column) -> Column:
 
 def _field_fault(field: StructField, name: str, once: Column) -> Column:
     """Validate one field, by its name in the JSON; null where it is good."""
-    from pyspark.sql import functions as F
-
     token = F.try_variant_get(once["pair"], f'$[0]["{name}"]', "variant")
     kind = F.coalesce(F.schema_of_variant(token), F.lit("VOID"))
     typed = once["row"][field.name]

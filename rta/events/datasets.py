@@ -1,23 +1,14 @@
-"""Events to work with: three real data sets, the article's user events, and poison to mix in."""
+"""Three real data sets as events."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, SparkSession
 
 from rta.errors import SetupError
-from rta.events.event_types import FLIGHTS, PURCHASES, USER_EVENTS, WEATHER, EventType, event_type
-from rta.events.malformed import POISON, poisoned
-from rta.events.synthetic import user_events
+from rta.events.event_types import PURCHASES, WEATHER
 from rta.settings import settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
-__all__ = [
-    "FLIGHTS", "POISON", "PURCHASES", "USER_EVENTS", "WEATHER", "EventType", "event_type", "flights", "poisoned",
-    "purchases", "user_events", "weather",
-]  # fmt: skip
 
 
 def flights(spark: SparkSession) -> DataFrame:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pyspark.sql import Column
-    from pyspark.sql.types import DataType
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
 
 # Control characters and invalid UTF-8 are left to from_json and is_valid_utf8: a short class of characters is fast.
 _STRING: Final = r'"[^"\\]*+(?:\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\]*+)*+"'
@@ -49,22 +48,16 @@ class Form:
 
 
 def _string_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     return F.when(token.kind != "STRING", "wrong type").when(
         F.contains(token.typed, F.lit("\x00")), "NUL"
     )
 
 
 def _boolean_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     return F.when(token.kind != "BOOLEAN", "wrong type")
 
 
 def _integer_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     huge = F.abs(token.written.try_cast("double")) >= float(2**63)
     number = token.kind.rlike("^(?:DECIMAL|DOUBLE)")
     wrapped = token.written.try_cast("bigint") != token.typed  # from_json: 128 is -128 in a TINYINT
@@ -76,8 +69,6 @@ def _integer_fault(token: Token) -> Column:
 
 
 def _double_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     finite = F.abs(token.typed.cast("double")) < float("inf")
     return F.when(~token.kind.rlike("^(?:BIGINT|DECIMAL|DOUBLE)"), "wrong type").when(
         ~finite, "out of range"
@@ -85,8 +76,6 @@ def _double_fault(token: Token) -> Column:
 
 
 def _decimal_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     number = token.kind.rlike("^(?:BIGINT|DECIMAL|DOUBLE)")
     decimal_text = (token.kind == "STRING") & token.written.rlike(r"\A-?[0-9]+(?:\.[0-9]+)?\z")
     size = F.abs(token.written.try_cast("double"))
@@ -101,8 +90,6 @@ def _decimal_fault(token: Token) -> Column:
 
 
 def _timestamp_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     clock = rf"\A[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_CLOCK}"
     return (
         F.when(
@@ -116,8 +103,6 @@ def _timestamp_fault(token: Token) -> Column:
 
 
 def _date_fault(token: Token) -> Column:
-    from pyspark.sql import functions as F
-
     return F.when((token.kind != "STRING") | ~token.written.rlike(rf"\A{_DATE}\z"), "wrong type")
 
 

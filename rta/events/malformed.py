@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DecimalType, IntegralType, StringType
 
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS, EventType
 from rta.events.json_format import json_column
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
 
 POISON: Final[Mapping[str, str]] = {
     "truncated": "the first half of the message",
@@ -76,8 +75,6 @@ def poisoned(
         +-----+--------+
         <BLANKLINE>
     """
-    from pyspark.sql import functions as F
-
     unknown = sorted(set(kinds) - set(POISON))
     if unknown or not kinds:
         raise InputError(
@@ -108,8 +105,6 @@ def poisoned(
 
 def _bad_values(event: EventType) -> dict[str, Column]:
     """Build, for each kind, the value of a bad message (BINARY) from the columns of a good event."""
-    from pyspark.sql import functions as F
-
     whole = _json(event)
     half = F.floor(F.length(whole) / 2).cast("int")
     number = _required(event, DecimalType, IntegralType)
@@ -146,8 +141,6 @@ def _bad_values(event: EventType) -> dict[str, Column]:
 
 def _with(event: EventType, field: str, raw: bytes, *, keep: bool = False) -> Column:
     """Build the event's JSON with raw bytes as one field's value, in the field's place or before it."""
-    from pyspark.sql import functions as F
-
     rest = _json(event, without=None if keep else field)
     head = b'{"' + event.field(field).encode() + b'":' + raw + b","
     return F.concat(F.lit(head), F.substring(rest, 2, 2**30).cast("binary"))
@@ -155,8 +148,6 @@ def _with(event: EventType, field: str, raw: bytes, *, keep: bool = False) -> Co
 
 def _json(event: EventType, *, without: str | None = None) -> Column:
     """Write the event as its producer does, one column left out perhaps."""
-    from pyspark.sql import functions as F
-
     return json_column([F.col(c).alias(event.field(c)) for c in event.columns if c != without])
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
 
 _MICROSECONDS: Final = {
     "microsecond": 1, "millisecond": 10**3, "second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6,
@@ -68,8 +68,6 @@ def user_events(
         +--------+----------------------+
         <BLANKLINE>
     """
-    from pyspark.sql import functions as F
-
     for name, share in (("late_share", late_share), ("duplicates", duplicates)):
         _require(0 <= share <= 1, f"{name} is a share from 0 to 1", share)
     _require(rows >= 0 and first_row >= 0, "rows and first_row are not negative", (rows, first_row))
@@ -103,8 +101,6 @@ def user_events(
 
 def _uniform(seed: int, salt: str) -> Column:
     """Build a number in [0, 1) that depends on seed, row number and salt alone: 53 bits of a hash."""
-    from pyspark.sql import functions as F
-
     hashed = F.xxhash64(F.col("id"), F.lit(seed).cast("bigint"), F.lit(salt))
     return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
 
@@ -114,8 +110,6 @@ def _user(users: int, skew: float, uniform: Column) -> Column:
 
     All powers are Spark's: it uses StrictMath, which gives the same bits on every machine.
     """
-    from pyspark.sql import functions as F
-
     if skew == 0:
         rank = 1 + uniform * users
     elif skew == 1:
@@ -128,8 +122,6 @@ def _user(users: int, skew: float, uniform: Column) -> Column:
 
 def _amount(kind: Column, uniform: Column) -> Column:
     """Draw an amount: from 2.99, with a Pareto tail to 5,000.00; cents are whole until they are DECIMAL."""
-    from pyspark.sql import functions as F
-
     cents = F.least(F.floor(299 / F.pow(1 - uniform, F.lit(0.7))), F.lit(500_000))
     signed = F.when(kind < _VIEWS, F.lit(0)).when(kind < _PURCHASES, cents).otherwise(-cents)
     return (signed.cast("decimal(10,0)") * F.lit(Decimal("0.01"))).cast("decimal(12,2)")
@@ -137,8 +129,6 @@ def _amount(kind: Column, uniform: Column) -> Column:
 
 def _up_to(duration: str, uniform: Column) -> Column:
     """Draw whole microseconds from 0 to just under the duration."""
-    from pyspark.sql import functions as F
-
     return F.floor(uniform * _microseconds(duration))
 
 

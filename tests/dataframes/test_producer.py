@@ -15,9 +15,9 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+import rta
 from rta.dataframes.producer import INTENDED, publish, publish_paced
 from rta.errors import InputError
-from rta.events import datasets
 from rta.kafka import broker, topics
 from tests.support.waiting import until
 
@@ -84,7 +84,7 @@ def test_a_frame_of_messages_is_sent_as_it_is(spark: SparkSession, topic: Topic)
 def test_order_by_keeps_the_order_of_arrival(spark: SparkSession, topic: Topic) -> None:
     """Each partition holds its flights in the order in which the news came, late ones late."""
     name = topic()
-    flights = datasets.flights(spark).limit(3_000)
+    flights = rta.events.flights(spark).limit(3_000)
     publish(flights, name, key="origin", order_by=("reported_at", "event_id"))
     read = [[json.loads(record.value) for record in batch] for batch in read_back(name).values()]
     arrivals = [[(e["reported_at"], e["event_id"]) for e in batch] for batch in read]
@@ -97,8 +97,8 @@ def test_order_by_keeps_the_order_of_arrival(spark: SparkSession, topic: Topic) 
 def test_published_counts_what_it_added(spark: SparkSession, topic: Topic) -> None:
     """The second publish begins where the first one ended; the repr says how many."""
     name = topic(partitions=3)
-    first = publish(datasets.user_events(spark, rows=50), name)
-    second = publish(datasets.user_events(spark, rows=20, first_row=50), name)
+    first = publish(rta.events.user_events(spark, rows=50), name)
+    second = publish(rta.events.user_events(spark, rows=20, first_row=50), name)
     assert (first.events, second.events) == (50, 20)
     assert {p: high for p, (_, high) in first.offsets.items()} == {
         p: low for p, (low, _) in second.offsets.items()
@@ -111,9 +111,9 @@ def test_published_counts_what_it_added(spark: SparkSession, topic: Topic) -> No
 def test_publish_makes_the_topic(spark: SparkSession, topic: Topic) -> None:
     """A missing topic gets the partitions asked for; one that is there keeps its own."""
     name = topic() + "-made"
-    publish(datasets.user_events(spark, rows=1), name, partitions=3)
+    publish(rta.events.user_events(spark, rows=1), name, partitions=3)
     assert topics.describe_topic(name).partitions == 3
-    publish(datasets.user_events(spark, rows=1), name, partitions=5)
+    publish(rta.events.user_events(spark, rows=1), name, partitions=5)
     assert topics.describe_topic(name).partitions == 3
 
 
@@ -227,7 +227,7 @@ def test_columns_that_are_not_there_are_refused(
 ) -> None:
     """The error names the column and those there are."""
     with pytest.raises(InputError, match=f"{message}.*user_id"):
-        publish(datasets.user_events(spark, rows=1), topic(), **wrong)
+        publish(rta.events.user_events(spark, rows=1), topic(), **wrong)
 
 
 def test_a_streaming_frame_is_refused(spark: SparkSession, topic: Topic) -> None:
@@ -241,7 +241,7 @@ def test_every_event_stands_in_the_acknowledgement_log(
 ) -> None:
     """Each sequence number once, with the partition and offset where the event really is."""
     name, log = topic(partitions=3), tmp_path / "log.jsonl"
-    frame = datasets.user_events(spark, rows=500)
+    frame = rta.events.user_events(spark, rows=500)
     made = publish_paced(frame, name, key="user_id", log=log, headers={"source": "test"})
     assert (made.sent, made.ok, made.failed, made.unknown, made.log) == (500, 500, 0, 0, log)
     assert made.offsets == {p: ends for p, ends in topics.offsets(name).items() if ends[1]}
@@ -292,7 +292,7 @@ def test_a_replay_keeps_the_distances_in_event_time(topic: Topic, form: str) -> 
 def test_a_frame_is_replayed_in_the_order_of_its_time(spark: SparkSession, topic: Topic) -> None:
     """A DataFrame is sorted by the column it is replayed by."""
     name = topic(partitions=1)
-    frame = datasets.user_events(spark, rows=200, lateness="10 seconds", late_share=0.5)
+    frame = rta.events.user_events(spark, rows=200, lateness="10 seconds", late_share=0.5)
     publish_paced(frame, name, time="reported_at", speed_up=100)
     arrivals = [json.loads(record.value)["reported_at"] for record in records(name)]
     assert arrivals == sorted(arrivals)

@@ -16,7 +16,6 @@ from pyspark.sql import SparkSession
 import rta
 from rta.dataframes.producer import INTENDED, publish, publish_paced
 from rta.errors import InputError
-from rta.events import datasets
 from rta.kafka.messages import Messages
 from tests.dataframes.test_producer import read_back, records
 
@@ -114,7 +113,7 @@ def test_a_field_named_value_takes_nothing_with_it(spark: SparkSession, topic: T
 def test_a_frame_keeps_its_order(spark: SparkSession, topic: Topic) -> None:
     """Each partition holds the events of many tasks in the order of the frame, also of one that is kept in memory."""
     name = topic(partitions=2)
-    frame = datasets.user_events(spark, rows=4_000).repartition(1).sortWithinPartitions("reported_at", "event_id")  # fmt: skip
+    frame = rta.events.user_events(spark, rows=4_000).repartition(1).sortWithinPartitions("reported_at", "event_id")  # fmt: skip
     half = frame.limit(2_000).repartitionByRange(4, "reported_at", "event_id").sortWithinPartitions("reported_at", "event_id")  # fmt: skip
     kept = half.localCheckpoint()
     assert kept.rdd.getNumPartitions() > 1
@@ -128,7 +127,7 @@ def test_a_frame_keeps_its_order(spark: SparkSession, topic: Topic) -> None:
 def test_a_frame_that_was_published_is_not_late(spark: SparkSession, topic: Topic) -> None:
     """Generated events come out of a small watermark whole, however many micro-batches read them."""
     name = topic(partitions=2)
-    publish(datasets.user_events(spark, rows=2_000).repartition(4, "user_id").sort("timestamp"), name, key="user_id")  # fmt: skip
+    publish(rta.events.user_events(spark, rows=2_000).repartition(4, "user_id").sort("timestamp"), name, key="user_id")  # fmt: skip
     table = "kept_in_order"
     options = {"maxOffsetsPerTrigger": "1000"}
     rta.drain(name, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS, options=options)  # fmt: skip

@@ -28,10 +28,12 @@ from pyspark.sql.types import (
 )
 
 from rta.dataframes.fast_path import plain
-from rta.dataframes.parsing import REASONS, parse
+from rta.dataframes.parsing import parse
+from rta.dataframes.validation import REASONS
 from rta.errors import InputError
-from rta.events.event_types import EventType
+from rta.events.event_types import USER_EVENTS, EventType
 from rta.events.malformed import POISON, poisoned
+from rta.events.synthetic import user_events
 from rta.testing.reference_parser import strict
 
 SALE = EventType(
@@ -334,9 +336,6 @@ def test_long_texts_do_not_break_the_regular_expressions(spark: SparkSession) ->
 
 def test_every_kind_of_poison_is_found(spark: SparkSession) -> None:
     """Of rta's own poisoned events, each kind gets a reason and no good event does (F21, F22, F23, F25, F28)."""
-    from rta.events.datasets import user_events
-    from rta.events.event_types import USER_EVENTS
-
     messages = poisoned(user_events(spark, rows=400), share=0.5).select(
         "key", "value", "poison", "reported_at"
     )

@@ -11,12 +11,13 @@ from pyspark.sql import functions as F
 
 from rta.dataframes import sources
 from rta.dataframes.producer import publish
+from rta.dataframes.validation import REASONS
 from rta.dlq import queue
 from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
-from rta.events.datasets import poisoned, user_events
 from rta.events.event_types import USER_EVENTS
-from rta.events.malformed import POISON
+from rta.events.malformed import POISON, poisoned
+from rta.events.synthetic import user_events
 from rta.kafka import broker, topics
 from tests.support.waiting import terminated
 
@@ -174,7 +175,7 @@ def test_f21_f22_f23_f25_f28_poison_lies_in_the_dead_letter_queue(
     sent = poisoned_topic(spark, name, rows=300)
     assert {row.poison for row in sent.select("poison").distinct().collect()} == {None, *POISON}
     dead_letters = dead_letters_match(name, sent)
-    assert all(row.reason.split(":")[0] in sources.REASONS for row in dead_letters)
+    assert all(row.reason.split(":")[0] in REASONS for row in dead_letters)
 
 
 def test_f23_a_null_value_stays_null_and_a_null_key_is_no_fault(

@@ -11,14 +11,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DecimalType, IntegerType, LongType, StringType, TimestampType
 
+import rta
 from rta.errors import InputError, SetupError
-from rta.events import datasets
 from rta.events.json_format import json_column, json_text
 
-REAL: list[tuple[datasets.EventType, Callable[[SparkSession], DataFrame], int]] = [
-    (datasets.FLIGHTS, datasets.flights, 336_776),
-    (datasets.WEATHER, datasets.weather, 26_115),
-    (datasets.PURCHASES, datasets.purchases, 69_659),
+REAL: list[tuple[rta.events.EventType, Callable[[SparkSession], DataFrame], int]] = [
+    (rta.events.FLIGHTS, rta.events.flights, 336_776),
+    (rta.events.WEATHER, rta.events.weather, 26_115),
+    (rta.events.PURCHASES, rta.events.purchases, 69_659),
 ]
 
 
@@ -27,7 +27,7 @@ REAL: list[tuple[datasets.EventType, Callable[[SparkSession], DataFrame], int]] 
 )
 def test_real_data_fit_their_type(
     spark: SparkSession,
-    event: datasets.EventType,
+    event: rta.events.EventType,
     load: Callable[[SparkSession], DataFrame],
     rows: int,
 ) -> None:
@@ -44,7 +44,7 @@ def test_real_data_fit_their_type(
 def test_a_flights_news_arrives_when_it_leaves(spark: SparkSession) -> None:
     """reported_at - event_time is the delay, to 1,301 minutes; for the 8,255 cancelled flights it is nothing."""
     minutes = (F.unix_micros("reported_at") - F.unix_micros("event_time")) / 60_000_000
-    facts = datasets.flights(spark).agg(
+    facts = rta.events.flights(spark).agg(
         F.count_if(minutes != F.coalesce("delay_minutes", F.lit(0))),
         F.count_if(F.col("delay_minutes").isNull()),
         F.min(minutes),
@@ -58,8 +58,8 @@ def test_f30_the_sessions_time_zone_changes_no_event(spark: SparkSession) -> Non
 
     def digest() -> list[Any]:
         columns = [F.col("event_id"), F.unix_micros("reported_at")]
-        frames = (datasets.flights(spark), datasets.weather(spark), datasets.purchases(spark))
-        made = datasets.user_events(spark, rows=100)
+        frames = (rta.events.flights(spark), rta.events.weather(spark), rta.events.purchases(spark))
+        made = rta.events.user_events(spark, rows=100)
         return [
             f.agg(F.bit_xor(F.xxhash64(*columns)), F.count("*")).head() for f in (*frames, made)
         ]
@@ -76,7 +76,7 @@ def test_f30_the_sessions_time_zone_changes_no_event(spark: SparkSession) -> Non
 
 def test_purchases_add_up_to_the_cent(spark: SparkSession) -> None:
     """The sum over all purchases is the one of the source file."""
-    facts = datasets.purchases(spark).agg(F.sum("amount"), F.countDistinct("user_id")).head()
+    facts = rta.events.purchases(spark).agg(F.sum("amount"), F.countDistinct("user_id")).head()
     assert facts == (Decimal("2500315.63"), 23_570)
 
 
@@ -86,13 +86,13 @@ def test_missing_data_files_are_an_error_with_advice(
     """RTA_DATA that leads nowhere is said in one sentence."""
     monkeypatch.setenv("RTA_DATA", "nowhere")
     with pytest.raises(SetupError, match=r"'flights' is not there.*set RTA_DATA"):
-        datasets.flights(spark)
+        rta.events.flights(spark)
 
 
 def test_user_events_are_the_same_today_as_ever(spark: SparkSession) -> None:
     """The first rows of seed 0 stand here: a change of the generator changes every published figure."""
     rows = (
-        datasets.user_events(spark, rows=3)
+        rta.events.user_events(spark, rows=3)
         .select("event_id", "user_id", "action", "amount")
         .collect()
     )
@@ -101,32 +101,34 @@ def test_user_events_are_the_same_today_as_ever(spark: SparkSession) -> None:
         ("0-1", 33, "purchase", Decimal("3.97")),
         ("0-2", 919, "view", Decimal("0.00")),
     ]
-    total = datasets.user_events(spark, rows=20_000, seed=1).agg(F.sum("amount")).head()
+    total = rta.events.user_events(spark, rows=20_000, seed=1).agg(F.sum("amount")).head()
     assert total == (Decimal("76849.77"),)
 
 
 def test_user_events_do_not_depend_on_how_they_are_cut(spark: SparkSession) -> None:
     """Two halves, in other partitions, are the whole: a pure function of seed and row number."""
     options: dict[str, Any] = {"seed": 5, "lateness": "1 hour", "duplicates": 0.2}
-    whole = datasets.user_events(spark, rows=2_000, **options)
+    whole = rta.events.user_events(spark, rows=2_000, **options)
     halves = (
-        datasets.user_events(spark, rows=700, **options)
+        rta.events.user_events(spark, rows=700, **options)
         .coalesce(1)
-        .unionAll(datasets.user_events(spark, rows=1_300, first_row=700, **options).repartition(5))
+        .unionAll(
+            rta.events.user_events(spark, rows=1_300, first_row=700, **options).repartition(5)
+        )
     )
     assert whole.exceptAll(halves).isEmpty()
     assert halves.exceptAll(whole).isEmpty()
     assert not whole.exceptAll(
-        datasets.user_events(spark, rows=2_000, **{**options, "seed": 6})
+        rta.events.user_events(spark, rows=2_000, **{**options, "seed": 6})
     ).isEmpty()
 
 
 def test_user_events_fit_their_type_and_their_words(spark: SparkSession) -> None:
     """Types as declared; views are free, purchases positive, refunds negative; time moves by 1/rate."""
-    frame = datasets.user_events(
+    frame = rta.events.user_events(
         spark, rows=2_000, users=50, rate=4, start="2024-02-29T23:59:59+01:00"
     )
-    expected = [(field.name, field.dataType) for field in datasets.USER_EVENTS.schema]
+    expected = [(field.name, field.dataType) for field in rta.events.USER_EVENTS.schema]
     assert [(field.name, field.dataType) for field in frame.schema] == expected
     signs = frame.groupBy("action").agg(F.min(F.signum("amount")), F.max(F.signum("amount")))
     assert sorted(signs.collect()) == [("purchase", 1, 1), ("refund", -1, -1), ("view", 0, 0)]
@@ -145,7 +147,7 @@ def test_skew_makes_user_1_the_busiest(spark: SparkSession) -> None:
     """Skew 0 is uniform; the more skew, the larger the share of user 1."""
 
     def share(skew: float) -> float:
-        frame = datasets.user_events(spark, rows=20_000, users=100, skew=skew)
+        frame = rta.events.user_events(spark, rows=20_000, users=100, skew=skew)
         return frame.where("user_id = 1").count() / 20_000
 
     shares = [share(skew) for skew in (0, 0.5, 1, 2)]
@@ -157,7 +159,7 @@ def test_skew_makes_user_1_the_busiest(spark: SparkSession) -> None:
 def test_late_events_are_a_share_and_bounded(spark: SparkSession) -> None:
     """A tenth of the events arrives after its time, by less than the lateness; nothing arrives before."""
     delay = F.unix_micros("reported_at") - F.unix_micros("timestamp")
-    frame = datasets.user_events(spark, rows=20_000, lateness="90 seconds", late_share=0.1)
+    frame = rta.events.user_events(spark, rows=20_000, lateness="90 seconds", late_share=0.1)
     facts = frame.agg(F.min(delay), F.max(delay), F.count_if(delay > 0) / 20_000).head()
     assert facts is not None
     assert facts[0] == 0
@@ -167,7 +169,7 @@ def test_late_events_are_a_share_and_bounded(spark: SparkSession) -> None:
 
 def test_f26_a_duplicate_is_the_same_event_that_arrives_again(spark: SparkSession) -> None:
     """A fifth comes twice: equal but for a later arrival."""
-    frame = datasets.user_events(spark, rows=10_000, duplicates=0.2)
+    frame = rta.events.user_events(spark, rows=10_000, duplicates=0.2)
     same = [name for name in frame.columns if name != "reported_at"]
     groups = frame.groupBy(*same).agg(
         F.count("*").alias("times"), F.countDistinct("reported_at").alias("arrivals")
@@ -193,21 +195,26 @@ def test_arguments_that_make_no_sense_are_refused(
 ) -> None:
     """Each is an InputError that names the argument."""
     with pytest.raises(InputError, match=message):
-        datasets.user_events(spark, **wrong)
+        rta.events.user_events(spark, **wrong)
 
 
 def test_event_type_knows_its_names() -> None:
     """Every type is found by its topic; an unknown name is answered with the known ones."""
-    for event in (datasets.FLIGHTS, datasets.WEATHER, datasets.PURCHASES, datasets.USER_EVENTS):
-        assert datasets.event_type(event.name) is event
+    for event in (
+        rta.events.FLIGHTS,
+        rta.events.WEATHER,
+        rta.events.PURCHASES,
+        rta.events.USER_EVENTS,
+    ):
+        assert rta.events.event_type(event.name) is event
         assert {event.key, event.event_time, "event_id"} <= set(event.required)
     with pytest.raises(InputError, match="near to it: weather"):
-        datasets.event_type("wether")
+        rta.events.event_type("wether")
 
 
 def test_an_event_written_without_spark_is_written_the_same(spark: SparkSession) -> None:
     """The same row through Spark's to_json and through json_text: equal bytes."""
-    frame = datasets.user_events(spark, rows=20, lateness="1 hour", late_share=0.5, rate=3)
+    frame = rta.events.user_events(spark, rows=20, lateness="1 hour", late_share=0.5, rate=3)
     rows = frame.select("*", json_column(frame.columns).alias("json")).collect()
     for row in rows:
         assert json_text({name: row[name] for name in frame.columns}) == row["json"]
@@ -219,7 +226,7 @@ def test_an_event_written_without_spark_is_written_the_same(spark: SparkSession)
         json_text({"amount": float("nan")})
 
 
-def reason(value: bytes | None, event: datasets.EventType) -> str | None:
+def reason(value: bytes | None, event: rta.events.EventType) -> str | None:
     """Judge a message with Python alone: None for good, else what is wrong with it."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -265,14 +272,14 @@ def fits(value: Any, kind: Any) -> None:
 
 
 CASES = [
-    (datasets.USER_EVENTS, lambda spark: datasets.user_events(spark, rows=400)),
+    (rta.events.USER_EVENTS, lambda spark: rta.events.user_events(spark, rows=400)),
     *((event, load) for event, load, _ in REAL),
 ]
 
 
 @pytest.mark.parametrize(("event", "load"), CASES, ids=lambda case: getattr(case, "name", ""))
 def test_f21_f22_f23_f25_f28_poison_is_bad_and_stands_beside_the_good(
-    spark: SparkSession, event: datasets.EventType, load: Callable[[SparkSession], DataFrame]
+    spark: SparkSession, event: rta.events.EventType, load: Callable[[SparkSession], DataFrame]
 ) -> None:
     """Every kind is bad by an independent judge, and all good messages are there, as publish() sends them."""
     frame = load(spark).limit(400).localCheckpoint()
@@ -282,7 +289,7 @@ def test_f21_f22_f23_f25_f28_poison_is_bad_and_stands_beside_the_good(
     ]
     expected = {(bytes(row[0]), row[1].encode()) for row in frame.select(*wire).collect()}
     good, bad = set(), set()
-    for row in datasets.poisoned(frame, event=event, share=1).collect():
+    for row in rta.events.poisoned(frame, event=event, share=1).collect():
         value = None if row["value"] is None else bytes(row["value"])
         if row["poison"] is None:
             assert value is not None
@@ -292,24 +299,24 @@ def test_f21_f22_f23_f25_f28_poison_is_bad_and_stands_beside_the_good(
             assert reason(value, event), f"{row['poison']} is taken for good: {value!r}"
             bad.add(row["poison"])
     assert good == expected
-    assert bad == set(datasets.POISON)
+    assert bad == set(rta.events.POISON)
 
 
 def test_poison_is_a_share_in_the_place_of_its_event(spark: SparkSession) -> None:
     """Beside 4,000 good ones stand about 400 bad ones of all kinds, with the time of arrival of their event."""
-    frame = datasets.user_events(spark, rows=4_000)
-    mixed = datasets.poisoned(frame, share=0.1, seed=3)
+    frame = rta.events.user_events(spark, rows=4_000)
+    mixed = rta.events.poisoned(frame, share=0.1, seed=3)
     counts = {row[0]: row[1] for row in mixed.groupBy("poison").count().collect()}
     assert counts.pop(None) == 4_000
-    assert set(counts) == set(datasets.POISON)
+    assert set(counts) == set(rta.events.POISON)
     assert 300 < sum(counts.values()) < 500
     times = mixed.where("poison is not null").select("reported_at")
     assert times.exceptAll(frame.select("reported_at")).isEmpty()
-    assert mixed.exceptAll(datasets.poisoned(frame.repartition(3), share=0.1, seed=3)).isEmpty()
-    assert datasets.poisoned(frame, share=0).count() == 4_000
+    assert mixed.exceptAll(rta.events.poisoned(frame.repartition(3), share=0.1, seed=3)).isEmpty()
+    assert rta.events.poisoned(frame, share=0).count() == 4_000
 
 
 def test_unknown_poison_is_refused(spark: SparkSession) -> None:
     """The error lists the kinds there are."""
     with pytest.raises(InputError, match=r"\['arsenic'\].*truncated"):
-        datasets.poisoned(datasets.user_events(spark, rows=1), kinds=["arsenic"])
+        rta.events.poisoned(rta.events.user_events(spark, rows=1), kinds=["arsenic"])
