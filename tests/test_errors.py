@@ -17,7 +17,7 @@ from rta import errors
 from rta.engines.spark.query_errors import failed
 from rta.errors import QueryError, TableError
 from rta.setup.causes import cause
-from rta.store import serving
+from tests.support.databases import create
 from tests.support.waiting import HANG
 
 PACKAGE = Path(__file__).parents[1] / "rta"
@@ -134,7 +134,7 @@ def test_a_transform_that_does_not_fit_is_one_sentence(
         with pytest.raises(QueryError, match=words) as caught:
             rta.drain(name, transform, table=table, **HOW)
         assert "\n" not in str(caught.value)
-    serving.create("errors_schema", StructType().add("user_id", "long"), key=["user_id"])
+    create("errors_schema", StructType().add("user_id", "long"), key=["user_id"])
     with pytest.raises(
         TableError, match=r"another schema; found: user_id BIGINT there.*fix: use another"
     ):

@@ -16,7 +16,7 @@ from rta import retries
 from rta.engines.spark import exactly_once, topic_identity
 from rta.errors import BrokerError, RefusedError, RtaError, TableError, TopicError
 from rta.retries import retried
-from rta.store import serving
+from rta.store import database, serving
 from rta.store.database import DatabaseAwayError
 from rta.testing import oracle
 from tests.faults.test_process import full
@@ -141,7 +141,7 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
     monkeypatch.setattr(serving, "commit_batch", watched)
     monkeypatch.setattr(exactly_once, "PATIENCE", HANG)
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
-    with full(serving.engine()):
+    with full(database.engine()):
         query = rta.follow(name, rta.transforms.totals, table="retried_database", **how)
         until(failed.is_set)
         assert query.isActive

@@ -27,7 +27,7 @@ from rta.jobs import runner
 from rta.jobs.receipts import Receipt
 from rta.kafka import broker, tail
 from rta.settings import private_folder
-from rta.store import serving
+from rta.store import database
 from tests.support.databases import _fresh
 from tests.support.secured import CORE, EVENT, PASSWORD, Secured, listening
 from tests.support.truth import ROOT
@@ -45,12 +45,12 @@ import json, os, pathlib, traceback, urllib.request
 import psutil, rta
 from rta import settings
 from rta.kafka import client
-from rta.store import serving
+from rta.store import database
 home = pathlib.Path(os.environ["RTA_HOME"])
 (home / "events").mkdir()
 spark = rta.spark(conf={"spark.eventLog.enabled": "true", "spark.eventLog.compress": "false",
                         "spark.eventLog.dir": str(home / "events")})
-print(settings.settings(), client.client_options(), serving.engine(), serving.engine().url)
+print(settings.settings(), client.client_options(), database.engine(), database.engine().url)
 """,
     """
 by_action = lambda events: events.groupBy("action").count()
@@ -77,7 +77,7 @@ def fails(ask):
         traceback.print_exc()
 given = os.environ["RTA_KAFKA_SASL_PASSWORD"], os.environ["RTA_DATABASE_URL"]
 fails(lambda: rta.sql("SELECT * FROM nowhere"))
-fails(lambda: serving.engine(given[1].replace("host=", "host=/nowhere")))
+fails(lambda: database.engine(given[1].replace("host=", "host=/nowhere")))
 os.environ["RTA_KAFKA_SASL_PASSWORD"] = given[0] + "x"
 fails(rta.kafka.list_topics)
 del os.environ["RTA_KAFKA_SASL_USERNAME"]
@@ -138,7 +138,7 @@ def _dump() -> str:
     """Write down every row of every table of the serving database."""
     import sqlalchemy as sa
 
-    with serving.engine().connect() as connection:
+    with database.engine().connect() as connection:
         names = sa.inspect(connection).get_table_names()
         rows = [connection.exec_driver_sql(f'SELECT * FROM "{name}"').all() for name in names]
     return str(dict(zip(names, rows, strict=True)))

@@ -35,7 +35,7 @@ from rta.events.event_types import EventType
 from rta.kafka.topics import headway
 from rta.names import checked
 from rta.progress import watched
-from rta.store import serving, views
+from rta.store import ledger, serving, views
 from rta.store.ledger import Accounting, Batch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Architecture(ABC):
             TableError: There is no answer yet.
         """
         self.check()
-        return serving.summed(*self._served().parts)
+        return ledger.summed(*self._served().parts)
 
     def check(self) -> None:
         """Raise what went wrong beside the queries, in real-time mode."""
@@ -180,7 +180,7 @@ class Architecture(ABC):
             self._again[number]()
         else:
             query = self.running[number]
-            with self._watched(str(query.name), lambda: serving.offsets(str(query.name))):
+            with self._watched(str(query.name), lambda: ledger.offsets(str(query.name))):
                 query.processAllAvailable()
 
     @contextmanager
@@ -267,7 +267,7 @@ class Architecture(ABC):
             if number in self.running:
                 self._stopped(number)
         for part in views.forget(self.table, numbers):
-            self.shown += serving.batches(part)
+            self.shown += ledger.batches(part)
             following.reset(part)
 
 

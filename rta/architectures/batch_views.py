@@ -12,7 +12,7 @@ from rta.engines.spark.exactly_once import BatchMetrics
 from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
 from rta.errors import InputError
 from rta.settings import settings
-from rta.store import serving
+from rta.store import database, ledger, serving, serving_tables
 from rta.store.ledger import Accounting, Batch
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def batch_view(
     from pyspark.sql import functions as F
 
     answer = applied(transform, read_archive(topic, event=event, before=before))
-    target = serving.planned(table, answer.schema, key, topic=topic)
+    target = serving_tables.planned(table, answer.schema, key, topic=topic)
     with task_metrics.noted(answer.sparkSession, table):
         rows = answer.toArrow()
         good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
@@ -52,8 +52,8 @@ def batch_view(
         f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
         consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
     )  # fmt: skip
-    serving.commit_batch(serving.engine(), target, batch, rows)
-    return serving.summed(table)
+    serving.commit_batch(database.engine(), target, batch, rows)
+    return ledger.summed(table)
 
 
 def without_copies_of(

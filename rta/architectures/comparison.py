@@ -22,7 +22,7 @@ from rta.errors import InputError
 from rta.events.event_types import ORIGIN
 from rta.html import table
 from rta.settings import settings
-from rta.store import serving
+from rta.store import ledger
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _shown(wired: Architecture) -> list[Batch]:
     """List the batches that brought the answer, the oldest first."""
     versions = wired.view.versions.values() if wired.view else ()
     parts = {part for version in versions for part in version.parts}
-    there = [batch for part in parts for batch in serving.batches(part)]
+    there = [batch for part in parts for batch in ledger.batches(part)]
     return sorted([*wired.shown, *there], key=lambda batch: str(batch.committed_at))
 
 

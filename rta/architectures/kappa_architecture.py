@@ -14,7 +14,7 @@ from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
 from rta.kafka.topics import TopicDescription, description
 from rta.progress import bar
-from rta.store import serving, views
+from rta.store import ledger, views
 from rta.store.views import Version
 
 if TYPE_CHECKING:
@@ -202,4 +202,4 @@ def events_in(table: str, topic: TopicDescription) -> int:
     >>> events_in("no_such_table", TopicDescription("clicks", "an-id", {0: (0, 5)}, None))
     0
     """
-    return topic.passed(serving.offsets(table).get(topic.name, {}))
+    return topic.passed(ledger.offsets(table).get(topic.name, {}))

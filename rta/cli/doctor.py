@@ -148,7 +148,7 @@ def _ports() -> str:
 
 
 def _database() -> str:
-    from rta.store import serving
+    from rta.store import database, serving_tables
 
-    tables = serving.tables()
-    return f"{serving.engine().url.render_as_string(hide_password=True)}, {len(tables)} tables"
+    tables = serving_tables.tables()
+    return f"{database.engine().url.render_as_string(hide_password=True)}, {len(tables)} tables"

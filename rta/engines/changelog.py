@@ -120,24 +120,24 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
     counted: the column that counts a key's events; of two results of a key the one that counts more is the newer.
 
     >>> from pyspark.sql.types import StructType
-    >>> from rta.store import serving
+    >>> from rta.store import serving_tables
     >>> schema = StructType().add("page", "string").add("n", "long")
-    >>> pages, found = serving.create("doc_results", schema, ["page"]), note("doc_results")
-    >>> take(serving.engine(), pages, "n", [b'{"page":"home","n":2}', b'{"page":"home","n":1}'], 2)
+    >>> pages = serving_tables.make(serving_tables.planned("doc_results", schema, ["page"]))
+    >>> found = note("doc_results")
+    >>> take(database.engine(), pages, "n", [b'{"page":"home","n":2}', b'{"page":"home","n":1}'], 2)
     1
-    >>> take(serving.engine(), pages, "n", [b'{"page":"home","n":1}'], 3)
+    >>> take(database.engine(), pages, "n", [b'{"page":"home","n":1}'], 3)
     1
-    >>> serving.read("doc_results")["n"].to_list(), find("doc_results").position
+    >>> rta.read("doc_results")["n"].to_list(), find("doc_results").position
     ([2], 3)
     """
     from rta.store.catalog import RESULTS
 
-    flat = replace(table, schema=table.columns)
-    rows = _newest(flat, counted, map(decoder(table.schema), values))
+    rows = _newest(table, counted, map(decoder(table.schema), values))
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
         connection.execute(RESULTS.update().where(same).values(position=position))
-        return upsert(connection, flat, rows, growing=counted)
+        return upsert(connection, table, rows, growing=counted)
 
 
 def _newest(table: Table, counted: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

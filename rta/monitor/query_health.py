@@ -13,7 +13,7 @@ from rta.kafka import topics
 from rta.kafka.auth_errors import refusal
 from rta.monitor.state_store import state_warnings
 from rta.setup.causes import cause
-from rta.store import ledger, serving
+from rta.store import ledger, serving_tables
 from rta.store.ledger import Accounting, Batch
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def health(query: StreamingQuery | None = None) -> Health:
         watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
         state_rows=sum(op["numRowsTotal"] for op in operators) if ran else None,
         state_bytes=sum(op["memoryUsedBytes"] for op in operators) if ran else None,
-        accounting=serving.summed(query_id=str(query.id)),
+        accounting=ledger.summed(query_id=str(query.id)),
         error=error,
         warnings=state_warnings(query),
     )
@@ -172,10 +172,10 @@ def _lag(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
 
 def _in_table(name: str | None) -> list[Mapping[str, Any]]:
     """Tell what the table of a query contains, while its first batch is still on the way."""
-    known = {table.name: table.topic for table in serving.tables()}
+    known = {table.name: table.topic for table in serving_tables.tables()}
     topic = known.get(name or "")
     if topic is None:
         return []
-    ends = serving.offsets(str(name)).get(topic, {})
+    ends = ledger.offsets(str(name)).get(topic, {})
     text = {str(partition): end for partition, end in ends.items()}
     return [{"description": "KafkaV2", "endOffset": {topic: text}}]

@@ -1,4 +1,4 @@
-"""How two partial answers become one: what each column of an aggregate does when parts of the events were counted apart.
+"""How two partial answers become one: what happens to each column of an aggregate if parts of the events were counted apart.
 
 | column of the answer         | merged by                                                        |
 |------------------------------|------------------------------------------------------------------|
@@ -8,13 +8,15 @@
 | min, max                     | the min, the max                                                 |
 | average                      | a pair: F.struct(F.sum(x).alias("sum"), F.count(x).alias("count")) |
 
-Everything else is refused, with a sentence: an average of averages or a count of distinct counts would be wrong.
+Everything else is refused, with the reason: an average of averages, or a sum of distinct counts, would be wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from pyspark.sql.types import StructType
 
 from rta.dataframes.internals import analyzed, each, walk
 from rta.errors import InputError
@@ -35,19 +37,18 @@ _INSTEAD: Final = {
 
 
 def merges(answer: DataFrame) -> dict[str, Merge]:
-    """Tell for each column of an aggregate, as it lies in a table, how two parts of the answer merge.
+    """Tell for each column of an aggregate, as it is in a table, how two parts of the answer merge.
 
-    answer: the result of a transform; a struct counts as its columns: window_start, window_end.
+    Args:
+        answer: The result of a transform; a struct counts as its columns: window_start, window_end.
 
     Raises:
-        InputError: for what cannot be merged.
+        InputError: A column cannot be merged.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount DECIMAL(12,2), timestamp TIMESTAMP")
     >>> merges(rta.transforms.totals(events))
     {'window_start': 'key', 'window_end': 'key', 'user_id': 'key', 'total_amount': 'sum', 'event_count': 'count'}
     """
-    from pyspark.sql.types import StructType
-
     plan = analyzed(answer)
     kinds = _kinds(plan)
     found: dict[str, Merge] = {}
@@ -63,11 +64,10 @@ def _kinds(plan: Any) -> dict[int, Merge | list[Merge]]:
     """Tell for each column of a plan, by its id, how it merges; a list for the parts of a struct."""
     name = plan.nodeName()
     if name == "Aggregate":
-        inner = [node.nodeName() for node in walk(plan.child())]
-        if "Aggregate" in inner:
+        if any(node.nodeName() == "Aggregate" for node in walk(plan.child())):
             raise _unmergeable(
                 "an aggregate of an aggregate",
-                "aggregate once; the rest is for the reader of the table",
+                "aggregate once, and leave the rest to the reader of the table",
             )
         keys = {
             e.exprId().id()
@@ -140,7 +140,7 @@ def _projected(expression: Any, below: Mapping[int, Merge | list[Merge]]) -> Mer
 
 
 def counted(answer: DataFrame) -> str | None:
-    """Name the column that counts all rows of its key, so that each event makes it greater; None where there is none.
+    """Name the column that counts all rows of its key, so that each event makes it greater; None if there is none.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount DECIMAL(12,2), timestamp TIMESTAMP")
     >>> counted(rta.transforms.totals(events))
@@ -184,10 +184,8 @@ def _is(expression: Any, *kinds: str) -> bool:
     return cast("str", expression.getClass().getSimpleName()) in kinds
 
 
-def merged_select(
-    parts: Sequence[Table], merges: Mapping[str, Merge] | None, dialect: Dialect
-) -> str:
-    """Write the SQL that makes the rows of several tables one answer; of one table it is the table."""
+def merged_select(parts: Sequence[Table], merges: Mapping[str, Merge], dialect: Dialect) -> str:
+    """Write the SELECT that merges the rows of several tables; of one table it gives the rows."""
     quote = dialect.identifier_preparer.quote_identifier
     columns = parts[0].columns
     rows = " UNION ALL ".join(
@@ -196,12 +194,6 @@ def merged_select(
     )
     if len(parts) == 1:
         return rows
-    if merges is None or set(merges) != set(columns.names):
-        raise InputError(
-            "a view of several tables needs to know how each column merges",
-            found=merges,
-            fix="give merges",
-        )
     merged = []
     for column in columns:
         name, kind = quote(column.name), merges[column.name]

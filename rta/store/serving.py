@@ -1,7 +1,7 @@
 """The serving layer: write a micro-batch exactly once, read a table while it is written.
 
-Tables and the ledger live in SQLite by default, in PostgreSQL by RTA_DATABASE_URL. `on` takes an
-engine where another database than that is meant.
+Tables and the ledger are in SQLite by default, in PostgreSQL if RTA_DATABASE_URL says so. `on` takes the engine of another
+database.
 """
 
 from __future__ import annotations
@@ -11,24 +11,12 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from rta.errors import InputError, TableError
-from rta.store import database, late_rows, ledger
+from rta.store import database, late_rows, ledger, upserts, views
 from rta.store.binding import bind, column_value, is_list
+from rta.store.catalog import relation
 from rta.store.columns import decode, guess, moments, series, unmarked
-from rta.store.database import DatabaseAwayError, engine
-from rta.store.ledger import Accounting, Batch, batches, offsets, summed
-from rta.store.serving_tables import (
-    Table,
-    create,
-    drop,
-    ensure,
-    lookup,
-    make,
-    planned,
-    shown_by,
-    table,
-    tables,
-)
-from rta.store.upserts import upsert
+from rta.store.ledger import Accounting, Batch, summed
+from rta.store.serving_tables import Table, ensure, lookup, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,58 +25,47 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructField
     from sqlalchemy import Engine
 
-__all__ = [
-    "Accounting",
-    "Batch",
-    "DatabaseAwayError",
-    "Table",
-    "accounting",
-    "batches",
-    "commit_batch",
-    "create",
-    "drop",
-    "engine",
-    "make",
-    "offsets",
-    "planned",
-    "read",
-    "sql",
-    "summed",
-    "table",
-    "tables",
-    "upsert",
-]
-
 
 def commit_batch(
     engine: Engine, table: Table, batch: Batch, rows: Iterable[Any], late: pa.Table | None = None
 ) -> bool:
     """Write a micro-batch's rows, its late events and its ledger entry in one transaction: all, or nothing.
 
-    The first one makes the table, in the same transaction: so none is there before it has brought something.
-    late: see rta.store.late_rows.keep().
-    Returns False, and writes nothing, where (query_id, batch_id) is in the ledger already.
-    `rows` are read inside the transaction, so have them ready: other writers wait meanwhile.
-    Raises TableError as `upsert` does; then nothing is written.
+    The first micro-batch of a query makes the table, in the same transaction: there is no table before there is a result.
+
+    Args:
+        engine: The database.
+        table: The table, planned or made.
+        batch: The ledger's entry.
+        rows: See upsert(). They are read inside the transaction, so have them ready: other writers wait meanwhile.
+        late: The places of its late events, see rta.store.late_rows.keep().
+
+    Returns:
+        False if (query_id, batch_id) is in the ledger already: then nothing is written.
+
+    Raises:
+        TableError: As upsert(); then nothing is written.
 
     >>> from pyspark.sql.types import StructType
-    >>> pages = create("pages", StructType().add("page", "string").add("n", "long"), ["page"])
+    >>> from rta.store.serving_tables import planned
+    >>> pages = planned("pages", StructType().add("page", "string").add("n", "long"), ["page"])
     >>> batch = Batch("a-query", 0, "clicks", end_offsets={0: 5}, consumed=5, used=5)
-    >>> _ = commit_batch(engine(), pages, batch, [("home", 5)])
-    >>> commit_batch(engine(), pages, batch, [("home", 5)])
+    >>> commit_batch(database.engine(), pages, batch, [("home", 5)])
+    True
+    >>> commit_batch(database.engine(), pages, batch, [("home", 5)])
     False
-    >>> offsets("pages")
+    >>> ledger.offsets("pages")
     {'clicks': {0: 5}}
     """
     first = (
         batch.batch_id == 0
-    )  # a table that is gone later was dropped, and would lack what was in it
+    )  # a table that is gone later was dropped: a new one would lack its rows
     with database.writing(engine, ddl=first) as connection:
         if not ledger.enter(connection, table.name, batch):
             return False
         if first:
             ensure(connection, table)
-        ledger.count_rows(connection, batch, upsert(connection, table, rows))
+        ledger.count_rows(connection, batch, upserts.upsert(connection, table, rows))
         if late:
             late_rows.keep(connection, table.name, batch, late)
         return True
@@ -119,8 +96,8 @@ def accounting(
     if name is None:
         return summed(query_id=query_id, run_id=run_id, on=on)
     found = table(name, on=on)
-    parts = shown_by(found.name, on=on) if found.view else [found.name]
-    return summed(*parts, query_id=query_id, run_id=run_id, on=on)
+    view = views.find(found.name, on=on) if found.view else None
+    return summed(*(view.parts if view else [found.name]), query_id=query_id, run_id=run_id, on=on)
 
 
 def read(
@@ -149,7 +126,8 @@ def read(
         InputError: A column is unknown, or its value cannot be in that column.
 
     >>> from pyspark.sql.types import StructType
-    >>> _ = create("hits", StructType().add("page", "string").add("n", "long"), ["page"])
+    >>> from rta.store.serving_tables import make, planned
+    >>> _ = make(planned("hits", StructType().add("page", "string").add("n", "long"), ["page"]))
     >>> read("hits", where={"page": "home"}).dtypes.to_dict()
     {'page': dtype('O'), 'n': Int64Dtype()}
     """
@@ -184,8 +162,6 @@ def read(
 def _query(
     found: Table, where: Mapping[str, Any], order_by: Sequence[str], dialect: str
 ) -> sa.Select[Any]:
-    from rta.store.catalog import relation
-
     described = relation(found, dialect)
     chosen = [column.removeprefix("-") for column in order_by]
     if found.view and dialect == "sqlite":

@@ -1,4 +1,4 @@
-"""Serving tables: made once with a schema and a key, found again with exactly those."""
+"""Serving tables: made once with a schema and a key, and later found with exactly those."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import sqlalchemy as sa
+from pyspark.sql.types import StructField, StructType
+from sqlalchemy import Connection, Engine
 
 from rta.errors import InputError, TableError
 from rta.names import checked
 from rta.store import database
+from rta.store.catalog import BATCHES, LATE, RESULTS, TABLES, VIEWS, relation
 from rta.store.columns import flat
-
-if TYPE_CHECKING:
-    from pyspark.sql.types import StructType
-    from sqlalchemy import Connection, Engine
 
 
 @dataclass(frozen=True)
 class Table:
-    """A serving table: the schema of the query that fills it, and the columns that name a row.
+    """A serving table: the schema of the query that fills it, and the columns that identify a row.
 
     >>> from pyspark.sql.types import StructType
     >>> Table("totals", StructType().add("user_id", "string").add("events", "long"), ("user_id",))
@@ -35,9 +36,7 @@ class Table:
 
     @property
     def columns(self) -> StructType:
-        """The columns as they lie in the database: structs flattened, key columns never null."""
-        from pyspark.sql.types import StructField, StructType
-
+        """The columns as they are in the database: structs flattened, key columns never null."""
         return StructType(
             [
                 StructField(c.name, c.dataType, c.nullable and c.name not in self.key)
@@ -49,26 +48,6 @@ class Table:
         return f"Table({self.name}: {_described(self.columns)}; key {', '.join(self.key)})"
 
 
-def create(
-    name: str,
-    schema: StructType,
-    key: Sequence[str],
-    *,
-    topic: str | None = None,
-    on: Engine | None = None,
-) -> Table:
-    """Make a serving table, or find the one that is there with this schema and key.
-
-    A struct in `key` (`window`) stands for its columns. Nullability may differ from the first time.
-    Raises InputError for a column no table can hold, TableError where the table there is another.
-
-    >>> from pyspark.sql.types import StructType
-    >>> create("doc_visits", StructType().add("page", "string").add("visits", "long"), key=["page"])
-    Table(doc_visits: page STRING, visits BIGINT; key page)
-    """
-    return make(planned(name, schema, key, topic=topic, on=on), on=on)
-
-
 def planned(
     name: str,
     schema: StructType,
@@ -77,86 +56,102 @@ def planned(
     topic: str | None = None,
     on: Engine | None = None,
 ) -> Table:
-    """Describe the table that a query is going to fill, or find it: what create() refuses is refused, and nothing is made.
+    """Describe the table that a query is going to fill, or find the one that is there. Nothing is made.
+
+    Args:
+        name: The table.
+        schema: That of the query's result. Nullability may differ from the first time.
+        key: The columns that identify a row; a struct (`window`) stands for its columns.
+        topic: The topic that the query reads.
+        on: The database; by default the one of the settings.
+
+    Raises:
+        InputError: The name, the key or a column cannot be that of a table.
+        TableError: There is a table of this name with another schema or key.
 
     >>> from pyspark.sql.types import StructType
-    >>> planned("not_made", StructType().add("page", "string"), key=["page"]).name
-    'not_made'
+    >>> planned("not_made", StructType().add("page", "string"), key=["page"])
+    Table(not_made: page STRING; key page)
     >>> "not_made" in [each.name for each in tables()]
     False
     """
     wanted = _wanted(name, schema, key, topic)
     with database.reading(on or database.engine()) as connection:
-        there = lookup(connection, name)
-        if there is None:
-            _require_free(connection, name)
-            return wanted
-    return _fitting(there, wanted)
+        if (there := lookup(connection, name)) is not None:
+            return _fitting(there, wanted)
+        _require_free(connection, name)
+    return wanted
 
 
 def make(table: Table, *, on: Engine | None = None) -> Table:
-    """Make a table that is planned, or find it."""
-    engine = on or database.engine()
-    if (there := _find(engine, table.name)) is not None:
-        return _fitting(there, table)
-    with database.writing(engine) as connection:
+    """Make a planned table, or find it."""
+    with database.writing(on or database.engine()) as connection:
         return ensure(connection, table)
 
 
 def ensure(connection: Connection, table: Table) -> Table:
     """Make a table inside the transaction of its first rows, or find it."""
-    database.lock_names(connection)  # looked for under the lock: two processes may both be first
+    database.lock_names(connection)  # before the lookup: two processes may both be first
     if (there := lookup(connection, table.name)) is not None:
         return _fitting(there, table)
-    _create(connection, table)
+    _require_free(connection, table.name)
+    connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
+    entry = {
+        "name": table.name, "key": list(table.key), "schema": table.schema.jsonValue(), "topic": table.topic,
+        "created_at": dt.datetime.now(dt.UTC),
+    }  # fmt: skip
+    connection.execute(TABLES.insert().values(entry))
     return table
 
 
 def _fitting(there: Table, wanted: Table) -> Table:
-    """Return the table that is there. Raises TableError if it is another than the one that is wanted."""
+    """Return the table that is there. Raise TableError if it is not the one that is wanted."""
     if there.view:
         raise TableError(
             f"{wanted.name!r} is a view of other tables: nothing is written to it",
             fix="use another table name",
         )
-    difference = _difference(there, wanted)
-    if difference:
-        raise TableError(
-            f"table {wanted.name!r} is there with another {difference[0]}",
-            found=f"{difference[1]} there, {difference[2]} wanted",
-            fix=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
-        )
+    for what, old, new in (
+        ("name", there.name, wanted.name),
+        ("schema", _described(there.columns), _described(wanted.columns)),
+        ("key", ", ".join(there.key), ", ".join(wanted.key)),
+    ):
+        if old != new:
+            raise TableError(
+                f"table {wanted.name!r} is there with another {what}",
+                found=f"{old} there, {new} wanted",
+                fix=f"use another table name; rta.reset({wanted.name!r}) would drop this one and its checkpoint",
+            )
     return there
 
 
 def table(name: str, *, on: Engine | None = None) -> Table:
-    """Return a serving table by its name.
+    """Find a serving table or a view by its name.
 
     Raises:
         TableError: There is no such table; the message lists those that there are.
 
-    >>> from pyspark.sql.types import StructType
-    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
-    >>> table("users").key
-    ('user_id',)
+    >>> table("no_such_table")
+    Traceback (most recent call last):
+    rta.errors.TableError: there is no serving table 'no_such_table'; found: ...
     """
     engine = on or database.engine()
-    if (found := _find(engine, name)) is not None:
-        return found
-    names = ", ".join(each.name for each in tables(on=engine)) or "no table at all"
-    raise TableError(f"there is no serving table {name!r}", found=names, fix="check the name")
+    with database.reading(engine) as connection:
+        found = lookup(connection, name)
+    if found is None:
+        names = ", ".join(each.name for each in tables(on=engine)) or "no table at all"
+        raise TableError(f"there is no serving table {name!r}", found=names, fix="check the name")
+    return found
 
 
 def tables(*, on: Engine | None = None) -> list[Table]:
     """List the serving tables and views, by name.
 
     >>> from pyspark.sql.types import StructType
-    >>> _ = create("users", StructType().add("user_id", "long"), key="user_id")
+    >>> _ = make(planned("users", StructType().add("user_id", "long"), key="user_id"))
     >>> "users" in [each.name for each in tables()]
     True
     """
-    from rta.store.catalog import TABLES, VIEWS
-
     with database.reading(on or database.engine()) as connection:
         found = [
             _from_row(row, view=source is VIEWS)
@@ -175,15 +170,11 @@ def drop(name: str, *, on: Engine | None = None) -> None:
         TableError: There is no such table.
 
     >>> from pyspark.sql.types import StructType
-    >>> _ = create("to_drop", StructType().add("user_id", "long"), key="user_id")
+    >>> _ = make(planned("to_drop", StructType().add("user_id", "long"), key="user_id"))
     >>> drop("to_drop")
     >>> "to_drop" in [each.name for each in tables()]
     False
     """
-    import sqlalchemy as sa
-
-    from rta.store.catalog import relation
-
     engine = on or database.engine()
     gone = table(name, on=engine)
     if gone.view:
@@ -195,9 +186,7 @@ def drop(name: str, *, on: Engine | None = None) -> None:
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Delete what rta's own tables keep of a table; late events of a view's version stay: they tell who has corrected them."""
-    from rta.store.catalog import BATCHES, LATE, RESULTS, TABLES
-
+    """Delete what rta's own tables keep about a table. The late events of a view's version stay: they say what corrected them."""
     for named in (TABLES.c.name, BATCHES.c.table_name, RESULTS.c.table_name):
         connection.execute(named.table.delete().where(named == name))
     own = (LATE.c.table_name == name) & LATE.c.view_name.is_(None)
@@ -205,8 +194,6 @@ def forget(connection: Connection, name: str) -> None:
 
 
 def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None) -> Table:
-    from pyspark.sql.types import StructType
-
     if checked("table", name).casefold().startswith(("rta_", "sqlite_", "pg_")):
         raise InputError(f"table {name!r} is not free", fix="begin with another word")
     columns = flat(schema)
@@ -222,29 +209,19 @@ def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None
         if columns[each].dataType.typeName() in ("float", "double"):
             fix = "cast it to DECIMAL: equal floats are an accident"
             raise InputError(f"key column {each!r} is a float", fix=fix)
-    # Metadata (Spark notes the watermark there) is no part of what a table is.
-    return Table(name, StructType.fromJson(_plain(schema.jsonValue())), tuple(names), topic)
+    bare = json.loads(schema.json(), object_hook=_without_metadata)
+    return Table(name, StructType.fromJson(bare), tuple(names), topic)
 
 
-def _plain(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {k: {} if k == "metadata" else _plain(v) for k, v in node.items()}
-    return [_plain(each) for each in node] if isinstance(node, list) else node
-
-
-def _find(engine: Engine, name: str) -> Table | None:
-    with database.reading(engine) as connection:
-        return lookup(connection, name)
+def _without_metadata(node: dict[str, Any]) -> dict[str, Any]:
+    """Forget what Spark notes in a column, such as the watermark: it is no part of what a table is."""
+    return node | {"metadata": {}} if "metadata" in node else node
 
 
 def lookup(connection: Connection, name: str) -> Table | None:
-    """Find a serving table or a view inside a transaction; None where there is none."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import TABLES, VIEWS
-
+    """Find a serving table or a view inside a transaction; None if there is none."""
     for source in (TABLES, VIEWS):
-        # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one file there.
+        # Without regard to case, as SQLite's own names are: "Totals" and "totals" are one table there.
         same = sa.func.lower(source.c.name) == checked("table", name).lower()
         found = connection.execute(source.select().where(same)).mappings().one_or_none()
         if found is not None:
@@ -252,61 +229,16 @@ def lookup(connection: Connection, name: str) -> Table | None:
     return None
 
 
-def shown_by(view: str, *, on: Engine | None = None) -> list[str]:
-    """Name the tables that readers of a view see: those of the version that is served.
-
-    >>> shown_by("no_such_view")
-    []
-    """
-    import sqlalchemy as sa
-
-    from rta.store.catalog import VIEWS
-
-    query = sa.select(VIEWS.c.served, VIEWS.c.versions).where(VIEWS.c.name == view)
-    with database.reading(on or database.engine()) as connection:
-        found = connection.execute(query).one_or_none()
-    return [] if found is None else list(found.versions[str(found.served)]["parts"])
-
-
 def _from_row(row: Any, *, view: bool) -> Table:
-    from pyspark.sql.types import StructType
-
     schema = StructType.fromJson(row["schema"])
     return Table(row["name"], schema, tuple(row["key"]), row["topic"], view)
 
 
 def _require_free(connection: Connection, name: str) -> None:
     """Refuse the name of a table that somebody else has made."""
-    import sqlalchemy as sa
-
     if sa.inspect(connection).has_table(name):
         fix = "use another table name"
         raise TableError(f"a table {name!r} that is not rta's is there", fix=fix)
-
-
-def _create(connection: Connection, table: Table) -> None:
-    import sqlalchemy as sa
-
-    from rta.store.catalog import TABLES, relation
-
-    _require_free(connection, table.name)
-    connection.execute(sa.schema.CreateTable(relation(table, connection.dialect.name)))
-    entry = {
-        "name": table.name, "key": list(table.key), "schema": json.loads(table.schema.json()),
-        "topic": table.topic, "created_at": dt.datetime.now(dt.UTC),
-    }  # fmt: skip
-    connection.execute(TABLES.insert().values(entry))
-
-
-def _difference(there: Table, wanted: Table) -> tuple[str, str, str] | None:
-    for what, old, new in (
-        ("name", there.name, wanted.name),
-        ("schema", _described(there.columns), _described(wanted.columns)),
-        ("key", ", ".join(there.key), ", ".join(wanted.key)),
-    ):
-        if old != new:
-            return what, old, new
-    return None
 
 
 def _described(columns: StructType) -> str:

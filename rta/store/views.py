@@ -1,14 +1,13 @@
 """Views: a name for readers, and behind it the tables of one version, switched in one transaction.
 
-A batch view and a speed view whose parts merge (Lambda), or the table of one version of a function (Kappa): SQL views in
-the serving database, so that every reader of it, also one that knows nothing of rta, sees one version wholly.
-Both databases change a view inside a transaction; a reader that has begun keeps the version it began with.
+Behind it are a batch view and a speed view that merge (Lambda), or the table of one version of a function (Kappa). They are
+SQL views in the serving database, so every reader sees one version as a whole, even one that knows nothing of rta.
+Both databases change a view inside a transaction: a reader that has begun keeps the version it began with.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rta.errors import QueryError, TableError
 from rta.names import checked
 from rta.store import database, late_rows, ledger, serving_tables
+from rta.store.catalog import VIEWS
 from rta.store.merge_rules import Merge, merged_select
 from rta.store.serving_tables import Table
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Version:
-    """The tables of one version. cut_off: partition → the offset where its speed view begins, where it has one."""
+    """The tables of one version. cut_off: partition → the offset where its speed view begins, if it has one."""
 
     parts: tuple[str, ...]
     cut_off: Mapping[int, int] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Version:
 
 @dataclass(frozen=True)
 class View:
-    """What is behind a view's name: its versions by number, and which of them is served."""
+    """What is behind a view's name: its versions by number, and the number of the one that is served."""
 
     name: str
     topic: str
@@ -48,7 +48,7 @@ class View:
 
 
 def find(name: str, *, on: Engine | None = None) -> View | None:
-    """Find a view by its name; None where there is none.
+    """Find a view by its name; None if there is none.
 
     >>> find("no_such_view")
     """
@@ -65,11 +65,19 @@ def switch(
     patience: float | None = 30,
     on: Engine | None = None,
 ) -> View:
-    """Serve a version, in one transaction: a view is made, or now shows other tables.
+    """Serve a version, in one transaction: make the view, or let it show other tables.
 
-    merges: how the rows of several parts become one, see rta.store.merge_rules; not needed for one part.
-    patience: seconds to wait for a version that lacks events that readers see already; None: show it all the same.
-    Raises QueryError if it lacks them still; TableError if the name is taken, or the parts differ.
+    Args:
+        name: The view.
+        number: The number of the version.
+        version: Its tables.
+        merges: How the rows of several tables become one, see rta.store.merge_rules; one table needs none.
+        patience: Seconds to wait for a version that lacks events that readers see already; None serves it all the same.
+        on: The database; by default the one of the settings.
+
+    Raises:
+        QueryError: The version still lacks such events.
+        TableError: There is a table of this name.
     """
     deadline = time.monotonic() + (patience or 0)
     while True:
@@ -87,11 +95,6 @@ def _switched(
     name: str, number: int, version: Version, merges: Mapping[str, Merge] | None, engine: Engine, *, level: bool,
 ) -> View:  # fmt: skip
     parts = [serving_tables.table(each, on=engine) for each in version.parts]
-    checked("table", name)
-    if len({(each.columns.simpleString(), each.key) for each in parts}) > 1:
-        raise TableError(
-            f"the parts of view {name!r} differ", found=parts, fix="make them by one transform"
-        )
     with database.writing(engine, ddl=True) as connection:
         before = _lookup(connection, name)
         if before is None and serving_tables.lookup(connection, name) is not None:
@@ -99,17 +102,16 @@ def _switched(
         if before is not None and level:
             _require_level(connection, before, version)
         versions = {**(before.versions if before else {}), number: version}
-        _replace(
-            connection,
-            name,
-            merged_select(parts, merges, engine.dialect),
-            exists=before is not None,
-        )
+        quoted = engine.dialect.identifier_preparer.quote_identifier(name)
+        if before is not None:  # made anew: its columns may be others
+            connection.exec_driver_sql(f"DROP VIEW {quoted}")
+        select = merged_select(parts, merges or {}, engine.dialect)
+        connection.exec_driver_sql(f"CREATE VIEW {quoted} AS {select}")
         after = View(name, parts[0].topic or "", number, versions)
         _note(connection, after, parts[0])
         others = [part for n, each in versions.items() if n != number for part in each.parts]
         ends = _reached(connection, after.topic, version)
-        late_rows.judge_anew(
+        late_rows.note_corrections(
             connection, name, number, served=version.parts, others=others, ends=ends
         )
     return after
@@ -119,7 +121,7 @@ def forget(name: str, numbers: Sequence[int], *, on: Engine | None = None) -> li
     """Forget versions that are not served; return the tables that no version of the view needs any more.
 
     Raises:
-        TableError: if one of them is served.
+        TableError: One of the versions is served.
     """
     engine = on or database.engine()
     with database.writing(engine) as connection:
@@ -138,9 +140,7 @@ def forget(name: str, numbers: Sequence[int], *, on: Engine | None = None) -> li
 
 
 def drop(name: str, *, on: Engine | None = None) -> list[str]:
-    """Drop a view; return the tables that it was made of, which stay."""
-    from rta.store.catalog import VIEWS
-
+    """Drop a view; return the tables behind it, which stay."""
     engine = on or database.engine()
     quoted = engine.dialect.identifier_preparer.quote_identifier(checked("table", name))
     with database.writing(engine, ddl=True) as connection:
@@ -151,15 +151,8 @@ def drop(name: str, *, on: Engine | None = None) -> list[str]:
     return [] if view is None else [p for each in view.versions.values() for p in each.parts]
 
 
-def contains(name: str, *, on: Engine | None = None) -> dict[int, int]:
-    """Tell what readers of a view see: partition → the first offset that is not in it."""
-    with database.reading(on or database.engine()) as connection:
-        view = _lookup(connection, name)
-        return {} if view is None else _reached(connection, view.topic, view.versions[view.served])
-
-
 def _reached(connection: Connection, topic: str, version: Version) -> dict[int, int]:
-    """Tell how far a version goes: partition → the first offset that is in none of its tables."""
+    """Return how far a version goes: partition → the first offset that is in none of its tables."""
     ends = dict(version.cut_off)
     for part in version.parts:
         for partition, end in ledger.offsets_in(connection, part).get(topic, {}).items():
@@ -168,7 +161,7 @@ def _reached(connection: Connection, topic: str, version: Version) -> dict[int, 
 
 
 def _require_level(connection: Connection, seen: View, version: Version) -> None:
-    """Refuse a version that lacks events that readers see: a value would go back."""
+    """Refuse a version that lacks events that readers see: values would go back."""
     if connection.dialect.name != "sqlite":  # there one writes at a time anyway
         connection.exec_driver_sql("LOCK TABLE rta_batches IN SHARE MODE")
     has = _reached(connection, seen.topic, version)
@@ -177,13 +170,11 @@ def _require_level(connection: Connection, seen: View, version: Version) -> None
     if behind:
         raise QueryError(
             f"{', '.join(version.parts)} lacks events that readers of {seen.name!r} see", found=f"{behind:,} events behind",
-            fix="wait until it has caught up: a Replay tells with progress() and wait()",
+            fix="wait until it has caught up: see progress() and wait() of a Replay",
         )  # fmt: skip
 
 
 def _lookup(connection: Connection, name: str) -> View | None:
-    from rta.store.catalog import VIEWS
-
     found = (
         connection.execute(VIEWS.select().where(VIEWS.c.name == checked("table", name)))
         .mappings()
@@ -199,23 +190,13 @@ def _lookup(connection: Connection, name: str) -> View | None:
 
 
 def _note(connection: Connection, view: View, part: Table | None = None) -> None:
-    """Write down what is behind a view; `part` tells its columns, where they are new."""
-    from rta.store.catalog import VIEWS
-
+    """Write down what is behind a view, and its columns, if `part` has new ones."""
     entry: dict[str, Any] = {
         "served": view.served, "topic": view.topic, "switched_at": dt.datetime.now(dt.UTC),
         "versions": {str(number): asdict(each) for number, each in view.versions.items()},
     }  # fmt: skip
     if part is not None:
-        entry |= {"key": list(part.key), "schema": json.loads(part.schema.json())}
+        entry |= {"key": list(part.key), "schema": part.schema.jsonValue()}
     changed = connection.execute(VIEWS.update().where(VIEWS.c.name == view.name).values(entry))
     if not changed.rowcount:
         connection.execute(VIEWS.insert().values(entry | {"name": view.name}))
-
-
-def _replace(connection: Connection, name: str, select: str, *, exists: bool) -> None:
-    """Make a view, or make it anew: its columns may be others."""
-    quoted = connection.dialect.identifier_preparer.quote_identifier(name)
-    if exists:
-        connection.exec_driver_sql(f"DROP VIEW {quoted}")
-    connection.exec_driver_sql(f"CREATE VIEW {quoted} AS {select}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.errors import InputError, SetupError
 from rta.events.event_types import EventType, event_type
 from rta.kafka import client
-from rta.store import serving
+from rta.store import ledger, serving
 from rta.store.ledger import Accounting, Batch
 from rta.testing.reference_parser import strict
 
@@ -187,7 +187,7 @@ def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
 
     found = serving.accounting(table)
     there = Counter((raw.partition, raw.offset) for raw in read_topic(topic))
-    taken = Counter(each for batch in serving.batches(table) for each in _positions(batch))
+    taken = Counter(each for batch in ledger.batches(table) for each in _positions(batch))
     faults = [] if found.balanced else [f"not balanced: {found}"]
     for what, rest in (("not taken", there - taken), ("taken too often", taken - there)):
         faults += [f"{what} (partition, offset): {sorted(rest)[:5]}"] if rest else []

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 import rta
 from rta.errors import InputError, QueryError, TableError
-from rta.store import serving, views
+from rta.store import serving_tables, views
 from rta.store.merge_rules import merges
 from rta.testing import oracle
 from tests.support.truth import KEY, TOTALS, true_totals
@@ -256,7 +256,7 @@ def test_f39_a_batch_view_is_swapped_while_the_speed_view_runs(
     assert max(counts) == 700
     assert counts & {400, 500, 600}  # it looked while it happened
     assert oracle.differences(true_totals(name), "f39") == []
-    assert [each.name for each in serving.tables() if each.name.startswith("f39")] == [
+    assert [each.name for each in serving_tables.tables() if each.name.startswith("f39")] == [
         "f39",
         "f39_batch_3",
         "f39_speed_3",
@@ -310,7 +310,7 @@ def test_f40_version_2_replays_dies_goes_on_and_is_switched(
         assert oracle.differences(two, "f40") == []
         with pytest.raises(QueryError, match="no older version"):
             wired.roll_back()
-    assert [each.name for each in serving.tables() if each.name.startswith("f40")] == [
+    assert [each.name for each in serving_tables.tables() if each.name.startswith("f40")] == [
         "f40",
         "f40_v2",
     ]
@@ -351,7 +351,7 @@ def test_nothing_is_written_to_a_view(spark: SparkSession, topic: Callable[..., 
     with pytest.raises(TableError, match="'only_view' is a view of other tables"):
         rta.drain(name, rta.transforms.totals, table="only_view", **HOW)
     with pytest.raises(TableError, match=r"rta.architectures.drop\('only_view'\)"):
-        serving.drop("only_view")
+        serving_tables.drop("only_view")
     with pytest.raises(TableError, match="there is a table 'only_view_batch_1'"):
         views.switch("only_view_batch_1", 1, views.Version(("only_view_batch_1",)))
     assert views.drop("only_view") == ["only_view_batch_1"]

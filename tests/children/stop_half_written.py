@@ -4,9 +4,9 @@ import sys
 from typing import Any
 
 import rta
-from rta.store import serving
+from rta.store import upserts
 
-upsert = serving.upsert
+upsert = upserts.upsert
 
 
 def half(connection: Any, table: Any, rows: Any) -> Any:
@@ -18,7 +18,7 @@ def half(connection: Any, table: Any, rows: Any) -> Any:
     return upsert(connection, table, rows)
 
 
-serving.upsert = half  # type: ignore[assignment]
+upserts.upsert = half
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
 rta.drain(
     sys.argv[1],

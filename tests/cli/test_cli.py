@@ -23,7 +23,8 @@ from rta.engines.spark import following
 from rta.errors import InputError, TableError, TopicError
 from rta.kafka import broker, tail, topics
 from rta.settings import settings
-from rta.store import rows, serving
+from rta.store import database, ledger, rows, serving, serving_tables
+from tests.support.databases import create
 from tests.support.waiting import HANG
 
 
@@ -72,7 +73,7 @@ def test_up_and_status_tell_of_the_broker() -> None:
     assert "first event makes its topic, with 4 partitions" in rta("up").stdout
     told = json.loads(rta("status", "--json").stdout)
     assert told["bootstrap"] == broker.bootstrap()
-    assert set(told["tables"]) == {table.name for table in serving.tables()}
+    assert set(told["tables"]) == {table.name for table in serving_tables.tables()}
 
 
 def test_status_without_a_broker_is_exit_code_3(
@@ -246,7 +247,7 @@ def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]
     assert "cli_table" in wrong.stderr
     assert rta("reset", "cli_table").exit_code == 1
     assert rta("reset", "cli_table", "--yes").exit_code == 0
-    assert "cli_table" not in [each.name for each in serving.tables()]
+    assert "cli_table" not in [each.name for each in serving_tables.tables()]
 
 
 def test_a_view_is_listed_with_its_parts_and_reset_with_them(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
@@ -261,18 +262,18 @@ def test_a_view_is_listed_with_its_parts_and_reset_with_them(spark: SparkSession
     assert (view["kind"], view["parts"]) == ("view", ["cli_view_v1"])
     assert view["accounting"]["consumed"] == 30
     assert rta("reset", "cli_view", "--yes").exit_code == 0
-    assert not {"cli_view", "cli_view_v1"} & {each.name for each in serving.tables()}
+    assert not {"cli_view", "cli_view_v1"} & {each.name for each in serving_tables.tables()}
 
 
 def test_rows_are_those_of_sql(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the terminal reads by the driver is what rta.sql() reads: decimals, moments, NaN; on both databases."""
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
     schema = StructType().add("id", "long").add("amount", "decimal(12,2)").add("at", "timestamp")
-    table = serving.create("exact", schema.add("ratio", "double"), ["id"])
+    table = create("exact", schema.add("ratio", "double"), ["id"])
     noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
-    batch = serving.Batch("q", 0, "t", end_offsets={0: 2}, consumed=2, used=2)
+    batch = ledger.Batch("q", 0, "t", end_offsets={0: 2}, consumed=2, used=2)
     written = [(1, Decimal("0.10"), noon, 0.5), (2, None, None, None)]
-    serving.commit_batch(serving.engine(), table, batch, written)
+    serving.commit_batch(database.engine(), table, batch, written)
     query = "SELECT id, amount, at, ratio FROM exact ORDER BY id"
     assert [tuple(row.values()) for row in rows.rows(query)] == written
     [row] = rows.rows("SELECT SUM(amount) AS total, MAX(at) AS newest FROM exact WHERE id = ?", [1])

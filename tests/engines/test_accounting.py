@@ -15,9 +15,10 @@ import rta
 from rta.engines.spark import checkpoints, exactly_once
 from rta.errors import AccountingWarning
 from rta.kafka.topics import topic_id as topic_id_of
-from rta.store import serving
+from rta.store import database, ledger, serving, serving_tables
 from rta.store.ledger import Accounting, Batch, flaws_said
 from rta.testing import oracle
+from tests.support.databases import create
 from tests.support.truth import KEY
 
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -44,7 +45,7 @@ def test_what_cannot_be_true_is_said(terms: dict[str, Any], said: str | None) ->
 def test_two_flaws_that_cancel_each_other_are_still_flaws(engine: Engine) -> None:
     """One batch has an event too many, the next one too few: the sums agree, the law does not hold; SQL sees where."""
     schema = rta.spark().range(1).schema
-    table = serving.create("cancelled", schema, ["id"], on=engine)
+    table = create("cancelled", schema, ["id"], on=engine)
     for number, used in enumerate((3, 1)):
         batch = Batch("q-cancelled", number, "t", {0: 2 * number}, {0: 2 * number + 2}, consumed=2, used=used)  # fmt: skip
         serving.commit_batch(engine, table, batch, [(number,)])
@@ -55,8 +56,8 @@ def test_two_flaws_that_cancel_each_other_are_still_flaws(engine: Engine) -> Non
     told = serving.sql(query, on=engine)
     assert told["difference"].tolist() == [-1, 1]
     assert told["flaw"][1] == "consumed 2 ≠ 1, the sum: +1"
-    assert "and 1 more" in flaws_said("cancelled", serving.batches("cancelled", on=engine))
-    serving.drop("cancelled", on=engine)
+    assert "and 1 more" in flaws_said("cancelled", ledger.batches("cancelled", on=engine))
+    serving_tables.drop("cancelled", on=engine)
 
 
 @pytest.mark.kafka
@@ -151,10 +152,10 @@ def test_f46_a_task_that_ran_twice_counts_once(
     name = topic(partitions=1)
     rta.publish(rta.events.poisoned(rta.user_events(spark, rows=40), share=0.2), name)
     rta.drain(name, rta.transforms.totals, table="f46", **HOW)
-    [true] = [batch for batch in serving.batches("f46") if batch.consumed]
+    [true] = [batch for batch in ledger.batches("f46") if batch.consumed]
     place = str(rta.engines.spark.following.checkpoint_of("f46"))
     topic_id = topic_id_of(name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
+    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, database.engine(), None)  # fmt: skip
     span = checkpoints.span(spark, place, true.batch_id)
     doubled = exactly_once.BatchMetrics(
         2 * true.consumed, 2 * true.quarantined, 2 * true.used, 0, 0
@@ -179,7 +180,7 @@ def test_late_rows_that_are_not_found_again_are_said(
     rta.drain(name, rta.transforms.totals, table="not_again", **HOW)
     place = str(rta.engines.spark.following.checkpoint_of("not_again"))
     topic_id = topic_id_of(name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, serving.engine(), None)  # fmt: skip
+    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, database.engine(), None)  # fmt: skip
     batch, _ = exactly_once.accounted(plan, checkpoints.span(spark, place, 0), exactly_once.BatchMetrics(10, 0, 10, 0, 2), "q", 0)  # fmt: skip
     assert batch.difference == 0
     assert batch.flaw == "Spark dropped 2 rows as late, and none of the events was found late again"

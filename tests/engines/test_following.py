@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 import rta
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
-from rta.store import serving
+from rta.store import database, ledger, serving_tables
 from rta.testing import oracle
 from tests.support.truth import KEY, true_totals
 from tests.support.waiting import finished
@@ -52,7 +52,7 @@ def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..
     oracle.check_accounted("news", name, used=400)
 
     rta.reset("news")
-    assert "news" not in [each.name for each in serving.tables()]
+    assert "news" not in [each.name for each in serving_tables.tables()]
     again = rta.drain(name, rta.transforms.totals, table="news", **HOW)
     assert again.accounting.consumed == 400
     assert oracle.differences(true_totals(name), "news") == []
@@ -92,7 +92,7 @@ def test_follow_goes_on_while_another_process_reads(
     finally:
         query.stop()
     assert reader.returncode == 0, err
-    whole = list(accumulate(batch.used for batch in serving.batches("followed")))
+    whole = list(accumulate(batch.used for batch in ledger.batches("followed")))
     assert set(map(int, out.split())) <= set(whole)
     assert whole[-1] == 300
     assert query.name == "followed"
@@ -121,7 +121,7 @@ def test_a_table_and_a_checkpoint_that_do_not_belong_together_are_refused(
 
     aside.rename(checkpoint)
     assert rta.drain(name, rta.transforms.totals, table="pair", **HOW).accounting.consumed == 0
-    serving.drop("pair")
+    serving_tables.drop("pair")
     with pytest.raises(QueryError, match=r"ahead of table 'pair'.*restore the table"):
         rta.drain(name, rta.transforms.totals, table="pair", **HOW)
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_one_sentence(
 
     with pytest.raises(QueryError, match="null"):
         rta.drain(name, nameless, table="nameless", key=["action"], event=rta.USER_EVENTS)
-    assert "nameless" not in [each.name for each in serving.tables()]
+    assert "nameless" not in [each.name for each in serving_tables.tables()]
 
     with pytest.raises(InputError, match="static frame"):
         rta.drain(
@@ -251,7 +251,7 @@ def late_by_definition(topic: str, table: str, window: timedelta | None) -> list
         return when if window is None else epoch + ((when - epoch) // window + 1) * window
 
     marks, late = [epoch, epoch], []
-    for batch in serving.batches(table):
+    for batch in ledger.batches(table):
         here = {
             (p, at): times[p, at]
             for p, end in batch.end_offsets.items()
@@ -273,7 +273,7 @@ def test_postgresql_as_the_serving_database(
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name)
     rta.drain(name, rta.transforms.totals, table="elsewhere", **HOW)
-    assert serving.engine().dialect.name == "postgresql"
+    assert database.engine().dialect.name == "postgresql"
     assert oracle.differences(true_totals(name), "elsewhere") == []
     rta.publish(rta.user_events(spark, rows=50, first_row=200), name)
     assert (

@@ -23,10 +23,10 @@ from rta.engines import changelog
 from rta.engines.spark.realtime import materializer
 from rta.errors import QueryError, TableError
 from rta.kafka import broker
-from rta.store import serving
+from rta.store import serving, serving_tables, upserts
 from rta.store.merge_rules import counted
 from rta.testing import oracle
-from tests.support.databases import TOTALS
+from tests.support.databases import TOTALS, create
 from tests.support.schedule import killed, once
 from tests.support.truth import KEY, child, late_places, setting, true_totals
 from tests.support.waiting import joined, until
@@ -237,7 +237,7 @@ def test_death_before_the_position_leaves_neither(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows and position come in one transaction; what comes twice, late or out of order changes nothing."""
-    table = serving.create("totals", TOTALS, KEY, on=engine)
+    table = create("totals", TOTALS, KEY, on=engine)
     noted = changelog.note("totals", on=engine)
     values = [result("a", 2), result("a", 1), result("b", 1)]
 
@@ -245,7 +245,7 @@ def test_death_before_the_position_leaves_neither(
         upsert(*_, **__)
         raise KeyboardInterrupt
 
-    upsert = serving.upsert
+    upsert = upserts.upsert
     with monkeypatch.context() as patch:
         patch.setattr(changelog, "upsert", dies)
         with pytest.raises(KeyboardInterrupt):
@@ -261,7 +261,7 @@ def test_death_before_the_position_leaves_neither(
     found = changelog.find("totals", on=engine)
     assert found
     assert found.position == 6
-    serving.drop("totals", on=engine)
+    serving_tables.drop("totals", on=engine)
     assert changelog.find("totals", on=engine) is None
 
 
@@ -333,7 +333,7 @@ def test_what_real_time_mode_cannot_keep_is_refused(
         rta.kappa(name, shouted, table="refused", **how)
     with pytest.raises(QueryError, match=r"the topic has 4 partitions, the state 1, 1 for the"):
         rta.kappa(topic(partitions=4), rta.transforms.totals, table="refused", **HOW)
-    assert "refused_v1" not in {each.name for each in serving.tables()}
+    assert "refused_v1" not in {each.name for each in serving_tables.tables()}
     rta.drain(name, rta.transforms.totals, table="refused_v1", key=KEY, event=rta.USER_EVENTS)
     with pytest.raises(QueryError, match="'refused_v1' is filled in micro-batches"):
         rta.kappa(name, rta.transforms.totals, table="refused", **HOW)

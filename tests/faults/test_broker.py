@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta.kafka import broker
 from rta.kafka.delivery_report import Acknowledged
-from rta.store import serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, ROOT, true_totals
 from tests.support.waiting import HANG, until
@@ -98,7 +98,7 @@ def test_f01_f02_the_broker_ends_under_load(
 
     def went_on(acknowledged: int, consumed: int) -> bool:
         seen.append(int(rta.read(table)["event_count"].sum()))
-        assert seen[-1] in [0, *accumulate(batch.used for batch in serving.batches(table))]
+        assert seen[-1] in [0, *accumulate(batch.used for batch in ledger.batches(table))]
         return len(load.outcomes()) > acknowledged and seen[-1] > consumed
 
     try:

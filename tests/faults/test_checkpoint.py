@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 import rta
 from rta.errors import QueryError
-from rta.store import serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, checkpoint_of, setting, true_totals
 
@@ -89,7 +89,7 @@ def test_f13_a_checkpoint_that_is_damaged_names_the_file(
     """Each file that Spark starts from, cut in three ways or gone: refused with its name; whole again, it goes on."""
     name = topic(partitions=1)
     checkpoint = filled(spark, name, "f13")
-    before, ledger = pa.Table.from_pandas(rta.read("f13")), serving.batches("f13")
+    before, entries = pa.Table.from_pandas(rta.read("f13")), ledger.batches("f13")
     for file in ("metadata", "offsets/1", "commits/1", "rta-transform"):
         for damage in (cut, cut_without_checksum, empty):
             with restored(checkpoint):
@@ -104,7 +104,7 @@ def test_f13_a_checkpoint_that_is_damaged_names_the_file(
             remove(checkpoint / gone)
             with pytest.raises(QueryError, match=said):
                 rta.drain(name, rta.transforms.totals, table="f13", **HOW)
-    assert serving.batches("f13") == ledger
+    assert ledger.batches("f13") == entries
     assert oracle.differences(before, "f13") == []
     remove(checkpoint / "commits")  # what can be told from the rest is no damage
     whole(name, "f13")
@@ -200,7 +200,7 @@ def test_f14_a_checkpoint_of_another_query_is_refused(
     name, other = topic(partitions=1), topic()
     filled(spark, name, "f14")
     rta.publish(rta.user_events(spark, rows=20), other, key="user_id")
-    before, ledger = pa.Table.from_pandas(rta.read("f14")), serving.batches("f14")
+    before, entries = pa.Table.from_pandas(rta.read("f14")), ledger.batches("f14")
 
     def once(events: DataFrame) -> DataFrame:
         return rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None)
@@ -219,7 +219,7 @@ def test_f14_a_checkpoint_of_another_query_is_refused(
             rta.drain(name, transform, table="f14", **HOW)
     with pytest.raises(QueryError, match=f"from another topic than '{other}'; found: {name} in"):
         rta.drain(other, rta.transforms.totals, table="f14", **HOW)
-    assert serving.batches("f14") == ledger
+    assert ledger.batches("f14") == entries
     assert oracle.differences(before, "f14") == []
     rta.drain(name, otherwise_said, table="f14", **HOW)
     whole(name, "f14")

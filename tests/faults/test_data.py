@@ -23,7 +23,7 @@ import rta
 from rta.dataframes.producer import Acknowledged
 from rta.errors import QueryError
 from rta.kafka import broker
-from rta.store import ledger, serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, late_places, setting, true_totals
 from tests.support.waiting import HANG
@@ -165,7 +165,7 @@ def test_f29_the_clock_jumps_by_an_hour(topic: Callable[..., str]) -> None:
             taken = rta.drain(
                 name, rta.transforms.totals, table=table, max_events_per_batch=100, **HOW
             )
-        batches = serving.batches(table)
+        batches = ledger.batches(table)
         assert (taken.start, taken.end) == ({0: 0}, {0: 600})
         results[table] = [(b.batch_id, b.end_offsets, b.watermark, b.used, b.late) for b in batches]
         late = late_places(name, table, delay=timedelta(minutes=10), window=FIVE_MINUTES)
@@ -288,7 +288,7 @@ def test_f30_daylight_saving_and_zones(spark: SparkSession, topic: Callable[...,
             elsewhere = rta.read(table)
         here = rta.read(table)
         assert here.equals(elsewhere)
-        results[written] = late, [b.watermark for b in serving.batches(table)], here
+        results[written] = late, [b.watermark for b in ledger.batches(table)], here
     for zone in ("America/New_York", "Europe/Berlin"):
         assert results[zone][:2] == results["UTC"][:2]
         assert results[zone][2].equals(results["UTC"][2])

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.store import serving
+from rta.store import ledger, serving
 from rta.testing import oracle
 from tests.support.truth import KEY, checkpoint_of, child, setting, true_totals
 from tests.support.waiting import finished
@@ -32,7 +32,7 @@ def test_f06_death_between_sink_write_and_commit(
     # No batch without data at the end: the one to come again shall be one with rows.
     with setting(spark, "spark.sql.streaming.noDataMicroBatches.enabled", "false"):
         rta.drain(name, rta.transforms.totals, max_events_per_batch=300, **how)
-    before, ledger = rta.read("f06"), serving.batches("f06")
+    before, entries = rta.read("f06"), ledger.batches("f06")
     newest = max((checkpoint_of("f06") / "commits").glob("[0-9]*"), key=lambda path: int(path.name))
     for path in (newest, newest.with_name(f".{newest.name}.crc")):
         path.unlink()
@@ -41,7 +41,7 @@ def test_f06_death_between_sink_write_and_commit(
     assert repeated == [(int(newest.name), ledger[-1].rows)]
     assert ledger[-1].rows > 0
     assert again.accounting.consumed == 0
-    assert serving.batches("f06")[: len(ledger)] == ledger
+    assert ledger.batches("f06")[: len(entries)] == entries
     assert oracle.differences(pa.Table.from_pandas(before), "f06") == []
     assert oracle.differences(true_totals(name), "f06") == []
     oracle.check_accounted("f06", name, used=500, quarantined=bad)
@@ -118,7 +118,7 @@ def test_f21_f22_f25_f28_poison_never_stops_a_query_and_never_vanishes(
     assert oracle.differences(true_totals(name), "poisoned") == []
     oracle.check_accounted("poisoned", name, used=600, late=0, quarantined=bad)
     assert taken.accounting.batches > 2
-    marks = [batch.watermark for batch in serving.batches("poisoned") if batch.watermark]
+    marks = [batch.watermark for batch in ledger.batches("poisoned") if batch.watermark]
     assert marks
     assert {mark.year for mark in marks} == {2024}  # the events of 2099 did not move it
     expected = sorted(_bad_records(name))

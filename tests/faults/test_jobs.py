@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 import rta
 from rta.jobs import runner
 from rta.setup.processes import still_running
-from rta.store import serving
+from rta.store import ledger, serving
 from rta.testing import oracle
 from tests.jobs.test_jobs import _processes_of
 from tests.support.waiting import HANG, until
@@ -48,12 +48,12 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     nbformat.write(new_notebook(cells=[tagged, *map(new_code_cell, cells)]), path)
 
     _killed(path, stop_at=0, when=(tmp_path / "reached-0").exists)
-    _killed(path, stop_at=-1, when=lambda: len(serving.batches(table)) >= 1)
+    _killed(path, stop_at=-1, when=lambda: len(ledger.batches(table)) >= 1)
     before = serving.accounting(table).consumed
     assert 0 < before < 300
     third = _killed(path, stop_at=2, when=(tmp_path / "reached-2").exists)
     assert third.accounting[table].consumed == 300 - before
-    assert {at: span[1] for at, span in third.offsets[table][name].items()} == serving.offsets(
+    assert {at: span[1] for at, span in third.offsets[table][name].items()} == ledger.offsets(
         table
     )[name]
     rta.publish(rta.user_events(spark, rows=50, first_row=300, users=20), name, key="user_id")

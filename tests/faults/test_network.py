@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta.store import serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.proxy import Proxy, proxy
 from tests.support.secured import Secured
@@ -78,7 +78,7 @@ def test_f34_the_network_fails_for_a_while(
             fault(network)
             began = time.monotonic()
             joined(sender)
-            until(lambda: serving.summed(table).consumed >= 300)
+            until(lambda: ledger.summed(table).consumed >= 300)
             took = time.monotonic() - began
         query.stop()
         assert query.exception() is None

@@ -22,7 +22,7 @@ from rta.engines.spark import exactly_once
 from rta.errors import QueryError
 from rta.kafka import broker
 from rta.setup.processes import still_running
-from rta.store import serving
+from rta.store import database, ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, ROOT, child, true_totals
 from tests.support.waiting import HANG, finished, until
@@ -53,7 +53,7 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
     killed: set[int] = set()
     try:
         for moment in moments:
-            until(lambda at=moment: serving.summed("f05").consumed >= at, follower)  # type: ignore[misc]
+            until(lambda at=moment: ledger.summed("f05").consumed >= at, follower)  # type: ignore[misc]
             jvm = until(
                 lambda: (found := jvm_of(follower.pid)) and found.pid not in killed and found,
                 follower,
@@ -149,7 +149,7 @@ def test_f16_the_database_is_full(
     before = rta.read("f16")
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
     with (
-        full(serving.engine()),
+        full(database.engine()),
         pytest.raises(
             QueryError,
             match=r"fills 'f16' failed: the serving database .*full.*fix: .*free it, then run again",
@@ -243,7 +243,7 @@ def test_f38_a_heap_too_small(spark: SparkSession, topic: Callable[..., str]) ->
     assert said.startswith("the query that fills 'f38' failed: out of memory; found: exit code 3: "), (said, trace)  # fmt: skip
     assert "OutOfMemoryError" in said
     assert "rta.spark(conf={'spark.driver.memory': '4g'})" in said
-    done = serving.summed("f38").consumed
+    done = ledger.summed("f38").consumed
     assert done < 1_000_000
     taken = rta.drain(name, rta.transforms.totals, table="f38", max_events_per_batch=200_000, **HOW)
     assert taken.accounting.consumed == 1_000_000 - done

@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import rta
-from rta.store import serving
+from rta.store import database, ledger, serving
 from rta.store.serving_tables import Table
 from rta.testing import oracle
+from tests.support.databases import create
 from tests.support.truth import KEY, held_sink, true_totals
 from tests.support.waiting import joined, terminated, until
 
@@ -28,7 +29,7 @@ def test_f20_members_of_a_group_come_and_go(topic: Callable[..., str]) -> None:
     name = topic(partitions=4)
     columns = ("partition", "offset", "value")
     schema = StructType().add("partition", "long").add("offset", "long").add("value", "string")
-    table = serving.create("f20", schema, ["partition", "offset"])
+    table = create("f20", schema, ["partition", "offset"])
 
     def publish(first: int) -> None:
         events = ({"n": n, "key": n % 40} for n in range(first, first + 100))
@@ -122,10 +123,10 @@ class Group:
         """Commit a batch of records to the table."""
         rows = [(each.partition, each.offset, each.value.decode()) for each in records]
         with self.lock:
-            batch = serving.Batch("f20", len(self.got), self.topic, consumed=len(rows), used=len(rows))  # fmt: skip
+            batch = ledger.Batch("f20", len(self.got), self.topic, consumed=len(rows), used=len(rows))  # fmt: skip
             self.got += [row[:2] for row in rows]
             if rows:
-                serving.commit_batch(serving.engine(), self.table, batch, rows)
+                serving.commit_batch(database.engine(), self.table, batch, rows)
 
 
 @pytest.mark.usefixtures("as_delivered")
@@ -196,7 +197,7 @@ def test_f33_a_slow_sink(spark: SparkSession, topic: Callable[..., str]) -> None
             assert sum(rta.health(query).lag[name].values()) == 0
         finally:
             query.stop()
-    sizes = [batch.consumed for batch in serving.batches("f33") if batch.consumed]
+    sizes = [batch.consumed for batch in ledger.batches("f33") if batch.consumed]
     assert sizes[0] == 100
     assert len(sizes) > 4
     assert max(sizes) <= 110

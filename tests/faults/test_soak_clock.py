@@ -9,7 +9,7 @@ import pytest
 
 from rta.kafka import broker
 from rta.setup.java import find_java
-from rta.store import serving
+from rta.store import database
 from rta.testing import oracle
 from tests.support.schedule import killed
 from tests.support.truth import child, late_places, true_totals
@@ -71,7 +71,7 @@ def test_f29_the_clock_of_kafka_and_spark_jumps(
     finally:
         if jumping.poll() is None:
             killed(jumping)
-        serving.engine().dispose()
+        database.engine().dispose()
         broker.down()
 
 

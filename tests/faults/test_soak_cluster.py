@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta.kafka.broker_config import free_port
 from rta.setup.java import find_java
-from rta.store import serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import child, true_totals
 from tests.support.waiting import finished, until
@@ -62,7 +62,7 @@ def test_f09_a_cluster_on_this_machine_and_an_executor_that_is_killed(
     rta.publish(rta.events.poisoned(rta.user_events(spark, rows=20_000), share=0.01), name)
     draining = child("drain_on_a_cluster", name, RTA_SPARK_MASTER=url)
     try:
-        until(lambda: serving.summed("clustered").batches >= 2, draining)
+        until(lambda: ledger.summed("clustered").batches >= 2, draining)
         [executor] = filter(_is_executor, worker.children(recursive=True))
         executor.kill()
         said = finished(draining)

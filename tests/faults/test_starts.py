@@ -18,9 +18,10 @@ from rta.architectures import archives
 from rta.engines.spark import checkpoint_lock, following, topic_identity
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
-from rta.store import serving, views
+from rta.store import ledger, serving, serving_tables, views
 from rta.store.database import DatabaseAwayError
 from rta.testing import oracle
+from tests.support.databases import create
 from tests.support.truth import KEY, checkpoint_of, true_totals
 from tests.support.waiting import until
 
@@ -40,10 +41,10 @@ def test_the_accounting_of_a_name_that_is_none_lists_the_tables(
     assert rta.accounting("counted").consumed == 30
     with pytest.raises(TableError, match=r"no serving table 'count'; found: .*counted, counted_b"):
         rta.accounting("count")
-    assert serving.summed("counted_batch_1", "count") == rta.accounting("counted")
-    serving.create("nobody", StructType().add("page", "string"), ["page"])
+    assert ledger.summed("counted_batch_1", "count") == rta.accounting("counted")
+    create("nobody", StructType().add("page", "string"), ["page"])
     assert rta.accounting("nobody").consumed == 0
-    serving.drop("nobody")
+    serving_tables.drop("nobody")
 
 
 def test_before_its_first_answer_a_wiring_says_what_to_call(
@@ -89,7 +90,7 @@ def test_a_transform_without_its_return_is_said_before_anything_starts(
             way()
     with pytest.raises(InputError, match="no DataFrame; found: int"):
         rta.drain(name, lambda _: 3, table="forgot", **HOW)  # type: ignore[arg-type,return-value]
-    assert [each.name for each in serving.tables() if each.name.startswith("forgot")] == []
+    assert [each.name for each in serving_tables.tables() if each.name.startswith("forgot")] == []
     assert spark.streams.active == []
 
 
@@ -99,7 +100,7 @@ def left_behind(spark: SparkSession, table: str) -> list[str]:
     for file in files:
         checkpoint_lock.refuse_locked(file.with_suffix(""), table)
     return [
-        *[each.name for each in serving.tables() if each.name.startswith(table)],
+        *[each.name for each in serving_tables.tables() if each.name.startswith(table)],
         *[file.name for file in files if file.is_dir()],
         *[str(query.name) for query in spark.streams.active],
     ]
@@ -197,10 +198,10 @@ STEPS: Final[dict[str, tuple[Any, list[tuple[object, str, Callable[..., None]]]]
     ]),
     "lambda": (rta.lambda_, [
         (archives, "begun", stopped), (serving, "commit_batch", away), (following, "begun", stopped),
-        (serving, "make", away), (StreamingQuery, "processAllAvailable", stopped), (views, "switch", away),
+        (serving_tables, "make", away), (StreamingQuery, "processAllAvailable", stopped), (views, "switch", away),
     ]),
     "kappa": (rta.kappa, [
-        (topic_identity, "note", stopped), (following, "begun", stopped), (serving, "make", away), (views, "switch", stopped),
+        (topic_identity, "note", stopped), (following, "begun", stopped), (serving_tables, "make", away), (views, "switch", stopped),
     ]),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 import rta
 from rta.architectures import archives, internals
 from rta.errors import QueryError
-from rta.store import serving
+from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, TOTALS, held_sink, true_totals
 from tests.support.waiting import HANG, terminated, until
@@ -133,7 +133,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     name = topic()
     rta.publish(rta.user_events(spark, rows=200), name, key="user_id")
     rta.drain(name, rta.transforms.totals, table="f18", **HOW)
-    taken = serving.offsets("f18")[name]
+    taken = ledger.offsets("f18")[name]
     messages = rta.events.poisoned(
         rta.user_events(spark, rows=200, first_row=200), share=0.1, kinds=["nan"]
     )
@@ -144,7 +144,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     with admin() as client:
         client.delete_records({TopicPartition(name, p): end for p, (_, end) in gone.items()})
 
-    before = serving.batches("f18")
+    before = ledger.batches("f18")
     with pytest.raises(QueryError) as caught:
         rta.drain(name, rta.transforms.totals, table="f18", **HOW)
     for p, (first, end) in gone.items():
@@ -152,7 +152,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
             caught.value
         )
     assert "failOnDataLoss" in str(caught.value)
-    assert serving.batches("f18") == before
+    assert ledger.batches("f18") == before
 
     drained = rta.drain(
         name, rta.transforms.totals, table="f18", options={"failOnDataLoss": "false"}, **HOW
@@ -171,7 +171,7 @@ def test_f18_retention_overtakes_the_reader(spark: SparkSession, topic: Callable
     assert oracle.differences(oracle.run(TOTALS, events=there), "f18") == []
     places = {
         (p, at)
-        for batch in serving.batches("f18")
+        for batch in ledger.batches("f18")
         for p, end in batch.end_offsets.items()
         for at in range(batch.start_offsets[p], end)
     }

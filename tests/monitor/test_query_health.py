@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 import rta
 from rta.engines.spark import exactly_once
 from rta.errors import QueryError
-from rta.store import serving
+from rta.store import ledger, serving
 from rta.store.database import DatabaseAwayError
 from rta.store.ledger import Batch
 from tests.support.waiting import terminated
@@ -75,7 +75,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
     rta.publish(rta.user_events(spark, rows=100), name)
     how: dict[str, Any] = {"table": table, "key": ["window", "user_id"], "event": rta.USER_EVENTS}
     rta.drain(name, rta.transforms.totals, **how)
-    [*_, last] = serving.batches(table)
+    [*_, last] = ledger.batches(table)
     query = rta.follow(name, rta.transforms.totals, trigger={"processingTime": "1 hour"}, **how)
     try:
         seen = rta.health(query)

@@ -9,9 +9,9 @@ from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
 from rta.errors import InputError
-from rta.store import serving
-from rta.store.serving import Batch
-from tests.support.databases import VALUES, ended, go, started
+from rta.store import database, serving, serving_tables, upserts
+from rta.store.ledger import Batch
+from tests.support.databases import VALUES, create, ended, go, started
 from tests.support.waiting import HANG
 
 
@@ -21,8 +21,8 @@ def test_the_default_is_a_private_file_in_the_home(
     """SQLite in RTA_HOME: write-ahead, fully synchronous, for the owner's eyes only."""
     monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RTA_DATABASE_URL", raising=False)
-    engine = serving.engine()
-    assert engine is serving.engine()
+    engine = database.engine()
+    assert engine is database.engine()
     with engine.begin() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
@@ -43,14 +43,14 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         "postgresql://me@127.0.0.1:9/db?password=s3cret",
     ):
         monkeypatch.setenv("RTA_DATABASE_URL", url)
-        with pytest.raises(serving.DatabaseAwayError, match="is away") as raised:
-            serving.engine()
+        with pytest.raises(database.DatabaseAwayError, match="is away") as raised:
+            database.engine()
         assert raised.value.retriable
         assert "s3cret" not in str(raised.value)
         assert raised.value.__cause__ is None
     for url in ("mysql://me:s3cret@host/db", "s3cret", "sqlite://", "postgresql+x://a:s3cret@h/d"):
         with pytest.raises(InputError) as refused:
-            serving.engine(url)
+            database.engine(url)
         assert "s3cret" not in str(refused.value)
 
 
@@ -60,7 +60,7 @@ def test_an_engine_never_shows_its_password(postgresql: str) -> None:
         postgresql.replace("postgres:@", "postgres:s3cret@"),
         postgresql + "&password=s3cret",
     ):
-        engine = serving.engine(url)
+        engine = database.engine(url)
         assert "s3cret" not in repr(engine) + str(engine.url) + repr(engine.url)
         engine.dispose()
 
@@ -69,7 +69,7 @@ def test_a_forked_child_uses_connections_of_its_own(engine: Engine, database_url
     """After a fork the child gets another engine, and the parent's goes on."""
     import multiprocessing as mp
 
-    table = serving.create("t", VALUES, ["id"], on=engine)
+    table = create("t", VALUES, ["id"], on=engine)
     child = mp.get_context("fork").Process(target=_write_once, args=(database_url, table))
     child.start()
     child.join(HANG)
@@ -78,28 +78,28 @@ def test_a_forked_child_uses_connections_of_its_own(engine: Engine, database_url
     assert len(serving.read("t", on=engine)) == 2
 
 
-def _write_once(url: str, table: serving.Table) -> None:
-    assert serving.commit_batch(serving.engine(url), table, Batch("q", 0, "e"), [(1, 1)])
+def _write_once(url: str, table: serving_tables.Table) -> None:
+    assert serving.commit_batch(database.engine(url), table, Batch("q", 0, "e"), [(1, 1)])
 
 
 def test_float_columns_keep_single_precision(engine: Engine) -> None:
     """A FLOAT has the bits that Spark's four bytes have."""
-    table = serving.create("t", StructType().add("id", "long").add("x", "float"), ["id"], on=engine)
+    table = create("t", StructType().add("id", "long").add("x", "float"), ["id"], on=engine)
     (tenth,) = struct.unpack("f", struct.pack("f", 0.1))
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(1, tenth)])
+        upserts.upsert(connection, table, [(1, tenth)])
     assert float(serving.read("t", on=engine)["x"][0]) == tenth
 
 
 def test_a_database_of_an_older_rta_gets_the_columns_that_came_since(database_url: str) -> None:
     """Its batches stay, and have the default there."""
-    older = serving.engine(database_url)
-    table = serving.create("t", VALUES, ["id"], on=older)
+    older = database.engine(database_url)
+    table = create("t", VALUES, ["id"], on=older)
     serving.commit_batch(older, table, Batch("q", 0, "events", {0: 0}, {0: 5}), [(1, 1)])
     with older.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE rta_batches DROP COLUMN lost")
     older.dispose()
-    code = "print(serving.accounting('t', on=on).lost, serving.batches('t', on=on)[0].end_offsets)"
+    code = "print(serving.accounting('t', on=on).lost, ledger.batches('t', on=on)[0].end_offsets)"
     child = started(database_url, code)
     go(child)
     assert ended(child) == "0 {0: 5}\n"

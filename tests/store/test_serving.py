@@ -16,38 +16,38 @@ from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
 from rta.errors import InputError, TableError
-from rta.store import serving
+from rta.store import database, ledger, serving, serving_tables, upserts
 from rta.store.catalog import JOBS
-from rta.store.serving import Batch
-from tests.support.databases import NOON, VALUES, ended, go, started
+from rta.store.ledger import Batch
+from tests.support.databases import NOON, VALUES, create, ended, go, started
 from tests.support.waiting import until
 
 
 def test_f6_a_batch_seen_twice_is_written_once(engine: Engine) -> None:
     """The ledger knows the batch of this query; the same number of another query is another."""
-    table = serving.create("t", VALUES, ["id"], on=engine)
+    table = create("t", VALUES, ["id"], on=engine)
     first = Batch("q", 0, "events", {0: 0}, {0: 5, 1: 2}, NOON, 7, 4, 1, 1, 1, run_id="r")
     assert serving.commit_batch(engine, table, first, [(1, 1), (2, 1)])
     assert not serving.commit_batch(engine, table, first, [(1, 99)])
     assert serving.commit_batch(engine, table, Batch("other", 0, "events", {}, {0: 3}), [(3, 1)])
     assert serving.read("t", on=engine).to_numpy().tolist() == [[1, 1], [2, 1], [3, 1]]
-    entry = serving.batches("t", run_id="r", on=engine)[0]
+    entry = ledger.batches("t", run_id="r", on=engine)[0]
     assert (entry.table, entry.rows, entry.watermark) == ("t", 2, NOON)
     assert entry.committed_at is not None
     assert (entry.start_offsets, entry.end_offsets) == ({0: 0}, {0: 5, 1: 2})
-    assert serving.offsets("t", on=engine) == {"events": {0: 5, 1: 2}}
+    assert ledger.offsets("t", on=engine) == {"events": {0: 5, 1: 2}}
     sums = serving.accounting("t", run_id="r", on=engine)
-    assert sums == serving.Accounting(7, 4, 1, 1, 1, 2, 1)
+    assert sums == ledger.Accounting(7, 4, 1, 1, 1, 2, 1)
     assert sums.balanced
-    serving.drop("t", on=engine)
-    assert (serving.tables(on=engine), serving.batches(on=engine)) == ([], [])
+    serving_tables.drop("t", on=engine)
+    assert (serving_tables.tables(on=engine), ledger.batches(on=engine)) == ([], [])
 
 
 def test_two_processes_commit_the_same_batch(database_url: str, engine: Engine) -> None:
     """Of two that have the same batch, exactly one writes it."""
-    serving.create("t", VALUES, ["id"], on=engine)
+    create("t", VALUES, ["id"], on=engine)
     code = (
-        "table = serving.table('t', on=on)\n"
+        "table = serving_tables.table('t', on=on)\n"
         "rows = [(n, os.getpid()) for n in range(5000)]\n"
         "done = [serving.commit_batch(on, table, Batch('q', b, 'e'), rows) for b in range(5)]\n"
         "print(json.dumps(done))\n"
@@ -61,14 +61,14 @@ def test_two_processes_commit_the_same_batch(database_url: str, engine: Engine) 
 
 def test_f7_killed_in_the_middle_of_a_write(database_url: str, engine: Engine) -> None:
     """After SIGKILL between two rows nothing of the batch is there, and it can be written again."""
-    table = serving.create("t", VALUES, ["id"], on=engine)
+    table = create("t", VALUES, ["id"], on=engine)
     serving.commit_batch(engine, table, Batch("q", 0, "e"), [(n, 0) for n in range(100)])
     code = (
         "def rows():\n"
         "    yield from ((n, 1) for n in range(25_000))\n"
         "    print('half is written', flush=True)\n"
         "    sys.stdin.readline()\n"
-        "serving.commit_batch(on, serving.table('t', on=on), Batch('q', 1, 'e'), rows())\n"
+        "serving.commit_batch(on, serving_tables.table('t', on=on), Batch('q', 1, 'e'), rows())\n"
     )
     child = started(database_url, code)
     go(child)
@@ -79,7 +79,7 @@ def test_f7_killed_in_the_middle_of_a_write(database_url: str, engine: Engine) -
     ended(child, code=-signal.SIGKILL)
     frame = serving.read("t", on=engine)
     assert (len(frame), set(frame["value"])) == (100, {0})
-    assert [entry.batch_id for entry in serving.batches("t", on=engine)] == [0]
+    assert [entry.batch_id for entry in ledger.batches("t", on=engine)] == [0]
     assert serving.commit_batch(engine, table, Batch("q", 1, "e"), [(n, 1) for n in range(100)])
     assert set(serving.read("t", on=engine)["value"]) == {1}
 
@@ -88,7 +88,7 @@ def test_a_reader_in_another_process_never_sees_half_a_batch(
     database_url: str, engine: Engine
 ) -> None:
     """Each batch gives all rows its number: whoever reads finds one number, and never goes back."""
-    table = serving.create("t", VALUES, ["id"], on=engine)
+    table = create("t", VALUES, ["id"], on=engine)
     serving.commit_batch(engine, table, Batch("q", 0, "e"), [(n, 0) for n in range(2_000)])
     code = (
         "last, seen = 0, set()\n"
@@ -115,10 +115,10 @@ def test_a_reader_in_another_process_never_sees_half_a_batch(
 def test_read_sorts_filters_and_limits(engine: Engine) -> None:
     """Decimals sort and compare as numbers, in each database."""
     schema = StructType().add("id", "long").add("amount", "decimal(12,2)").add("at", "timestamp")
-    table = serving.create("t", schema, ["id"], on=engine)
+    table = create("t", schema, ["id"], on=engine)
     amounts = [Decimal(text) for text in ("9.00", "10.00", "-1.00", "-10.00")]
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(n, each, NOON) for n, each in enumerate(amounts)])
+        upserts.upsert(connection, table, [(n, each, NOON) for n, each in enumerate(amounts)])
     by_amount = serving.read("t", order_by=["amount"], on=engine)
     assert list(by_amount["amount"]) == sorted(amounts)
     top = serving.read("t", order_by=["-amount"], limit=1, on=engine)
@@ -134,10 +134,10 @@ def test_read_sorts_filters_and_limits(engine: Engine) -> None:
 def test_sql_sums_decimals_exactly(engine: Engine) -> None:
     """SUM over a DECIMAL has all its digits, also as a running sum; moments come as moments."""
     schema = StructType().add("id", "long").add("amount", "decimal(38,2)").add("at", "timestamp")
-    table = serving.create("t", schema, ["id"], on=engine)
+    table = create("t", schema, ["id"], on=engine)
     big = Decimal(10**35) + Decimal("0.01")
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(n, big, NOON) for n in range(10)])
+        upserts.upsert(connection, table, [(n, big, NOON) for n in range(10)])
     found = serving.sql(
         "SELECT SUM(amount) AS total, MAX(at) AS last, COUNT(*) AS rows, SUM(NULL * id) AS missing "
         "FROM t WHERE amount = :amount AND at <= :at",
@@ -157,15 +157,13 @@ def test_sql_sums_decimals_exactly(engine: Engine) -> None:
 
 def test_sums_of_other_numbers_stay_what_they_are(engine: Engine) -> None:
     """Integers add up to integers, floats to floats, NaN to NaN."""
-    table = serving.create(
-        "t", StructType().add("id", "long").add("x", "double"), ["id"], on=engine
-    )
+    table = create("t", StructType().add("id", "long").add("x", "double"), ["id"], on=engine)
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(1, 0.5), (2, 0.25), (3, None)])
+        upserts.upsert(connection, table, [(1, 0.5), (2, 0.25), (3, None)])
     found = serving.sql("SELECT SUM(id) AS ids, SUM(x) AS x FROM t", on=engine)
     assert (int(found["ids"][0]), float(found["x"][0])) == (6, 0.75)
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(3, math.nan)])
+        upserts.upsert(connection, table, [(3, math.nan)])
     assert math.isnan(serving.sql("SELECT SUM(x) AS x FROM t", on=engine)["x"][0])
 
 
@@ -183,9 +181,9 @@ def test_sums_of_other_numbers_stay_what_they_are(engine: Engine) -> None:
 )
 def test_sql_refuses_to_write(engine: Engine, query: str) -> None:
     """No statement that writes gets through, and writing goes on afterwards."""
-    table = serving.create("t", VALUES, ["id"], on=engine)
+    table = create("t", VALUES, ["id"], on=engine)
     with engine.begin() as connection:
-        serving.upsert(connection, table, [(1, 1)])
+        upserts.upsert(connection, table, [(1, 1)])
     with pytest.raises(TableError):
         serving.sql(query, on=engine)
     assert len(serving.read("t", on=engine)) == 1
@@ -224,9 +222,9 @@ ROWS = [
 @pytest.fixture
 def values(engine: Engine) -> Engine:
     """Lend a database with a table of each type of column."""
-    table = serving.create("t", ALL, ["id"], on=engine)
+    table = create("t", ALL, ["id"], on=engine)
     with engine.begin() as connection:
-        serving.upsert(connection, table, ROWS)
+        upserts.upsert(connection, table, ROWS)
     return engine
 
 
@@ -339,7 +337,7 @@ def test_postgresqls_own_quotes_and_casts_are_known(
     postgresql: str, query: str, expected: str
 ) -> None:
     """Casts, E'' texts, dollar quotes and comments in comments hold no parameters."""
-    on = serving.engine(postgresql)
+    on = database.engine(postgresql)
     assert serving.sql(query, {"v": "v"}, on=on)["x"].tolist() == [expected]
 
 

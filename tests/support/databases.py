@@ -8,19 +8,18 @@ import datetime as dt
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from pyspark.sql import Row
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
-from rta.store import serving
+from rta.store import database, serving_tables
 from tests.support.waiting import finished
 
 
@@ -76,26 +75,37 @@ VALUES = StructType().add("id", "integer").add("value", "long")
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """Give the engine of an empty serving database."""
-    engine = serving.engine(database_url)
+    engine = database.engine(database_url)
     yield engine
     engine.dispose()
 
 
-def total(minute: int, user: str, amount: str, count: int) -> Row:
-    """Give a row of TOTALS, as Spark does."""
+def total(minute: int, user: str, amount: str, count: int) -> tuple[Any, ...]:
+    """Give a row of the table of TOTALS."""
     start = NOON + dt.timedelta(minutes=minute)
-    row: Any = Row  # of values, which its stub does not know
-    window = row(start, start + dt.timedelta(minutes=5))
-    return cast(Row, row(window, user, Decimal(amount), count))
+    return start, start + dt.timedelta(minutes=5), user, Decimal(amount), count
+
+
+def create(
+    name: str,
+    schema: StructType,
+    key: Sequence[str],
+    *,
+    topic: str | None = None,
+    on: Engine | None = None,
+) -> serving_tables.Table:
+    """Make a serving table, as a query does with its first rows."""
+    planned = serving_tables.planned(name, schema, key, topic=topic, on=on)
+    return serving_tables.make(planned, on=on)
 
 
 def started(url: str, code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Run code in another process that knows `serving` and the engine `on`, once it is told to."""
+    """Run code in another process that knows the modules of the store and the engine `on`, once it is told to."""
     start = (
-        "import json, os, sys; from rta.store import serving; from rta.store.serving import Batch\n"
+        "import json, os, sys; from rta.store import database, ledger, serving, serving_tables; from rta.store.ledger import Batch\n"
         "from pyspark.sql.types import StructType; import sqlalchemy\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "on = serving.engine(os.environ['CHILD_URL'])\n"
+        "on = database.engine(os.environ['CHILD_URL'])\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", start + code, *arguments],

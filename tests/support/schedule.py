@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 import rta
 from rta.kafka import broker
 from rta.setup.processes import still_running
-from rta.store import serving
+from rta.store import ledger, serving_tables
 from rta.testing import oracle
 from tests.support.truth import KEY, checkpoint_of, child, late_places, true_totals
 from tests.support.waiting import HANG, finished, joined, until
@@ -130,9 +130,9 @@ def follow_elsewhere(world: World) -> None:
 def kill_elsewhere(world: World) -> None:
     """Kill that driver, its JVM and its Python, when it has written a batch of what was just published."""
     assert world.elsewhere is not None
-    before = len(serving.batches(world.table))
+    before = len(ledger.batches(world.table))
     publish(world)
-    until(lambda: len(serving.batches(world.table)) > before)
+    until(lambda: len(ledger.batches(world.table)) > before)
     killed(world.elsewhere)
     world.elsewhere = None
 
@@ -273,7 +273,7 @@ def watched(table: str) -> Iterator[None]:
 
     def look() -> None:
         while not ended.wait(0.2):
-            if table not in [each.name for each in serving.tables()]:
+            if table not in [each.name for each in serving_tables.tables()]:
                 continue
             looks[0] += 1
             [(counted, used)] = rta.sql(both, {"name": table}).to_numpy().tolist()

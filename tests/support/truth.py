@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.settings import settings
-from rta.store import serving
+from rta.store import ledger, serving
 from rta.testing import oracle
 from tests.support.waiting import HANG
 
@@ -73,7 +73,7 @@ def late_places(
     epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - the oracle's instants are UTC without a zone
     late: set[tuple[int, int]] = set()
     before = now = epoch  # the watermarks of the batch before and of this one
-    for batch in serving.batches(table):
+    for batch in ledger.batches(table):
         assert batch.watermark is None or batch.watermark.replace(tzinfo=None) == before
         here = [
             (p, at)

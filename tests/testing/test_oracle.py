@@ -13,10 +13,11 @@ from pyspark.sql.types import StructType
 
 import rta
 from rta.errors import SetupError
-from rta.store import serving
+from rta.store import database, serving
 from rta.store.ledger import Batch
 from rta.testing import oracle
 from rta.testing.reference_parser import strict
+from tests.support.databases import create
 
 GOOD = '{"event_id": "a", "user_id": 1, "action": "view", "amount": 0.10, "timestamp": "2024-11-15T10:30:00Z"}'
 
@@ -115,10 +116,10 @@ def test_a_wrong_ledger_is_caught(
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=4), name)
     table = name.replace("-", "_")[:40]
-    made = serving.create(table, StructType().add("id", "long"), ["id"])
+    made = create(table, StructType().add("id", "long"), ["id"])
     for number, (start, end) in enumerate(spans):
         batch = Batch(table, number, name, {0: start}, {0: end}, consumed=2, used=2)
-        serving.commit_batch(serving.engine(), made, batch, [])
+        serving.commit_batch(database.engine(), made, batch, [])
     with pytest.raises(AssertionError, match=fault.replace("(", r"\(").replace(")", r"\)")):
         oracle.check_accounted(table, name)
     with pytest.raises(AssertionError, match="used is 4, not 3"):

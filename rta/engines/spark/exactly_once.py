@@ -28,7 +28,7 @@ from rta.engines.spark.late_reading import ReadAgain, read_again
 from rta.engines.spark.lateness import LateRule, Transform
 from rta.engines.spark.sent_once import send_once
 from rta.retries import retried
-from rta.store import serving
+from rta.store import serving, serving_tables
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class BatchMetrics:
         return BatchMetrics(**found, widest=widest)
 
 
-def write_batch(plan: Plan, table: serving.Table, frame: DataFrame, batch_id: int) -> None:
+def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch_id: int) -> None:
     """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
     session = plan.session
     planned = checkpoints.span(session, plan.checkpoint, batch_id, plan.seen.offsets)

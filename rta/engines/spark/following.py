@@ -37,7 +37,8 @@ from rta.kafka.topics import TopicDescription, headway
 from rta.names import checked
 from rta.progress import said, watched
 from rta.settings import private_folder, settings
-from rta.store import ledger, serving
+from rta.store import ledger, serving_tables
+from rta.store.database import engine
 from rta.store.ledger import Accounting, Batch, flaws_said
 
 if TYPE_CHECKING:
@@ -194,25 +195,27 @@ def drain(
         topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
         _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
-    reached = headway(topic, lambda: serving.offsets(table).get(topic, {}))
+    reached = headway(topic, lambda: ledger.offsets(table).get(topic, {}))
     with watched(f"{topic} → {table}", reached, unit="event"), none_left_behind():
         query, target = _started(asked, table_at_once=False)
         with failures_said(asked.checkpoint, table):
             wait(query)
-    serving.make(target)  # a topic without events has an answer, too
+    serving_tables.make(target)  # a topic without events has an answer, too
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
         warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
     return _drained(table, topic, taken, time.monotonic() - start)
 
 
-def _started(asked: _Request, *, table_at_once: bool) -> tuple[StreamingQuery, serving.Table]:
+def _started(
+    asked: _Request, *, table_at_once: bool
+) -> tuple[StreamingQuery, serving_tables.Table]:
     """Start a query, and return it with its table.
 
     Args:
         table_at_once: Make the table when Spark has accepted the query; else the first micro-batch makes it with its rows.
     """
-    session, database, place = spark(), serving.engine(), asked.checkpoint
+    session, database, place = spark(), engine(), asked.checkpoint
     with failures_said(place, asked.table):
         require_shared(session, place)
         # A checkpoint that goes on knows its offsets; the topic may no longer have those where it began.
@@ -254,7 +257,7 @@ def _begun(
     database: Engine,
     *,
     table_at_once: bool,
-) -> tuple[StreamingQuery, serving.Table]:
+) -> tuple[StreamingQuery, serving_tables.Table]:
     """Check that table, checkpoint and topic belong together, and start Spark's query, with the checkpoint locked."""
     session, place, table = stream.sparkSession, asked.checkpoint, asked.table
     known, in_real_time = ledger.newest(table, on=database), changelog.find(table, on=database)
@@ -270,7 +273,9 @@ def _begun(
     rule = LateRule.of(stream)
     with taken_back(session, place, lambda: ledger.newest(table, on=database)):
         require_same(session, place, table, plan, begun=bool(known))
-        target = serving.planned(table, stream.schema, asked.key, topic=topic.name, on=database)
+        target = serving_tables.planned(
+            table, stream.schema, asked.key, topic=topic.name, on=database
+        )
         topic_identity.note(session, place, topic.id)
         each = Plan(
             topic.name, topic.id, asked.event, asked.max_skew, asked.transform, rule, session, place, database,
@@ -286,7 +291,7 @@ def _begun(
             with named_state(session) if in_real_time else nullcontext():
                 query = begun(writer.trigger(**asked.trigger).start)
             if table_at_once:
-                serving.make(target)
+                serving_tables.make(target)
     return query, target
 
 
@@ -308,8 +313,8 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     # First: a table without its checkpoint is refused, and this can be called again.
     checkpoints.remove(place)
     changelog.forget(table)
-    if table in {known.name for known in serving.tables()}:
-        serving.drop(table)
+    if table in {known.name for known in serving_tables.tables()}:
+        serving_tables.drop(table)
 
 
 def wait(query: StreamingQuery) -> None:

@@ -16,7 +16,7 @@ from rta.engines.spark.lateness import ORIGIN, LateRule, Transform, late_rows, r
 from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
 from rta.store import late_rows as late_store
-from rta.store import serving, views
+from rta.store import ledger, serving_tables, views
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,7 +48,7 @@ def late(name: str) -> pd.DataFrame:
     """
     view = views.find(name)
     if view is None:
-        return late_store.kept([serving.table(name).name])
+        return late_store.kept([serving_tables.table(name).name])
     return late_store.kept(view.parts, view=name)
 
 
@@ -90,7 +90,7 @@ def late_events(
             TopicRange(topic, event, batch.start_offsets, batch.end_offsets, max_skew, options).good(),
             transform, rule, batch.watermark,
         )
-        for batch in serving.batches(table)
+        for batch in ledger.batches(table)
         if batch.late and batch.watermark and rule
     ]  # fmt: skip
     if not found:

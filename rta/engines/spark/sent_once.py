@@ -43,10 +43,9 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: boo
         few: Whether they fit into memory: then the topic is read once for them, not twice.
 
     >>> from rta.dataframes import sources
-    >>> from rta.store import serving
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-once", partitions=1)
     >>> for _ in range(2):
-    ...     send_once(sources.quarantined("doc-once", event=rta.USER_EVENTS), "doc-once", topic_id("doc-once"), on=serving.engine())
+    ...     send_once(sources.quarantined("doc-once", event=rta.USER_EVENTS), "doc-once", topic_id("doc-once"), on=database.engine())
     >>> rta.kafka.offsets("doc-once.dlq")
     {0: (0, 1)}
     """

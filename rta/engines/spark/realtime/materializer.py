@@ -34,7 +34,7 @@ from rta.events.event_types import EventType
 from rta.kafka import topics
 from rta.retries import retried
 from rta.settings import settings
-from rta.store import database, late_rows, ledger, serving
+from rta.store import database, late_rows, ledger, serving_tables
 from rta.store.merge_rules import counted
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def materialize(
             raise
     try:
         topic_identity.require_same_topic(stream.sparkSession, place, described)
-        plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, serving.engine(), settings().run_id)  # fmt: skip
-        return Materialized(query, plan, serving.table(table), count, into)
+        plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
+        return Materialized(query, plan, serving_tables.table(table), count, into)
     except BaseException:  # nobody else knows this query
         query.stop()
         raise
@@ -126,7 +126,12 @@ class Materialized:
     """A query in real-time mode, and the two threads that bring its results and its accounting into the database."""
 
     def __init__(
-        self, query: StreamingQuery, plan: Plan, table: serving.Table, count: str, into: Results
+        self,
+        query: StreamingQuery,
+        plan: Plan,
+        table: serving_tables.Table,
+        count: str,
+        into: Results,
     ) -> None:
         self.query, self.plan, self.table, self.count, self.into = query, plan, table, count, into
         self.position, self.rows, self.entered = into.position or 0, 0, 0
