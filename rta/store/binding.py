@@ -1,4 +1,4 @@
-"""What a person gives to a query: named parameters and values, into what the database takes, or an error that names them."""
+"""From the parameters and values that a person gives to a query to those that the database takes, or an error that names them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
 
 from rta.errors import InputError, TableError
 from rta.store.columns import MARK, encode, timestamp_text
@@ -33,19 +35,18 @@ _TOKENS: Final = {
 }
 
 
-def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict[str, Any]]:
-    """Write a query with `:name` parameters in the words of the database's driver, and its values beside it.
+def bind(query: str, params: Mapping[str, Any], dialect: str) -> sa.TextClause:
+    """Give a query's `:name` parameters their values.
 
     A colon in a string, a quoted name, a comment or a cast (`::`) is no parameter. A list becomes `(…, …)`, for IN.
 
     Raises:
-        InputError: for a parameter that is missing, one that is not in the query, and a value that no database takes.
+        InputError: A parameter has no value, a value has no parameter, or no database takes it.
 
     >>> import numpy
-    >>> bind("SELECT ':u' WHERE u = :u AND n IN :n", {"u": numpy.int64(7), "n": [1, 2]}, "sqlite")
-    ("SELECT ':u' WHERE u = :u AND n IN (:n_0, :n_1)", {'u': 7, 'n_0': 1, 'n_1': 2})
-    >>> bind("SELECT '5%'::text, :u::bigint", {"u": 7}, "postgresql")
-    ("SELECT '5%%'::text, %(u)s::bigint", {'u': 7})
+    >>> bound = bind("SELECT ':u' WHERE u = :u", {"u": numpy.int64(7)}, "sqlite").compile()
+    >>> print(bound, bound.params)
+    SELECT ':u' WHERE u = :u {'u': 7}
     """
     if not isinstance(params, Mapping):
         raise InputError(
@@ -53,40 +54,41 @@ def bind(query: str, params: Mapping[str, Any], dialect: str) -> tuple[str, dict
             found=type(params).__name__,
             fix='write :name in the query, and give {"name": value}',
         )
-    pieces, at, asked = [], 0, dict.fromkeys(params, False)
-    values: dict[str, Any] = {}
-    literal = (lambda text: text.replace("%", "%%")) if dialect == "postgresql" else str
+    text, at = "", 0
+    asked: list[str] = []
     while token := _TOKENS[dialect].search(query, at):
         end, name = token.end(), token["name"]
         if token.groupdict().get("comment"):
             end = _comment_end(query, end)
-        piece = literal(query[at:end])
-        if name is not None:
-            if name not in params:
-                raise InputError(
-                    f"the query has a parameter :{name} without a value",
-                    found=f"values for {', '.join(map(repr, params)) or 'none'}",
-                    fix=f'give {{"{name}": …}}',
-                )
-            asked[name] = True
-            new = _values(name, params[name], dialect)
-            values |= new
-            slots = [f":{each}" if dialect == "sqlite" else f"%({each})s" for each in new]
-            listed = f"({', '.join(slots)})" if is_list(params[name]) else slots[0]
-            piece = literal(query[at : token.start()]) + listed
-        pieces.append(piece)
+        if name is None:
+            text += _escaped(query[at:end])
+        else:
+            text += _escaped(query[at : token.start()]) + f":{name}"
+            asked.append(name)
         at = end
-    if unused := [name for name, used in asked.items() if not used]:
+    if missing := [name for name in asked if name not in params]:
+        raise InputError(
+            f"the query has a parameter :{missing[0]} without a value",
+            found=f"values for {', '.join(map(repr, params)) or 'none'}",
+            fix=f'give {{"{missing[0]}": …}}',
+        )
+    if unused := [name for name in params if name not in asked]:
         raise InputError(
             f"the query has no parameter :{unused[0]}",
             found=query,
             fix="write it without quotes around it, or leave its value out",
         )
-    return "".join(pieces) + literal(query[at:]), values
+    values = [_parameter(name, given, dialect) for name, given in params.items()]
+    return sa.text(text + _escaped(query[at:])).bindparams(*values)
+
+
+def _escaped(text: str) -> str:
+    """Keep SQLAlchemy from taking a colon for a parameter."""
+    return text.replace(":", r"\:")
 
 
 def _comment_end(query: str, at: int) -> int:
-    """Find the end of a comment that may hold comments, as PostgreSQL's may."""
+    """Find the end of a comment of PostgreSQL, which may hold comments."""
     depth = 1
     for mark in re.compile(r"/\*|\*/").finditer(query, at):
         depth += 1 if mark[0] == "/*" else -1
@@ -95,20 +97,19 @@ def _comment_end(query: str, at: int) -> int:
     return len(query)
 
 
-def _values(name: str, given: Any, dialect: str) -> dict[str, Any]:
-    who = f"parameter {name!r}"
-    if not is_list(given):
-        return {name: _driver_value(who, given, dialect)}
-    values = {f"{name}_{n}": _driver_value(who, each, dialect) for n, each in enumerate(given)}
+def _parameter(name: str, given: Any, dialect: str) -> sa.BindParameter[Any]:
+    who, many = f"parameter {name!r}", is_list(given)
+    values = [_driver_value(who, each, dialect) for each in (given if many else [given])]
     if not values:
         raise InputError(
             f"{who} is an empty list", fix="give at least one value, or leave the condition out"
         )
-    return values
+    # Without a type: the database itself finds it, as for a value that is written into the query.
+    return sa.bindparam(name, values if many else values[0], sa.types.NullType(), expanding=many)
 
 
 def _driver_value(who: str, given: Any, dialect: str) -> Any:
-    """Return a value as the driver takes it where no column says its type."""
+    """Return a value as the driver takes it if no column says its type."""
     value = _taken(who, given)
     if dialect != "sqlite":
         return value
@@ -126,10 +127,10 @@ def _driver_value(who: str, given: Any, dialect: str) -> Any:
 
 
 def column_value(field: StructField, given: Any, dialect: str) -> Any:
-    """Return a value to compare a column with, as the column's own Python type; None for what is missing.
+    """Return a value to compare a column with, as the column's own Python type; None if it is missing.
 
     Raises:
-        InputError: if the column cannot hold the value exactly.
+        InputError: The column cannot hold the value exactly.
 
     >>> import numpy
     >>> from pyspark.sql.types import LongType, StructField
@@ -167,7 +168,7 @@ _WANTED: Final = {
 
 
 def _taken(who: str, given: Any) -> Any:
-    """Return a value as one of the Python types that databases take; None for what is missing."""
+    """Return a value as one of the Python types that databases take; None if it is missing."""
     value = python_value(who, given)
     if value is None:
         return None
@@ -183,13 +184,13 @@ def _taken(who: str, given: Any) -> Any:
         raise InputError(
             f"{who} is a moment without a zone",
             found=given,
-            fix="say which it is: moment.replace(tzinfo=datetime.UTC), or pandas' tz_localize('UTC')",
+            fix="give its zone: moment.replace(tzinfo=datetime.UTC), or pandas' tz_localize('UTC')",
         )
     return value
 
 
 def is_list(given: Any) -> bool:
-    """Tell whether a value is many: list, tuple, set, range, NumPy array, pandas Series or Index.
+    """Return whether a value is a list of values: list, tuple, set, range, NumPy array, pandas Series or Index.
 
     >>> is_list(("a", "b")), is_list("ab")
     (True, False)

@@ -227,11 +227,11 @@ def sql(
     import pandas as pd
 
     source = on or database.engine()
-    statement, values = bind(query, {} if params is None else params, source.dialect.name)
+    statement = bind(query, {} if params is None else params, source.dialect.name)
     with database.reading(source) as connection:
         # PostgreSQL: a cursor takes one SELECT; "COMMIT; DELETE …" would leave the transaction.
         one_only = connection.execution_options(stream_results=source.dialect.name != "sqlite")
-        result = one_only.exec_driver_sql(statement, values)
+        result = one_only.execute(statement)
         if not result.returns_rows:
             raise TableError("the statement returned no rows", fix="give one SELECT")
         names = list(result.keys())
