@@ -18,7 +18,7 @@ def half(connection: Any, table: Any, rows: Any) -> Any:
     return upsert(connection, table, rows)
 
 
-upserts.upsert = half
+upserts.upsert = half  # type: ignore[assignment]
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
 rta.drain(
     sys.argv[1],

@@ -38,8 +38,8 @@ def test_f06_death_between_sink_write_and_commit(
         path.unlink()
     with repeated_batches() as repeated:
         again = rta.drain(name, rta.transforms.totals, max_events_per_batch=300, **how)
-    assert repeated == [(int(newest.name), ledger[-1].rows)]
-    assert ledger[-1].rows > 0
+    assert repeated == [(int(newest.name), entries[-1].rows)]
+    assert entries[-1].rows > 0
     assert again.accounting.consumed == 0
     assert ledger.batches("f06")[: len(entries)] == entries
     assert oracle.differences(pa.Table.from_pandas(before), "f06") == []
