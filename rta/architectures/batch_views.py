@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rta.architectures.archives import all_archived, archived_from, read_archive
 from rta.dataframes import task_metrics
@@ -12,15 +12,13 @@ from rta.engines.spark.exactly_once import BatchMetrics
 from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
 from rta.errors import InputError
 from rta.settings import settings
-from rta.store import database, ledger, serving, serving_tables
-from rta.store.ledger import Accounting, Batch
+from rta.store import database, serving, serving_tables
+from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from rta.events.event_types import EventType
-
-QUERY: Final = "batch view"  # how the ledger calls it, before its table's name
 
 
 def batch_view(
@@ -31,8 +29,8 @@ def batch_view(
     key: Sequence[str],
     event: EventType,
     before: Mapping[int, int],
-) -> Accounting:
-    """Compute a transform over the archive before a cut-off into a new table; return where the events went.
+) -> None:
+    """Compute a transform over the archive before a cut-off into a new table.
 
     before: partition → offset, of `rta.architectures.archived(topic)` or earlier. Nothing is late here: all events are there at once.
     Rows and accounting come in one transaction, so a table without its accounting was never finished.
@@ -49,11 +47,10 @@ def batch_view(
         copies = _copies(answer)
     metrics = BatchMetrics.of([counted.asDict(), *copies], dropped_late=0)
     batch = Batch(
-        f"{QUERY} {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
+        f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
         consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
     )  # fmt: skip
     serving.commit_batch(database.engine(), target, batch, rows)
-    return ledger.summed(table)
 
 
 def without_copies_of(

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.architectures.archives import archive_folder, archived, archived_from
 from rta.architectures.base import Architecture
-from rta.architectures.batch_views import QUERY
 from rta.charts import durations
 from rta.dataframes import sources
-from rta.dataframes.task_metrics import Spent, spent
+from rta.dataframes.task_metrics import spent
 from rta.engines.spark.late_reading import late
-from rta.engines.spark.lateness import Transform
 from rta.errors import InputError
 from rta.events.event_types import ORIGIN
 from rta.html import table
-from rta.settings import settings
 from rta.store import ledger
 from rta.store.ledger import Batch
 
@@ -64,18 +58,13 @@ class Comparison:
         median = alt.Chart(known.groupby("architecture", as_index=False).median()).encode(
             waited, name, tooltip=[alt.Tooltip("architecture:N"), alt.Tooltip("seconds:Q", title="median seconds", format=",.3f")]
         )  # fmt: skip
-        each = "Each mark is an event" + (
-            f" ({_MARKS:,} of {len(known):,})" if len(known) > _MARKS else ""
-        )
+        some = f" ({_MARKS:,} of {len(known):,})" if len(known) > _MARKS else ""
         fresh = (marks + median.mark_tick(color="black", thickness=3)).properties(
-            title=alt.Title("How fresh is the answer?", subtitle=f"{each}; black: the median"), height=90
+            title=alt.Title("How fresh is the answer?", subtitle=f"Each mark is an event{some}; black: the median"), height=90
         )  # fmt: skip
         cpu = alt.X("cpu_s:Q").title("CPU seconds of Spark's tasks so far")
-        shown = [
-            alt.Tooltip("architecture:N"),
-            alt.Tooltip("cpu_s:Q", title="CPU seconds", format=",.1f"),
-        ]
-        bars = alt.Chart(self.rows).encode(cpu, name, tooltip=shown)
+        seconds = alt.Tooltip("cpu_s:Q", title="CPU seconds", format=",.1f")
+        bars = alt.Chart(self.rows).encode(cpu, name, tooltip=["architecture:N", seconds])
         cost = bars.mark_bar().encode(colour) + bars.mark_text(align="left", dx=4).encode(text=alt.Text("cpu_s:Q", format=",.1f"))  # fmt: skip
         return alt.vconcat(fresh, cost.properties(title="What did it cost so far?", height=90))
 
@@ -101,8 +90,6 @@ def compare(*architectures: Architecture, since: datetime | None = None) -> Comp
       showed it, as far as these objects have seen it. NaN in real-time mode, where nobody knows it: an event is seen milliseconds after
       it came, and noted when its interval ends.
     - events_read: by all micro-batches and batch views together, those of a replay and of versions that are gone included.
-    - bytes_read: keys and values of the topic's events, each micro-batch's and once the archive's; and what Spark's tasks in this
-      process have read of the archive's files.
     - cpu_s: of Spark's tasks in this process, for tables and archive (two architectures of a topic share one; it counts for both).
     - history_again_s: the newest recompute(), or replay that was waited for, in this process.
 
@@ -131,34 +118,26 @@ def compare(*architectures: Architecture, since: datetime | None = None) -> Comp
             fix="give two or more of one topic",
         )
     answers = [wired.read() for wired in architectures]
-    records = _records(architectures[0])
-    timed = records["good"]
+    records = _good_records(architectures[0])
     if since is not None:
-        timed &= records["kafka_timestamp"] >= pd.to_datetime(since, utc=True)
-    fresh = {
-        w.architecture: _waited(records[timed], [] if w.real_time else _shown(w))
-        for w in architectures
-    }
-    rows = [
-        _row(w, answer, fresh[w.architecture], records)
-        for w, answer in zip(architectures, answers, strict=True)
-    ]
-    return Comparison(
-        pd.DataFrame(rows),
-        {
-            w.architecture: _differences(answers[0], each)
-            for w, each in zip(architectures[1:], answers[1:], strict=True)
-        },
-        pd.concat(
-            [pd.DataFrame({"architecture": name, "seconds": each}) for name, each in fresh.items()]
-        ),
-    )
+        records = records[records["kafka_timestamp"] >= pd.to_datetime(since, utc=True)]
+    rows, differences, fresh = [], {}, []
+    for wired, answer in zip(architectures, answers, strict=True):
+        shown = _shown(wired)
+        waited = _waited(records, [] if wired.real_time else shown)
+        rows.append(_row(wired, answer, waited, shown))
+        fresh.append(pd.DataFrame({"architecture": wired.architecture, "seconds": waited}))
+        if answer is not answers[0]:
+            differences[wired.architecture] = _differences(answers[0], answer)
+    return Comparison(pd.DataFrame(rows), differences, pd.concat(fresh))
 
 
 def _row(
-    wired: Architecture, answer: pd.DataFrame, waited: pd.Series[float], records: pd.DataFrame
+    wired: Architecture, answer: pd.DataFrame, waited: pd.Series[float], shown: Sequence[Batch]
 ) -> dict[str, Any]:
-    accounting, shown = wired.accounting(), _shown(wired)
+    accounting, owners = wired.accounting(), {batch.table for batch in shown}
+    if wired.architecture != "kappa":
+        owners.add(f"archive of {wired.topic}")
     return {
         "architecture": wired.architecture,
         "rows": len(answer),
@@ -167,11 +146,8 @@ def _row(
         "quarantined": accounting.quarantined, "late_corrected": _corrected(wired),
         "freshness_p50_s": round(waited.quantile(0.5), 3), "freshness_p99_s": round(waited.quantile(0.99), 3),
         "events_read": sum(batch.consumed for batch in shown),
-        "bytes_read": bytes_read(wired, shown, records),
-        "cpu_s": round(cpu_seconds(wired, shown), 1),
+        "cpu_s": round(sum(map(spent, owners)), 1),
         "history_again_s": round(wired.reprocessed, 1),
-        "stored_bytes": stored_bytes(wired),
-        "lines_of_analysis": lines_of(wired.transform),
         "tables": len(wired.view.parts) if wired.view else 0,
         "after_a_crash": wired.after_a_crash,
     }  # fmt: skip
@@ -179,8 +155,6 @@ def _row(
 
 def _corrected(wired: Architecture) -> str:
     """Say how many events that were late once are in the answer now, and what has corrected them."""
-    if wired.view is None:
-        return "none"
     counts = late(wired.table)["corrected_by"].value_counts(sort=False)
     return ", ".join(f"{count:,} by {by}" for by, count in counts.items()) or "none"
 
@@ -189,30 +163,18 @@ def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     """Show the first rows that only one of two answers has."""
     if left.equals(right):
         return []
-    sides = {"-": left.astype(str), "+": right.astype(str)}
-    seen = {sign: set(side.itertuples(index=False, name=None)) for sign, side in sides.items()}
-    lines = [
-        f"{sign} {row}"
-        for sign, other in (("-", "+"), ("+", "-"))
-        for row in sorted(seen[sign] - seen[other])
-    ]
-    return [
-        *lines[:_SHOWN],
-        *([f"… and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []),
-    ]
+    lefts, rights = (set(side.astype(str).itertuples(index=False, name=None)) for side in (left, right))  # fmt: skip
+    lines = [f"- {row}" for row in sorted(lefts - rights)]
+    lines += [f"+ {row}" for row in sorted(rights - lefts)]
+    more = len(lines) - _SHOWN
+    return lines[:_SHOWN] + ([f"… and {more:,} more"] if more > 0 else [])
 
 
-def _records(wired: Architecture) -> pd.DataFrame:
-    """Read of each event partition, offset, kafka_timestamp, bytes (of key and value), and whether it is good."""
+def _good_records(wired: Architecture) -> pd.DataFrame:
+    """Read partition, offset and kafka_timestamp of each good event."""
     import pandas as pd
-    from pyspark.sql import functions as F
 
-    length = F.coalesce(F.octet_length("key"), F.lit(0)) + F.coalesce(
-        F.octet_length("value"), F.lit(0)
-    )
-    events = sources.parsed_batch(wired.topic, wired.event)
-    good = F.col("reason").isNull().alias("good")
-    found = events.select(*ORIGIN[1:], length.alias("bytes"), good).toPandas()
+    found = sources.read_batch(wired.topic, event=wired.event).select(*ORIGIN[1:]).toPandas()
     return found.assign(kafka_timestamp=pd.to_datetime(found["kafka_timestamp"], utc=True))
 
 
@@ -239,75 +201,3 @@ def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]
             stamp = pd.Timestamp(batch.committed_at)  # type: ignore[arg-type]
             waits.append((stamp - here["kafka_timestamp"]).dt.total_seconds())
     return pd.Series([each for wait in waits for each in wait], dtype="float64")
-
-
-def stored_bytes(wired: Architecture) -> int:
-    """Sum the bytes that lie in archive and checkpoints; the tables in the database are not in it."""
-    checkpoints = settings().home / "checkpoints"
-    places = [checkpoints / part for part in (wired.view.parts if wired.view else ())]
-    if wired.architecture != "kappa":
-        places.append(archive_folder(wired.topic))
-    files = [
-        path for place in places if place.exists() for path in place.rglob("*") if path.is_file()
-    ]
-    return sum(_size(path) for path in files)
-
-
-def cpu_seconds(wired: Architecture, batches: Iterable[Batch]) -> float:
-    """Sum what Spark's tasks have spent in this process on the tables of some batches, and on the archive."""
-    return sum(each.cpu_s for each in _spent(wired, batches))
-
-
-def bytes_read(wired: Architecture, batches: Sequence[Batch], records: pd.DataFrame) -> int:
-    """Sum the bytes that some batches of an architecture have read.
-
-    Of the topic: keys and values of the events in its micro-batches, and once those that the archive has. Of the archive's
-    files: what Spark says of its tasks in this process.
-    records: partition, offset, bytes of each event of the topic.
-    """
-    ranges = [
-        (batch.start_offsets, batch.end_offsets)
-        for batch in batches
-        if not batch.query_id.startswith(f"{QUERY} ")
-    ]
-    if wired.architecture != "kappa" and (ends := archived(wired.topic)):
-        ranges.append((archived_from(wired.topic), ends))
-    files = sum(each.file_bytes for each in _spent(wired, batches))
-    return files + sum(_between(records, start, end) for start, end in ranges)
-
-
-def _spent(wired: Architecture, batches: Iterable[Batch]) -> list[Spent]:
-    owners = {batch.table for batch in batches}
-    if wired.architecture != "kappa":
-        owners.add(f"archive of {wired.topic}")
-    return [spent(owner) for owner in owners]
-
-
-def _between(records: pd.DataFrame, start: Mapping[int, int], end: Mapping[int, int]) -> int:
-    """Sum the bytes of the records between two offsets of each partition."""
-    first, last = (records["partition"].map(each).fillna(0) for each in (dict(start), dict(end)))
-    here = (records["offset"] >= first) & (records["offset"] < last)
-    return int(records.loc[here, "bytes"].sum())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # Spark has just swept it
-        return 0
-
-
-def lines_of(transform: Transform) -> int | None:
-    """Count the lines of the function that are neither empty nor comment nor its docstring; None where there is no source."""
-    import ast
-    import textwrap
-
-    plain = getattr(transform, "func", transform)
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(plain)))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    [function] = tree.body[:1]
-    if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
-        function.body = function.body[1:]
-    return len(ast.unparse(function).splitlines())

@@ -1,4 +1,4 @@
-"""What Spark's tasks have spent, by what they worked for, as far as this process has seen it.
+"""The CPU time that Spark's tasks have spent, by what they worked for, as far as this process has seen it.
 
 Spark itself remembers the last stages only (50 here, so that the driver stays small): so it is asked after each micro-batch.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rta.dataframes.internals import jobs_of, stage
 
@@ -17,20 +16,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@dataclass
-class Spent:
-    """What tasks have spent; file_bytes: read from files, not from a topic, of which Spark does not tell."""
-
-    cpu_s: float = 0.0
-    file_bytes: int = 0
-
-
-_spent: Final[defaultdict[str, Spent]] = defaultdict(Spent)
+_spent: Final[defaultdict[str, float]] = defaultdict(float)  # by table or archive: CPU seconds
 _counted: Final[dict[str, int]] = {}  # job group → its newest job that is in `_spent`
 
 
-def spent(owner: str) -> Spent:
-    """Return what Spark's tasks have spent on a table, or on the archive of a topic, in this process."""
+def spent(owner: str) -> float:
+    """Return the CPU seconds that Spark's tasks have spent on a table, or on the archive of a topic, in this process."""
     return _spent[owner]
 
 
@@ -52,7 +43,9 @@ def note(
             continue
         stages = known.stageIds if known else ()
         for number in stages:
-            retried |= _add(_spent[owner], stage(session, number))
+            if told := stage(session, number):  # else Spark does not know it
+                _spent[owner] += told.executorCpuTime() / 1e9
+                retried |= bool(told.attemptId() or told.numFailedTasks())
         _counted[group] = max(job, _counted.get(group, -1))
     return retried
 
@@ -68,12 +61,3 @@ def noted(session: SparkSession, owner: str) -> Iterator[None]:
         note(session, owner, group)
     finally:
         context.setLocalProperty("spark.jobGroup.id", before)  # type: ignore[arg-type]
-
-
-def _add(total: Spent, told: Any) -> bool:
-    """Add a stage, and tell whether a task of it ran again; nothing if Spark does not know it."""
-    if told is None:
-        return False
-    total.cpu_s += told.executorCpuTime() / 1e9
-    total.file_bytes += told.inputBytes()
-    return bool(told.attemptId() or told.numFailedTasks())
