@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.engines.spark.lateness import LateRule, Transform, late_rows
 from rta.errors import InputError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 Batches = Sequence[Sequence[Mapping[str, Any]]]
+_ORIGIN: Final = "topic STRING, partition INT, offset BIGINT"
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,14 @@ def feed(
         >>> [row.total_amount for row in fed.stream.values()]
         [Decimal('0.20')]
     """
-    from pyspark.sql.types import StructType, _parse_datatype_string
+    from pyspark.sql.types import StructType
 
-    described = schema if isinstance(schema, StructType) else _parse_datatype_string(schema)
+    described = StructType.fromDDL(schema) if isinstance(schema, str) else schema
     if not isinstance(described, StructType):
         raise InputError(
             "the schema is not that of a row", found=schema, fix="give 'name TYPE, name TYPE'"
         )
-    located = _with_origin(described)
+    located = StructType([*described, *cast("StructType", StructType.fromDDL(_ORIGIN))])
     with tempfile.TemporaryDirectory(prefix="rta-feed-") as folder:
         _write(Path(folder) / "input", batches)
         stream = (
@@ -129,33 +131,14 @@ def check_law(
     return fed
 
 
-def _with_origin(schema: StructType) -> StructType:
-    """Add the columns that say where an event came from."""
-    from pyspark.sql.types import StructType
-
-    return (
-        StructType(list(schema.fields))
-        .add("topic", "string")
-        .add("partition", "integer")
-        .add("offset", "long")
-    )
-
-
 def _write(folder: Path, batches: Batches) -> None:
     """Write one file for each micro-batch; Spark takes them by the age that is set here."""
     folder.mkdir()
-    offset = 0
+    offsets = count()
     for number, rows in enumerate(batches):
-        lines = []
-        for row in rows:
-            lines.append(
-                json.dumps(
-                    {**row, "topic": "fed", "partition": 0, "offset": offset}, default=_plain
-                )
-            )
-            offset += 1
+        events = [{**row, "topic": "fed", "partition": 0, "offset": next(offsets)} for row in rows]
         path = folder / f"{number:06d}.json"
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(json.dumps(event, default=_plain) for event in events))
         os.utime(path, (1_000_000 + number, 1_000_000 + number))
 
 

@@ -8,39 +8,34 @@ Nothing here imports Spark or what rta does with it. Needs DuckDB: `pip install 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError, SetupError
 from rta.events.event_types import EventType, event_type
-from rta.kafka import client
+from rta.kafka import client, topics
 from rta.store import ledger, serving
-from rta.store.ledger import Accounting, Batch
+from rta.store.ledger import Accounting
 from rta.testing.reference_parser import strict
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from kafka.consumer.fetcher import ConsumerRecord
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, as all instants here
 
 
-@dataclass(frozen=True)
-class Raw:
-    """One Kafka record, its bytes untouched. timestamp: the record's, milliseconds since the epoch."""
+def read_topic(topic: str) -> list[ConsumerRecord]:
+    """Read a whole topic with kafka-python, from its beginning to its end at the time of the call.
 
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
+    Returns:
+        Its records by partition and offset, their bytes untouched; `timestamp` in milliseconds since the epoch.
 
-
-def read_topic(topic: str) -> list[Raw]:
-    """Read a whole topic with kafka-python, from offset 0 to its end at the time of the call.
+    Raises:
+        TopicError: If there is no such topic.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-oracle", partitions=1)
     >>> [raw.offset for raw in read_topic("doc-oracle")]
@@ -48,25 +43,12 @@ def read_topic(topic: str) -> list[Raw]:
     """
     from kafka import TopicPartition
 
-    consumer = client.consumer()
-    try:
-        numbers = consumer.partitions_for_topic(topic) or set()
-        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        found: list[Raw] = []
-        while any(consumer.position(each) < ends[each] for each in partitions):
-            for where, records in consumer.poll(timeout_ms=1_000).items():
-                found += [_raw(record) for record in records if record.offset < ends[where]]
-        return sorted(found, key=lambda raw: (raw.partition, raw.offset))
-    finally:
-        consumer.close()
-
-
-def _raw(record: Any) -> Raw:
-    where = record.partition, record.offset, record.timestamp
-    return Raw(*where, record.key, record.value, tuple(record.headers))
+    with closing(client.consumer()) as consumer:
+        return [
+            record
+            for number, (first, end) in sorted(topics.offsets(topic).items())
+            for record in client.until(consumer, TopicPartition(topic, number), first, end)
+        ]
 
 
 def events(
@@ -183,11 +165,14 @@ def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
     >>> check_accounted("doc_accounted", "doc-accounted", used=3)
     consumed 3 = used 3 + duplicate 0 + late 0 + quarantined 0 (... batches)
     """
-    from collections import Counter
-
     found = serving.accounting(table)
     there = Counter((raw.partition, raw.offset) for raw in read_topic(topic))
-    taken = Counter(each for batch in ledger.batches(table) for each in _positions(batch))
+    taken = Counter(
+        (partition, offset)
+        for batch in ledger.batches(table)
+        for partition, end in batch.end_offsets.items()
+        for offset in range(batch.start_offsets.get(partition, 0), end)
+    )
     faults = [] if found.balanced else [f"not balanced: {found}"]
     for what, rest in (("not taken", there - taken), ("taken too often", taken - there)):
         faults += [f"{what} (partition, offset): {sorted(rest)[:5]}"] if rest else []
@@ -197,8 +182,3 @@ def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
     if faults:
         raise AssertionError(f"{table} and {topic}: " + "; ".join(faults))
     return found
-
-
-def _positions(batch: Batch) -> Iterator[tuple[int, int]]:
-    for partition, end in batch.end_offsets.items():
-        yield from ((partition, at) for at in range(batch.start_offsets.get(partition, 0), end))

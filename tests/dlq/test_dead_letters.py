@@ -198,7 +198,7 @@ def test_what_is_bad_again_counts_its_attempts_and_stops(spark: SparkSession, to
     oracle.check_accounted(table, name, quarantined=6, used=0)
     assert rta.dlq.redrive(name, max_attempts=3, reason="broken JSON").sent == 1
     headers = oracle.read_topic(name)[-1].headers
-    assert headers == (*own, ("rta.attempts", b"3"), ("rta.redriven-from", f"{name}/0/4".encode()))
+    assert headers == [*own, ("rta.attempts", b"3"), ("rta.redriven-from", f"{name}/0/4".encode())]
     with pytest.raises(InputError, match="max_attempts"):
         rta.dlq.redrive(name, max_attempts=0)
 

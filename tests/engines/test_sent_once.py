@@ -34,7 +34,7 @@ def sent(topic: str, on: Engine) -> list[int]:
 
 def often(topic: str) -> list[int]:
     """Count the copies of each bad event in the queue."""
-    origins = [raw.headers[-4:] for raw in oracle.read_topic(f"{topic}.dlq")]
+    origins = [tuple(raw.headers[-4:]) for raw in oracle.read_topic(f"{topic}.dlq")]
     return sorted(origins.count(each) for each in set(origins))
 
 
