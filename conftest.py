@@ -62,17 +62,14 @@ def spark() -> Iterator[SparkSession]:
     Each is a state store that commits in each micro-batch. Children, jobs and notebooks have as many as people,
     and so has a test that takes `as_delivered`.
     """
+    from rta.dataframes.internals import end_jvm
     from rta.dataframes.session import spark as start
 
     session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1"})
     yield session
     for query in session.streams.active:
         query.stop()
-    gateway = session.sparkContext._gateway
-    session.stop()
-    gateway.shutdown()
-    gateway.proc.stdin.close()  # the JVM ends when this closes
-    gateway.proc.wait(HANG)
+    end_jvm(session, patience=HANG)
 
 
 @pytest.fixture

@@ -110,6 +110,15 @@ def launch(conf: SparkConf, output: IO[str]) -> Any:
     return launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
 
 
+def end_jvm(session: SparkSession, *, patience: float | None = None) -> None:
+    """Stop a session and its JVM, and wait for the end of the JVM, for `patience` seconds at most."""
+    gateway: Any = session.sparkContext._gateway
+    session.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # the JVM ends when this closes
+    gateway.proc.wait(patience)
+
+
 def exit_code(*, patience: float = 0) -> int | None:
     """Return the exit code of the JVM that this process has started; None if it lives, or there is none.
 

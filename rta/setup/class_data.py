@@ -16,9 +16,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -29,27 +28,23 @@ from rta.progress import step
 from rta.settings import private_folder, settings
 from rta.setup.jars import connector_jars
 from rta.setup.java import find_java
+from rta.setup.processes import one_at_a_time
 
-_MEMORY: Final = (
-    3 * 1024**3
-)  # bytes that a build by itself wants to find free: it has a broker and a driver of its own
+_MEMORY: Final = 3 * 1024**3  # bytes: what must be free for the broker and driver of a build
 _LOWEST: Final = 19
 _KEPT: Final = 3  # one for each environment that somebody may work in
 _AGAIN: Final = 86_400  # seconds until a build that failed is tried again by itself
 _BUILDER: Final = "from rta.setup import class_data; class_data.build_unasked()"
 _EXERCISE: Final = """
 import sys, rta
+from rta.dataframes import internals
 from rta.kafka import broker, broker_config
 broker_config.write_configuration(broker._folder(), broker_config.free_port())  # not the port that a person's own broker wants
 try:
     spark = rta.spark(conf={"spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseParallelGC '-XX:ArchiveClassesAtExit=" + sys.argv[1] + "'"})
     rta.publish(rta.user_events(spark, rows=2_000), "class-data", key="user_id")
     rta.drain("class-data", rta.transforms.totals, table="class_data", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=500)
-    gateway = spark.sparkContext._gateway
-    spark.stop()
-    gateway.shutdown()
-    gateway.proc.stdin.close()  # the JVM ends when this closes, and writes the archive
-    gateway.proc.wait()
+    internals.end_jvm(spark)  # which writes the archive
 finally:
     rta.down()
 """
@@ -65,9 +60,8 @@ def archive() -> Path:
 
     java = find_java().executable.resolve()
     jars = [*Path(pyspark.__file__).parent.glob("jars/*.jar"), *connector_jars(pyspark.__version__)]
-    facts = [
-        f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in [java, *sorted(jars)]
-    ]
+    files = [(path, path.stat()) for path in [java, *sorted(jars)]]
+    facts = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
     return settings().cache / "class-data" / f"{name}.jsa"
 
@@ -94,7 +88,7 @@ def build() -> Path:
     """
     path = archive()
     if not path.exists():
-        with step("building the class-data archive"), _locked(path):
+        with step("building the class-data archive"), one_at_a_time(_lock(path)):
             _made(path)
     return path
 
@@ -117,7 +111,7 @@ def build_unasked() -> bool:
         return False
     os.nice(_LOWEST)
     try:
-        with _locked(path, wait=False):
+        with one_at_a_time(_lock(path), wait=False):
             return _made(path)
     except BlockingIOError:
         return False
@@ -133,7 +127,7 @@ def state() -> str:
     if path.exists():
         return f"there, {path.stat().st_size / 1e6:,.0f} MB: Spark starts faster by it"
     try:
-        with _locked(path, wait=False):
+        with one_at_a_time(_lock(path), wait=False):
             pass
     except BlockingIOError:
         return "being built"
@@ -169,12 +163,9 @@ def _environment(**ours: str) -> dict[str, str]:
     return clean | java | {"RTA_CACHE": str(own.cache.absolute()), "RTA_CLASS_DATA": "off"} | ours
 
 
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Let one process at a time build; the lock dies with its holder. Raises BlockingIOError if that is to be no wait."""
-    with (private_folder(path.parent) / "lock").open("w") as lock:
-        flock(lock, LOCK_EX if wait else LOCK_EX | LOCK_NB)
-        yield
+def _lock(path: Path) -> Path:
+    """Name the lock that is held while the archive is built."""
+    return private_folder(path.parent) / "lock"
 
 
 def _made(path: Path) -> bool:

@@ -2,15 +2,14 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_UN, flock
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from rta.errors import SetupError
 from rta.progress import progress
 from rta.settings import private_folder, settings
+from rta.setup.processes import one_at_a_time
 
 LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
 
@@ -56,7 +55,7 @@ def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
     was damaged is fetched once more; a fetched jar with a wrong checksum is deleted and refused.
     """
     folder = _folder()
-    with _locked(folder):
+    with one_at_a_time(folder / ".lock"):
         for coordinate in progress(missing(artifacts), f"fetching {what}", unit="jar"):
             _fetch(folder, coordinate, artifacts[coordinate])
     return [_cached(folder, coordinate) for coordinate in artifacts]
@@ -110,14 +109,3 @@ def _sha256(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time fill the cache."""
-    with (folder / ".lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        try:
-            yield
-        finally:
-            flock(lock, LOCK_UN)

@@ -1,9 +1,15 @@
-"""Whether a process still runs. A zombie does not: in a container whose first process reaps none it stays for ever."""
+"""Processes beside this one: whether they still run, and a lock that one of them holds at a time.
+
+A zombie does not run: in a container whose first process reaps none it stays for ever.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,3 +44,19 @@ def still_running(processes: Iterable[psutil.Process], *, patience: float) -> li
         time.sleep(0.02)
         left = [each for each in left if runs(each)]
     return left
+
+
+@contextmanager
+def one_at_a_time(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time into the block; the lock on this file ends with the process that holds it.
+
+    Raises:
+        BlockingIOError: If another process holds the lock and `wait` is False.
+
+    >>> from tempfile import mkdtemp
+    >>> with one_at_a_time(Path(mkdtemp()) / "lock"):
+    ...     pass
+    """
+    with lock.open("w") as file:
+        flock(file, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+        yield

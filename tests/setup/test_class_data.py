@@ -13,6 +13,7 @@ from rta.settings import settings
 from rta.setup import class_data
 from rta.setup.jars import connector_jars
 from rta.setup.java import find_java
+from rta.setup.processes import one_at_a_time
 from tests.support.waiting import until
 
 
@@ -98,7 +99,7 @@ def test_by_itself_it_gives_way(own_cache: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(class_data, "_EXERCISE", BUILT)
     monkeypatch.setattr(os, "nice", lambda _: None)  # it would be the tests' own
     monkeypatch.setattr(class_data, "_MEMORY", 0)
-    with class_data._locked(class_data.archive()):
+    with one_at_a_time(class_data._lock(class_data.archive())):
         assert class_data.build_unasked() is False
         assert class_data.state() == "being built"
     monkeypatch.setattr(class_data, "_MEMORY", 2**60)
