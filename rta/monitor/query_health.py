@@ -101,8 +101,7 @@ def health(query: StreamingQuery | None = None) -> Health:
     failure = query.exception() if not query.isActive else None
     error = None if failure is None else str(refusal(failure) or _cause(str(failure)))
     try:
-        read = [each for each in progress.get("sources", []) if each["endOffset"]]
-        lag = _lag(read or _in_table(query.name))
+        lag = _lag(_read_until(progress) or _in_table(query.name))
     except TopicError as gone:  # deleted while it was read
         lag, error = {}, f"{error or 'the query goes on'}; {gone}"
     return Health(
@@ -152,30 +151,31 @@ def _in_ledger(query: StreamingQuery) -> Batch | None:
     return next((batch for batch in known if batch.query_id == str(query.id)), None)
 
 
-def _lag(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
-    """Subtract the offsets that the last batch read up to from the topic's latest."""
+def _read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
+    """Return topic → partition → the next offset that the query reads; empty before its first micro-batch."""
     import json
 
-    lags: dict[str, dict[int, int]] = {}
-    for source in sources:
-        if not str(source["description"]).startswith("KafkaV2"):
-            continue
+    read: dict[str, dict[int, int]] = {}
+    for source in progress.get("sources", []):
         end = source["endOffset"]
-        read = json.loads(end) if isinstance(end, str) else end
-        for topic, partitions in read.items():
-            lags[topic] = {
-                p: latest - max(int(partitions.get(str(p), 0)), earliest)
-                for p, (earliest, latest) in topics.offsets(topic).items()
-            }
-    return lags
+        if end and str(source["description"]).startswith("KafkaV2"):
+            for topic, ends in (json.loads(end) if isinstance(end, str) else end).items():
+                read[topic] = {int(partition): int(offset) for partition, offset in ends.items()}
+    return read
 
 
-def _in_table(name: str | None) -> list[Mapping[str, Any]]:
-    """Tell what the table of a query contains, while its first batch is still on the way."""
-    known = {table.name: table.topic for table in serving_tables.tables()}
-    topic = known.get(name or "")
-    if topic is None:
-        return []
-    ends = ledger.offsets(str(name)).get(topic, {})
-    text = {str(partition): end for partition, end in ends.items()}
-    return [{"description": "KafkaV2", "endOffset": {topic: text}}]
+def _in_table(name: str | None) -> dict[str, dict[int, int]]:
+    """Return the same of the query's table: its first micro-batch may not have ended yet."""
+    topic = next((table.topic for table in serving_tables.tables() if table.name == name), None)
+    return {topic: ledger.offsets(str(name)).get(topic, {})} if topic else {}
+
+
+def _lag(read: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:
+    """Subtract the offsets that were read from the topics' latest."""
+    return {
+        topic: {
+            partition: latest - max(ends.get(partition, 0), earliest)
+            for partition, (earliest, latest) in topics.offsets(topic).items()
+        }
+        for topic, ends in read.items()
+    }

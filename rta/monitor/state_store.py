@@ -35,6 +35,11 @@ MANY: Final = 10_000
 
 _BATCHES: Final = 8  # with fewer a growth and a beginning look the same
 _ROCKSDB: Final = "rocksdb"
+# A column of state_history() → Spark's name of it.
+_FACTS: Final = {
+    "name": "operatorName", "rows": "numRowsTotal", "updated": "numRowsUpdated", "evicted": "numRowsRemoved",
+    "bytes": "memoryUsedBytes", "commit_ms": "commitTimeMs", "dropped_late": "numRowsDroppedByWatermark",
+}  # fmt: skip
 
 
 def state(
@@ -160,12 +165,12 @@ def _flat(frame: DataFrame, *structs: str) -> list[Column]:
     columns: dict[str, Column] = {}
     for struct in structs:
         for field in _fields(frame, struct):
-            inner = field.dataType
-            parts = inner.names if isinstance(inner, StructType) else [""]
-            for part in parts:
-                name = f"{field.name}_{part}" if part else field.name
-                path = f"{struct}.`{field.name}`" + (f".`{part}`" if part else "")
-                columns[f"{struct}_{name}" if name in columns else name] = F.col(path)
+            path, inner = F.col(f"{struct}.`{field.name}`"), field.dataType
+            found = {field.name: path}
+            if isinstance(inner, StructType):
+                found = {f"{field.name}_{part}": path[part] for part in inner.names}
+            for name, column in found.items():
+                columns[f"{struct}_{name}" if name in columns else name] = column
     hidden = {_ENDS, "__dummy__"}
     return [column.alias(name) for name, column in columns.items() if name not in hidden]
 
@@ -209,16 +214,12 @@ def state_history(query: StreamingQuery) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {
-            "query": query.name or str(query.id), "batch_id": progress["batchId"], "at": progress["timestamp"], "operator": number,
-            "name": operator["operatorName"], "rows": operator["numRowsTotal"], "updated": operator["numRowsUpdated"],
-            "evicted": operator["numRowsRemoved"], "bytes": operator["memoryUsedBytes"], "commit_ms": operator["commitTimeMs"],
-            "dropped_late": operator["numRowsDroppedByWatermark"], "watermark": _watermark(progress),
-        }
+        (query.name or str(query.id), progress["batchId"], progress["timestamp"], number,
+         *(operator[name] for name in _FACTS.values()), _watermark(progress))
         for progress in _done(query)
         for number, operator in enumerate(progress["stateOperators"])
     ]  # fmt: skip
-    names = ["query", "batch_id", "at", "operator", "name", "rows", "updated", "evicted", "bytes", "commit_ms", "dropped_late", "watermark"]  # fmt: skip
+    names = ["query", "batch_id", "at", "operator", *_FACTS, "watermark"]
     history = pd.DataFrame(rows, columns=names)
     for name in ("at", "watermark"):
         history[name] = pd.to_datetime(history[name], utc=True)
@@ -249,15 +250,10 @@ def warnings(
     said = []
     used = sum(operator["memoryUsedBytes"] for operator in last)
     if memory and used > SHARE * memory:
-        rocks = _ROCKSDB in provider.lower()
+        on_disk = "" if _ROCKSDB in provider.lower() else "the RocksDB provider, which keeps it on disk and is rta's default; "  # fmt: skip
         said.append(
-            f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; fix: "
-            + (
-                ""
-                if rocks
-                else "keep it on disk with the RocksDB provider, which is rta's default; "
-            )
-            + "a shorter lateness or window, a smaller key, or more memory"
+            f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; "
+            f"fix: {on_disk}a shorter lateness or window, a smaller key, or more memory"
         )
     for number, operator in enumerate(last):
         rows = [
@@ -266,13 +262,12 @@ def warnings(
             if len(progress["stateOperators"]) == len(last)
         ]
         if len(kept) == len(last) and kept[number] and grows(rows):
-            marked = bool(_watermark(recent[-1]))
+            marked = _watermark(recent[-1])
+            fix = "put the event time that has the watermark" if marked else "call withWatermark() before it, and put the event time"  # fmt: skip
             said.append(
                 f"{operator['operatorName']} keeps {rows[-1]:,} rows for ever, {rows[-1] - rows[0]:,} more than {len(rows)} "
-                "micro-batches ago, and nothing is evicted; fix: "
-                + ("put the event time that has the watermark, or its window, into its key" if marked
-                   else "withWatermark() before it, and the event time or its window in its key")
-            )  # fmt: skip
+                f"micro-batches ago, and nothing is evicted; fix: {fix}, or its window, into its key"
+            )
     return said
 
 
