@@ -51,7 +51,7 @@ def test_an_accounting_that_does_not_add_up_says_so() -> None:
 
 def test_a_drain_is_a_table_with_its_accounting() -> None:
     """Which table, which topic, how many rows, and where the events went."""
-    taken = Drained("t", EVIL, None, Accounting(consumed=5, used=5), {}, {}, 1234, 2.5)
+    taken = Drained("t", EVIL, Accounting(consumed=5, used=5), {}, {}, 1234, 2.5)
     shown = taken._repr_html_()
     assert "1,234" in shown
     assert "= used" in shown

@@ -15,6 +15,7 @@ import rta
 from rta import retries
 from rta.engines.spark import exactly_once, topic_identity
 from rta.errors import BrokerError, RefusedError, RtaError, TableError, TopicError
+from rta.kafka import topics
 from rta.retries import retried
 from rta.store import database, serving
 from rta.store.database import DatabaseAwayError
@@ -113,12 +114,16 @@ def test_it_does_not_tire(part: float, times: int) -> None:
     assert all(0 <= wait <= 3.0 for wait in made.waits)
 
 
-def test_a_query_asks_kafka_by_the_same_rule(clock: Clock) -> None:
-    """continuity.patiently: again while Kafka is away, at once where it refuses."""
-    assert topic_identity.patiently(failing(3, AWAY)) == 4
+def test_a_query_asks_kafka_by_the_same_rule(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that runs asks for its topic's id again while Kafka is away, and fails at once if Kafka refuses."""
+    ask = failing(3, AWAY)
+    monkeypatch.setattr(topics, "topic_id", lambda _: str(ask()))
+    topic_identity.require_topic("clicks", "4")
     assert len(clock.waits) == 3
+    refuse = failing(1, RefusedError("denied"))
+    monkeypatch.setattr(topics, "topic_id", lambda _: str(refuse()))
     with pytest.raises(RefusedError):
-        topic_identity.patiently(failing(1, RefusedError("denied")))
+        topic_identity.require_topic("clicks", "4")
 
 
 @pytest.mark.kafka

@@ -68,7 +68,12 @@ def archive(
     """
     from pyspark.sql import functions as F
 
-    event = _checked(event or event_type(topic))
+    event = event or event_type(topic)
+    if DATE in event.columns:
+        raise InputError(
+            f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
+            fix="rename the column",
+        )  # fmt: skip
     place, name = _checkpoint(topic), f"archive of {topic}"
     described = description(topic)
     parsed = parsed_stream(described, event, max_skew)
@@ -83,7 +88,7 @@ def archive(
 
     with failures_said(place, name):
         require_shared(session, place)
-        with locked(session, place, name) as hold:
+        with locked(session, place, name):
             topic_identity.require_same_topic(session, place, described, fix=again)
             write = parquet_sink(session, str(archive_folder(topic)), DATE)
 
@@ -96,9 +101,7 @@ def archive(
                 topic_identity.note(session, place, described.id)
                 writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
                 chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
-                query = begun(chosen.start)
-            hold(query)
-    return query
+                return begun(chosen.start)
 
 
 def archived(topic: str) -> dict[int, int]:
@@ -189,10 +192,8 @@ def archive_folder(topic: str) -> Path:
 
 def _checkpoint(topic: str) -> str:
     """Name the checkpoint of a topic's archive; no table can have that name."""
-    checkpoint = (
-        private_folder(settings().home / "checkpoints") / f"archive.{checked('topic', topic)}"
-    )
-    return str(checkpoint)
+    name = f"archive.{checked('topic', topic)}"
+    return str(private_folder(settings().home / "checkpoints") / name)
 
 
 def _schema(event: EventType) -> StructType:
@@ -202,12 +203,3 @@ def _schema(event: EventType) -> StructType:
     rest = StructType.fromDDL(_REST)
     columns = [StructField(field.name, field.dataType) for field in event.schema]
     return StructType([*columns, *cast("StructType", rest)])
-
-
-def _checked(event: EventType) -> EventType:
-    if DATE in event.columns:
-        raise InputError(
-            f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
-            fix="rename the column",
-        )  # fmt: skip
-    return event

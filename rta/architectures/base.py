@@ -27,6 +27,7 @@ from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
 from rta.dataframes.task_metrics import note
 from rta.engines.spark import following
+from rta.engines.spark.checkpoint_lock import none_left_behind
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.realtime.materializer import Materialized, materialize
@@ -55,13 +56,8 @@ class Architecture(ABC):
     real_time: str | None = None
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
     filled: dict[int, Materialized] = field(default_factory=dict)  # those of them in real time
-    shown: list[Batch] = field(
-        default_factory=list
-    )  # what readers saw first in versions that are gone
-
-    reprocessed: float = (
-        math.nan
-    )  # seconds that the newest pass over all history took, in this process
+    shown: list[Batch] = field(default_factory=list)  # of versions that are gone
+    reprocessed: float = math.nan  # seconds of the newest pass over all history, in this process
 
     _again: dict[int, Callable[[], StreamingQuery]] = field(default_factory=dict, repr=False)
 
@@ -148,12 +144,7 @@ class Architecture(ABC):
         return max(self.view.versions, default=0) + 1 if self.view else 1
 
     def _follow(
-        self,
-        number: int,
-        part: str,
-        transform: Transform,
-        starting: Position,
-        **how: int | None,
+        self, number: int, part: str, transform: Transform, starting: Position, **how: int | None
     ) -> StreamingQuery:
         given: dict[str, Any] = {"table": part, "key": self.key, "event": self.event, "starting": starting} | how  # fmt: skip
         if self.real_time:
@@ -180,7 +171,8 @@ class Architecture(ABC):
             self._again[number]()
         else:
             query = self.running[number]
-            with self._watched(str(query.name), lambda: ledger.offsets(str(query.name))):
+            part = str(query.name)
+            with self._watched(part, lambda: ledger.offsets(part).get(self.topic, {})):
                 query.processAllAvailable()
 
     @contextmanager
@@ -226,39 +218,29 @@ class Architecture(ABC):
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
         began = time.monotonic()
-        with self._watched("its archive", lambda: {self.topic: archived(self.topic)}):
+        with none_left_behind(), self._watched("its archive", lambda: archived(self.topic)):
             archiving = archive(self.topic, event=self.event)
-            following.wait(archiving)
+            archiving.awaitTermination()
         note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
-        many = sum(end for end in before.values())
+        many = sum(before.values())
         with watched(f"archive of {self.topic} → {part}", lambda: (0, many), unit="event"):
             batch_view(
-                self.topic,
-                self.transform,
-                table=part,
-                key=self.key,
-                event=self.event,
-                before=before,
-            )
-        self._reprocessed(time.monotonic() - began)
+                self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
+            )  # fmt: skip
+        self.reprocessed = time.monotonic() - began
         return before
 
     def _watched(
-        self, into: str, offsets: Callable[[], Mapping[str, Mapping[int, int]]]
+        self, into: str, reached: Callable[[], Mapping[int, int]]
     ) -> AbstractContextManager[None]:
-        """Show how far the topic is taken while the block waits. offsets: topic → partition → the next one to take."""
-        reached = headway(self.topic, lambda: offsets().get(self.topic, {}))
-        return watched(f"{self.topic} → {into}", reached, unit="event")
+        """Show progress through the topic while the block waits. reached: tells partition → the next offset to take."""
+        return watched(f"{self.topic} → {into}", headway(self.topic, reached), unit="event")
 
-    def _reprocessed(self, seconds: float) -> None:
-        self.reprocessed = seconds
-
-    def _keep_only(self, served: int) -> None:
+    def _keep_only_served(self) -> None:
         """Drop all versions but the one that is served."""
-        self._forget(
-            [number for number in (self.view.versions if self.view else ()) if number != served]
-        )
+        view = self._served()
+        self._forget([number for number in view.versions if number != view.served])
 
     def _forget(self, numbers: Sequence[int]) -> None:
         """Drop versions that are not served: their queries, tables and checkpoints."""

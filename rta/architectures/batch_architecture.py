@@ -59,7 +59,7 @@ class Batch(Architecture):
         with self._made(number, (part,)):
             self._batch_view(part)
             views.switch(self.table, number, Version((part,)))
-        self._keep_only(number)
+        self._keep_only_served()
         return self.accounting()
 
     def _start(self) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta.architectures.base import Architecture
 from rta.engines.spark.lateness import Transform
-from rta.engines.spark.topic_identity import patiently
 from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
 from rta.kafka.topics import TopicDescription, description
 from rta.progress import bar
+from rta.retries import retried
 from rta.store import ledger, views
 from rta.store.views import Version
 
@@ -80,7 +80,7 @@ class Kappa(Architecture):
         began = time.monotonic(), events_in(part, description(self.topic))
         query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
-        return Replay(self.topic, number, part, query, self.check, self._reprocessed, began)
+        return Replay(self, number, part, query, began)
 
     def switch(self, number: int | None = None) -> views.View:
         """Show another version to readers, in one transaction; by default the newest. The old one goes on, for roll_back().
@@ -114,13 +114,13 @@ class Kappa(Architecture):
 
     def _start(self) -> None:
         """Go on with the served version; start the first one if there is none."""
-        if (view := self.view) is not None:
+        if view := self.view:
             self._go_on(view)
-            return
-        part = f"{self.table}_v1"
-        with self._made(1, (part,)):
-            self._follow(1, part, self.transform, "earliest")
-            views.switch(self.table, 1, Version((part,)))
+        else:
+            part = f"{self.table}_v1"
+            with self._made(1, (part,)):
+                self._follow(1, part, self.transform, "earliest")
+                views.switch(self.table, 1, Version((part,)))
 
     def _go_on(self, view: views.View) -> None:
         self._follow(view.served, view.parts[0], self.transform, "earliest")
@@ -159,17 +159,15 @@ class ReplayProgress:
 class Replay:
     """A version of a function on its way through the history of a topic, into a table of its own."""
 
-    topic: str
+    wired: Kappa
     version: int
     table: str
     query: StreamingQuery
-    check: Callable[[], None]  # raises what went wrong beside the query
-    took: Callable[[float], None]  # is told the seconds until it had all of history
     began: tuple[float, int]  # when, and with how many events in the table
 
     def progress(self) -> ReplayProgress:
         """Tell how far it is."""
-        return self._progress(patiently(lambda: description(self.topic)))
+        return self._progress(retried(lambda: description(self.wired.topic)))
 
     def _progress(self, topic: TopicDescription) -> ReplayProgress:
         """Tell how far it is on its way through what a topic has, or had."""
@@ -181,18 +179,18 @@ class Replay:
     def wait(self) -> ReplayProgress:
         """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
         # Held to what there is now: retention must not move the goal away.
-        topic, shown = patiently(lambda: description(self.topic)), 0
+        topic, shown = retried(lambda: description(self.wired.topic)), 0
         goal = topic.events
-        with bar(f"{self.topic} → {self.table}", total=goal, unit="event") as advance:
+        with bar(f"{topic.name} → {self.table}", total=goal, unit="event") as advance:
             while (now := self._progress(topic)).done < goal:
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
                     self.query.awaitTermination()
-                    self.check()
+                    self.wired.check()
                     return now
                 advance(max(now.done - shown, 0))
                 shown = now.done
-        self.took(time.monotonic() - self.began[0])
+        self.wired.reprocessed = time.monotonic() - self.began[0]
         return self.progress()
 
 

@@ -89,7 +89,7 @@ class Lambda(Architecture):
             if not self.real_time:
                 self._level(number)
             views.switch(self.table, number, Version(parts, cut_off), merges=merges)
-        self._keep_only(number)
+        self._keep_only_served()
         return self.accounting()
 
     def _start(self) -> None:

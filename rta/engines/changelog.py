@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from rta.events.json_format import json_column
 from rta.kafka import client, topics
 from rta.names import checked
 from rta.store import database
+from rta.store.catalog import RESULTS
 from rta.store.upserts import upsert
 
 if TYPE_CHECKING:
@@ -48,8 +50,6 @@ def find(table: str, *, on: Engine | None = None) -> Results | None:
 
     >>> find("no_such_table")
     """
-    from rta.store.catalog import RESULTS
-
     query = RESULTS.select().where(RESULTS.c.table_name == checked("table", table))
     with database.reading(on or database.engine()) as connection:
         found = connection.execute(query).one_or_none()
@@ -58,8 +58,6 @@ def find(table: str, *, on: Engine | None = None) -> Results | None:
 
 def note(table: str, *, on: Engine | None = None) -> Results:
     """Note that a table is going to be filled in real time: its topic gets a name that nobody else uses."""
-    from rta.store.catalog import RESULTS
-
     name = checked("topic", f"{checked('table', table)}.results.{uuid4().hex[:8]}")
     with database.writing(on or database.engine()) as connection:
         connection.execute(RESULTS.insert().values(table_name=table, topic=name))
@@ -71,8 +69,6 @@ def opened(results: Results, *, on: Engine | None = None) -> Results:
 
     What the topic has lost is in the table already: the micro-batch before the query brought it.
     """
-    from rta.store.catalog import RESULTS
-
     topics.create_topic(results.topic, partitions=1, config=_RETENTION)
     first, end = topics.offsets(results.topic)[0]
     position = min(max(results.position or 0, first), end)
@@ -87,8 +83,6 @@ def forget(table: str, *, on: Engine | None = None) -> None:
 
     >>> forget("no_such_table")
     """
-    from rta.store.catalog import RESULTS
-
     if found := find(table, on=on):
         topics.delete_topic(found.topic, missing_ok=True)
         with database.writing(on or database.engine()) as connection:
@@ -131,25 +125,15 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
     >>> rta.read("doc_results")["n"].to_list(), find("doc_results").position
     ([2], 3)
     """
-    from rta.store.catalog import RESULTS
-
-    rows = _newest(table, counted, map(decoder(table.schema), values))
+    names = table.columns.names
+    key = itemgetter(*map(names.index, table.key))
+    count = itemgetter(names.index(counted))
+    # Of a key's results the last one stays: the one that counts most.
+    newest = {key(row): row for row in sorted(map(decoder(table.schema), values), key=count)}
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
         connection.execute(RESULTS.update().where(same).values(position=position))
-        return upsert(connection, table, rows, growing=counted)
-
-
-def _newest(table: Table, counted: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Keep of each key the row that counts most."""
-    names = table.columns.names
-    keys, count = [names.index(name) for name in table.key], names.index(counted)
-    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in rows:
-        key = tuple(row[place] for place in keys)
-        if key not in found or row[count] > found[key][count]:
-            found[key] = row
-    return list(found.values())
+        return upsert(connection, table, newest.values(), growing=counted)
 
 
 def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:

@@ -296,8 +296,8 @@ def test_one_lock_however_the_place_is_written(spark: SparkSession, tmp_path: Pa
     place, link = tmp_path / "checkpoint", tmp_path / "link"
     link.symlink_to(tmp_path)
     stream = spark.readStream.format("rate").load().writeStream.format("noop")
-    with checkpoint_lock.locked(spark, str(place), "locked") as hold:
-        hold(query := stream.start())
+    with checkpoint_lock.locked(spark, str(place), "locked"):
+        query = checkpoint_lock.begun(stream.start)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)

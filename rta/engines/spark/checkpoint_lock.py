@@ -45,21 +45,18 @@ _holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
 
 
 @contextmanager
-def locked(
-    session: SparkSession, checkpoint: str, table: str
-) -> Iterator[Callable[[StreamingQuery], None]]:
-    """Lock a checkpoint while a query starts on it, and until that query ends.
+def locked(session: SparkSession, checkpoint: str, table: str) -> Iterator[None]:
+    """Lock a checkpoint while the block starts a query on it with begun(), and until that query ends.
 
-    Yields:
-        What the block calls with the query that it has started. If it fails before, the lock is let go.
+    If the block fails, its query is stopped and the lock is released.
 
     Raises:
-        QueryError: If another query works on the checkpoint: in which process, and since when.
+        QueryError: If another query works on the checkpoint; it says in which process, and since when.
 
     Example:
         >>> stream = spark.readStream.format("rate").load().writeStream.format("noop")
-        >>> with locked(spark, "/tmp/doc-locked", "doc_locked") as hold:
-        ...     hold(query := stream.start())
+        >>> with locked(spark, "/tmp/doc-locked", "doc_locked"):
+        ...     query = begun(stream.start)
         >>> refuse_locked("/tmp/doc-locked", "doc_locked")
         Traceback (most recent call last):
         rta.errors.QueryError: another query fills table 'doc_locked'; found: process ... (this one), since ...
@@ -67,10 +64,9 @@ def locked(
         >>> refuse_locked("/tmp/doc-locked", "doc_locked")
     """
     opened = _locked(session, checkpoint, table)
-    started: list[StreamingQuery] = []
     try:
-        with none_left_behind():
-            yield started.append
+        with none_left_behind() as started:
+            yield
             [query] = started
             holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
             holding.start()
@@ -81,8 +77,11 @@ def locked(
 
 
 @contextmanager
-def none_left_behind() -> Iterator[None]:
-    """Stop the queries that this block has begun if it fails or is interrupted, at whatever point after begun().
+def none_left_behind() -> Iterator[list[StreamingQuery]]:
+    """Stop the queries that this block has started with begun() if it fails or is interrupted.
+
+    Yields:
+        The list of these queries, which begun() fills.
 
     Example:
         >>> with none_left_behind():
@@ -98,7 +97,7 @@ def none_left_behind() -> Iterator[None]:
     here: list[StreamingQuery] = []
     around = _begun_in.set((*_begun_in.get(), here))
     try:
-        yield
+        yield here
     except BaseException:
         for query in here:
             with suppress(Py4JError, OSError):  # its JVM is gone, and the query with it
@@ -159,11 +158,15 @@ def refuse_locked(checkpoint: str | Path, table: str) -> None:
     file, began = _lock_file(str(checkpoint)), time.monotonic()
     while _is_locked(file):
         holder = _holder(file)
-        if time.monotonic() - began > (_PATIENCE if _lives(holder) else _DYING):
+        pid = holder.get("pid", 0)
+        lives = runs(pid)
+        if time.monotonic() - began > (_PATIENCE if lives else _DYING):
+            here = " (this one)" if pid == os.getpid() else ""
+            gone = "" if lives else ", which is gone, but its JVM has not ended yet"
             raise QueryError(
                 f"another query fills table {table!r}",
-                found=_described(holder),
-                fix="stop it, or wait for its end; rta.read() needs no query",
+                found=f"process {pid}{here}{gone}, since {holder.get('since')}",
+                fix="stop it, or wait until it ends; rta.read() needs no query",
             )
         time.sleep(0.02)
 
@@ -240,15 +243,3 @@ def _holder(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text()))
     except ValueError:
         return {}
-
-
-def _described(holder: dict[str, Any]) -> str:
-    """Say which process it is."""
-    gone = "" if _lives(holder) else ", which is gone, but its JVM has not ended yet"
-    which = " (this one)" if holder.get("pid") == os.getpid() else gone
-    return f"process {holder.get('pid')}{which}, since {holder.get('since')}"
-
-
-def _lives(holder: dict[str, Any]) -> bool:
-    """Tell whether the notebook that started the query is still there."""
-    return runs(holder.get("pid", 0))

@@ -82,15 +82,24 @@ def remove(checkpoint: str | Path) -> None:
 
     >>> remove("/tmp/doc-no-checkpoint")
     """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    from rta.dataframes.session import spark
+
     place = located(checkpoint)
     try:
-        why = _removed_elsewhere(place) if remote(place) else _removed_here(Path(place))
-    except OSError as error:
-        why = str(error)
-    if why:
+        if remote(place):  # Hadoop knows every file system that Spark does
+            system, path = file_system(spark(), place)
+            if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
+                raise OSError(f"{system.getScheme()} does not say why")
+        elif Path(place).exists():
+            shutil.rmtree(place)
+    except (OSError, Py4JJavaError, PySparkException) as error:
         raise QueryError(
-            "a checkpoint cannot be deleted", found=f"{place}: {why}", fix="delete it there, then call this again"
-        )  # fmt: skip
+            "a checkpoint cannot be deleted", found=f"{place}: {cause(str(error))}",
+            fix="delete it there, then call this again",
+        ) from error  # fmt: skip
 
 
 @contextmanager
@@ -113,28 +122,6 @@ def taken_back(
             except RtaError as also:  # it does not hide why the start failed
                 error.add_note(f"its checkpoint is still there: {also}")
         raise
-
-
-def _removed_here(place: Path) -> str:
-    if place.exists():
-        shutil.rmtree(place)
-    return ""
-
-
-def _removed_elsewhere(place: str) -> str:
-    """Delete through Hadoop, which knows every file system that Spark does; return why it did not, if so."""
-    from py4j.protocol import Py4JJavaError
-    from pyspark.errors import PySparkException
-
-    from rta.dataframes.session import spark
-
-    try:
-        system, path = file_system(spark(), place)
-        if system.exists(path) and not system.delete(path, True):  # noqa: FBT003 - recursive: Java takes no names
-            return f"{system.getScheme()} does not say why"
-    except (Py4JJavaError, PySparkException) as error:
-        return cause(str(error))
-    return ""
 
 
 def query_id(session: SparkSession, checkpoint: str) -> str | None:
@@ -160,19 +147,6 @@ def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
         return -1
     names = [status.getPath().getName() for status in system.listStatus(place)]
     return max((int(name) for name in names if name.isdecimal()), default=-1)
-
-
-def has(session: SparkSession, checkpoint: str, batch_id: int) -> bool:
-    """Tell whether the checkpoint still knows what a micro-batch reads."""
-    system, place = file_system(session, f"{checkpoint}/offsets/{batch_id}")
-    return bool(system.exists(place))
-
-
-def remove_after(session: SparkSession, checkpoint: str, folder: str, batch_id: int) -> None:
-    """Remove the files of `offsets` or `commits` that are newer than a micro-batch, the newest first."""
-    for number in range(newest(session, checkpoint, folder), batch_id, -1):
-        system, place = file_system(session, f"{checkpoint}/{folder}/{number}")
-        system.delete(place, False)  # noqa: FBT003 - recursive: Java takes no names
 
 
 def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Offsets]:
@@ -207,13 +181,12 @@ def span(
     Raises:
         QueryError: If the checkpoint cannot tell.
     """
-    end = _offset_file(session, checkpoint, batch_id)
-    known = {} if seen is None else dict(seen)
-    if seen is not None:
-        seen.clear()
-        seen[batch_id] = end
+    seen = {} if seen is None else seen
+    before = seen.get(batch_id - 1)
+    seen.clear()
+    end = seen[batch_id] = _offset_file(session, checkpoint, batch_id)
     if batch_id > 0:
-        before = known.get(batch_id - 1) or _offset_file(session, checkpoint, batch_id - 1)
+        before = before or _offset_file(session, checkpoint, batch_id - 1)
         start, watermark_ms = before.offsets, before.watermark_ms
     else:
         start, watermark_ms = _initial(session, checkpoint), 0

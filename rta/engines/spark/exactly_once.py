@@ -9,8 +9,9 @@ the ledger knows it, and the rows are not written twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import task_metrics
@@ -24,7 +25,7 @@ from rta.engines.spark.internals import (
     running_query_id,
     state_operators,
 )
-from rta.engines.spark.late_reading import ReadAgain, read_again
+from rta.engines.spark.late_reading import read_again
 from rta.engines.spark.lateness import LateRule, Transform
 from rta.engines.spark.sent_once import send_once
 from rta.retries import retried
@@ -32,8 +33,6 @@ from rta.store import serving, serving_tables
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
     from sqlalchemy import Engine
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 PATIENCE: Final = 30.0  # seconds; the query outlives the restart of its database
 FEW: Final = 100  # bad events of a micro-batch that are held in memory rather than read twice
 _DROPS: Final = "StreamingDeduplicate"
-_OBSERVED: Final = ("consumed", "quarantined", "good", "duplicate", "reached", "passed")
 
 
 @dataclass
@@ -107,16 +105,17 @@ class BatchMetrics:
         return self.good - self.reached + self.passed if self.widest <= self.good else self.passed
 
     @staticmethod
-    def of(source: Sequence[Mapping[str, int]], **operators: int) -> BatchMetrics:
-        """Sum the observations of rta, beside what operators have counted.
+    def of(observed: Sequence[Mapping[str, int]], **operators: int) -> BatchMetrics:
+        """Sum what rta's observations and Spark's operators have counted.
 
         >>> BatchMetrics.of([{"consumed": 3, "quarantined": 1, "good": 2}], passed=0, duplicate=0, dropped_late=0).used
         2
         """
-        sums = {name: sum(metrics.get(name, 0) for metrics in source) for name in _OBSERVED}
-        found = {name: sums.get(name, 0) + operators.get(name, 0) for name in {*sums, *operators}}
-        widest = max((metrics.get("reached", 0) for metrics in source), default=0)
-        return BatchMetrics(**found, widest=widest)
+        sums = Counter[str](operators)
+        for counts in observed:
+            sums.update(counts)
+        widest = max((counts.get("reached", 0) for counts in observed), default=0)
+        return BatchMetrics(**{each.name: sums[each.name] for each in fields(BatchMetrics)} | {"widest": widest})  # fmt: skip
 
 
 def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch_id: int) -> None:
@@ -183,13 +182,13 @@ def accounted(
     span = planned if metrics.consumed == planned.events else topic_identity.kept(planned)
     taken = plan.range(span)
     if retried_tasks:
-        metrics = replace(metrics, **topic_identity.patiently(taken.counts))
+        metrics = replace(metrics, **retried(taken.counts))
     if metrics.quarantined:
         few = metrics.quarantined <= FEW
-        topic_identity.patiently(
-            lambda: send_once(taken.bad(), plan.topic, plan.topic_id, on=plan.engine, few=few)
-        )
-    again = _read_again(plan, taken, span.watermark) if metrics.dropped_late else None
+        retried(lambda: send_once(taken.bad(), plan.topic, plan.topic_id, on=plan.engine, few=few))
+    again = None
+    if metrics.dropped_late and plan.late_rule and span.watermark:
+        again = read_again(taken, plan.transform, plan.late_rule, span.watermark)
     batch = Batch(
         query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
         consumed=metrics.consumed, duplicate=metrics.duplicate, late=len(again.late) if again else 0, quarantined=metrics.quarantined,
@@ -201,10 +200,3 @@ def accounted(
         f"Spark dropped {metrics.dropped_late:,} rows as late, and none of the events was found late again",
     )  # fmt: skip
     return batch, again.late if again else None
-
-
-def _read_again(plan: Plan, taken: TopicRange, watermark: datetime | None) -> ReadAgain | None:
-    """Read a micro-batch again, in which Spark has dropped rows as late."""
-    if not (plan.late_rule and watermark):
-        return None
-    return read_again(taken, plan.transform, plan.late_rule, watermark)

@@ -58,7 +58,6 @@ class Drained:
 
     table: str
     topic: str
-    query_id: str | None
     accounting: Accounting
     start: Mapping[int, int]  # partition → the first offset taken
     end: Mapping[int, int]  # partition → the next offset to take
@@ -155,7 +154,8 @@ def follow(
         dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
     with none_left_behind():
-        query, _ = _started(asked, table_at_once=True)
+        query, target = _started(asked)
+        serving_tables.make(target)
     return query
 
 
@@ -197,9 +197,9 @@ def drain(
     )  # fmt: skip
     reached = headway(topic, lambda: ledger.offsets(table).get(topic, {}))
     with watched(f"{topic} → {table}", reached, unit="event"), none_left_behind():
-        query, target = _started(asked, table_at_once=False)
+        query, target = _started(asked)
         with failures_said(asked.checkpoint, table):
-            wait(query)
+            query.awaitTermination()
     serving_tables.make(target)  # a topic without events has an answer, too
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
@@ -207,14 +207,8 @@ def drain(
     return _drained(table, topic, taken, time.monotonic() - start)
 
 
-def _started(
-    asked: _Request, *, table_at_once: bool
-) -> tuple[StreamingQuery, serving_tables.Table]:
-    """Start a query, and return it with its table.
-
-    Args:
-        table_at_once: Make the table when Spark has accepted the query; else the first micro-batch makes it with its rows.
-    """
+def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
+    """Start a query, and return it with its table, which the first micro-batch makes if nobody does so before."""
     session, database, place = spark(), engine(), asked.checkpoint
     with failures_said(place, asked.table):
         require_shared(session, place)
@@ -228,11 +222,8 @@ def _started(
         stream = observed_below(streamed(events, asked.transform))
         plan = fingerprint(events, asked.transform)
         _stop_same(session, asked, same := (asked, plan, database))
-        with locked(session, place, asked.table) as hold:
-            query, target = _begun(
-                asked, topic, stream, plan, database, table_at_once=table_at_once
-            )
-            hold(query)
+        with locked(session, place, asked.table):
+            query, target = _begun(asked, topic, stream, plan, database)
         _running[place] = str(query.runId), same
     return query, target
 
@@ -255,8 +246,6 @@ def _begun(
     stream: DataFrame,
     plan: list[str],
     database: Engine,
-    *,
-    table_at_once: bool,
 ) -> tuple[StreamingQuery, serving_tables.Table]:
     """Check that table, checkpoint and topic belong together, and start Spark's query, with the checkpoint locked."""
     session, place, table = stream.sparkSession, asked.checkpoint, asked.table
@@ -287,11 +276,8 @@ def _begun(
             .option("checkpointLocation", place)
             .foreachBatch(lambda frame, batch_id: write_batch(each, target, frame, batch_id))
         )
-        with none_left_behind():
-            with named_state(session) if in_real_time else nullcontext():
-                query = begun(writer.trigger(**asked.trigger).start)
-            if table_at_once:
-                serving_tables.make(target)
+        with named_state(session) if in_real_time else nullcontext():
+            query = begun(writer.trigger(**asked.trigger).start)
     return query, target
 
 
@@ -317,16 +303,6 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
         serving_tables.drop(table)
 
 
-def wait(query: StreamingQuery) -> None:
-    """Wait for a query that ends by itself; whoever is interrupted leaves no query behind."""
-    try:
-        while not query.awaitTermination(0.2):  # type: ignore[arg-type]
-            pass
-    except BaseException:
-        query.stop()
-        raise
-
-
 def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:
     """Sum up the batches of one drain."""
     accounting = Accounting.of(taken)
@@ -335,8 +311,7 @@ def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drai
     for batch in taken:
         start = dict(batch.start_offsets) | start
         end |= batch.end_offsets
-    owner = taken[0].query_id if taken else None
-    return Drained(table, topic, owner, accounting, start, end, accounting.rows, seconds)
+    return Drained(table, topic, accounting, start, end, accounting.rows, seconds)
 
 
 def checkpoint_of(table: str) -> Path:

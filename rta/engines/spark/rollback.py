@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from rta.engines.spark import checkpoints
+from rta.engines.spark.internals import file_system
 from rta.errors import QueryError
 from rta.store.ledger import Batch
 
@@ -37,7 +38,11 @@ def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
         return
     last = max((batch.batch_id for batch in known), default=-1)
     newest = checkpoints.newest(session, checkpoint, "offsets")
-    if last >= 0 and newest > last and not checkpoints.has(session, checkpoint, last):
+    if (
+        last >= 0
+        and newest > last
+        and not checkpoints.read(session, f"{checkpoint}/offsets/{last}")
+    ):
         raise QueryError(
             f"the checkpoint is too far ahead of table {table!r} to go back",
             found=f"{checkpoint}: it no longer knows batch {last}, the last in the table",
@@ -45,7 +50,9 @@ def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
         )
     # Commits first: death in between leaves a batch that is planned only, which Spark and the next call can take.
     for folder in ("commits", "offsets"):
-        checkpoints.remove_after(session, checkpoint, folder, last)
+        for number in range(checkpoints.newest(session, checkpoint, folder), last, -1):
+            system, place = file_system(session, f"{checkpoint}/{folder}/{number}")
+            system.delete(place, False)  # noqa: FBT003 - recursive: Java takes no names
 
 
 @contextmanager

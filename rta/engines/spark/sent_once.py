@@ -13,8 +13,10 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
 
 from rta.dlq.queue import opened, send
 from rta.kafka.topics import offsets, topic_id
@@ -22,9 +24,9 @@ from rta.names import checked
 from rta.retries import retried
 from rta.settings import private_folder, settings
 from rta.store import database
+from rta.store.catalog import SENT
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from pyspark.sql import DataFrame
     from sqlalchemy import Connection, Engine
 
@@ -70,10 +72,8 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: boo
 
 def _places(bad: DataFrame) -> dict[int, set[int]]:
     """Return where the bad events lie."""
-    places = bad.select("partition", "offset").toArrow().to_pydict()
-    found: dict[int, set[int]] = {}
-    for partition, offset in zip(places["partition"], places["offset"], strict=True):
-        found.setdefault(partition, set()).add(offset)
+    places = bad.select("partition", "offset").toArrow().to_pandas()
+    found: dict[int, set[int]] = places.groupby("partition")["offset"].agg(set).to_dict()
     return found
 
 
@@ -105,10 +105,6 @@ def _noted(
     connection: Connection, key: Mapping[str, str], kept_from: int, partition: int, offsets: set[int]
 ) -> set[int]:  # fmt: skip
     """Return which of these offsets were sent and are still in the queue; runs do not overlap, so one begins before them at most."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import SENT
-
     same = sa.and_(
         *(SENT.c[name] == value for name, value in key.items()),
         SENT.c.partition == partition, SENT.c.queue_end >= kept_from,
@@ -123,10 +119,6 @@ def _noted(
 
 def _note(on: Engine, key: Mapping[str, str], kept_from: int, sent: Places, queue_end: int) -> None:
     """Note what was sent; what no longer counts goes."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import SENT
-
     others = [SENT.c[name] != key[name] for name in ("topic_id", "queue_id")]
     gone = sa.or_(*others, SENT.c.queue_end < kept_from)
     rows = [
@@ -145,8 +137,6 @@ def _insert(connection: Connection) -> sa.Insert:
         from sqlalchemy.dialects.sqlite import insert
     else:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    from rta.store.catalog import SENT
-
     return insert(SENT).on_conflict_do_nothing()
 
 
@@ -159,15 +149,10 @@ def _alone(topic: str) -> Iterator[None]:
     folder = private_folder(settings().home / "queues")
     deadline = time.monotonic() + PATIENCE
     with (folder / f"{checked('topic', topic)}.lock").open("w") as file:
-        while not _locked(file) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                # Of this very handle: it holds between threads, too, and dies with its holder.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
             time.sleep(0.05)
         yield
-
-
-def _locked(file: Any) -> bool:
-    """Take the lock, of this very handle: it holds between threads, too, and dies with its holder."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -155,11 +155,9 @@ def fingerprint(events: DataFrame, transform: Transform) -> list[str]:
     session: Any = events.sparkSession
     still = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
     plan = analyzed(transform(still))
-    if not any(
-        _NOW.search(line) for line in _lines(plan)
-    ):  # else the optimizer writes the time there
-        plan = optimized(session, plan)
-    return _lines(plan)
+    lines = _lines(plan)
+    # Where a plan has the current time, the optimizer would write that time there.
+    return lines if any(map(_NOW.search, lines)) else _lines(optimized(session, plan))
 
 
 def require_same(
@@ -175,20 +173,16 @@ def require_same(
     path = f"{checkpoint}/{FILE}"
     noted = checkpoints.read(session, path) if checkpoints.query_id(session, checkpoint) else None
     known = checkpoints.parsed(path, noted) if noted is not None else {}
-    if known.get("spark") != session.version:
-        _note(session, path, plan)
-    elif known["plan"] != plan and not begun and checkpoints.newest(session, checkpoint, "commits") < 0:  # fmt: skip
+    if known.get("spark") == session.version:
+        if known["plan"] == plan:
+            return
+        if begun or checkpoints.newest(session, checkpoint, "commits") >= 0:
+            raise QueryError(
+                f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
+                found=_difference(known["plan"], plan),
+                fix=f"use another table for it, or rta.reset({table!r}) and fill this one again",
+            )
         checkpoints.remove(checkpoint)
-        _note(session, path, plan)
-    elif known["plan"] != plan:
-        raise QueryError(
-            f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
-            found=_difference(known["plan"], plan),
-            fix=f"take another table for it, or rta.reset({table!r}) and fill this one anew",
-        )
-
-
-def _note(session: SparkSession, path: str, plan: list[str]) -> None:
     text = json.dumps({"spark": session.version, "plan": plan}, indent=1)
     checkpoints.write(session, path, text)
 
@@ -216,9 +210,7 @@ def require_shared(session: SparkSession, place: str) -> None:
     """
     if str(session.sparkContext.master).startswith("local") or checkpoints.remote(place):
         return
-    session.sparkContext.parallelize(
-        [0], 1
-    ).count()  # waits for the first executor, as the query would
+    session.sparkContext.parallelize([0], 1).count()  # waits for the first executor
     others = elsewhere(executor_hosts(session), _here(session))
     if others and _file_system(Path(place)) not in _SHARED:
         raise QueryError(

@@ -11,10 +11,10 @@ failOnDataLoss is "false"; what is lost is told from the offsets that the topic 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from rta.engines.spark import checkpoints
 from rta.engines.spark.checkpoints import Span
@@ -26,10 +26,8 @@ from rta.retries import retried
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-T = TypeVar("T")
 FILE: Final = "rta-topic-id"
 _RESET: Final = "rta.reset(table) drops table and checkpoint, and the next run fills it from the topic that is there"
-PATIENCE: Final = 60.0  # seconds; Spark's own source waits as long for a broker that is away
 
 
 def require_same_topic(
@@ -54,7 +52,7 @@ def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
 
 def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
     """Refuse a topic that only has the name of the one that was read so far; asked while its query runs."""
-    _require_id(topic, patiently(lambda: topics.topic_id(topic)), noted, fix)
+    _require_id(topic, retried(lambda: topics.topic_id(topic)), noted, fix)
 
 
 def _require_id(topic: str, current: str, noted: str, fix: str) -> None:
@@ -112,21 +110,12 @@ def explained(topic_id: str, span: Span) -> Iterator[None]:
 
 def kept(span: Span) -> Span:
     """Return what the topic still has of a span: the same, or one that begins later."""
-    there = patiently(lambda: topics.offsets(span.topic))
+    there = retried(lambda: topics.offsets(span.topic))
     start = {
         partition: min(max(first, there[partition][0]), span.end[partition])
         for partition, first in span.start.items()
     }
     return replace(span, start=start)
-
-
-def patiently(ask: Callable[[], T], *, patience: float = PATIENCE) -> T:
-    """Ask Kafka again while it is away: a query outlives the restart of a broker.
-
-    >>> patiently(lambda: 1)
-    1
-    """
-    return retried(ask, patience=patience)
 
 
 def _told(span: Span, rest: Span) -> str:

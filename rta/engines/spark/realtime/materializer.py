@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import sources, task_metrics
@@ -23,7 +24,7 @@ from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
 from rta.engines.changelog import Results
 from rta.engines.spark import checkpoints, following, topic_identity
-from rta.engines.spark.checkpoint_lock import locked
+from rta.engines.spark.checkpoint_lock import locked, none_left_behind
 from rta.engines.spark.duplicates import observed_below
 from rta.engines.spark.exactly_once import PATIENCE, Plan, accounted, interval_metrics
 from rta.engines.spark.lateness import LateRule, Transform, streamed
@@ -69,11 +70,16 @@ def materialize(
         max_events_per_batch: For the first micro-batches of a new table.
     """
     place = str(following.checkpoint_of(table))
-    with failures_said(place, table):
+    with failures_said(place, table), none_left_behind():
         described = topics.description(topic)
         events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
         stream = observed_below(streamed(events, transform))
-        count = _counted(stream)
+        if (count := counted(stream)) is None:
+            raise QueryError(
+                "in real-time mode the newer of two results of a key is the one that counts more events",
+                found=f"no count of all rows among {', '.join(stream.columns)}",
+                fix='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
+            )
         slots = topic_sink.require_slots(stream, described.partitions, spare=SPARE)
         known = changelog.find(table) or _noted(stream, table, place)
         following.drain(
@@ -82,32 +88,16 @@ def materialize(
         )  # fmt: skip
         into = changelog.opened(known)
         try:
-            with locked(stream.sparkSession, place, table) as hold:
+            with locked(stream.sparkSession, place, table):
                 results = changelog.messages(stream)
                 query = topic_sink.relayed(results, into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
-                hold(query)
         except QueryError:
             if known.position is None:  # refused at its first start: leave nothing in the way
                 following.reset(table)
             raise
-    try:
         topic_identity.require_same_topic(stream.sparkSession, place, described)
         plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
         return Materialized(query, plan, serving_tables.table(table), count, into)
-    except BaseException:  # nobody else knows this query
-        query.stop()
-        raise
-
-
-def _counted(stream: DataFrame) -> str:
-    """Name the column by which the newer of two results is told. Raises QueryError if there is none."""
-    if (count := counted(stream)) is None:
-        raise QueryError(
-            "in real-time mode the newer of two results of a key is the one that counts more events",
-            found=f"no count of all rows among {', '.join(stream.columns)}",
-            fix='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
-        )
-    return count
 
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
@@ -181,17 +171,12 @@ class Materialized:
                 over = not self.query.isActive
                 records = consumer.poll(timeout_ms=100).get(where, [])
                 if records:
-                    self._take(records)
+                    values, behind = [each.value for each in records], records[-1].offset + 1
+                    take = partial(changelog.take, self.plan.engine, self.table, self.count, values, behind)  # fmt: skip
+                    self.rows += retried(take, patience=PATIENCE)
+                    self.position = behind
                 elif over and consumer.position(where) >= consumer.end_offsets([where])[where]:
                     return
-
-    def _take(self, records: Sequence[Any]) -> None:
-        values, behind = [each.value for each in records], records[-1].offset + 1
-        self.rows += retried(
-            lambda: changelog.take(self.plan.engine, self.table, self.count, values, behind),
-            patience=PATIENCE,
-        )
-        self.position = behind
 
     def _account(self) -> None:
         """Enter each interval that has ended into the ledger, until the query has ended."""
@@ -224,7 +209,7 @@ class Materialized:
     def _enter(self, progress: dict[str, Any]) -> None:
         """Account for an interval, and enter it once all of its results are in the table."""
         number, plan = progress["batchId"], self.plan
-        end = topic_identity.patiently(lambda: topics.offsets(self.into.topic))[0][1]
+        end = retried(lambda: topics.offsets(self.into.topic))[0][1]
         span = checkpoints.span(plan.session, plan.checkpoint, number)
         again = task_metrics.note(
             plan.session, self.table.name, str(self.query.runId), running=False

@@ -11,15 +11,15 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rta.dataframes import sources
-from rta.engines.spark.checkpoint_lock import begun
+from rta.engines.spark.checkpoint_lock import begun, none_left_behind
 from rta.engines.spark.checkpoints import located
 from rta.engines.spark.lateness import Transform, states, streamed
 from rta.engines.spark.query_errors import failed
 from rta.engines.spark.start_checks import require_shared
-from rta.errors import QueryError, RtaError
+from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
 from rta.events.json_format import as_messages, message_columns
 from rta.kafka import client, topics
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 SINK: Final[Mapping[str, str]] = {**client.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
 _taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
-_MICRO_BATCHES: Final = "change the transform, or run it in micro-batches with real_time=None"
 
 
 def relay(
@@ -96,7 +95,8 @@ def relay(
     )
     stream = streamed(events, transform)
     slots = require_slots(stream, described.partitions) if real_time else 0
-    place = located(checkpoint or _checkpoint(into))
+    # A topic may be called like a table; its checkpoint has a name of its own.
+    place = located(checkpoint or private_folder(settings().home / "checkpoints") / f"{into}.relay")
     require_shared(stream.sparkSession, place)
     messages = as_messages(stream, key)
     return relayed(messages, into, real_time, place, name=into, slots=slots, options=sink_options)
@@ -123,23 +123,22 @@ def relayed(
         .options(**{**client.spark_options(), **SINK, **(options or {}), "topic": into})
         .option("checkpointLocation", checkpoint)
     )  # fmt: skip
+    trigger = {"realTime": real_time} if real_time else {"processingTime": "0 seconds"}
     try:
-        query = begun(writer.trigger(**_trigger(real_time)).start)
-        if real_time:
-            _taken[str(query.runId)] = slots
-            _planned(query, messages.sparkSession)
-        return query
+        with none_left_behind():
+            query = begun(writer.trigger(**trigger).start)
+            if real_time:
+                _taken[str(query.runId)] = slots
+                _wait_until_planned(query, messages.sparkSession)
+            return query
     except PySparkException as error:
-        raise _refused(error, checkpoint, name) from error
-
-
-def _trigger(real_time: str | None) -> dict[str, Any]:
-    return {"realTime": real_time} if real_time else {"processingTime": "0 seconds"}
-
-
-def _checkpoint(into: str) -> Path:
-    """Name the checkpoint's folder; a topic's name may not collide with a table's."""
-    return private_folder(settings().home / "checkpoints") / f"{into}.relay"
+        if limit := _LIMIT.search(str(error)):
+            raise QueryError(
+                "real-time mode cannot run this query",
+                found=limit[1],
+                fix="change the transform, or run it in micro-batches with real_time=None",
+            ) from error
+        raise failed(checkpoint, name, error) from error
 
 
 def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
@@ -164,23 +163,10 @@ def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
     return partitions + shuffled
 
 
-def _planned(query: StreamingQuery, session: SparkSession) -> StreamingQuery:
-    """Wait until the query's tasks run: only then has Spark looked whether real-time mode can run its plan."""
+def _wait_until_planned(query: StreamingQuery, session: SparkSession) -> None:
+    """Wait until the query's tasks run: only then has Spark checked whether real-time mode can run its plan."""
     tracker = session.sparkContext.statusTracker()
-    try:
-        while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
-            time.sleep(0.02)
-    except BaseException:  # the Stop button: leave no query behind
-        query.stop()
-        raise
-    if failed := query.exception():
-        raise failed
-    return query
-
-
-def _refused(error: Exception, checkpoint: str, name: str) -> RtaError:
-    """Say in one sentence what real-time mode does not do, or Spark not at all."""
-    found = _LIMIT.search(str(error))
-    if found is None:
-        return failed(checkpoint, name, error)
-    return QueryError("real-time mode cannot run this query", found=found[1], fix=_MICRO_BATCHES)
+    while query.isActive and not tracker.getJobIdsForGroup(str(query.runId)):
+        time.sleep(0.02)
+    if failure := query.exception():
+        raise failure
