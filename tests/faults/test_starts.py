@@ -86,9 +86,9 @@ def test_a_transform_without_its_return_is_said_before_anything_starts(
         lambda: rta.kappa(name, forgot, table="forgot", **HOW),
     ]
     for way in ways:
-        with pytest.raises(InputError, match="the transform returned None: it needs a return"):
+        with pytest.raises(InputError, match="must return a DataFrame; found: NoneType"):
             way()
-    with pytest.raises(InputError, match="no DataFrame; found: int"):
+    with pytest.raises(InputError, match="must return a DataFrame; found: int"):
         rta.drain(name, lambda _: 3, table="forgot", **HOW)  # type: ignore[arg-type,return-value]
     assert [each.name for each in serving_tables.tables() if each.name.startswith("forgot")] == []
     assert spark.streams.active == []

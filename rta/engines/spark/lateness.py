@@ -90,24 +90,22 @@ def streamed(events: DataFrame, transform: Transform) -> DataFrame:
 
 
 def applied(transform: Transform, events: DataFrame) -> DataFrame:
-    """Apply a transform to events. Raises InputError if what it returns is no DataFrame.
+    """Apply a transform to events.
+
+    Raises:
+        InputError: If it does not return a DataFrame.
 
     >>> applied(lambda events: None, spark.range(1))
     Traceback (most recent call last):
-    rta.errors.InputError: the transform returned None: it needs a return; fix: end it with `return` and the DataFrame
+    rta.errors.InputError: the transform must return a DataFrame; found: NoneType; fix: end it with `return` and a DataFrame made from its argument
     """
     from pyspark.sql import DataFrame
 
     answer: Any = transform(events)
-    if answer is None:
-        raise InputError(
-            "the transform returned None: it needs a return",
-            fix="end it with `return` and the DataFrame",
-        )
     if not isinstance(answer, DataFrame):
         raise InputError(
-            "the transform returned no DataFrame", found=type(answer).__name__,
-            fix="return a DataFrame made from its argument",
+            "the transform must return a DataFrame", found=type(answer).__name__,
+            fix="end it with `return` and a DataFrame made from its argument",
         )  # fmt: skip
     return answer
 
