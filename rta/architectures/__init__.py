@@ -1,4 +1,4 @@
-"""One function of a topic as batch, Lambda and Kappa, and what they cost."""
+"""One transform of a topic as batch, Lambda and Kappa, and what they cost."""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
-"""The archive of a topic: all its events as Parquet, written exactly once by a stream, read by Spark alone.
+"""The archive of a topic: all its events as Parquet, written exactly once by a stream, read with Spark.
 
-It is the master data of a batch layer: immutable, partitioned by event date, typed. Bad events are in it too, with
-their bytes and their reason, so the archive alone accounts for each offset. Spark's file sink writes it: a file counts
-once the sink has noted its micro-batch in the folder `_spark_metadata`, and an event once that micro-batch is committed in the
-checkpoint, so readers that look at the files alone might see those of a batch that failed half way.
+It is the master data of a batch layer: immutable, typed, partitioned by event date. It also has the bad events, with their bytes and
+their reason, so the archive alone accounts for each offset. Spark's file sink writes it. A file counts once the sink has written its
+micro-batch to the folder `_spark_metadata`, an event once that micro-batch is committed in the checkpoint. So programs that read the
+files alone may see those of a batch that failed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 DATE: Final = "event_date"
-# What is deleted together: the file sink knows the numbers of its micro-batches, as the checkpoint does.
+# Archive and checkpoint are deleted together: both have the numbers of the micro-batches.
 _DISCARD: Final = "rta.architectures.discard({topic!r}) deletes the archive, and the next run fills it from the topic that is there"
 _REST: Final = f"""partition INT, offset BIGINT, kafka_timestamp TIMESTAMP, reason STRING, key BINARY, value BINARY, headers {HEADERS}, {DATE} DATE"""
 
@@ -44,13 +44,13 @@ def archive(
     max_skew: str = "5 minutes",
     trigger: Mapping[str, Any] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps the archive of a topic.
+    """Start the query that writes the archive of a topic.
 
     Args:
         topic: The topic.
-        event: The type of its events; by default the one that is named like the topic.
+        event: The type of its events; by default the one with the name of the topic.
         max_skew: See rta.read_batch().
-        trigger: As Spark's own; by default {"availableNow": True}: what is new now, then it ends.
+        trigger: Spark's own; by default {"availableNow": True}, with which the query takes what is new and ends.
 
     Returns:
         Spark's own StreamingQuery.
@@ -58,7 +58,7 @@ def archive(
     Raises:
         TopicError: If there is no such topic.
         InputError: If the event type cannot be archived.
-        QueryError: If the topic was made again since.
+        QueryError: If the topic was created again since.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-archive", partitions=1)
@@ -71,7 +71,7 @@ def archive(
     event = event or event_type(topic)
     if DATE in event.columns:
         raise InputError(
-            f"event type {event.name!r} cannot be archived", found=f"a column named {DATE!r}, by which the archive is partitioned",
+            f"event type {event.name!r} cannot be archived", found=f"a column {DATE!r}, by which the archive is partitioned",
             fix="rename the column",
         )  # fmt: skip
     place, name = _checkpoint(topic), f"archive of {topic}"
@@ -94,7 +94,7 @@ def archive(
 
             def written(frame: DataFrame, batch_id: int) -> None:
                 write(frame, batch_id)
-                # Not committed unless all that was read is of the topic that the archive began with.
+                # Commit only if all that was read is of the topic that the archive began with.
                 topic_identity.require_topic(topic, described.id, fix=again)
 
             with taken_back(session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]):  # fmt: skip
@@ -105,7 +105,7 @@ def archive(
 
 
 def archived(topic: str) -> dict[int, int]:
-    """Tell how far the archive of a topic goes.
+    """Return where the archive of a topic ends.
 
     Returns:
         partition → the first offset that is not in it; empty if there is none.
@@ -121,7 +121,7 @@ def archived(topic: str) -> dict[int, int]:
 
 
 def archived_from(topic: str) -> dict[int, int]:
-    """Tell where the archive begins: partition → its first offset."""
+    """Return where the archive begins: partition → its first offset."""
     from rta.dataframes.session import spark
 
     return checkpoints.span(spark(), _checkpoint(topic), 0).start
@@ -134,8 +134,8 @@ def read_archive(
 
     Args:
         topic: The topic.
-        event: The type of its events; by default the one that is named like the topic.
-        before: partition → offset, a cut-off; a partition that it does not name is left out. By default `archived(topic)`.
+        event: The type of its events; by default the one with the name of the topic.
+        before: The cut-off, partition → offset; other partitions are left out. By default `archived(topic)`.
 
     Example:
         >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
@@ -152,7 +152,7 @@ def read_archive(
 def all_archived(
     topic: str, event: EventType, before: Mapping[int, int] | None = None
 ) -> DataFrame:
-    """Read an archive with its bad events: event columns, partition, offset, kafka_timestamp, reason, key, value, headers."""
+    """Read an archive, bad events included: event columns, partition, offset, kafka_timestamp, reason, key, value, headers."""
     from pyspark.sql import functions as F
 
     from rta.dataframes.session import spark
@@ -166,10 +166,10 @@ def all_archived(
 
 
 def discard(topic: str) -> None:
-    """Delete the archive of a topic. What the topic itself no longer holds is gone then.
+    """Delete the archive of a topic. Events that the topic no longer has are lost.
 
     Raises:
-        QueryError: If the query that writes it runs.
+        QueryError: If the query that writes it is running.
 
     Example:
         >>> discard("doc-never-archived")
@@ -191,13 +191,13 @@ def archive_folder(topic: str) -> Path:
 
 
 def _checkpoint(topic: str) -> str:
-    """Name the checkpoint of a topic's archive; no table can have that name."""
+    """Return the folder of the archive's checkpoint; no table can have its name."""
     name = f"archive.{checked('topic', topic)}"
     return str(private_folder(settings().home / "checkpoints") / name)
 
 
 def _schema(event: EventType) -> StructType:
-    """Describe the archive's columns; nothing that Parquet holds is ever required."""
+    """Return the schema of the archive; in Parquet every column is nullable."""
     from pyspark.sql.types import StructField, StructType
 
     rest = StructType.fromDDL(_REST)

@@ -1,13 +1,13 @@
-"""What batch, Lambda and Kappa have in common: one function of a topic, a view for readers, and the queries behind it.
+"""What batch, Lambda and Kappa have in common: one transform of a topic, a view for readers, and the queries that fill it.
 
 | | answer | history after a new formula | late events |
 |---|---|---|---|
-| batch   | as of the last recompute() | the next recompute() | all there, none is late |
-| lambda_ | batch view up to a cut-off, and what came after, merged | the next recompute() | left out until the next recompute() |
-| kappa   | the stream's own table | replay() into a second table, then switch() | left out until the next replay() |
+| batch   | as of the last recompute() | the next recompute() | no event is late |
+| lambda_ | a batch view up to a cut-off, merged with what came after it | the next recompute() | missing until the next recompute() |
+| kappa   | the table of the stream | replay() into a second table, then switch() | missing until the next replay() |
 
-All three have the same arguments and the same readers' side: a name in the serving database, `rta.read(name)`, whose tables
-are switched in one transaction. The queries are Spark's own StreamingQuery objects.
+All three have the same arguments, and readers use them in the same way: `rta.read(name)` reads a view in the serving database, whose
+tables are switched in one transaction. The queries are Spark's own StreamingQuery objects.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Architecture(ABC):
-    """What the three have in common."""
+    """The base of the three architectures."""
 
     topic: str
     transform: Transform
@@ -66,7 +66,7 @@ class Architecture(ABC):
     first_answer: ClassVar[str]  # what to do for one
 
     def __post_init__(self) -> None:
-        checked("table", f"{self.table}_batch_99999")  # its parts have longer names
+        checked("table", f"{self.table}_batch_99999")  # the names of its tables are longer
 
     def __enter__(self) -> Self:
         return self
@@ -76,49 +76,49 @@ class Architecture(ABC):
 
     @property
     def queries(self) -> list[StreamingQuery]:
-        """Spark's own queries, the oldest version's first."""
+        """Spark's own queries, that of the oldest version first."""
         return [query for _, query in sorted(self.running.items())]
 
     @property
     def view(self) -> views.View | None:
-        """What readers see: see rta.store.views."""
+        """The view that readers see, see rta.store.views; None if there is none yet."""
         return views.find(self.table)
 
     def _served(self) -> views.View:
-        """Return what readers see. Raises TableError if that is nothing yet."""
+        """Return the view that readers see. Raises TableError if there is none yet."""
         if (view := self.view) is None:
             raise TableError(f"there is no answer in {self.table!r} yet", fix=self.first_answer)
         return view
 
     @abstractmethod
     def catch_up(self) -> None:
-        """Return when everything that is in the topic now is in the answer."""
+        """Wait until everything that is in the topic now is in the answer."""
 
     def read(self) -> pd.DataFrame:
         """Read the answer as it is at one moment.
 
         Raises:
-            TableError: There is no answer yet.
+            TableError: If there is no answer yet.
         """
         self._served()
         return serving.read(self.table)
 
     def accounting(self) -> Accounting:
-        """Sum where the events of the served version went; in real-time mode up to the last interval that ended.
+        """Return the accounting of the served version; in real-time mode up to the last interval that ended.
 
         Raises:
-            TableError: There is no answer yet.
+            TableError: If there is no answer yet.
         """
         self.check()
         return ledger.summed(*self._served().parts)
 
     def check(self) -> None:
-        """Raise what went wrong beside the queries, in real-time mode."""
+        """Raise the error of a real-time query or of its threads, if there was one."""
         for filled in self.filled.values():
             filled.check()
 
     def started(self) -> Self:
-        """Start, or go on. What fails or is stopped meanwhile leaves no query behind."""
+        """Start, or continue. If this fails or is interrupted, no query is left running."""
         try:
             self._start()
         except BaseException:
@@ -128,12 +128,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Start the queries that the answer needs all the time."""
+        """Start the queries that run all the time."""
 
     def stop(self) -> None:
-        """Stop the queries. Readers keep the answer, and the next call goes on from there.
+        """Stop the queries. Readers keep the answer, and the next start continues from there.
 
-        If a query in real-time mode went wrong, its error is raised once all of them are stopped.
+        If a query in real-time mode has failed, its error is raised after all of them were stopped.
         """
         with ExitStack() as stack:
             for number in self.running:
@@ -156,17 +156,17 @@ class Architecture(ABC):
         return self.running[number]
 
     def _stopped(self, number: int) -> None:
-        """Stop one version's query."""
+        """Stop the query of one version."""
         query = self.running.pop(number)
         self.filled.pop(number, query).stop()
 
     def _level(self, number: int) -> None:
-        """Return when a version has everything that is in the topic now, in its rows and in its ledger.
+        """Wait until a version has everything that is in the topic now, in its rows and in the ledger.
 
-        In real-time mode it is started anew, for an interval may be long, and the micro-batch before it takes everything.
+        In real-time mode the query is restarted: an interval may be long, and the micro-batch at the start takes everything.
         """
         if self.real_time:
-            if number in self.running:  # it is not where the start has failed before
+            if number in self.running:  # not if its start has failed before
                 self._stopped(number)
             self._again[number]()
         else:
@@ -177,7 +177,7 @@ class Architecture(ABC):
 
     @contextmanager
     def _made(self, number: int, parts: Sequence[str]) -> Iterator[None]:
-        """Make a version; if that fails, or is stopped, before readers see it, it leaves nothing, and the served one goes on."""
+        """Create a version in the block. If this fails or is interrupted before readers see it, delete it and continue the served one."""
         try:
             with failures_said(following.checkpoint_of(parts[-1]), self.table):
                 yield
@@ -185,12 +185,12 @@ class Architecture(ABC):
             for undo in (self.stop, partial(self._take_back, number, parts)):
                 try:
                     undo()
-                except Exception as also:  # noqa: BLE001 - the first error is the one to say
+                except Exception as also:  # noqa: BLE001 - the first error is the one to raise
                     error.add_note(f"and then: {also}")
             raise
 
     def _take_back(self, number: int, parts: Sequence[str]) -> None:
-        """Drop what was made of a version, unless readers see it, and go on with the one that they see."""
+        """Drop the tables of a version, unless readers see it, and continue the version that they see."""
         view = self.view
         if view is None or number not in view.versions:
             for part in parts:
@@ -204,7 +204,7 @@ class Architecture(ABC):
 
     @contextmanager
     def _held(self, served: int, number: int) -> Iterator[None]:
-        """Let a version reach what readers of the served one see; in real-time mode that one rests until it has."""
+        """Let a version catch up with the served one; in real-time mode the served one is stopped meanwhile."""
         if self.real_time and served != number and {served, number} <= set(self.running):
             self._stopped(served)
             try:
@@ -216,7 +216,7 @@ class Architecture(ABC):
             yield
 
     def _batch_view(self, part: str) -> dict[int, int]:
-        """Archive what is new, and compute the answer over the archive into a table; return where the archive ends."""
+        """Archive what is new, and compute the answer over the archive to a table; return where the archive ends."""
         began = time.monotonic()
         with none_left_behind(), self._watched("its archive", lambda: archived(self.topic)):
             archiving = archive(self.topic, event=self.event)
@@ -254,7 +254,7 @@ class Architecture(ABC):
 
 
 def drop(table: str) -> None:
-    """Drop the view of an architecture with all its versions: tables, ledgers, checkpoints; topic and archive stay.
+    """Drop the view of an architecture with all its versions: tables, ledgers, checkpoints. Topic and archive remain.
 
     >>> drop("doc_never_wired")
     """

@@ -1,4 +1,4 @@
-"""Batch: the answer is computed anew over the whole archive, whenever recompute() is called."""
+"""Batch: recompute() computes the answer again over the whole archive."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def batch(
     key: Sequence[str],
     event: EventType | None = None,
 ) -> Batch:
-    """Set up batch: recompute() archives what is new and computes the answer anew over all.
+    """Set up batch: recompute() archives what is new and computes the answer over the whole archive.
 
     Args:
         topic: The topic.
         transform: The analysis, as for rta.follow().
-        table: The name under which readers find the answer.
-        key: The result's columns that name a row.
-        event: The type of the topic's events; by default the one that is named like the topic.
+        table: The name by which readers find the answer.
+        key: The columns of the result that identify a row.
+        event: The type of the topic's events; by default the one with the name of the topic.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-batch", partitions=1)
@@ -52,7 +52,7 @@ class Batch(Architecture):
         self.recompute()
 
     def recompute(self) -> Accounting:
-        """Archive what is new, compute the answer over the whole archive, and show it to readers at once."""
+        """Archive what is new, compute the answer over the whole archive, and show it to readers in one transaction."""
         number = self._next()
         part = f"{self.table}_batch_{number}"
         following.reset(part)
@@ -66,4 +66,4 @@ class Batch(Architecture):
         """Nothing runs before recompute()."""
 
     def _go_on(self, view: views.View) -> None:
-        """Nothing runs after it either."""
+        """Nothing runs after recompute()."""

@@ -1,4 +1,4 @@
-"""A batch view: the answer of a transform over an archive up to a cut-off, computed anew, written at once."""
+"""A batch view: the answer of a transform over an archive up to a cut-off, written in one transaction."""
 
 from __future__ import annotations
 
@@ -32,8 +32,16 @@ def batch_view(
 ) -> None:
     """Compute a transform over the archive before a cut-off into a new table.
 
-    before: partition → offset, of `rta.architectures.archived(topic)` or earlier. Nothing is late here: all events are there at once.
-    Rows and accounting come in one transaction, so a table without its accounting was never finished.
+    No event is late, since all of them are there. Rows and accounting are written in one transaction, so a table without accounting
+    was not finished.
+
+    Args:
+        topic: The topic.
+        transform: The analysis.
+        table: The new table.
+        key: The columns of the result that identify a row.
+        event: The type of the topic's events.
+        before: The cut-off, partition → offset: that of `rta.architectures.archived(topic)` or earlier.
     """
     from pyspark.sql import functions as F
 
@@ -56,11 +64,15 @@ def batch_view(
 def without_copies_of(
     known: DataFrame, transform: Transform, events: DataFrame, *, everywhere: bool = False
 ) -> Transform:
-    """Let a transform that removes duplicates also remove copies of events that were counted elsewhere.
+    """Let a transform that removes duplicates also remove copies of events that another table contains.
 
-    known: those events; events: what the transform is going to get. everywhere: send the ids to each task: the only join of
-    real-time mode. Any other transform is returned as it is.
-    The copies are counted as duplicates in the accounting of the query.
+    These copies are duplicates in the accounting of the query. A transform that keeps duplicates is returned unchanged.
+
+    Args:
+        known: The events in the other table.
+        transform: The transform.
+        events: A frame with the columns that the transform is going to get.
+        everywhere: Whether to broadcast the ids to each task, the only join that real-time mode has.
     """
     from pyspark.sql import functions as F
 
@@ -81,7 +93,7 @@ def without_copies_of(
 
 
 def _identity(transform: Transform, events: DataFrame) -> list[str]:
-    """Name the columns by which a transform tells copies of an event; none where it keeps all."""
+    """Return the columns by which a transform recognizes copies of an event; empty if it keeps them."""
     session: Any = events.sparkSession
     empty = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
     found = list(_deduplicates(transform(empty)))
@@ -90,16 +102,16 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
         return []
     if len(names) > 1 or not set(names[0]) <= set(events.columns):
         raise InputError(
-            "what makes two events copies of each other cannot be told", found=names,
+            "it is not clear which events the transform takes for copies", found=names,
             fix="remove duplicates once, by columns of the event, as rta.transforms.deduplicate() does",
         )  # fmt: skip
     return names[0]
 
 
 def _copies(answer: DataFrame) -> list[dict[str, int]]:
-    """Count what each operator that drops duplicates from a static frame gets, lets pass and drops, each on its own.
+    """Count the rows that reach, pass and are dropped by each operator that drops duplicates from a static frame.
 
-    What is dropped is counted by groups of equal keys, not as the difference of the other two.
+    The dropped ones are counted by groups of equal keys, not as the difference of the other two.
     """
     from pyspark.sql import functions as F
 

@@ -1,4 +1,4 @@
-"""compare(): one function of a topic as several architectures: are the answers equal, how fresh, and at what cost."""
+"""compare(): one transform of a topic as several architectures: whether the answers are equal, how fresh they are, and what they cost."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ _LEAST: Final = 0.001  # seconds: where the chart's axis begins
 
 @dataclass(frozen=True)
 class Comparison:
-    """What compare() found: `rows` has one row for each architecture, `differences` the first lines that are not in all answers."""
+    """The result of compare().
+
+    Args:
+        rows: One row for each architecture.
+        differences: Architecture → the first rows that are not both in its answer and in the first one.
+        freshness: Columns architecture and seconds, one row for each event.
+    """
 
     rows: pd.DataFrame
     differences: Mapping[str, Sequence[str]]
-    freshness: pd.DataFrame  # architecture, seconds: one row for each event
+    freshness: pd.DataFrame
 
     @property
     def equal(self) -> bool:
@@ -48,7 +54,7 @@ class Comparison:
         order = list(self.rows["architecture"])
         name = alt.Y("architecture:N").sort(order).title("architecture")
         colour = alt.Color("architecture:N").sort(order).legend(None)
-        # Where two clocks differ, an event may be seen "before" it came: such a mark stands at the left end.
+        # If two clocks differ, an event may seem to be visible before it arrived: its mark is at the left end.
         known = self.freshness.assign(seconds=self.freshness["seconds"].clip(lower=_LEAST)).dropna()
         events = known.sample(min(len(known), _MARKS), random_state=1)
         waited = durations("seconds", known["seconds"], title="time from append to visible")
@@ -80,22 +86,23 @@ class Comparison:
 
 
 def compare(*architectures: Architecture, since: datetime | None = None) -> Comparison:
-    """Compare architectures over one topic; nothing is recomputed: first let each catch_up().
+    """Compare architectures over one topic. Nothing is recomputed, so first let each catch_up().
 
     The rows of the result have, for each architecture:
 
-    - used, duplicate, late, quarantined: its accounting. late_corrected: events that were late, by the version that has them now. Each
-      is a row of rta.late().
-    - freshness_p50_s, freshness_p99_s: from a record's Kafka timestamp to the commit of the first micro-batch, or batch view, that
-      showed it, as far as these objects have seen it. NaN in real-time mode, where nobody knows it: an event is seen milliseconds after
-      it came, and noted when its interval ends.
-    - events_read: by all micro-batches and batch views together, those of a replay and of versions that are gone included.
-    - cpu_s: of Spark's tasks in this process, for tables and archive (two architectures of a topic share one; it counts for both).
-    - history_again_s: the newest recompute(), or replay that was waited for, in this process.
+    - used, duplicate, late, quarantined: its accounting. late_corrected: events that were late, by the version that contains them now;
+      each is a row of rta.late().
+    - freshness_p50_s, freshness_p99_s: seconds from the Kafka timestamp of a record to the commit of the first micro-batch, or batch
+      view, that showed it, as far as these objects have seen it. NaN in real-time mode: an event is visible milliseconds after it
+      arrived, but recorded only when its interval ends.
+    - events_read: by all micro-batches and batch views, those of a replay and of deleted versions included.
+    - cpu_s: CPU seconds of Spark's tasks in this process, for tables and archive (architectures of one topic share the archive, which
+      counts for each of them).
+    - history_again_s: seconds of the newest recompute(), or replay that was waited for, in this process.
 
     Args:
         architectures: Two or more of one topic.
-        since: Only events whose Kafka timestamp is later count for freshness, so that a backlog does not.
+        since: Only events with a later Kafka timestamp count for freshness, so that a backlog does not.
 
     Raises:
         InputError: If they are of different topics.
@@ -154,13 +161,13 @@ def _row(
 
 
 def _corrected(wired: Architecture) -> str:
-    """Say how many events that were late once are in the answer now, and what has corrected them."""
+    """Say how many events that were late are in the answer now, and which version contains them."""
     counts = late(wired.table)["corrected_by"].value_counts(sort=False)
     return ", ".join(f"{count:,} by {by}" for by, count in counts.items()) or "none"
 
 
 def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
-    """Show the first rows that only one of two answers has."""
+    """Return the first rows that are in only one of two answers."""
     if left.equals(right):
         return []
     lefts, rights = (set(side.astype(str).itertuples(index=False, name=None)) for side in (left, right))  # fmt: skip
@@ -179,7 +186,7 @@ def _good_records(wired: Architecture) -> pd.DataFrame:
 
 
 def _shown(wired: Architecture) -> list[Batch]:
-    """List the batches that brought the answer, the oldest first."""
+    """List the batches that the answer was made from, the oldest first."""
     versions = wired.view.versions.values() if wired.view else ()
     parts = {part for version in versions for part in version.parts}
     there = [batch for part in parts for batch in ledger.batches(part)]
@@ -187,7 +194,7 @@ def _shown(wired: Architecture) -> list[Batch]:
 
 
 def _waited(records: pd.DataFrame, batches: Sequence[Batch]) -> pd.Series[float]:
-    """Tell how many seconds each record waited for the first batch that has it; records in none are left out."""
+    """Return how many seconds each record waited for the first batch that has it, without records that are in none."""
     import pandas as pd
 
     waits, seen = [], dict[int, int]()

@@ -18,7 +18,7 @@ _SCALA = "org.apache.spark.api.python.PythonUtils"
 def parquet_sink(
     session: SparkSession, folder: str, partitioned_by: str
 ) -> Callable[[DataFrame, int], None]:
-    """Return what writes a micro-batch into a folder, once: Spark's own file sink, which knows the numbers of its micro-batches."""
+    """Return a function that writes a micro-batch to a folder once: Spark's own file sink, which records the numbers of its batches."""
     options = java_class(session, _SCALA).toScalaMap({"path": folder})
     columns = scala_sequence(session, [partitioned_by])
     parquet = java_class(session, _PARQUET)()

@@ -1,4 +1,4 @@
-"""Kappa: one stream for now and for history; a new function replays the topic into a table of its own, which is switched to."""
+"""Kappa: one stream for new events and for history; a new transform replays the topic into another table, and readers are switched to it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def kappa(
     event: EventType | None = None,
     real_time: str | None = None,
 ) -> Kappa:
-    """Set up Kappa: one stream fills the table; a new function replays the topic into a second one.
+    """Set up Kappa: one stream fills the table; a new transform replays the topic into a second one.
 
-    It goes on with the served version, whose function `transform` must be.
+    It continues the served version, which must have been filled with `transform`.
 
     Args:
         topic: The topic.
         transform: The analysis, as for rta.follow().
-        table: The name under which readers find the answer.
-        key: The result's columns that name a row.
-        event: The type of the topic's events; by default the one that is named like the topic.
-        real_time: An interval such as "5 minutes": each version works in Spark's real-time mode (experimental); by default in
+        table: The name by which readers find the answer.
+        key: The columns of the result that identify a row.
+        event: The type of the topic's events; by default the one with the name of the topic.
+        real_time: An interval such as "5 minutes", for Spark's real-time mode (experimental); by default each version works in
             micro-batches.
 
     Example:
@@ -54,27 +54,28 @@ def kappa(
 
 
 class Kappa(Architecture):
-    """One stream for now and for history: version 1 serves while version 2 replays the topic."""
+    """One stream for new events and for history: version 1 is served while version 2 replays the topic."""
 
     architecture = "kappa"
     after_a_crash = "each version goes on from its checkpoint, a half replay too"
     first_answer = "its view was dropped: call rta.kappa(…) again"
 
     def catch_up(self) -> None:
-        """Wait until the served version has everything that is in the topic now. In real-time mode it is started anew for that."""
+        """Wait until the served version has everything that is in the topic now. In real-time mode its query is restarted."""
         view = self.view
         if view and view.served in self._again:
             self._level(view.served)
 
     def replay(self, transform: Transform, *, max_events_per_batch: int | None = None) -> Replay:
-        """Start the next version: `transform` over the topic from its beginning, into a table of its own.
+        """Start the next version: `transform` over the topic from its beginning, into another table.
 
-        Readers keep the served version until switch(). If it is called again after a crash, it goes on where it was. In real-time mode it returns
-        when all history is there.
+        Readers see the served version until switch(). If this is called again after a crash, it continues where it was. In real-time mode
+        it returns when all history is in the table.
 
         Args:
             transform: The analysis of the next version.
-            max_events_per_batch: With it, progress shows, and events are late as they were; without it, one micro-batch takes all history.
+            max_events_per_batch: The most events in one micro-batch: progress is shown, and events are late as they were before. By default
+                one micro-batch takes all history.
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
         began = time.monotonic(), events_in(part, description(self.topic))
@@ -83,10 +84,10 @@ class Kappa(Architecture):
         return Replay(self, number, part, query, began)
 
     def switch(self, number: int | None = None) -> views.View:
-        """Show another version to readers, in one transaction; by default the newest. The old one goes on, for roll_back().
+        """Show another version to readers, in one transaction; by default the newest. The old one continues, for roll_back().
 
         Raises:
-            QueryError: It has not reached what readers have seen, or there is no other.
+            QueryError: If it lacks events that readers have seen, or there is no other version.
         """
         number = number or max(self.running, default=0)
         if not number:
@@ -99,21 +100,22 @@ class Kappa(Architecture):
             return views.switch(self.table, number, version)
 
     def roll_back(self) -> views.View:
-        """Show readers the version before the served one again, in one transaction."""
+        """Show the version before the served one to readers again, in one transaction."""
         view = self.view
         older = [n for n in view.versions if n < view.served] if view else []
         if not view or not older:
             raise QueryError(
-                f"there is no older version of {self.table!r}", fix="it was retired, or never was"
+                f"there is no older version of {self.table!r}",
+                found="it was retired, or never existed",
             )
         return views.switch(self.table, max(older), view.versions[max(older)], patience=None)
 
     def retire(self, number: int) -> None:
-        """Drop a version that is not served: its query, its table, its checkpoint."""
+        """Drop a version that is not served: its query, its table and its checkpoint."""
         self._forget([number])
 
     def _start(self) -> None:
-        """Go on with the served version; start the first one if there is none."""
+        """Continue the served version; start the first one if there is none."""
         if view := self.view:
             self._go_on(view)
         else:
@@ -128,7 +130,13 @@ class Kappa(Architecture):
 
 @dataclass(frozen=True)
 class ReplayProgress:
-    """events: in the topic now; done: in the table; rate: events/s since the replay began in this process."""
+    """How far a replay is.
+
+    Args:
+        done: Events in the table.
+        events: Events in the topic now.
+        rate: Events per second since the replay began in this process.
+    """
 
     done: int
     events: int
@@ -136,12 +144,12 @@ class ReplayProgress:
 
     @property
     def behind(self) -> int:
-        """The events that are still to be taken."""
+        """The events that are not in the table yet."""
         return self.events - self.done
 
     @property
     def seconds_left(self) -> float | None:
-        """The time until it has caught up, at this rate; None before the first micro-batch has ended."""
+        """The time until it has caught up, at this rate; None before the end of the first micro-batch."""
         return 0.0 if not self.behind else self.behind / self.rate if self.rate else None
 
     def __str__(self) -> str:
@@ -157,7 +165,7 @@ class ReplayProgress:
 
 @dataclass(frozen=True)
 class Replay:
-    """A version of a function on its way through the history of a topic, into a table of its own."""
+    """The replay of a topic into the table of a new version."""
 
     wired: Kappa
     version: int
@@ -166,19 +174,19 @@ class Replay:
     began: tuple[float, int]  # when, and with how many events in the table
 
     def progress(self) -> ReplayProgress:
-        """Tell how far it is."""
+        """Return how far it is."""
         return self._progress(retried(lambda: description(self.wired.topic)))
 
     def _progress(self, topic: TopicDescription) -> ReplayProgress:
-        """Tell how far it is on its way through what a topic has, or had."""
+        """Return how far it is through a topic as it is, or was."""
         began, first = self.began
         done = events_in(self.table, topic)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
         return ReplayProgress(done, topic.events, rate)
 
     def wait(self) -> ReplayProgress:
-        """Return when it has everything that is in the topic now, and show how far it is meanwhile."""
-        # Held to what there is now: retention must not move the goal away.
+        """Wait until it has everything that is in the topic now, and show its progress."""
+        # The goal is what is there now: retention must not move it.
         topic, shown = retried(lambda: description(self.wired.topic)), 0
         goal = topic.events
         with bar(f"{topic.name} → {self.table}", total=goal, unit="event") as advance:
@@ -195,7 +203,7 @@ class Replay:
 
 
 def events_in(table: str, topic: TopicDescription) -> int:
-    """Count how many of the offsets that a topic has now a table contains.
+    """Count the offsets of a topic, as it is now, that a table contains.
 
     >>> events_in("no_such_table", TopicDescription("clicks", "an-id", {0: (0, 5)}, None))
     0

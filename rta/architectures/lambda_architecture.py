@@ -1,4 +1,4 @@
-"""Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader."""
+"""Lambda: a batch view up to a cut-off and a speed view after it, merged when they are read."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def lambda_(
     event: EventType | None = None,
     real_time: str | None = None,
 ) -> Lambda:
-    """Set up Lambda: a batch view up to a cut-off, a speed view after it, merged for the reader.
+    """Set up Lambda: a batch view up to a cut-off and a speed view after it, merged when they are read.
 
-    It goes on from the served version, or makes the first one.
+    It continues the served version, or creates the first one.
 
     Args:
         topic: The topic.
         transform: The analysis, as for rta.follow().
-        table: The name under which readers find the answer.
-        key: The result's columns that name a row.
-        event: The type of the topic's events; by default the one that is named like the topic.
+        table: The name by which readers find the answer.
+        key: The columns of the result that identify a row.
+        event: The type of the topic's events; by default the one with the name of the topic.
         real_time: An interval such as "5 minutes", for a speed view in Spark's real-time mode (experimental); by default it works in
             micro-batches.
 
     Raises:
-        InputError: If two parts of the answer cannot be merged: see rta.store.merge_rules.
+        InputError: If two parts of the answer cannot be merged, see rta.store.merge_rules.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
@@ -60,22 +60,22 @@ def lambda_(
 
 
 class Lambda(Architecture):
-    """A batch view up to a cut-off and a speed view after it; each event counts in one of them, at any moment."""
+    """A batch view up to a cut-off and a speed view after it; at any moment each event counts in exactly one of them."""
 
     architecture = "lambda"
     after_a_crash = "the speed view goes on from its checkpoint; a half batch view is made anew"
     first_answer = "its view was dropped: call rta.lambda_(…) again"
 
     def catch_up(self) -> None:
-        """Wait until the speed view has everything that is in the topic now. In real-time mode it is started anew for that."""
+        """Wait until the speed view has everything that is in the topic now. In real-time mode its query is restarted."""
         for number in list(self._again):
             self._level(number)
 
     def recompute(self) -> Accounting:
-        """Compute the next batch view, start its speed view, and show both to readers at once.
+        """Compute the next batch view, start its speed view, and show both to readers in one transaction.
 
-        The old speed view stops when the new batch view is ready. The new one takes all that came since the cut-off in one micro-batch, so it
-        drops nothing as late that readers have seen, and no value goes back. Until then the old version is served.
+        The old speed view stops when the new batch view is ready. The new one takes all events since the cut-off in one micro-batch, so it
+        drops nothing as late that readers have seen, and no value decreases. Until then the old version is served.
         """
         number = self._next()
         parts = self._parts(number)
@@ -93,7 +93,7 @@ class Lambda(Architecture):
         return self.accounting()
 
     def _start(self) -> None:
-        """Go on with the speed view of the served version; make the first version if there is none."""
+        """Continue the speed view of the served version; create the first version if there is none."""
         if (view := self.view) is None:
             self.recompute()
         else:
@@ -105,7 +105,7 @@ class Lambda(Architecture):
         self._speed(view.served, view.versions[view.served].cut_off)
 
     def _speed(self, number: int, cut_off: Position) -> StreamingQuery:
-        """Follow the topic from the cut-off with the same function."""
+        """Follow the topic from the cut-off with the same transform."""
         known = read_archive(self.topic, event=self.event, before=cut_off)  # type: ignore[arg-type]
         transform = without_copies_of(
             known, self.transform, known, everywhere=self.real_time is not None

@@ -1,8 +1,8 @@
-"""The results topic of a table that is filled in real time: what lies on it, and how it gets into the table.
+"""The changelog topic of a table that is filled in real time, and how its results are written to the table.
 
-Spark sends each result, the whole value of its key, as one JSON object to a topic of one partition, `<table>.results.<8 hex>`.
-A result is taken where it counts more events than what the table has: one that comes twice, or late, changes nothing.
-Rows and the position in the results topic go into the database in one transaction.
+Spark sends each result, the whole value of its key, as one JSON object to a topic with one partition, `<table>.results.<8 hex>`.
+A result replaces the row of its key only if it counts more events, so one that arrives twice, or late, changes nothing.
+The rows and the position in the topic are written to the database in one transaction.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ if TYPE_CHECKING:
 
     from rta.store.serving_tables import Table
 
-# By size alone, as all topics of rta: the results of a table that rests for a month must be there still.
+# By size alone, as for all topics of rta: the results of a table that was idle for a month must still be there.
 _RETENTION: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results topic of a table; position: the next offset to take, None before the first query in real-time mode."""
+    """The changelog topic of a table.
+
+    Args:
+        table: The table.
+        topic: Its changelog topic.
+        position: The next offset to read; None before the first query in real-time mode.
+    """
 
     table: str
     topic: str
@@ -46,7 +52,7 @@ class Results:
 
 
 def find(table: str, *, on: Engine | None = None) -> Results | None:
-    """Find the results topic of a table; None where it is not filled in real time.
+    """Return the changelog topic of a table; None if the table is not filled in real time.
 
     >>> find("no_such_table")
     """
@@ -57,7 +63,7 @@ def find(table: str, *, on: Engine | None = None) -> Results | None:
 
 
 def note(table: str, *, on: Engine | None = None) -> Results:
-    """Note that a table is going to be filled in real time: its topic gets a name that nobody else uses."""
+    """Record that a table is filled in real time, and choose a unique name for its changelog topic."""
     name = checked("topic", f"{checked('table', table)}.results.{uuid4().hex[:8]}")
     with database.writing(on or database.engine()) as connection:
         connection.execute(RESULTS.insert().values(table_name=table, topic=name))
@@ -65,9 +71,9 @@ def note(table: str, *, on: Engine | None = None) -> Results:
 
 
 def opened(results: Results, *, on: Engine | None = None) -> Results:
-    """Make the topic where it is not, and return the position to go on from, which is noted.
+    """Create the topic if it does not exist, and record the position to continue from.
 
-    What the topic has lost is in the table already: the micro-batch before the query brought it.
+    What the topic has lost to retention is already in the table: the micro-batch before the query has written it.
     """
     topics.create_topic(results.topic, partitions=1, config=_RETENTION)
     first, end = topics.offsets(results.topic)[0]
@@ -79,7 +85,7 @@ def opened(results: Results, *, on: Engine | None = None) -> Results:
 
 
 def forget(table: str, *, on: Engine | None = None) -> None:
-    """Delete the results topic of a table, and forget it.
+    """Delete the changelog topic of a table, and the record of it.
 
     >>> forget("no_such_table")
     """
@@ -90,7 +96,7 @@ def forget(table: str, *, on: Engine | None = None) -> None:
 
 
 def messages(stream: DataFrame) -> DataFrame:
-    """Turn results into messages for Kafka: all columns, of whatever name, as one JSON object; no key."""
+    """Turn results into Kafka messages without a key: all columns as one JSON object."""
     from pyspark.sql import functions as F
 
     row = json_column([F.col(f"`{name}`") for name in stream.columns])
@@ -99,7 +105,7 @@ def messages(stream: DataFrame) -> DataFrame:
 
 
 def reading(found: Results) -> KafkaConsumer:
-    """Open a consumer at the position; an offset that the topic has not is an error."""
+    """Open a consumer at the position. It fails if the topic does not have that offset."""
     from kafka import TopicPartition
 
     consumer = client.consumer(auto_offset_reset="none", fetch_max_wait_ms=20)
@@ -109,9 +115,17 @@ def reading(found: Results) -> KafkaConsumer:
 
 
 def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], position: int) -> int:
-    """Write results into a table, with the position behind them, in one transaction; return how many keys they have.
+    """Write results and the position after them to a table, in one transaction.
 
-    counted: the column that counts a key's events; of two results of a key the one that counts more is the newer.
+    Args:
+        engine: The database.
+        table: The table.
+        counted: The column that counts the events of a key; of two results of a key the one that counts more is the newer.
+        values: The results, as they are on the topic.
+        position: The offset after the last of them.
+
+    Returns:
+        The number of keys.
 
     >>> from pyspark.sql.types import StructType
     >>> from rta.store import serving_tables
@@ -128,7 +142,7 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
     names = table.columns.names
     key = itemgetter(*map(names.index, table.key))
     count = itemgetter(names.index(counted))
-    # Of a key's results the last one stays: the one that counts most.
+    # In this order the last result of a key replaces the others: the one that counts most.
     newest = {key(row): row for row in sorted(map(decoder(table.schema), values), key=count)}
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
@@ -137,7 +151,7 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
 
 
 def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
-    """Make the function that reads one result: the flat row of the table, each value as Spark had it.
+    """Return the function that decodes one result to a flat row of the table, each value as Spark had it.
 
     >>> from pyspark.sql.types import StructType
     >>> decoder(StructType().add("at", "timestamp").add("sum", "decimal(9,2)").add("n", "long"))(
@@ -168,7 +182,7 @@ def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
 
 
 def _converter(kind: DataType) -> Callable[[Any], Any]:
-    """Turn one value of Spark's JSON back into what the table takes."""
+    """Return the function that turns one value of Spark's JSON into what the table takes."""
     known: dict[str, Callable[[Any], Any]] = {
         "timestamp": dt.datetime.fromisoformat, "date": dt.date.fromisoformat,
         "float": float, "double": float, "binary": base64.b64decode,

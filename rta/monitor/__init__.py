@@ -1,4 +1,4 @@
-"""How a query is doing: its health, its state, how the state grows."""
+"""The health of a query, its state, and how the state grows."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What the monitor uses of Spark that is no public API; its contract tests are in tests/monitor/test_internals.py."""
+"""What the monitor uses of Spark that is not public API; the contract tests are in tests/monitor/test_internals.py."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def last_plan(query: StreamingQuery) -> Any:
 
 
 def heap_bytes(session: SparkSession) -> float:
-    """Return how many bytes the driver's heap may take."""
+    """Return the maximum size of the driver's heap in bytes."""
     return float(java_class(session, "java.lang.Runtime").getRuntime().maxMemory())
 
 
 def in_session(session: SparkSession, frame: DataFrame) -> DataFrame:
-    """Return a frame of another session as one of this session, with what it was read with."""
+    """Return a frame of another session as a frame of this session; it keeps the settings that it was read with."""
     return framed(session, frame._jdf.logicalPlan())

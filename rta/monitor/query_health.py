@@ -1,4 +1,4 @@
-"""How a streaming query is doing: rates, phases, lag, watermark, state, and where its events went."""
+"""The health of a streaming query: rates, phases, lag, watermark, state and accounting."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Health:
-    """One look at a query. Rates are rows per second, durations milliseconds, state in bytes."""
+    """A query at one moment. Rates are in rows per second, durations in milliseconds, state in bytes."""
 
     name: str
     active: bool
-    message: str  # Spark's own word for what it is doing
+    message: str  # Spark's own words for what it is doing
     batch_id: int | None
     input_rate: float
     processing_rate: float
     phases: Mapping[str, int]  # duration of the last batch by phase, triggerExecution first
     lag: Mapping[str, Mapping[int, int]]  # topic → partition → records not yet read
     watermark: str | None
-    state_rows: int | None  # None: not known, since no batch has ended in this run of the query
+    state_rows: (
+        int | None
+    )  # None: not known before the first batch of this run of the query has ended
     state_bytes: int | None
     accounting: Accounting  # over all batches of this query
     error: str | None = None
-    warnings: Sequence[str] = ()  # of state that is about to outgrow memory
+    warnings: Sequence[str] = ()  # about state that may outgrow the memory
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return what a person reads: a label and a text for each fact."""
+        """Return a label and a text for each fact."""
         behind = sum(records for partitions in self.lag.values() for records in partitions.values())
         detail = "; ".join(
             f"{topic} " + " ".join(f"{p}:{records:,}" for p, records in partitions.items())
@@ -70,16 +72,16 @@ class Health:
 
 
 def health(query: StreamingQuery | None = None) -> Health:
-    """Tell how a query is doing now; the lag is measured against the broker, not remembered.
+    """Return the health of a query now; the lag is measured against the broker.
 
-    A query that was started again, and has ended no batch since, has its last batch and watermark from the ledger. `rta queries` on the
-    command line tells of other processes, too.
+    If a query was started again and no batch has ended since, its last batch and watermark come from the ledger. The command
+    `rta queries` also lists the queries of other processes.
 
     Args:
         query: By default the one that runs in this kernel.
 
     Raises:
-        QueryError: If none is given and none runs, or several do: it names them.
+        QueryError: If none is given, and none or several run; it names them.
 
     Example:
         >>> stream = spark.readStream.format("rate").load()
@@ -92,7 +94,7 @@ def health(query: StreamingQuery | None = None) -> Health:
     progress: dict[str, Any] = dict(query.lastProgress or {})
     operators = progress.get("stateOperators", [])
     durations = progress.get("durationMs", {})
-    # A query that waits for its first events reports progress, too: of a batch that is yet to come, and of no state.
+    # A query that waits for its first events reports progress, too: of a batch that has not begun, and without state.
     ran = bool(operators) or any("addBatch" in each["durationMs"] for each in query.recentProgress)
     last = None if ran else _in_ledger(query)
     watermark = progress.get("eventTime", {}).get("watermark")
@@ -140,13 +142,13 @@ def _running() -> StreamingQuery:
 
 
 def _cause(trace: str) -> str:
-    """Return the line of a failure that a person needs: rta's own sentence if there is one, whichever module its class is in."""
+    """Return the line of a trace that says why: rta's own sentence if there is one."""
     ours = [found[0] for found in OURS.finditer(trace)]
     return ours[-1] if ours else cause(trace)
 
 
 def _in_ledger(query: StreamingQuery) -> Batch | None:
-    """Return the last batch of a query that its table contains."""
+    """Return the last batch of a query that is in its table."""
     known = ledger.newest(query.name) if query.name else []
     return next((batch for batch in known if batch.query_id == str(query.id)), None)
 
@@ -165,7 +167,7 @@ def _read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
 
 
 def _in_table(name: str | None) -> dict[str, dict[int, int]]:
-    """Return the same of the query's table: its first micro-batch may not have ended yet."""
+    """Return what the table of a query contains, in the same form; for use before its first micro-batch has ended."""
     topic = next((table.topic for table in serving_tables.tables() if table.name == name), None)
     return {topic: ledger.offsets(str(name)).get(topic, {})} if topic else {}
 

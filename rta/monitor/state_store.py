@@ -1,8 +1,8 @@
-"""What a streaming query remembers: its state read back as a table, what was evicted from it, how it grows, and when to worry.
+"""The state of a streaming query: read as a table, what was evicted from it, how it grows, and warnings.
 
-In rta the watermark is what ends state: a window that has closed, an id that no copy can have any more. A row with
-`expires` goes with the first micro-batch whose watermark is at or behind that time; one without it stays for ever: the
-transform has no watermark, or its key has no event time.
+In rta the watermark evicts state: a window that has closed, an id of which no copy can come any more. A row with `expires` is evicted
+by the first micro-batch whose watermark is at or after that time. A row without it stays forever: the transform has no watermark, or
+its key has no event time.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.types import StructType
 
-_ENDS: Final = "expiresAtMicros"  # what dropDuplicatesWithinWatermark notes itself
+_ENDS: Final = "expiresAtMicros"  # written by dropDuplicatesWithinWatermark
 SHARE: Final = 0.5
-"""Of the memory that state may have: more than that is warned of."""
+"""The share of the available memory above which state causes a warning."""
 
 MANY: Final = 10_000
-"""Rows that are kept for ever and become more and more: from then on it is warned of."""
+"""The number of rows, kept forever and growing, from which on state causes a warning."""
 
-_BATCHES: Final = 8  # with fewer a growth and a beginning look the same
+_BATCHES: Final = 8  # with fewer a start cannot be told from growth
 _ROCKSDB: Final = "rocksdb"
-# A column of state_history() → Spark's name of it.
+# Column of state_history() → Spark's name for it.
 _FACTS: Final = {
     "name": "operatorName", "rows": "numRowsTotal", "updated": "numRowsUpdated", "evicted": "numRowsRemoved",
     "bytes": "memoryUsedBytes", "commit_ms": "commitTimeMs", "dropped_late": "numRowsDroppedByWatermark",
@@ -49,17 +49,17 @@ def state(
 
     Args:
         table: The table.
-        operator: One of the query's operators that keep state, from the result down: 0 is the one nearest to the table.
+        operator: The number of an operator that keeps state, from the result down: 0 is the one nearest to the table.
         batch: The micro-batch; by default the newest. Spark keeps the last hundred.
-        checkpoint: Of a query without a table, such as rta.engines.relay().
+        checkpoint: The checkpoint of a query without a table, such as rta.engines.relay().
 
     Returns:
-        The columns of the key and of the value (an aggregate's own buffer: Spark's names, not those of the result), structs flattened as
-        in the table; expires: see rta.monitor.state_store; partition_id: of the shuffle.
+        The columns of the key and of the value (the buffer of an aggregate has Spark's names, not those of the result), structs
+        flattened as in the table; expires: see rta.monitor.state_store; partition_id: the shuffle partition.
 
     Raises:
-        TableError: If the name is a view's.
-        QueryError: If there is no checkpoint, no finished micro-batch, no state or no such operator.
+        TableError: If the name is that of a view.
+        QueryError: If there is no checkpoint, no finished micro-batch, no state, or no such operator.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-state", partitions=1)
@@ -82,10 +82,10 @@ def state(
 def evicted(table: str, *, operator: int = 0, checkpoint: str | Path | None = None) -> DataFrame:
     """List what the watermark has evicted from the state of the query that fills a table, as a static DataFrame.
 
-    The arguments and errors are those of state(); as far back as Spark keeps the changes, the last hundred micro-batches.
+    The arguments and errors are those of state(). Spark keeps the changes of the last hundred micro-batches.
 
     Returns:
-        batch_id: the micro-batch that evicted it; the columns of the key; expires.
+        batch_id: the micro-batch that evicted the row; the columns of the key; expires.
 
     Example:
         >>> evicted("doc_state").columns  # see state()
@@ -99,7 +99,7 @@ def evicted(table: str, *, operator: int = 0, checkpoint: str | Path | None = No
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the state of one operator lies, and from which micro-batch to which it can be read."""
+    """The location of the state of one operator, and the first and last micro-batch for which it can be read."""
 
     session: SparkSession
     checkpoint: str
@@ -109,7 +109,7 @@ class _Source:
 
 
 def _source(table: str, checkpoint: str | Path | None, operator: int) -> _Source:
-    """Find the state. Raises what state() raises."""
+    """Find the state; the errors are those of state()."""
     from rta.dataframes.session import spark
 
     place = str(checkpoint or settings().home / "checkpoints" / checked("table", table))
@@ -150,7 +150,7 @@ def _read(source: _Source, options: Mapping[str, str]) -> DataFrame:
     """Read with Spark's own state reader."""
     session, form = source.session, source.session
     commit = checkpoints.read(session, f"{source.checkpoint}/commits/{source.newest}") or ""
-    if commit.startswith("v2"):  # real-time mode's: the reader must be told, but no other query
+    if commit.startswith("v2"):  # the format of real-time mode: set for this reader alone
         form = session.newSession()
         form.conf.set("spark.sql.streaming.stateStore.checkpointFormatVersion", "2")
     reader = form.read.format("statestore").option("operatorId", source.operator)
@@ -158,7 +158,7 @@ def _read(source: _Source, options: Mapping[str, str]) -> DataFrame:
 
 
 def _flat(frame: DataFrame, *structs: str) -> list[Column]:
-    """Flatten key and value as a serving table would; a value's name that the key has, too, gets a prefix."""
+    """Flatten key and value as a serving table does; a name that is in both gets a prefix in the value."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import StructType
 
@@ -176,7 +176,7 @@ def _flat(frame: DataFrame, *structs: str) -> list[Column]:
 
 
 def _expires(frame: DataFrame) -> Column:
-    """Tell when each row goes: Spark has noted in the state's schema which column of the key carries the watermark."""
+    """Return when each row is evicted: the state's schema marks the column of the key that has the watermark."""
     from pyspark.sql import functions as F
 
     if _ENDS in [field.name for field in _fields(frame, "value")]:
@@ -194,10 +194,9 @@ def _fields(frame: DataFrame, struct: str) -> Sequence[Any]:
 
 
 def state_history(query: StreamingQuery) -> pd.DataFrame:
-    """Tell for each micro-batch and operator of a query what it remembers, as far back as Spark's progress goes.
+    """Return the size of a query's state for each micro-batch and operator, as far back as Spark's progress goes.
 
-    That is 100 micro-batches, of this start of the query; more with spark.sql.streaming.numRecentProgressUpdates. `rta.charts.state()`
-    draws it.
+    That is 100 micro-batches of this run of the query, or spark.sql.streaming.numRecentProgressUpdates. `rta.charts.state()` draws it.
 
     Returns:
         query, batch_id, at; operator (as for rta.state), name; rows, updated, evicted (by the watermark), bytes, commit_ms,
@@ -227,7 +226,7 @@ def state_history(query: StreamingQuery) -> pd.DataFrame:
 
 
 def state_warnings(query: StreamingQuery) -> list[str]:
-    """Warn where the state of a query takes much of its memory, or grows without an end."""
+    """Return warnings if the state of a query takes much of its memory, or grows without end."""
     from rta.dataframes.session import spark
 
     recent = _done(query)
@@ -242,15 +241,19 @@ def state_warnings(query: StreamingQuery) -> list[str]:
 def warnings(
     recent: Sequence[Mapping[str, Any]], kept: Sequence[bool], memory: float | None, provider: str
 ) -> list[str]:
-    """Judge the progress of a query.
+    """Return warnings about the state that a query's progress shows.
 
-    kept: for each operator whether nothing is ever evicted from it; memory: bytes that state may take; provider: of the store.
+    Args:
+        recent: Spark's progress of the last micro-batches.
+        kept: For each operator whether nothing is ever evicted from it.
+        memory: The bytes that state may take; None if not known.
+        provider: The class of the state store.
     """
     last = recent[-1]["stateOperators"]
     said = []
     used = sum(operator["memoryUsedBytes"] for operator in last)
     if memory and used > SHARE * memory:
-        on_disk = "" if _ROCKSDB in provider.lower() else "the RocksDB provider, which keeps it on disk and is rta's default; "  # fmt: skip
+        on_disk = "" if _ROCKSDB in provider.lower() else "keep it on disk with the RocksDB provider, which is rta's default; "  # fmt: skip
         said.append(
             f"state takes {used / 1e6:,.0f} MB, {100 * used / memory:.0f} % of the memory that it may have; "
             f"fix: {on_disk}a shorter lateness or window, a smaller key, or more memory"
@@ -263,16 +266,20 @@ def warnings(
         ]
         if len(kept) == len(last) and kept[number] and grows(rows):
             marked = _watermark(recent[-1])
-            fix = "put the event time that has the watermark" if marked else "call withWatermark() before it, and put the event time"  # fmt: skip
+            fix = (
+                "put the event time that has the watermark, or its window, into its key"
+                if marked
+                else "withWatermark() before it, and the event time or its window in its key"
+            )
             said.append(
                 f"{operator['operatorName']} keeps {rows[-1]:,} rows for ever, {rows[-1] - rows[0]:,} more than {len(rows)} "
-                f"micro-batches ago, and nothing is evicted; fix: {fix}, or its window, into its key"
+                f"micro-batches ago, and nothing is evicted; fix: {fix}"
             )
     return said
 
 
 def grows(rows: Sequence[int]) -> bool:
-    """Tell whether a number of rows is large and goes on growing: the newer half by at least half as much as the older.
+    """Tell whether a number of rows is large and still growing: in the newer half by at least half as much as in the older.
 
     >>> grows([5_000 * n for n in range(10)]), grows([40_000] * 10), grows([5 * n for n in range(10)])
     (True, False, False)
@@ -285,7 +292,7 @@ def grows(rows: Sequence[int]) -> bool:
 
 
 def _done(query: StreamingQuery) -> list[Any]:
-    """List the progress of the micro-batches that ran; Spark also reports, now and then, that there is nothing to do."""
+    """List the progress of the micro-batches that ran; Spark also reports progress when there is nothing to do."""
     return [each for each in query.recentProgress if "addBatch" in each["durationMs"]]
 
 
@@ -295,10 +302,10 @@ def _watermark(progress: Mapping[str, Any]) -> str | None:
 
 
 def _memory(session: SparkSession) -> tuple[float | None, str]:
-    """Tell how many bytes state may take, and which provider keeps it.
+    """Return how many bytes state may take, and the class of the state store.
 
-    In a JVM's heap that is the heap; RocksDB lies beside it, and may have the rest of the machine's. On a cluster nobody here
-    knows the executors' machines: None.
+    State in the JVM may take the heap; RocksDB may take the rest of the machine's memory. On a cluster the memory of the executors'
+    machines is not known: None.
     """
     import psutil
 

@@ -1,1 +1,1 @@
-"""What this machine needs: Java, pinned jars, the class-data archive of the driver."""
+"""What this machine needs: Java, pinned jars, the class-data archive of the driver's JVM."""

@@ -1,11 +1,11 @@
-"""From pages of Python and Java the one line that says what went wrong."""
+"""Find the one line in a trace of Python or Java that says what went wrong."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# `rta.errors.TableError: …`, `decimal.DivisionByZero: …`, `Caused by: java.io.IOException: …`; no line that only announces.
+# `rta.errors.TableError: …`, `decimal.DivisionByZero: …`, `Caused by: java.io.IOException: …`; not a line that ends in a colon.
 _SAID: Final = re.compile(
     r"(?:Caused by: |: )?(?:(?:[\w$]+\.)+(?=[A-Z])|(?=\w*(?:Error|Exception): ))([\w$]+): (.*[^\s:])"
 )
@@ -14,7 +14,7 @@ _LONGEST: Final = 300
 
 
 def cause(text: str) -> str:
-    r"""Return the deepest cause that a trace names, its class first; else its first line; never more than one line.
+    r"""Return the deepest cause in a trace as one line, its class first; the first line if there is none.
 
     >>> cause("py4j.Py4JError: called o1: java.lang.X: a\n\tat a.b(C.java:1)\nCaused by: java.io.IOException: no such file")
     'IOException: no such file'

@@ -1,11 +1,10 @@
-"""The class-data archive of the driver's JVM: Spark's classes, parsed once, mapped into memory at each later start.
+"""The class-data archive of the driver's JVM: Spark's classes, parsed once and mapped into memory at each later start.
 
-Java calls it application class-data sharing (JEP 350). It is built from the classes that one small real drain needs, and named
-by everything it depends on: another Java, another jar, and it is not used. A JVM that finds an archive it cannot use starts
-without it.
+Java calls it application class-data sharing (JEP 350). It is built from the classes that one small real drain needs. Its name
+depends on Java and on each jar, so after a change of one of them it is not used. A JVM starts without an archive that it cannot use.
 
-It is built once, by `rta archive`, or by itself: the first process that has started Spark without one leaves, at its own end,
-another behind that builds it, at the lowest priority. RTA_CLASS_DATA=off leaves that out.
+It is built once: by `rta archive`, or automatically. The first process that has started Spark without an archive starts another one
+at its own end, which builds it at the lowest priority. RTA_CLASS_DATA=off prevents that.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from rta.setup.processes import one_at_a_time
 
 _MEMORY: Final = 3 * 1024**3  # bytes: what must be free for the broker and driver of a build
 _LOWEST: Final = 19
-_KEPT: Final = 3  # one for each environment that somebody may work in
-_AGAIN: Final = 86_400  # seconds until a build that failed is tried again by itself
+_KEPT: Final = 3  # one for each of the environments that a person may use
+_AGAIN: Final = 86_400  # seconds until a failed build is tried again automatically
 _BUILDER: Final = "from rta.setup import class_data; class_data.build_unasked()"
 _EXERCISE: Final = """
 import sys, rta
@@ -51,7 +50,7 @@ finally:
 
 
 def archive() -> Path:
-    """Name the archive for this Java, this PySpark and these jars; it may not be built yet.
+    """Return the path of the archive for this Java, this PySpark and these jars; it may not be built yet.
 
     >>> archive().suffix
     '.jsa'
@@ -67,7 +66,7 @@ def archive() -> Path:
 
 
 def options() -> Sequence[str]:
-    """Return the options that let a driver's JVM use the archive; none where it is not built.
+    """Return the options that let a driver's JVM use the archive; none if it is not built.
 
     >>> all(option.startswith("-X") for option in options())
     True
@@ -75,16 +74,18 @@ def options() -> Sequence[str]:
     path = archive()
     if not path.exists():
         return []
-    with suppress(OSError):  # a cache that is only readable
-        path.touch()  # those that are used are kept
+    with suppress(OSError):  # a read-only cache
+        path.touch()  # the archives used last are kept
     return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]  # fmt: skip
 
 
 def build() -> Path:
-    """Build the archive if it is missing: under a minute and 200 MB. The three used last are kept.
+    """Build the archive if it is missing: under a minute and 200 MB. The three archives used last are kept.
 
-    Raises SetupError if the JVM wrote none. The drain that it learns from has a broker and a folder of its own. If
-    another process builds it just now, that one's archive is waited for.
+    The drain that it is built from has its own broker and folder. If another process is building the archive, wait for that.
+
+    Raises:
+        SetupError: If the JVM wrote no archive.
     """
     path = archive()
     if not path.exists():
@@ -94,15 +95,18 @@ def build() -> Path:
 
 
 def build_at_exit() -> None:
-    """Let a process of its own build the archive when this one ends: nobody waits for it then."""
+    """Build the archive in another process when this one ends, so that nobody waits for it."""
     atexit.unregister(_leave_behind)
     atexit.register(_leave_behind)
 
 
 def build_unasked() -> bool:
-    """Build the archive where that disturbs nobody: at the lowest priority, with memory free, and if nobody else does.
+    """Build the archive at the lowest priority, if enough memory is free and no other process builds it.
 
-    Returns whether it did. A build that failed is tried again by itself a day later.
+    A failed build is tried again automatically a day later.
+
+    Returns:
+        Whether it was built.
     """
     import psutil
 
@@ -118,7 +122,7 @@ def build_unasked() -> bool:
 
 
 def state() -> str:
-    """Say whether the archive is there.
+    """Describe the state of the archive.
 
     >>> state().startswith(("there", "not built", "being built"))
     True
@@ -145,7 +149,7 @@ def failed(path: Path) -> str | None:
 
 
 def _leave_behind() -> None:
-    """Start the process that builds the archive, in a session of its own."""
+    """Start the process that builds the archive, in its own session."""
     with (private_folder(archive().parent) / "build.log").open("w") as log:
         subprocess.Popen(
             [sys.executable, "-P", "-c", _BUILDER], env=_environment(), cwd=archive().parent,
@@ -154,7 +158,7 @@ def _leave_behind() -> None:
 
 
 def _environment(**ours: str) -> dict[str, str]:
-    """Return the variables of a process that builds: this package, this Java and this cache, and nothing of a person's setup."""
+    """Return the environment of a process that builds: this package, this Java and this cache, and no other setting of rta."""
     own = settings()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RTA_")}
     package = str(Path(__file__).resolve().parents[2])
@@ -169,12 +173,12 @@ def _lock(path: Path) -> Path:
 
 
 def _made(path: Path) -> bool:
-    """Build the archive under the lock; return whether it was still missing."""
+    """Build the archive, with the lock held; return whether it was still missing."""
     if path.exists():
         return False
-    for left in path.parent.glob("build-*"):  # of a build that was killed
+    for left in path.parent.glob("build-*"):  # from a build that was killed
         rmtree(left, ignore_errors=True)
-    # On the archive's own disk: a rename moves it, whole.
+    # On the disk of the archive, so that a rename moves it in one step.
     with TemporaryDirectory(dir=path.parent, prefix="build-") as home:
         draft, note = Path(home) / path.name, path.with_suffix(".failed")
         answer = subprocess.run(

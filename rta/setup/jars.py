@@ -1,4 +1,4 @@
-"""The pinned JVM artifacts: resolved by name, checked by sha256, cached once per user."""
+"""The pinned jars: resolved by name, checked by sha256, cached once for each user."""
 
 import hashlib
 import tomllib
@@ -26,10 +26,10 @@ def pinned() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
 
 
 def connector_jars(pyspark_version: str) -> list[Path]:
-    """Return the verified jars of the Kafka connector that is known to work with this PySpark.
+    """Return the verified jars of the Kafka connector that works with this PySpark.
 
-    Raises SetupError for a PySpark that was not tested with a connector, for a jar that cannot
-    be had, and for a jar whose checksum is wrong.
+    Raises:
+        SetupError: If no connector was tested with this PySpark, a jar cannot be fetched, or its checksum is wrong.
     """
     connectors, _ = pinned()
     if pyspark_version not in connectors:
@@ -49,10 +49,10 @@ def kafka_jars() -> list[Path]:
 
 
 def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
-    """Resolve `group:artifact:version` coordinates into the cache and check each sha256.
+    """Resolve `group:artifact:version` coordinates to jars in the cache, and check each sha256.
 
-    Every call checks every jar again (a fifth of a second for all of Kafka). A cached jar that
-    was damaged is fetched once more; a fetched jar with a wrong checksum is deleted and refused.
+    Every call checks every jar (a fifth of a second for all of Kafka). A damaged jar in the cache is fetched again; a fetched jar
+    with a wrong checksum is deleted and refused.
     """
     folder = _folder()
     with one_at_a_time(folder / ".lock"):
@@ -72,13 +72,13 @@ def _folder() -> Path:
 
 
 def _cached(folder: Path, coordinate: str) -> Path:
-    """Name the place of a jar in the cache: Maven's own layout."""
+    """Return the path of a jar in the cache, which has Maven's layout."""
     group, artifact, version = coordinate.split(":")
     return folder.joinpath(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
 
 
 def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
-    """Download one jar, and keep it only if its checksum is right."""
+    """Download one jar; keep it only if its checksum is right."""
     from jgo.maven import MavenContext
 
     group, artifact, version = coordinate.split(":")
@@ -91,7 +91,7 @@ def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
         raise SetupError(
             f"{coordinate} cannot be fetched",
             found=f"{type(error).__name__}: {str(error)[:200]}",
-            fix="connect to a network that reaches Maven Central, or copy a filled RTA_CACHE folder here",
+            fix="connect to a network that reaches Maven Central, or copy a filled RTA_CACHE folder to this machine",
         ) from error
     found = _sha256(path)
     if found != sha256:
@@ -99,12 +99,12 @@ def _fetch(folder: Path, coordinate: str, sha256: str) -> None:
         raise SetupError(
             f"{coordinate} has the wrong checksum and was refused",
             found=f"sha256 {found}, not {sha256}",
-            fix="check what your network serves in place of Maven Central; nothing was kept",
+            fix="check what your network serves instead of Maven Central; nothing was kept",
         )
 
 
 def _sha256(path: Path) -> str | None:
-    """Hash a file; None where there is none."""
+    """Return the hash of a file; None if it is missing."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Find a Java that Spark and Kafka can run on, or say plainly why there is none; keep its log in a file."""
+"""Find a Java on which Spark and Kafka can run, or say why there is none; write its log to a file."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ rootLogger.appenderRef.file.ref = file
 
 @dataclass(frozen=True)
 class Java:
-    """A Java that was asked for its version."""
+    """A Java executable and its version."""
 
     executable: Path
     version: int
@@ -47,7 +47,7 @@ def find_java() -> Java:
     """Return the first Java of RTA_JAVA_HOME, JAVA_HOME and PATH.
 
     Raises:
-        SetupError: if there is none, or its version is not supported.
+        SetupError: If there is none, or its version is not supported.
 
     >>> find_java().version in SUPPORTED
     True
@@ -59,15 +59,15 @@ def find_java() -> Java:
     version = _version(Path(found))
     if version not in SUPPORTED:
         raise SetupError(
-            "this Java does not fit Spark 4", found=f"Java {version} at {found}", fix=_INSTALL
+            "Spark 4 does not run on this Java", found=f"Java {version} at {found}", fix=_INSTALL
         )
     return Java(Path(found), version)
 
 
 def log_to_file(folder: Path, name: str) -> str:
-    """Write a log4j configuration that keeps `<name>.log` in a folder; return the JVM's option for it.
+    """Write a log4j configuration that logs to `<name>.log` in a folder; return the JVM option that selects it.
 
-    At most three files of 10 MB, warnings and errors.
+    Warnings and errors are logged, in at most three files of 10 MB.
 
     >>> from tempfile import mkdtemp
     >>> log_to_file(Path(mkdtemp()), "doc").endswith("doc-log4j2.properties")
@@ -89,6 +89,6 @@ def _version(java: Path) -> int:
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     if not match:
         raise SetupError(
-            "Java did not tell its version", found=repr(answer.stderr[:80]), fix=_INSTALL
+            "the version of Java is not known", found=repr(answer.stderr[:80]), fix=_INSTALL
         )
     return int(match.group(1))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def runs(process: psutil.Process | int) -> bool:
-    """Tell whether a process, or the one of this number, still runs.
+    """Tell whether a process, given as an object or by its id, still runs.
 
     >>> import os
     >>> runs(os.getpid()), runs(2**22 + 1)
@@ -33,7 +33,7 @@ def runs(process: psutil.Process | int) -> bool:
 
 
 def still_running(processes: Iterable[psutil.Process], *, patience: float) -> list[psutil.Process]:
-    """Wait until processes have ended; return those that have not, after `patience` seconds.
+    """Wait up to `patience` seconds until processes have ended; return those that have not.
 
     >>> still_running([], patience=1)
     []

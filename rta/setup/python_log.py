@@ -1,7 +1,7 @@
-"""What PySpark and py4j log in this process goes to a file, beside the JVM's own log.
+"""Send what PySpark and py4j log in this process to a file, beside the log of the JVM.
 
-PySpark prints each AnalysisException as thousands of characters of JSON, py4j each interrupt as a
-traceback on the root logger, both beside the error that a person sees anyway.
+PySpark logs each AnalysisException as thousands of characters of JSON, and py4j logs each interrupt as a traceback on the root
+logger, both in addition to the error that a person sees anyway.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _LOGGERS: Final = ("SQLQueryContextLogger", "DataFrameQueryContextLogger", "py4j
 
 
 class _File(RotatingFileHandler):
-    """Ours, so that a later session finds and replaces it."""
+    """The handler of rta: its own class, so that a later session finds and replaces it."""
 
 
 class _FromPy4j(logging.Filter):
-    """Takes out of the root logger what py4j logs there, and lets all else pass."""
+    """Send what py4j logs on the root logger to the file, and let everything else pass."""
 
     def __init__(self, file: _File) -> None:
         super().__init__()
         self.file = file
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Write a record of py4j to the file; tell whether the record is another's."""
+        """Write a record of py4j to the file; return whether the record is of another library."""
         others = Path(record.pathname).parent.name != "py4j"
         if not others and record.levelno >= self.file.level:
             self.file.handle(record)
@@ -34,9 +34,9 @@ class _FromPy4j(logging.Filter):
 
 
 def to_file(folder: Path) -> None:
-    """Send their messages to `spark-python.log` in a folder, no longer to stderr; leave all other loggers as they are.
+    """Send the messages of PySpark and py4j to `spark-python.log` in a folder instead of stderr; leave other loggers unchanged.
 
-    At most three files of 10 MB, warnings and errors.
+    Warnings and errors are logged, in at most three files of 10 MB.
 
     >>> from rta.settings import settings
     >>> to_file(settings().home)
@@ -48,7 +48,10 @@ def to_file(folder: Path) -> None:
     file.setFormatter(JSONFormatter())
     for logger in map(PySparkLogger.getLogger, _LOGGERS):
         for handler in list(logger.handlers):
-            if type(handler) in (logging.StreamHandler, _File):  # PySpark's own, or an earlier one
+            if type(handler) in (
+                logging.StreamHandler,
+                _File,
+            ):  # PySpark's own, or one of an earlier session
                 logger.removeHandler(handler)
                 handler.close()
         logger.addHandler(file)

@@ -1,9 +1,9 @@
-"""Prove a transform of your own: feed it micro-batches without a broker, and hold it to the law.
+"""Test your own transform: feed it micro-batches without a broker, and check the first law.
 
     drained stream of T(x) == batch T(x), exactly, for the events that were not late
 
-feed() runs a real streaming query, one micro-batch for each list of rows; check_law() compares.
-The oracle for tests against a real topic, independent of Spark, is in rta.testing.oracle.
+feed() runs a real streaming query with one micro-batch for each list of rows; check_law() compares its result with that of a batch.
+For tests against a real topic, independent of Spark, see rta.testing.oracle.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ORIGIN: Final = "topic STRING, partition INT, offset BIGINT"
 
 @dataclass(frozen=True)
 class Fed:
-    """What a stream made of its micro-batches, beside what batch made of the same events."""
+    """The result of a stream over micro-batches, and that of a batch over the same events."""
 
     stream: Mapping[tuple[Any, ...], Row]  # the final row of each key
     batch: Mapping[
@@ -62,10 +62,10 @@ def feed(
     """Feed rows to a transform in the given micro-batches, through a real streaming query.
 
     Args:
-        transform: The analysis. It also sees topic, partition and offset, as from a topic.
-        batches: One list of rows (mappings of column to value) for each micro-batch; may be empty.
-        schema: Of the rows.
-        key: The columns of the result that name a row; a later row of a key replaces the earlier one.
+        transform: The analysis. It also gets topic, partition and offset, as from a topic.
+        batches: One list of rows (mappings of column to value) for each micro-batch; it may be empty.
+        schema: The schema of the rows.
+        key: The columns of the result that identify a row; a later row of a key replaces the earlier one.
         spark: The session.
 
     Example:
@@ -104,9 +104,9 @@ def check_law(
     key: Sequence[str],
     spark: SparkSession,
 ) -> Fed:
-    """Assert that the drained stream equals the batch, row for row; return both.
+    """Assert that the result of the stream equals that of the batch, row for row; return both.
 
-    With sliding windows no event may be late: one that missed some of its windows is in the others.
+    With sliding windows no event may be late: it would be missing in some of its windows and counted in the others.
 
     Args:
         transform: As for feed().
@@ -116,7 +116,7 @@ def check_law(
         spark: As for feed().
 
     Raises:
-        AssertionError: If they differ; with the first differences.
+        AssertionError: If they differ; it shows the first differences.
 
     Example:
         >>> rows = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
@@ -132,7 +132,7 @@ def check_law(
 
 
 def _write(folder: Path, batches: Batches) -> None:
-    """Write one file for each micro-batch; Spark takes them by the age that is set here."""
+    """Write one file for each micro-batch; Spark reads them in the order of the times that are set here."""
     folder.mkdir()
     offsets = count()
     for number, rows in enumerate(batches):
@@ -143,14 +143,14 @@ def _write(folder: Path, batches: Batches) -> None:
 
 
 def _plain(value: Any) -> str:
-    """Write a value that JSON lacks as Spark reads it back exactly."""
+    """Return a value that JSON does not have as text, from which Spark reads it back exactly."""
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _run(
     result: DataFrame, key: Sequence[str], folder: str
 ) -> tuple[dict[tuple[Any, ...], Row], list[str]]:
-    """Run the query to its end; return the final rows and the watermark of each micro-batch with input."""
+    """Run the query to its end; return the final rows, and the watermark of each micro-batch that had input."""
     final: dict[tuple[Any, ...], Row] = {}
 
     def upsert(frame: DataFrame, _: int) -> None:
@@ -180,7 +180,7 @@ def _late(
     watermarks: Sequence[str],
     batches: Batches,
 ) -> set[int]:
-    """Find the offsets of the late events, batch by batch."""
+    """Return the offsets of the late events."""
     late: set[int] = set()
     first = 0
     for rows, watermark in zip(batches, watermarks, strict=True):
@@ -193,5 +193,5 @@ def _late(
 
 
 def _key(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
-    """Return what names a row."""
+    """Return the key of a row."""
     return tuple(row[column] for column in key)

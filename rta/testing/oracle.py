@@ -1,9 +1,9 @@
-"""The oracle: the same answers by another road, so that no fault of the engine can hide in the check.
+"""The oracle: it computes the same answers in another way, so that the check does not share a fault with the engine.
 
     topic ── read_topic (kafka-python) ── events (Python's json, Decimal) ── run (DuckDB) ──┐
     serving table ── rta.read (pandas) ─────────────────────────────────────────────────────┴─ differences
 
-Nothing here imports Spark or what rta does with it. Needs DuckDB: `pip install duckdb`.
+Nothing here uses Spark, or the code of rta that does. It needs DuckDB: `pip install duckdb`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def read_topic(topic: str) -> list[ConsumerRecord]:
 def events(
     topic: str, event: EventType | None = None, *, max_skew: timedelta = timedelta(minutes=5)
 ) -> pa.Table:
-    """Return a topic's good events as an Arrow table for `run`: the event's columns, partition, offset.
+    """Return the good events of a topic as an Arrow table for `run`: the event's columns, partition, offset.
 
-    Decimals are exact. Times are UTC without a zone, since DuckDB's zones need an extension.
+    Decimals are exact. Times are in UTC without a zone, since zones in DuckDB need an extension.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-oracle-events", partitions=1)
     >>> events("doc-oracle-events", rta.USER_EVENTS).num_rows
@@ -86,7 +86,9 @@ def _arrow_type(kind: Any) -> pa.DataType:
         return pa.decimal128(kind.precision, kind.scale)
     if kind.typeName() not in plain:
         raise InputError(
-            "the oracle has no rule for this type", found=kind.simpleString(), fix="cast the column"
+            "the oracle does not support this type",
+            found=kind.simpleString(),
+            fix="cast the column",
         )
     return plain[kind.typeName()]
 
@@ -95,7 +97,7 @@ def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
     """Run one statement in DuckDB over tables given by name.
 
     Raises:
-        SetupError: DuckDB is not installed.
+        SetupError: If DuckDB is not installed.
 
     >>> import pyarrow as pa
     >>> run("SELECT SUM(amount) AS total FROM events", events=pa.table({"amount": [1, 2]})).to_pylist()
@@ -114,9 +116,9 @@ def run(sql: str, **tables: pa.Table | pd.DataFrame) -> pa.Table:
 
 
 def differences(left: pa.Table | str, right: pa.Table | pd.DataFrame | str) -> list[str]:
-    """Return a line for each row that only one side has (EXCEPT ALL both ways); none if they are equal.
+    """Return a line for each row that is on only one side (EXCEPT ALL both ways); none if the sides are equal.
 
-    A str is the name of a serving table. The order of columns does not matter, their names do.
+    A str is the name of a serving table. Columns are compared by name, in any order.
 
     >>> import pyarrow as pa
     >>> differences(pa.table({"n": [1, 1, 2]}), pa.table({"n": [1, 2, 3]}))
@@ -136,7 +138,7 @@ def differences(left: pa.Table | str, right: pa.Table | pd.DataFrame | str) -> l
 
 
 def _comparable(side: Any) -> pa.Table:
-    """Read a side as Arrow, instants in UTC without a zone."""
+    """Return a side as an Arrow table, with times in UTC without a zone."""
     import pyarrow as pa
 
     frame = serving.read(side) if isinstance(side, str) else side
@@ -150,15 +152,15 @@ def _comparable(side: Any) -> pa.Table:
 
 
 def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
-    """Assert that a table contains each record of a topic once, and that the sums of the ledger are true.
+    """Assert that a table has consumed each record of a topic once, and that the sums of the ledger are right.
 
     Args:
         table: The table.
-        topic: The topic that it was filled from.
-        counts: What is known from elsewhere: used=, duplicate=, late=, quarantined=.
+        topic: The topic from which it was filled.
+        counts: Counts that are known from elsewhere: used=, duplicate=, late=, quarantined=.
 
     Raises:
-        AssertionError: It lists what is not so.
+        AssertionError: It lists what is wrong.
 
     >>> _ = rta.publish(rta.user_events(spark, rows=3), "doc-accounted", partitions=1)
     >>> _ = rta.drain("doc-accounted", rta.transforms.totals, table="doc_accounted", key=["window", "user_id"], event=rta.USER_EVENTS)

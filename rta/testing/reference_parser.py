@@ -1,4 +1,4 @@
-"""One event as JSON, read strictly in plain Python: the second opinion beside rta.dataframes.parsing's Spark."""
+"""Parse one event from JSON strictly, in plain Python: the reference for rta.dataframes.parsing, which uses Spark."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _INTEGERS: Final = {"integer": 31, "long": 63}
 
 
 def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
-    """Return the values of a good event by column, None if the bytes are no good event.
+    """Return the values of a good event by column; None if the bytes are not a good event.
 
-    Times come in UTC without a zone, decimals with the digits of their type.
+    Times are in UTC without a zone, decimals have the scale of their type.
 
     >>> strict(b'{"event_id": "a", "user_id": NaN}', rta.USER_EVENTS) is None
     True
@@ -45,7 +45,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _value(given: Any, field: Any) -> Any:
-    """Return the value as its type, exactly; ValueError where that cannot be."""
+    """Return the value in the type of its column, exactly. Raises ValueError if that is not possible."""
     kind = field.dataType.typeName()
     if given is None and field.nullable:
         return None

@@ -359,7 +359,7 @@ def test_a_failure_beside_the_query_reaches_the_person(
         with pytest.raises(TableError, match="refused a statement"):
             wired.stop()
     how = HOW | {"real_time": None}
-    with pytest.raises(QueryError, match="one micro-batch has to take all"):
+    with pytest.raises(QueryError, match="one micro-batch must take everything"):
         rta.drain(name, rta.transforms.totals, table="thread_v1", key=KEY, event=rta.USER_EVENTS, max_events_per_batch=5)  # fmt: skip
     with rta.kappa(name, rta.transforms.totals, table="thread", **how) as wired:
         wired.catch_up()

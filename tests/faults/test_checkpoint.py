@@ -57,7 +57,7 @@ def test_f12_a_checkpoint_that_was_deleted_is_said_aloud(
     shutil.rmtree(filled(spark, name, "f12"))
     before = pa.Table.from_pandas(rta.read("f12"))
     with pytest.raises(
-        QueryError, match=r"'f12'.*count twice.*f12 is missing.*rta\.reset\('f12'\)"
+        QueryError, match=r"'f12'.*count events twice.*f12 is missing.*rta\.reset\('f12'\)"
     ):
         rta.drain(name, rta.transforms.totals, table="f12", **HOW)
     assert oracle.differences(before, "f12") == []

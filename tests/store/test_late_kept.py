@@ -87,7 +87,7 @@ def test_where_an_event_came_from_may_be_gone(
     assert len(kept) == rta.accounting("bare").late == 2
     assert kept["offset"].isna().all()
     assert kept["event_time"].dt.minute.tolist() == [1, 2]
-    with pytest.raises(QueryError, match=r"give rta\.late_events"):
+    with pytest.raises(QueryError, match=r"give that transform to rta\.engines\.late_events"):
         rta.engines.late_events(name, table="bare", event=rta.USER_EVENTS)
     assert rta.engines.late_events(name, bare, table="bare", event=rta.USER_EVENTS).count() == 2
 

@@ -1,12 +1,11 @@
-"""One query at a time on a checkpoint: a lock that ends with the query, or with the JVM that ran it.
+"""One query at a time on a checkpoint: a lock that is held until the query ends, or the JVM that ran it.
 
-Spark does not refuse the second query. In one session it stops the first one; in two processes both go
-on, until one of them finds that the other has written its file. So the JVM that is to run a query locks
-a file beside the checkpoint first. The lock is the operating system's: it is there as long as the JVM
-can still write to the checkpoint, also where its notebook was killed a moment ago, and no longer.
+Spark does not refuse a second query. In one session it stops the first one; in two processes both continue until one of them
+finds a file that the other has written. So the JVM locks a file beside the checkpoint before it runs a query. The operating
+system holds the lock exactly as long as the JVM can write to the checkpoint, even if its notebook was killed a moment ago.
 
-A checkpoint on another file system (hdfs:, s3a:) has its lock under RTA_HOME: it holds for the queries
-of this machine and home. Between machines there is what Spark and the ledger do: one of the two fails.
+A checkpoint on another file system (hdfs:, s3a:) has its lock under RTA_HOME, so it excludes only queries of this machine and
+this home. Queries of two machines are told apart by Spark and the ledger: one of them fails.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-_PATIENCE: Final = 3.0  # seconds: a query that has just ended lets go within milliseconds, on a busy machine in a second
+_PATIENCE: Final = 3.0  # seconds: a query that has just ended releases its lock in milliseconds, on a busy machine in a second
 _DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
-# The queries that the blocks of none_left_behind() around have begun, in this thread.
+# For each block of none_left_behind() that this thread is in: the queries that were started in it.
 _begun_in: Final[ContextVar[tuple[list[StreamingQuery], ...]]] = ContextVar("begun", default=())
-# By the lock's file: a query that was started here, and the thread that waits for its end.
+# Lock file → a query that was started here, and the thread that waits for its end.
 _holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
 
 
@@ -108,12 +107,14 @@ def none_left_behind() -> Iterator[list[StreamingQuery]]:
 
 
 def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
-    """Start a query of Spark; the Stop button meanwhile waits until none_left_behind() knows that query: Spark would go on starting it.
+    """Start a query of Spark. An interrupt waits until none_left_behind() knows the query: Spark would continue to start it.
 
     >>> query = begun(spark.readStream.format("rate").load().writeStream.format("noop").start)
     >>> query.stop()
     """
-    if threading.current_thread() is not threading.main_thread():  # no button stops any other
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread is interrupted
         return _noted(start())
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
@@ -128,14 +129,14 @@ def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
 
 
 def _noted(query: StreamingQuery) -> StreamingQuery:
-    """Tell the blocks around of a query that has begun."""
+    """Add a query to the list of each block that this thread is in."""
     for block in _begun_in.get():
         block.append(query)
     return query
 
 
 def released(checkpoint: str) -> None:
-    """Return when a query of this process that has ended has let go of the checkpoint."""
+    """Wait until a query of this process that has ended has released the checkpoint."""
     from py4j.protocol import Py4JError
 
     query, holding = _holding.get(_lock_file(checkpoint), (None, None))
@@ -150,7 +151,7 @@ def released(checkpoint: str) -> None:
 
 
 def refuse_locked(checkpoint: str | Path, table: str) -> None:
-    """Raise QueryError where a query works on the checkpoint; one that has just ended gets a moment to let go.
+    """Raise QueryError if a query works on the checkpoint. One that has just ended gets a moment to release it.
 
     >>> refuse_locked("/tmp/doc-unlocked", "doc_unlocked")
     """
@@ -172,7 +173,7 @@ def refuse_locked(checkpoint: str | Path, table: str) -> None:
 
 
 def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
-    """Lock the lock's file in the JVM; return what to close in order to let go."""
+    """Lock the file in the JVM; return the Java object that releases the lock when it is closed."""
     file = _lock_file(checkpoint)
     access_file = java_class(session, "java.io.RandomAccessFile")
     with _one_at_a_time:  # a JVM that opens a locked file again and closes it loses the lock
@@ -189,15 +190,15 @@ def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
 
 
 def _let_go(query: StreamingQuery, opened: Any) -> None:
-    """Wait for the end of a query, and close what it holds."""
-    with suppress(Exception):  # why it ended is told to the one who waits for it, not here
+    """Wait until a query ends, and release its lock."""
+    with suppress(Exception):  # the caller that waits for the query is told why it ended
         query.awaitTermination()
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
 
 
 def working() -> list[Mapping[str, Any]]:
-    """List the locks that are held under this RTA_HOME: table, pid of the process that started the query, since.
+    """List the locks that are held under this RTA_HOME: `table`, `pid` of the process that started the query, `since`.
 
     >>> [lock for lock in working() if lock["table"] == "doc_unlocked"]
     []
@@ -208,7 +209,7 @@ def working() -> list[Mapping[str, Any]]:
 
 
 def _list(file: Path) -> None:
-    """Leave a link to a lock that lies elsewhere, so that working() finds it."""
+    """Create a link to a lock outside of RTA_HOME, so that working() finds it."""
     home = private_folder(settings().home).resolve()
     if file.parent not in (home / "checkpoints", home / "locks"):
         link = private_folder(home / "locks") / sha256(str(file).encode()).hexdigest()[:32]
@@ -217,7 +218,7 @@ def _list(file: Path) -> None:
 
 
 def _lock_file(checkpoint: str) -> Path:
-    """Name the file that stands for a checkpoint, however its place is written."""
+    """Return the lock file of a checkpoint; it is the same however the path is written."""
     place = checkpoints.located(checkpoint)
     if checkpoints.remote(place):
         locks = private_folder(private_folder(settings().home) / "locks")
@@ -228,7 +229,7 @@ def _lock_file(checkpoint: str) -> Path:
 
 
 def _is_locked(file: Path) -> bool:
-    """Try the lock: with the same kind as Java's, which are the process's, not the file handle's."""
+    """Tell whether a process holds the lock. It is tried as Java does, with a lock of the process, not of the file handle."""
     with file.open("a") as tried:
         try:
             fcntl.lockf(tried, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,7 +239,7 @@ def _is_locked(file: Path) -> bool:
 
 
 def _holder(file: Path) -> dict[str, Any]:
-    """Read who holds the lock; nothing where it is being written."""
+    """Read who holds the lock; empty while the file is being written."""
     try:
         return dict(json.loads(file.read_text()))
     except ValueError:

@@ -1,8 +1,8 @@
-"""What a Spark checkpoint says: whose it is, and what each micro-batch reads.
+"""Read a Spark checkpoint: which query owns it, and what each micro-batch reads.
 
-Spark writes the offsets of a micro-batch down before it runs, and reads them back after a crash: so
-they are the one truth about what a batch with a given id contains. The form is Spark's own
-(`offsets/N`: a version line, a line of metadata, a line for each source), version 1.
+Spark writes the offsets of a micro-batch before it runs, and reads them back after a crash, so they are the only truth about what
+a batch with a given id contains. The format is Spark's own, version 1 (`offsets/N`: a version line, a line of metadata, a line for
+each source).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ IO: Final = "org.apache.commons.io.IOUtils"
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a topic that one micro-batch reads: from `start`, before `end`, for each partition.
+    """The part of a topic that one micro-batch reads: for each partition from `start` to before `end`.
 
-    An event is late in this batch where its window ended at or before `watermark`, the watermark of
-    the batch before. (Spark works with two: that one to drop late events, the newer to end state.)
+    An event is late in this batch if its window ended at or before `watermark`, the watermark of the batch before. (Spark uses two:
+    this one to drop late events, the newer one to evict state.)
     """
 
     topic: str
@@ -47,12 +47,12 @@ class Span:
 
     @property
     def events(self) -> int:
-        """The number of its offsets: that of its events, where all are still there."""
+        """The number of its offsets, which is that of its events if none was deleted."""
         return sum(end - self.start[partition] for partition, end in self.end.items())
 
 
 def located(checkpoint: str | Path) -> str:
-    """Write the place of a checkpoint in one form: an absolute path on this machine, or the URL of another file system.
+    """Normalize the location of a checkpoint: an absolute path on this machine, or the URL of another file system.
 
     >>> located("file:///tmp/doc//totals/"), located("S3A://bucket/totals/")
     ('/tmp/doc/totals', 's3a://bucket/totals')
@@ -66,7 +66,7 @@ def located(checkpoint: str | Path) -> str:
 
 
 def remote(place: str) -> bool:
-    """Tell whether a place is on another file system than this machine's: it begins with a scheme.
+    """Tell whether a location is on another file system: it begins with a scheme.
 
     >>> remote("hdfs://node/totals"), remote("/tmp/totals")
     (True, False)
@@ -75,10 +75,10 @@ def remote(place: str) -> bool:
 
 
 def remove(checkpoint: str | Path) -> None:
-    """Delete a checkpoint with all its files, on whichever file system it lies; nothing happens if there is none.
+    """Delete a checkpoint with all its files, on any file system; do nothing if there is none.
 
     Raises:
-        QueryError: if it cannot be deleted.
+        QueryError: If it cannot be deleted.
 
     >>> remove("/tmp/doc-no-checkpoint")
     """
@@ -106,9 +106,12 @@ def remove(checkpoint: str | Path) -> None:
 def taken_back(
     session: SparkSession, checkpoint: str, brought: Callable[[], object]
 ) -> Iterator[None]:
-    """Delete the checkpoint that a start has begun, if the start fails and has brought nothing: then it never was.
+    """Delete the checkpoint that a start has created, if the start fails without a result.
 
-    brought: tells whether something of it is where its results go.
+    Args:
+        session: The session.
+        checkpoint: Its location.
+        brought: Tells whether there is a result.
     """
     system, place = file_system(session, checkpoint)
     new = not system.exists(place)
@@ -119,16 +122,16 @@ def taken_back(
             try:
                 if not brought():
                     remove(checkpoint)
-            except RtaError as also:  # it does not hide why the start failed
+            except RtaError as also:  # must not hide why the start failed
                 error.add_note(f"its checkpoint is still there: {also}")
         raise
 
 
 def query_id(session: SparkSession, checkpoint: str) -> str | None:
-    """Return the id of the query that owns the checkpoint, or None where none ever started.
+    """Return the id of the query that owns the checkpoint; None if none ever started.
 
     Raises:
-        QueryError: if the file that says it is damaged.
+        QueryError: If the file with the id is damaged.
     """
     path = f"{checkpoint}/metadata"
     text = read(session, path)
@@ -141,7 +144,7 @@ def query_id(session: SparkSession, checkpoint: str) -> str | None:
 
 
 def newest(session: SparkSession, checkpoint: str, folder: str) -> int:
-    """Return the number of the newest file in `offsets` or `commits`, whose names are numbers; -1 where there is none."""
+    """Return the number of the newest file in `offsets` or `commits`, whose names are numbers; -1 if there is none."""
     system, place = file_system(session, f"{checkpoint}/{folder}")
     if not system.exists(place):
         return -1
@@ -153,13 +156,13 @@ def ends(session: SparkSession, checkpoint: str, batch_id: int) -> dict[str, Off
     """Return topic → partition → the offset before which a micro-batch ends.
 
     Raises:
-        QueryError: if the checkpoint cannot tell.
+        QueryError: If the file is missing or damaged.
     """
     return _offset_file(session, checkpoint, batch_id).offsets
 
 
 def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> None:
-    """Raise QueryError where the file that commits a micro-batch is damaged."""
+    """Raise QueryError if the file that commits a micro-batch is damaged."""
     path = f"{checkpoint}/commits/{batch_id}"
     version, _, content = (read(session, path) or "").partition("\n")
     if not re.fullmatch(r"v\d+", version):
@@ -173,13 +176,16 @@ def span(
     batch_id: int,
     seen: dict[int, OffsetFile] | None = None,
 ) -> Span:
-    """Return what a micro-batch reads. Spark has written the file when it runs, so foreachBatch may ask for its own.
+    """Return what a micro-batch reads. Spark writes the file before the batch runs, so foreachBatch may ask for its own.
 
     Args:
-        seen: What this run of the query has read of the micro-batch before; it is replaced by that of this one.
+        session: The session.
+        checkpoint: Its location.
+        batch_id: The micro-batch.
+        seen: The offsets of the micro-batch before, if this run of the query has read them; replaced by those of this one.
 
     Raises:
-        QueryError: If the checkpoint cannot tell.
+        QueryError: If a file is missing or damaged.
     """
     seen = {} if seen is None else seen
     before = seen.get(batch_id - 1)
@@ -200,7 +206,7 @@ def span(
 
 @dataclass(frozen=True)
 class OffsetFile:
-    """What Spark notes of a micro-batch before it runs: its watermark, and where it ends."""
+    """What Spark writes before a micro-batch runs: its watermark, and the offsets where it ends."""
 
     watermark_ms: int
     offsets: dict[str, Offsets]
@@ -222,7 +228,7 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> Offse
 
 
 def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
-    """Read the offsets that the first micro-batch started from."""
+    """Read the offsets from which the first micro-batch started."""
     path = f"{checkpoint}/sources/0/0"
     text = read(session, path)
     if text is None:
@@ -243,7 +249,7 @@ def _offsets(line: str) -> dict[str, Offsets]:
 
 
 def parsed(path: str, text: str) -> dict[str, Any]:
-    """Read JSON. Raises QueryError if it is none."""
+    """Parse JSON. Raises QueryError if it is damaged."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
@@ -251,10 +257,10 @@ def parsed(path: str, text: str) -> dict[str, Any]:
 
 
 def read(session: SparkSession, path: str) -> str | None:
-    """Read a small file through Hadoop, since a checkpoint may lie on any file system Spark knows; None where it is not.
+    """Read a small file through Hadoop, which knows every file system that Spark does; None if it is missing.
 
     Raises:
-        QueryError: if its checksum says that it is damaged.
+        QueryError: If its checksum is wrong.
     """
     from py4j.protocol import Py4JJavaError
 
@@ -271,7 +277,7 @@ def read(session: SparkSession, path: str) -> str | None:
 
 
 def write(session: SparkSession, path: str, text: str) -> None:
-    """Write a small file into a checkpoint."""
+    """Write a small file to a checkpoint."""
     system, place = file_system(session, path)
     stream = system.create(place, True)  # noqa: FBT003 - overwrite: Java takes no names
     try:
@@ -284,7 +290,7 @@ START_OVER = "restore it from a copy, or start over with rta.reset(table), which
 
 
 def damaged(path: str, found: str) -> QueryError:
-    """Build the error for a file that is not in Spark's form."""
+    """Return the error for a file that is not in Spark's format."""
     return QueryError(
         "a file of the checkpoint is damaged", found=f"{path}: {found[:80]!r}", fix=START_OVER
     )

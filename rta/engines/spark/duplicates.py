@@ -1,7 +1,7 @@
-"""Rows on both sides of each operator that drops duplicates: how many reach it, beside how many it lets pass, or drops.
+"""Count the rows that reach each operator that drops duplicates.
 
-Spark itself counts what such an operator drops and what passes it. What reaches it is counted here, below it, by an observation of
-its own: so used, duplicate and late are three counts, and their sum can be seen to fail.
+Spark counts the rows that such an operator drops and those that pass it. An observation below the operator counts those that reach
+it. So used, duplicate and late are three separate counts, and an error shows in their sum.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from rta.dataframes.sources import OBSERVED
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# Each of them makes at most one row of a row. Whatever else stands there (explode, a join, sliding windows) may make several.
+# Each of these returns at most one row for a row. Any other (explode, a join, sliding windows) may return several.
 _ONE_ROW_EACH: Final = {
     "Project", "Filter", "EventTimeWatermark", "UpdateEventTimeWatermarkColumn", "SubqueryAlias", "CollectMetrics",
 }  # fmt: skip
 
 
 def observed_below(stream: DataFrame) -> DataFrame:
-    """Count the rows that reach each operator which drops duplicates; a stream without one is returned as it is.
+    """Count the rows that reach each operator that drops duplicates; return a stream without such an operator unchanged.
 
-    The counts stand under `rta_source:reached:<number>` in the observed metrics of each micro-batch: {"reached": count}.
+    The counts are in the observed metrics of each micro-batch, under `rta_source:reached:<number>`: {"reached": count}.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> plan = analyzed(observed_below(stream.dropDuplicates(["value"])))
@@ -36,7 +36,7 @@ def observed_below(stream: DataFrame) -> DataFrame:
 
 
 def one_row_each(operator: Any) -> bool:
-    """Tell whether at most one row of each event reaches an operator of a plan, so that rows stand for events.
+    """Tell whether at most one row of each event reaches an operator of a plan, so that its rows can be counted as events.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> exploded = stream.selectExpr("explode(array(value, value)) AS value")
@@ -50,12 +50,12 @@ def one_row_each(operator: Any) -> bool:
 
 
 def _source(node: Any) -> bool:
-    """Tell whether a node is an observation of rta: what lies below it is no part of the transform."""
+    """Tell whether a node is an observation of rta: what is below it is not part of the transform."""
     return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(OBSERVED)
 
 
 def _rebuilt(stream: DataFrame, plan: Any, found: list[Any]) -> Any:
-    """Return a plan with an observation below each streaming operator that drops duplicates; `found` gets those operators."""
+    """Return a plan with an observation below each streaming operator that drops duplicates; add these operators to `found`."""
     from pyspark.sql import functions as F
 
     below = [_rebuilt(stream, child, found) for child in _children(plan)]

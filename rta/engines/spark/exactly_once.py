@@ -1,10 +1,9 @@
-"""The exactly-once sink: one micro-batch's rows, offsets and accounting in one transaction.
+"""The exactly-once sink: rows, offsets and accounting of a micro-batch in one transaction.
 
 An interval of real-time mode is accounted for by the same rules: see rta.engines.spark.realtime.materializer.
 
-Exactly once = a replayable source + a checkpoint + a sink that writes a micro-batch's rows and its
-(query id, batch id) in one transaction. After a crash Spark runs the last batch again with its id;
-the ledger knows it, and the rows are not written twice.
+Exactly once = a replayable source + a checkpoint + a sink that writes the rows of a micro-batch and its (query id, batch id) in one
+transaction. After a crash Spark runs the last batch again with the same id. The ledger has that id, so the rows are not written twice.
 """
 
 from __future__ import annotations
@@ -40,15 +39,17 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 PATIENCE: Final = 30.0  # seconds; the query outlives the restart of its database
-FEW: Final = 100  # bad events of a micro-batch that are held in memory rather than read twice
+FEW: Final = 100  # up to so many bad events of a micro-batch are held in memory, not read twice
 _DROPS: Final = "StreamingDeduplicate"
 
 
 @dataclass
 class Seen:
-    """What a query's micro-batch before has shown, so that the next one need not ask for it again.
+    """What the micro-batch before has read, so that the next one need not read it again.
 
-    offsets: the number of that micro-batch → its offsets; state: the numbers of the operators that keep state in Spark's plan.
+    Args:
+        offsets: The number of that micro-batch → its offsets.
+        state: The numbers, in Spark's plan, of the operators that keep state.
     """
 
     offsets: dict[int, checkpoints.OffsetFile] = field(default_factory=dict)
@@ -69,22 +70,28 @@ class Plan:
     checkpoint: str
     engine: Engine
     run_id: str | None
-    # Of the source: each range is read again with them.
+    # Of the source; a range is read again with the same.
     options: Mapping[str, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
 
     def range(self, span: Span) -> TopicRange:
-        """Return what a micro-batch has read, so that it can be read again."""
+        """Return the range that a micro-batch has read."""
         return TopicRange(self.topic, self.event, span.start, span.end, self.max_skew, self.options)
 
 
 @dataclass(frozen=True)
 class BatchMetrics:
-    """What Spark itself has counted of a micro-batch, each term on its own.
+    """What Spark has counted in a micro-batch, each term separately.
 
-    consumed, quarantined, good: events at the source. reached, passed: rows that reach the operators that drop duplicates, and
-    rows that they let pass; duplicate: rows that they drop. dropped_late: rows after partial aggregation, so it tells whether,
-    not how many.
+    Args:
+        consumed: Events at the source.
+        quarantined: Bad ones of these.
+        good: Good ones of these.
+        duplicate: Rows that the operators that drop duplicates have dropped.
+        dropped_late: Rows that were dropped as late, after partial aggregation: it tells whether there were late events, not how many.
+        reached: Rows that reach the operators that drop duplicates.
+        passed: Rows that pass them.
+        widest: The most rows that reach one of these operators.
     """
 
     consumed: int
@@ -94,13 +101,13 @@ class BatchMetrics:
     dropped_late: int
     reached: int = 0
     passed: int = 0
-    widest: int = 0  # the most rows that reach one such operator
+    widest: int = 0
 
     @property
     def used(self) -> int:
-        """Return how many events the transform took: those that pass, and those that it leaves out by a filter of its own.
+        """Return how many events the transform took: those that pass, and those that its own filters leave out.
 
-        Where several rows of one event reach the operator (it was exploded before), rows are counted: the sum then shows it.
+        If several rows of one event reach the operator (after an explode), rows are counted, and the sum shows it.
         """
         return self.good - self.reached + self.passed if self.widest <= self.good else self.passed
 
@@ -119,23 +126,23 @@ class BatchMetrics:
 
 
 def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch_id: int) -> None:
-    """Write one micro-batch: rows, offsets and accounting in one transaction, bad events to the DLQ."""
+    """Write one micro-batch: rows, offsets and accounting in one transaction; bad events to the dead letter queue."""
     session = plan.session
     planned = checkpoints.span(session, plan.checkpoint, batch_id, plan.seen.offsets)
     with topic_identity.explained(plan.topic_id, planned):
-        # Exactly one evaluation: the metrics below are wrong after none or two.
+        # Exactly one evaluation: after none or two the metrics below would be wrong.
         rows = frame.toArrow()
     metrics = batch_metrics(session, plan.seen)
     again = task_metrics.note(session, table.name)
     batch, late = accounted(plan, planned, metrics, running_query_id(session), batch_id, retried_tasks=again)  # fmt: skip
-    # Again is safe, also where only the answer was lost: the ledger knows the batch.
+    # Safe to repeat, even if only the answer was lost: the ledger then has the batch.
     retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
 
 
 def batch_metrics(session: SparkSession, seen: Seen) -> BatchMetrics:
-    """Read the metrics of the current batch inside foreachBatch, after evaluating its frame exactly once.
+    """Read the metrics of the current batch inside foreachBatch, after its frame was evaluated exactly once.
 
-    Evaluated in part they are wrong, and evaluated twice the operators' own are doubled.
+    After a partial evaluation they are wrong; after two, those of the operators are doubled.
     """
     execution = running_execution(session)
     keepers = state_operators(execution, seen.state)
@@ -150,7 +157,7 @@ def batch_metrics(session: SparkSession, seen: Seen) -> BatchMetrics:
 
 
 def interval_metrics(progress: Mapping[str, Any]) -> BatchMetrics:
-    """Read the same from Spark's progress, which is what there is of an interval in real-time mode."""
+    """Read the same metrics of an interval in real-time mode, from Spark's progress."""
     operators = progress["stateOperators"]
     filters = [each for each in operators if each["operatorName"].startswith("dedupe")]
     counted = progress.get("observedMetrics", {})
@@ -171,14 +178,24 @@ def accounted(
     *,
     retried_tasks: bool = False,
 ) -> tuple[Batch, pa.Table | None]:
-    """Tell where the events of a span went, each term counted on its own; the late ones are the second answer.
+    """Account for the events of a span, each term counted separately; send the bad ones to the dead letter queue.
 
-    Bad events go to the DLQ. If Spark dropped rows as late, the span is read again, exactly as the query has read it.
-    retried_tasks: Spark may have counted the events of a task that ran twice, twice: then they are counted by reading them again.
+    If Spark dropped rows as late, the span is read again, exactly as the query has read it.
+
+    Args:
+        plan: The query.
+        planned: The span.
+        metrics: What Spark has counted in it.
+        query_id: Spark's id of the query.
+        batch_id: The number of the micro-batch or interval.
+        retried_tasks: Whether a task ran twice. Spark may have counted its events twice, so they are counted by reading them again.
+
+    Returns:
+        The entry for the ledger, and the late events if there are any.
     """
-    if planned.events:  # else nothing was read that might be another topic's
+    if planned.events:  # else nothing was read, so nothing can be of another topic
         topic_identity.require_topic(plan.topic, plan.topic_id)
-    # An offset without an event is one that retention took, or a mark of a transaction.
+    # An offset without an event was deleted by retention, or is a marker of a transaction.
     span = planned if metrics.consumed == planned.events else topic_identity.kept(planned)
     taken = plan.range(span)
     if retried_tasks:
@@ -192,9 +209,9 @@ def accounted(
     batch = Batch(
         query_id=query_id, batch_id=batch_id, topic=plan.topic, start_offsets=span.start, end_offsets=span.end, watermark=span.watermark,
         consumed=metrics.consumed, duplicate=metrics.duplicate, late=len(again.late) if again else 0, quarantined=metrics.quarantined,
-        # What was read is not lost, even if retention has deleted it since.
+        # An event that was read is not lost, even if retention has deleted it since.
         lost=min(planned.events - span.events, max(planned.events - metrics.consumed, 0)),
-        # An operator that drops duplicates has counted what passes it; an aggregate has not.
+        # An operator that drops duplicates counts what passes it; an aggregate does not.
         used=again.on_time if again and not metrics.reached else metrics.used, run_id=plan.run_id,
         doubt=None if bool(metrics.dropped_late) == bool(again and again.late) else
         f"Spark dropped {metrics.dropped_late:,} rows as late, and none of the events was found late again",

@@ -1,4 +1,4 @@
-"""Keep a table up to date with a topic, exactly once: follow() goes on, drain() takes what is new and ends."""
+"""Keep a table up to date with a topic, exactly once: follow() continues, drain() takes what is new and ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _ALWAYS: Final = {"processingTime": "0 seconds"}
 _NOW: Final = {"availableNow": True}
 _running: Final[dict[str, tuple[str, object]]] = {}
-"""By checkpoint: the run of a query that was started here, and what it was started for."""
+"""Checkpoint → the run of the query that was started here, and what it was started for."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,11 @@ class Drained:
 
 @dataclass(frozen=True)
 class _Request:
-    """What a person asked follow() or drain() for. Two are equal if their queries would do the same, but for the transform."""
+    """The arguments of follow() or drain(). Two are equal if their queries would do the same, apart from the transform."""
 
     topic: str
-    transform: Transform = field(
-        compare=False
-    )  # a cell that is run again makes it anew: its fingerprint tells
+    # Not compared: a cell that is run again defines another function. Its fingerprint is compared.
+    transform: Transform = field(compare=False)
     table: str
     key: tuple[str, ...]
     event: EventType
@@ -115,30 +114,30 @@ def follow(
 ) -> StreamingQuery:
     """Start the query that keeps a table up to date with a topic.
 
-    Called again with the same arguments, as a cell that is run again does, it stops the query that runs and starts it where it was.
-    Nothing is made before Spark has accepted the query.
+    If it is called again with the same arguments, as by a cell that is run again, it stops the running query and starts it where it was.
+    Nothing is created before Spark has accepted the query.
 
     Args:
         topic: The topic to read.
         transform: The analysis, DataFrame to DataFrame.
         table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
-        key: The result's columns that name a row, `window` included; a later row of a key replaces the earlier one.
-        event: The type of the topic's events; by default the one that is named like the topic.
-        starting: Where a new checkpoint begins, see rta.read_batch(); one that exists goes on where it was.
+        key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one.
+        event: The type of the topic's events; by default the one with the name of the topic.
+        starting: Where a new checkpoint begins, see rta.read_batch(); an existing one continues where it was.
         max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
-        max_events_per_batch: The most events of all partitions in one micro-batch; by default all that are there.
-        trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default a micro-batch follows the one before at once.
+        max_events_per_batch: The most events of all partitions in one micro-batch; by default all available ones.
+        trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default the next micro-batch starts at once.
         checkpoint: A folder; by default one for each table under RTA_HOME.
         options: For Spark's Kafka source.
 
     Returns:
-        Spark's own StreamingQuery, named like the table.
+        Spark's own StreamingQuery, with the name of the table.
 
     Raises:
         TopicError: If there is no such topic.
         InputError: If an argument is not what it should be.
         TableError: If the table exists with another key or other columns.
-        QueryError: If table and checkpoint do not belong together (a lost checkpoint is never a silent new start), or another
+        QueryError: If table and checkpoint do not belong together (after a lost checkpoint nothing starts over silently), or another
             query fills the table.
 
     Example:
@@ -172,10 +171,10 @@ def drain(
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Drained:
-    """Take into a table what is new in a topic since the last time.
+    """Add to a table what is new in a topic since the last call.
 
-    The arguments and the errors are those of follow(), without the trigger. The first time all of the topic is new; if the first
-    time fails, or is interrupted, there is no table.
+    The arguments and errors are those of follow(), without the trigger. At the first call all of the topic is new; if that call fails
+    or is interrupted, there is no table.
 
     Returns:
         What was taken, with its accounting.
@@ -200,7 +199,7 @@ def drain(
         query, target = _started(asked)
         with failures_said(asked.checkpoint, table):
             query.awaitTermination()
-    serving_tables.make(target)  # a topic without events has an answer, too
+    serving_tables.make(target)  # also if the topic has no events
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
         warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
@@ -208,11 +207,11 @@ def drain(
 
 
 def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
-    """Start a query, and return it with its table, which the first micro-batch makes if nobody does so before."""
+    """Start a query; return it with its table, which the first micro-batch creates if it does not exist by then."""
     session, database, place = spark(), engine(), asked.checkpoint
     with failures_said(place, asked.table):
         require_shared(session, place)
-        # A checkpoint that goes on knows its offsets; the topic may no longer have those where it began.
+        # An existing checkpoint has its offsets; the topic may no longer have those where it began.
         goes_on = checkpoints.newest(session, place, "commits") >= 0
         topic = topics.description(asked.topic)
         events = sources.good_stream(
@@ -229,7 +228,7 @@ def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
 
 
 def _stop_same(session: SparkSession, asked: _Request, same: object) -> None:
-    """Stop the query that was started for the same here: a cell that is run again means its own query."""
+    """Stop the query that this process has started with the same arguments: a cell was run again."""
     run, before = _running.get(asked.checkpoint, (None, None))
     if run is None or before != same:
         return
@@ -247,13 +246,13 @@ def _begun(
     plan: list[str],
     database: Engine,
 ) -> tuple[StreamingQuery, serving_tables.Table]:
-    """Check that table, checkpoint and topic belong together, and start Spark's query, with the checkpoint locked."""
+    """Check that table, checkpoint and topic belong together, and start Spark's query; the checkpoint is locked."""
     session, place, table = stream.sparkSession, asked.checkpoint, asked.table
     known, in_real_time = ledger.newest(table, on=database), changelog.find(table, on=database)
     if in_real_time and in_real_time.position is not None:
         if asked.max_events_per_batch:
             raise QueryError(
-                f"table {table!r} was filled in real time: one micro-batch has to take all that its readers may have seen",
+                f"table {table!r} was filled in real time: one micro-batch must take everything that readers may have seen",
                 fix="leave out max_events_per_batch",
             )
         roll_back(session, place, table, known)
@@ -285,8 +284,8 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """Drop a serving table with its ledger and its checkpoint, so that the next drain() starts over.
 
     Args:
-        table: The table; nothing happens if there is none.
-        checkpoint: The folder that was given to follow() or drain(), if one was.
+        table: The table; nothing happens if it does not exist.
+        checkpoint: The folder that was given to follow() or drain(), if any.
 
     Raises:
         QueryError: If a query fills the table, or the checkpoint cannot be deleted.
@@ -296,7 +295,7 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     """
     place = located(checkpoint or checkpoint_of(checked("table", table)))
     refuse_locked(place, table)
-    # First: a table without its checkpoint is refused, and this can be called again.
+    # The checkpoint first: a table without one is refused until this is called again.
     checkpoints.remove(place)
     changelog.forget(table)
     if table in {known.name for known in serving_tables.tables()}:
@@ -304,7 +303,7 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
 
 
 def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:
-    """Sum up the batches of one drain."""
+    """Summarize the batches of one drain."""
     accounting = Accounting.of(taken)
     start: dict[int, int] = {}
     end: dict[int, int] = {}
@@ -315,5 +314,5 @@ def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drai
 
 
 def checkpoint_of(table: str) -> Path:
-    """Name the checkpoint of a table."""
+    """Return the folder of a table's checkpoint."""
     return private_folder(settings().home / "checkpoints") / checked("table", table)

@@ -1,6 +1,6 @@
-"""What the engine uses of Spark that is no public API, beside rta.dataframes.internals: running queries, metrics, file systems.
+"""What the engine uses of Spark that is not public API, besides rta.dataframes.internals: running queries, metrics, file systems.
 
-Each function has a contract test (tests/engines/test_internals.py), so an upgrade of Spark that changes one of them fails there.
+Each function has a contract test in tests/engines/test_internals.py, which fails if an upgrade of Spark changes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming")
-"""How the names of operators that keep state begin in a physical plan."""
+"""The beginnings of the names of operators that keep state, in a physical plan."""
 
 
 def optimized(session: SparkSession, plan: Any) -> Any:
@@ -33,25 +33,27 @@ def running_execution(session: SparkSession) -> Any:
     """Return Spark's QueryExecution of the micro-batch that runs in this thread, inside foreachBatch.
 
     Args:
-        session: The one that started the query; the frame's own is a clone that does not know it.
+        session: The session that started the query; that of the frame is a clone, which does not have it.
     """
     query = java_session(session).streams().get(running_query_id(session))
     return query.streamingQuery().lastExecution()
 
 
 def observed(execution: Any, prefix: str) -> list[Mapping[str, int]]:
-    """Return what the observations whose names begin so have counted in one execution of a plan."""
+    """Return what the observations whose names begin with a prefix have counted in one execution of a plan."""
     pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics())]
     return [json.loads(row.json()) for name, row in pairs if name.startswith(prefix)]
 
 
 def state_operators(execution: Any, known: Sequence[int] | None = None) -> dict[int, Any]:
-    """Return the operators of a physical plan that keep state, by their numbers, in the fewest calls: each micro-batch asks.
+    """Return number → operator for the operators of a physical plan that keep state.
 
-    Spark numbers the nodes of a plan from 0; behind the last one there is none.
+    Spark numbers the nodes of a plan from 0. Each micro-batch asks, so few calls to the JVM are made.
 
     Args:
-        known: Their numbers in the micro-batch before. A query always has as many of them, so if each is still one, these are all.
+        execution: The execution of the plan.
+        known: Their numbers in the micro-batch before. A query always has the same number of them, so if each of these still is one,
+            there are no others.
     """
     plan = execution.executedPlan()
     if known is not None:
@@ -63,13 +65,13 @@ def state_operators(execution: Any, known: Sequence[int] | None = None) -> dict[
 
 
 def metric(operators: Iterable[Any], name: str) -> int:
-    """Sum one metric over operators of a physical plan; 0 for those that do not have it."""
+    """Sum one metric over operators of a physical plan; an operator without it counts 0."""
     return sum(
         int(op.metrics().apply(name).value()) for op in operators if op.metrics().contains(name)
     )
 
 
 def file_system(session: SparkSession, path: str) -> tuple[Any, Any]:
-    """Return the Hadoop file system of a path, and the path as Hadoop has it."""
+    """Return the Hadoop file system of a path, and Hadoop's object for the path."""
     place = java_class(session, "org.apache.hadoop.fs.Path")(path)
     return place.getFileSystem(java_session(session).sessionState().newHadoopConf()), place

@@ -1,4 +1,4 @@
-"""Late events: told from the others by reading a micro-batch again; listed for a table, and read again from the topic."""
+"""Late events: found by reading a micro-batch again, listed for a table, and read again from the topic."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 def late(name: str) -> pd.DataFrame:
-    """List the late events of a table or of a view, as they were kept when they occurred.
+    """List the late events of a table or view, as they were recorded when they occurred.
 
     Args:
         name: A serving table, or the view of an architecture.
 
     Returns:
         One row for each: table_name, batch_id; topic, partition, offset; event_time; ended: when its state ended (the end of its
-        window); watermark; late_seconds: from `ended` to the watermark, so the allowed lateness would have had to be that much longer;
-        kept_at; corrected_by, corrected_at: which version of a view has it now, and since when.
+        window); watermark; late_seconds: from `ended` to the watermark, by which the allowed lateness was too short;
+        kept_at; corrected_by, corrected_at: which version of a view contains it now, and since when.
 
     Raises:
         TableError: If there is no such table.
@@ -61,21 +61,21 @@ def late_events(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read the late events that a table lacks again from the topic, as a static DataFrame.
+    """Read the late events that a table does not contain from the topic, as a static DataFrame.
 
     Args:
         topic: The topic.
-        transform: The one that the table was filled with: the late events are derived anew. By default they are read where they were kept.
+        transform: The transform that fills the table, to find the late events again; by default they are read at the recorded offsets.
         table: The table.
         event: As for the table.
         max_skew: As for the table.
         options: As for the table.
 
     Returns:
-        The columns of rta.read_batch(), and late_seconds: see late(). With a transform the columns that reach its state, its windows, too.
+        The columns of rta.read_batch() and late_seconds, see late(). With a transform: the columns that reach its state, windows included.
 
     Raises:
-        QueryError: If the transform selects topic, partition or offset away and is not given.
+        QueryError: If the transform drops topic, partition or offset and is not given.
 
     Example:
         >>> late_events("doc-late", table="doc_late", event=rta.USER_EVENTS).count()  # see late()
@@ -101,16 +101,16 @@ def late_events(
 def _as_kept(
     topic: str, table: str, event: EventType, max_skew: str, options: Mapping[str, str] | None
 ) -> DataFrame:
-    """Read the events at the places that were kept."""
+    """Read the events at the recorded offsets."""
     from pyspark.sql import functions as F
 
     entries = late(table)
     places = entries.loc[entries["corrected_at"].isna(), ["partition", "offset", "late_seconds"]]
     if places["offset"].isna().any():
         raise QueryError(
-            f"where the late events of {table!r} are on the topic is not known",
-            found="a transform that selects topic, partition or offset away",
-            fix="give rta.engines.late_events() that transform",
+            f"it is not known where the late events of {table!r} are on the topic",
+            found="a transform that drops topic, partition or offset",
+            fix="give that transform to rta.engines.late_events()",
         )
     if places.empty:
         none = sources.read_batch(topic, event=event, max_skew=max_skew).limit(0)
@@ -127,7 +127,12 @@ def _as_kept(
 
 @dataclass(frozen=True)
 class ReadAgain:
-    """late: partition, offset, event_time, ended of each late event; on_time: how many events of the range were not late."""
+    """What a second read of a range has found.
+
+    Args:
+        late: partition, offset, event_time and ended of each late event.
+        on_time: How many events of the range were not late.
+    """
 
     late: pa.Table
     on_time: int
@@ -136,7 +141,7 @@ class ReadAgain:
 def read_again(
     read: TopicRange, transform: Transform, rule: LateRule, watermark: datetime
 ) -> ReadAgain:
-    """Read a range again, and tell its late events from the others, each counted on its own."""
+    """Read a range again and find its late events; these and the others are counted separately."""
     from pyspark.sql import functions as F
 
     events = read.good()
@@ -152,7 +157,7 @@ def read_again(
     good, reaching, on_time = (
         sum(each.get(name, 0) for each in counted) for name in ("good", "reaching", "on_time")
     )
-    return ReadAgain(table, on_time + good - reaching)  # and those that the transform leaves out
+    return ReadAgain(table, on_time + good - reaching)  # with those that the transform leaves out
 
 
 def told_apart(
@@ -163,11 +168,18 @@ def told_apart(
     *,
     as_events: bool = False,
 ) -> DataFrame:
-    """Make one row of each event whose rows reach an operator: partition, offset, event_time, ended, late.
+    """Return one row for each event whose rows reach an operator, and whether it was late.
 
-    ended: of several windows that are late the first. event_time: null if the transform has not left it under its name.
-    If the transform selects topic, partition or offset away, partition and offset are null and each row stands for an event.
-    as_events: each row is another event's anyway.
+    Args:
+        rows: The rows that reach the operator.
+        rule: The rule by which the operator drops late rows.
+        watermark: That of the micro-batch before.
+        event_time: The name of the event-time column.
+        as_events: Whether each row belongs to another event.
+
+    Returns:
+        partition, offset: null if the transform drops topic, partition or offset; each row then counts as an event. event_time: null if
+        the transform drops or renames it. ended: the end of the first late window. late.
     """
     from pyspark.sql import functions as F
 

@@ -1,10 +1,9 @@
-"""The second law: consumed = used + duplicate + late + quarantined, on every run, each term listable.
+"""The second law: consumed = used + duplicate + late + quarantined, on every run, and each term can be listed.
 
-Spark alone does not say which events were late. Its rule is known, though: a stateful operator drops
-a row whose event time (for a window: its end) is at or before the watermark of the batch before. So
-the rows that reach the operator, computed again from the batch's own offsets by the same transform,
-and filtered by that rule, are the late ones: exactly. Only batches in which Spark dropped something
-are read again. An event that falls into several (sliding) windows is late if one of them had ended.
+Spark does not tell which events were late. Its rule is known: a stateful operator drops a row whose event time (for a window: its
+end) is at or before the watermark of the batch before. So the late rows are exactly those that reach the operator, computed again
+from the batch's own offsets by the same transform, and that this rule drops. Only batches in which Spark dropped something are read
+again. An event in several (sliding) windows is late if one of them had ended.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ Transform = Callable[["DataFrame"], "DataFrame"]
 ORIGIN: Final = ("topic", "partition", "offset")
 
 OBSERVED_COPIES: Final = "rta_source:copies"
-"""The metric of a transform that finds copies of its own accord: {"duplicate", "reached", "passed"}, three counts."""
+"""The metric of a transform that removes copies by itself: the counts {"duplicate", "reached", "passed"}."""
 
 WATERMARK: Final = "spark.watermarkDelayMs"
-"""Where Spark notes, in a column's metadata, that it carries a watermark."""
+"""The key in a column's metadata by which Spark marks that the column has a watermark."""
 
 _NAMED: Final = {"AttributeReference", "Alias"}
 _BY_WATERMARK: Final = {"Aggregate", "Deduplicate", "DeduplicateWithinWatermark"}
@@ -37,25 +36,25 @@ _STATELESS: Final = {
     "Project", "PythonMapInArrow", "RebalancePartitions", "Repartition", "RepartitionByExpression", "ResolvedHint", "Sample", "SubqueryAlias",
     "StreamingRelation", "StreamingRelationV2", "Union", "UpdateEventTimeWatermarkColumn", "View", "WithCTE",
 }  # fmt: skip
-"""Operators of a stream that keep no state, and so drop nothing as late; a join does if both of its sides stream."""
-# Spark refuses these at the start, and query_errors says of each what to do instead.
+"""Operators of a stream that keep no state, so they drop nothing as late. A join keeps state if both of its sides are streams."""
+# Spark refuses these at the start; query_errors says for each what to do instead.
 _REFUSED_BY_SPARK: Final = {"Sort", "Window"}
 _KNOWN: Final = _STATELESS | _BY_WATERMARK | _REFUSED_BY_SPARK
 
 
 @dataclass(frozen=True)
 class LateRule:
-    """Where a transform drops late rows: the event-time column its first stateful operator keeps."""
+    """Where a transform drops late rows: the event-time column of its first stateful operator."""
 
     column: str  # of the rows that reach the operator; for a window its end
     place: int = -1  # among the plan's operators that may keep state, from the result down
 
     @staticmethod
     def of(stream: DataFrame) -> LateRule | None:
-        """Read the rule from a streaming DataFrame; None where nothing is ever dropped as late.
+        """Derive the rule from a streaming DataFrame; None if nothing is ever dropped as late.
 
         Raises:
-            QueryError: if the transform keeps state in a way that cannot be accounted for.
+            QueryError: If the transform keeps state in a way that cannot be accounted for.
         """
         plan = analyzed(stream)
         _refuse_unknown(plan)
@@ -80,7 +79,7 @@ class LateRule:
 
 
 def streamed(events: DataFrame, transform: Transform) -> DataFrame:
-    """Apply a transform to a stream. Raises InputError if it returns a frame that is not made from it."""
+    """Apply a transform to a stream. Raises InputError if it returns a static frame."""
     stream = applied(transform, events)
     if not stream.isStreaming:
         raise InputError(
@@ -115,9 +114,14 @@ def late_rows(
 ) -> DataFrame:
     """Return the rows of one micro-batch that its first stateful operator dropped as late.
 
-    events: the batch's good events as a static frame; watermark: that of the batch before.
-    Returns: the columns that reach the operator; topic, partition and offset are among them unless
-    the transform selected them away.
+    Args:
+        events: The good events of the batch, as a static frame.
+        transform: The transform of the query.
+        rule: Its rule.
+        watermark: That of the batch before.
+
+    Returns:
+        The columns that reach the operator, with topic, partition and offset unless the transform drops them.
     """
     from pyspark.sql import functions as F
 
@@ -128,17 +132,17 @@ def late_rows(
 
 
 def reached(events: DataFrame, transform: Transform, rule: LateRule) -> Any:
-    """Return the operator of a rule in the plan of a static frame: what reaches it is its child."""
+    """Return the operator of a rule in the plan of a static frame; its child is what reaches it."""
     return _stateful(analyzed(transform(events)))[rule.place]
 
 
 def _stateful(plan: Any) -> list[Any]:
-    """List the operators that keep state where their input streams, from the result down."""
+    """List the operators that keep state if their input is a stream, from the result down."""
     return [node for node in walk(plan) if node.nodeName() in _BY_WATERMARK]
 
 
 def endless(plan: Any) -> list[bool]:
-    """Tell for each operator that keeps state, from the result down, whether no watermark ever evicts from it."""
+    """Tell for each operator that keeps state, from the result down, whether its state is never evicted."""
     kept = []
     for node in _stateful(plan):
         if node.isStreaming():
@@ -150,21 +154,21 @@ def endless(plan: Any) -> list[bool]:
 
 
 def _event_times(columns: Any) -> Iterator[Any]:
-    """Yield the columns that carry a watermark: the event time, or a window of it."""
+    """Yield the columns that have a watermark: the event time, or a window of it."""
     for column in each(columns):
-        # An expression without a name is no such column, and has no metadata to ask for.
+        # An expression without a name is no such column, and has no metadata.
         named = column.nodeName() in _NAMED
         if named and column.metadata().contains(WATERMARK):
             yield column
 
 
 def states(stream: DataFrame) -> int:
-    """Count the steps of a streaming frame that aggregate or deduplicate: for each its query shuffles, and has state stores."""
+    """Count the steps of a streaming frame that aggregate or deduplicate; for each its query shuffles and has state stores."""
     return sum(node.isStreaming() for node in _stateful(analyzed(stream)))
 
 
 def _refuse_unknown(plan: Any) -> None:
-    """Refuse each operator of the stream whose late rows cannot be told from outside: all but those that are known."""
+    """Refuse every operator of the stream that is not known: its late rows could not be found."""
     for node in walk(plan):
         name = node.nodeName()
         static = name == "Join" and not (node.left().isStreaming() and node.right().isStreaming())
@@ -173,8 +177,8 @@ def _refuse_unknown(plan: Any) -> None:
 
 
 def _unaccountable(found: str) -> QueryError:
-    """Build the error for state whose late rows cannot be told."""
+    """Return the error for state whose late rows cannot be found."""
     return QueryError(
         "this transform keeps state in a way that rta cannot account for", found=found,
-        fix="use groupBy, dropDuplicates or a join with a static frame; or write it with Spark's own writeStream",
+        fix="use groupBy, dropDuplicates or a join with a static frame; or use Spark's own writeStream",
     )  # fmt: skip

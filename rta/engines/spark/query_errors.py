@@ -1,4 +1,4 @@
-"""Why a query failed, in one sentence that says what to do; Spark's own pages stay behind it as the cause."""
+"""Turn the errors of a query into one sentence that says why it failed and what to do; Spark's own error is kept as the cause."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _MORE_MEMORY: Final = (
     f" or take smaller batches (max_events_per_batch); then {_AGAIN}"
 )
 _DAMAGED: Final = "the state in its checkpoint is damaged"
-# What stands in the trace → why the query failed, what to do. The first that fits tells it.
+# A pattern in the trace → why the query failed, what to do. The first match counts.
 _SENTENCES: Final = (
     (r"OutOfMemory|GC overhead limit", "out of memory", _MORE_MEMORY),
     (r"No space left on device|quota exceeded", "the disk is full", f"free space, then {_AGAIN}"),
     (r"MISSING_STATE_DIRECTORY", "its checkpoint lacks the folder `state`", START_OVER),
     (r"CANNOT_LOAD_STATE_STORE|INVALID_CHANGE_LOG", _DAMAGED, START_OVER),
     (r"STATE_STORE_\w+_NOT_COMPATIBLE|NOT_MATCH_IN_STATE_METADATA", "its checkpoint holds the state of another transform",
-     "take another table for this transform, or rta.reset(table) and fill this one anew"),
+     "use another table for this transform, or rta.reset(table) and fill this one again"),
     (r"CONCURRENT_STREAM_LOG_UPDATE", "another query works on its checkpoint", f"stop one of them, then {_AGAIN}"),
 )  # fmt: skip
 _ONCE: Final = "aggregate once in the transform, and further when the table is read: rta.sql(…)"
-# What Spark does not run as a stream, in its words → what to change. The first that fits tells it.
+# What Spark does not run as a stream, in its words → what to change. The first match counts.
 _DEFINITIONS: Final = (
     (r"UNRESOLVED_|FIELD_NOT_FOUND", "correct the name in the transform: events have their EventType's columns, and topic, partition, offset, kafka_timestamp"),
     (r"session window", "change the transform: F.window(…), of a fixed length; or take rta.batch(…), which keeps no state"),
@@ -52,7 +52,7 @@ OURS: Final = re.compile(
 
 @contextmanager
 def failures_said(checkpoint: str | Path, table: str) -> Iterator[None]:
-    """Turn an error of Spark, or the end of its JVM, into the sentence for the query that fills a table.
+    """Re-raise an error of Spark, or the end of its JVM, as a QueryError of the query that fills a table.
 
     >>> with failures_said("/tmp/doc", "totals"):
     ...     spark.range(1).select("ID", "amount")
@@ -69,7 +69,7 @@ def failures_said(checkpoint: str | Path, table: str) -> Iterator[None]:
 
 
 def failed(checkpoint: str, table: str, error: Exception) -> RtaError:
-    """Say why the query that fills a table failed, what was found, and what to do.
+    """Return the error that says why the query that fills a table failed, what was found, and what to do.
 
     >>> failed("/tmp/doc", "totals", RuntimeError("java.io.IOException: No space left on device"))
     QueryError("the query that fills 'totals' failed: the disk is full; found: IOException: No space left on device; ...")

@@ -1,11 +1,11 @@
-"""What readers of a table saw before its interval was accounted for: taken back in the checkpoint, and brought again.
+"""Roll a checkpoint back to the last interval in the ledger, so that a micro-batch accounts for what readers already saw.
 
-In real-time mode Spark writes an interval's offsets when it ends. Killed in the middle, it would cut the interval anew, its
-watermark would move at another event, and it might call events late that readers have seen counted. So before a table
-that was filled in real time is filled on, whatever its ledger lacks is taken back in the checkpoint, and one micro-batch takes
-all that is in the topic. It begins with the watermark of the last accounted interval, which is the oldest one that any of those
-results was made with: it counts each event that they counted. So no value goes back, and the figures in the
-ledger are those of the rows.
+In real-time mode Spark writes the offsets of an interval when the interval ends. After a kill in the middle it would choose other
+offsets, its watermark would move at another event, and it might drop events as late that readers have seen counted. So before a
+query continues a table that was filled in real time, whatever the ledger does not have is removed from the checkpoint, and one
+micro-batch takes everything that is in the topic. It begins with the watermark of the last interval in the ledger, the oldest with
+which any of those results was computed, so it counts each event that they counted. No value decreases, and the ledger agrees with
+the rows.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from rta.store.ledger import Batch
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Each version of the state has a name of its own then: one that was taken back is never mistaken for the one made anew.
+# In format 2 each version of the state has a unique name, so one that was rolled back is never taken for its successor.
 _FORMAT: Final = "spark.sql.streaming.stateStore.checkpointFormatVersion"
 
 
 def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequence[Batch]) -> None:
-    """Let a checkpoint end with the last of the batches that the ledger has.
+    """Remove from a checkpoint all batches after the last one in the ledger.
 
-    A checkpoint of another query stays as it is: rta.engines.spark.start_checks refuses it.
+    A checkpoint of another query is left as it is: rta.engines.spark.start_checks refuses it.
 
     Raises:
-        QueryError: if the checkpoint no longer knows that batch: then a table was restored that is too old for it.
+        QueryError: If the checkpoint no longer has that batch: the table was restored from a copy that is too old.
     """
     if {batch.query_id for batch in known} - {checkpoints.query_id(session, checkpoint)}:
         return
@@ -44,11 +44,11 @@ def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
         and not checkpoints.read(session, f"{checkpoint}/offsets/{last}")
     ):
         raise QueryError(
-            f"the checkpoint is too far ahead of table {table!r} to go back",
-            found=f"{checkpoint}: it no longer knows batch {last}, the last in the table",
+            f"the checkpoint is too far ahead of table {table!r} to be rolled back",
+            found=f"{checkpoint}: it no longer has batch {last}, the last in the table",
             fix=checkpoints.START_OVER,
         )
-    # Commits first: death in between leaves a batch that is planned only, which Spark and the next call can take.
+    # Commits first: a death in between leaves a batch that is only planned, which Spark and the next call accept.
     for folder in ("commits", "offsets"):
         for number in range(checkpoints.newest(session, checkpoint, folder), last, -1):
             system, place = file_system(session, f"{checkpoint}/{folder}/{number}")
@@ -57,7 +57,7 @@ def roll_back(session: SparkSession, checkpoint: str, table: str, known: Sequenc
 
 @contextmanager
 def named_state(session: SparkSession) -> Iterator[None]:
-    """Start micro-batches in the form of state that real-time mode asks for, so that each may go on where the other ended."""
+    """Start micro-batches with the state format of real-time mode, so that each mode can continue where the other ended."""
     before = session.conf.get(_FORMAT, None)
     session.conf.set(_FORMAT, "2")
     try:

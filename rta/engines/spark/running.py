@@ -1,4 +1,4 @@
-"""Which queries there are, and which of them run: what the locks and the ledger know, from any process, without Spark."""
+"""List the queries and which of them run, from the locks and the ledger: from any process, without Spark."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class QuerySummary:
         table: The table.
         topic: The topic.
         active: Whether it runs.
-        process: The process in which it runs.
+        process: The id of the process in which it runs.
         since: When it was started.
-        last_batch: Its newest micro-batch; None before the first one, like all that follows.
-        committed_at: When that was committed.
-        watermark: Of that micro-batch.
+        last_batch: Its newest micro-batch; None before the first one, like the fields that follow.
+        committed_at: When that micro-batch was committed.
+        watermark: The watermark of that micro-batch.
         query_id: Spark's id of the query.
     """
 
@@ -45,14 +45,14 @@ class QuerySummary:
 
 
 def queries() -> list[QuerySummary]:
-    """List the queries of this RTA_HOME and its serving database: those that run first, then by table.
+    """List the queries of this RTA_HOME and its serving database: running ones first, then by table.
 
     Example:
         >>> "no_such_table" in [query.table for query in queries()]
         False
     """
     locks = {lock["table"]: lock for lock in working()}
-    # A batch view is no query: its id says so, Spark's own have no space. Of several queries of a table the newest.
+    # A batch view is not a query; its id has a space, those of Spark have none. Of several queries of a table the newest counts.
     newest = {row["table_name"]: row for row in own_rows(_NEWEST) if " " not in row["query_id"]}
     found = []
     for table in {*locks, *newest}:

@@ -1,11 +1,11 @@
-"""Each bad event of a topic goes into its dead letter queue once, however many tables are made from the topic.
+"""Send each bad event of a topic to its dead letter queue once, however many tables are filled from the topic.
 
-bad events of a micro-batch ── those whose place is not noted ── <topic>.dlq ── note their places
+bad events of a micro-batch ── those that were not recorded ── <topic>.dlq ── record their offsets
 
-What was sent is noted in the serving database, after Kafka has it: death between the two sends it once more, at least once is
-the promise, and each reader of the queue takes each origin once. A note is a run of consecutive offsets, so a flood of bad events is one
-row. It counts as long as the topic, the queue and what was sent into it are there: a queue that was deleted, or has lost its oldest
-records, is filled again.
+The offsets are recorded in the serving database once Kafka has the dead letters. After a death between the two they are sent again:
+delivery is at least once, and readers of the queue take each origin once. One row of the record is a run of consecutive offsets, so
+a flood of bad events is one row. It is valid as long as the topic, the queue and the dead letters exist: a queue that was deleted, or
+has lost its oldest records, is filled again.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Places = Mapping[int, set[int]]  # partition → offsets
 
 
 def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: bool = False) -> None:
-    """Send those bad events of a topic to its queue that were not sent yet, by whatever query.
+    """Send bad events of a topic to its dead letter queue, unless a query has sent them already.
 
     Args:
         bad: The columns of sources.quarantined().
         topic: The topic that they come from.
         identity: The topic's id.
-        on: The database with the notes.
-        few: Whether they fit into memory: then the topic is read once for them, not twice.
+        on: The database with the record.
+        few: Whether they fit into memory; then the topic is read for them once, not twice.
 
     >>> from rta.dataframes import sources
     >>> _ = rta.publish(spark.createDataFrame([("{}",)], ["value"]), "doc-once", partitions=1)
@@ -52,7 +52,6 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: boo
     {0: (0, 1)}
     """
     if few:
-        # Not cached: what Spark reads from its cache would count as bytes that the query has read from files.
         bad = bad.sparkSession.createDataFrame(bad.toArrow(), bad.schema).coalesce(1)  # in order
     if not (found := _places(bad)):
         return
@@ -71,14 +70,14 @@ def send_once(bad: DataFrame, topic: str, identity: str, *, on: Engine, few: boo
 
 
 def _places(bad: DataFrame) -> dict[int, set[int]]:
-    """Return where the bad events lie."""
+    """Return the offsets of the bad events."""
     places = bad.select("partition", "offset").toArrow().to_pandas()
     found: dict[int, set[int]] = places.groupby("partition")["offset"].agg(set).to_dict()
     return found
 
 
 def _only(bad: DataFrame, places: Places) -> DataFrame:
-    """Keep the events at these places."""
+    """Keep the events at these offsets."""
     from pyspark.sql import functions as F
 
     pairs = [(partition, offset) for partition, offsets in places.items() for offset in offsets]
@@ -87,7 +86,7 @@ def _only(bad: DataFrame, places: Places) -> DataFrame:
 
 
 def runs(offsets: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the runs of consecutive offsets: the first, and the one behind the last.
+    """Return the runs of consecutive offsets: the first, and the one after the last.
 
     >>> runs({7, 3, 4, 5})
     [(3, 6), (7, 8)]
@@ -104,7 +103,7 @@ def runs(offsets: Iterable[int]) -> list[tuple[int, int]]:
 def _noted(
     connection: Connection, key: Mapping[str, str], kept_from: int, partition: int, offsets: set[int]
 ) -> set[int]:  # fmt: skip
-    """Return which of these offsets were sent and are still in the queue; runs do not overlap, so one begins before them at most."""
+    """Return which of these offsets were sent and are still in the queue. Runs do not overlap, so at most one begins before them."""
     same = sa.and_(
         *(SENT.c[name] == value for name, value in key.items()),
         SENT.c.partition == partition, SENT.c.queue_end >= kept_from,
@@ -118,7 +117,7 @@ def _noted(
 
 
 def _note(on: Engine, key: Mapping[str, str], kept_from: int, sent: Places, queue_end: int) -> None:
-    """Note what was sent; what no longer counts goes."""
+    """Record what was sent, and delete what is no longer valid."""
     others = [SENT.c[name] != key[name] for name in ("topic_id", "queue_id")]
     gone = sa.or_(*others, SENT.c.queue_end < kept_from)
     rows = [
@@ -132,7 +131,7 @@ def _note(on: Engine, key: Mapping[str, str], kept_from: int, sent: Places, queu
 
 
 def _insert(connection: Connection) -> sa.Insert:
-    """Two machines may have sent the same at the same time."""
+    """Return an INSERT that skips existing rows: two machines may send the same events at the same time."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert
     else:
@@ -142,16 +141,16 @@ def _insert(connection: Connection) -> sa.Insert:
 
 @contextmanager
 def _alone(topic: str) -> Iterator[None]:
-    """Let one query of this machine at a time look, send and note.
+    """Let one query of this machine at a time check, send and record.
 
-    One that does not end is not waited for: then an event may lie in the queue twice, but never not at all.
+    After PATIENCE the block runs all the same: an event may then be in the queue twice, but is never missing.
     """
     folder = private_folder(settings().home / "queues")
     deadline = time.monotonic() + PATIENCE
     with (folder / f"{checked('topic', topic)}.lock").open("w") as file:
         while time.monotonic() < deadline:
             with suppress(BlockingIOError):
-                # Of this very handle: it holds between threads, too, and dies with its holder.
+                # The lock belongs to this file handle: it excludes other threads, too, and ends with its holder.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             time.sleep(0.05)

@@ -1,17 +1,18 @@
-"""Whether a query may start: its checkpoint is whole, on a disk that its executors share, and belongs to table, topic and transform.
+"""Check that a query may start: its checkpoint is intact, on a disk that its executors share, and belongs to table, topic and transform.
 
-Spark numbers micro-batches, and the ledger knows those that are in the table. A checkpoint that lags behind the ledger (restored
-from an older copy) would cut batches of known numbers anew, and the ledger would take them for those it has: their events would
-be missing. One that is ahead (the table was dropped, or restored) would never bring back what it has consumed. Spark sees neither.
+Spark numbers micro-batches, and the ledger has the numbers of those in the table. With a checkpoint behind the ledger (restored from
+an older copy) Spark would give known numbers to other batches, and the ledger would skip them: their events would be missing. With
+one ahead of the ledger (the table was dropped or restored) what was consumed would never come again. Spark notices neither.
 
-Another transform must not go on with the state of the one before. Spark refuses another operator, or another type in its state; a
-new filter, a wider window, another column in the same sum it does not see. So the fingerprint of the transform, its plan as
-Spark's optimizer leaves it, is noted when a checkpoint begins, and compared at each start. Names of steps in between, their order,
-comments, the allowed lateness and columns that the transform does not use make no difference. Not seen: what a Python UDF does
-inside; a static frame's data.
+A transform must not continue with the state of another one. Spark refuses another operator, or another type in the state. It does
+not notice a new filter, a wider window, or another column in the same sum. So the fingerprint of the transform, its plan after
+Spark's optimizer, is written when a checkpoint begins and compared at each start. Names of intermediate steps, their order,
+comments, the allowed lateness and columns that the transform does not use make no difference. A change inside a Python UDF, or in
+the data of a static frame, is not noticed.
 
-Executors write a query's state and an archive's files themselves. On another machine a local path is that machine's own disk: the
-query would run, and the next start would find half of it. A cluster on this machine, or a disk that machines share, is well.
+Executors write the state of a query and the files of an archive themselves. On another machine a local path is a path on that
+machine's disk: the query would run, and the next start would find half of the files. A cluster on this machine, or a disk that the
+machines share, works.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 FILE: Final = "rta-transform"
-# What differs from session to session: ids of columns, of variables, of objects.
+# What differs between sessions: ids of columns, variables and objects.
 _IDS: Final = re.compile(
     r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|(?<=_common_expr)_\d+|@[0-9a-f]{4,}"
 )
@@ -48,14 +49,22 @@ _SHARED: Final = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", 
 def require_match(
     session: SparkSession, checkpoint: str, table: str, topic: str, known: Sequence[Batch]
 ) -> None:
-    """Refuse a checkpoint that is damaged, is of another topic, or tells another story than the table's ledger.
+    """Refuse a checkpoint that is damaged, of another topic, or at odds with the table's ledger.
 
-    known: the batches that the table contains. Raises QueryError that names the file or the folder.
+    Args:
+        session: The session.
+        checkpoint: Its location.
+        table: The table.
+        topic: The topic.
+        known: The newest batch of each query in the table.
+
+    Raises:
+        QueryError: It names the file or folder.
     """
     owner = checkpoints.query_id(session, checkpoint)
     if {batch.query_id for batch in known} - {owner}:
         raise QueryError(
-            f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count twice",
+            f"table {table!r} was filled by a query whose checkpoint is not here: starting over would count events twice",
             found=f"{checkpoint} {'is missing' if owner is None else 'belongs to another query'}",
             fix=f"restore the checkpoint, or {_again(table)}",
         )  # fmt: skip
@@ -71,44 +80,46 @@ def require_match(
 def _ends(
     session: SparkSession, checkpoint: str, planned: int, committed: int
 ) -> dict[str, checkpoints.Offsets]:
-    """Return where the last batch ends, once all files that Spark is going to start from are read."""
+    """Read all files from which Spark is going to start; return where the last batch ends."""
     if committed >= 0:
         checkpoints.require_commit(session, checkpoint, committed)
         ends = checkpoints.ends(session, checkpoint, committed)
     if planned < 0 or planned == committed:
         return ends if committed >= 0 else {}
-    checkpoints.span(session, checkpoint, planned)  # it runs again, from where the one before ended
+    checkpoints.span(
+        session, checkpoint, planned
+    )  # this batch runs again, from the end of the one before
     return checkpoints.ends(session, checkpoint, planned)
 
 
 def _require_topic(
     ends: dict[str, checkpoints.Offsets], topic: str, table: str, checkpoint: str
 ) -> None:
-    """Refuse offsets of another topic: Spark would say that data was lost."""
+    """Refuse offsets of another topic: Spark would report lost data."""
     if ends and set(ends) != {topic}:
         raise QueryError(
             f"table {table!r} is filled from another topic than {topic!r}",
             found=f"{', '.join(sorted(ends))} in {checkpoint}",
-            fix=f"drain that topic, or take another table for this one; {_again(table)}",
+            fix=f"drain that topic, or use another table for this one; {_again(table)}",
         )
 
 
 def _require_level(
     ends: checkpoints.Offsets, levels: tuple[int, int], known: Sequence[Batch], table: str, checkpoint: str,
 ) -> None:  # fmt: skip
-    """Refuse a checkpoint that has done more than the table contains, or less than it was about to do."""
+    """Refuse a checkpoint that is ahead of the table or behind it."""
     planned, committed = levels
     in_table = max((batch.batch_id for batch in known), default=-1)
     if committed > in_table:
         raise QueryError(
-            f"the checkpoint is ahead of table {table!r}: what it has consumed is not there",
+            f"the checkpoint is ahead of table {table!r}: events that it has consumed are missing there",
             found=f"{checkpoint}: {_batch(committed)} is done, the table has {_batch(in_table)}",
             fix=f"restore the table, or {_again(table)}",
         )
     cut_anew = any(b.batch_id == planned and b.end_offsets != ends for b in known)
     if in_table > planned or cut_anew:
         raise QueryError(
-            f"the checkpoint is older than table {table!r}: batches that are in the table would be cut anew, and events lost",
+            f"the checkpoint is older than table {table!r}: new batches would have numbers that are in the table, and events would be lost",
             found=f"{checkpoint}: {_batch(planned)} is its last, the table has {_batch(in_table)}",
             fix=f"restore the newest copy of the checkpoint, or {_again(table)}",
         )  # fmt: skip
@@ -123,7 +134,7 @@ def _again(table: str) -> str:
 
 
 def damaged_state(checkpoint: str) -> str | None:
-    """Name a file of the state whose checksum is wrong or that is empty; None where no checksum tells."""
+    """Return a file of the state that is empty or whose checksum is wrong; None if there is none, or no checksum to check."""
     from py4j.protocol import Py4JJavaError
 
     from rta.dataframes.session import spark
@@ -146,7 +157,7 @@ def damaged_state(checkpoint: str) -> str | None:
 
 
 def fingerprint(events: DataFrame, transform: Transform) -> list[str]:
-    """Say what a transform does to such events: a line for each node of the optimized plan, the result first.
+    """Describe what a transform does to events: one line for each node of the optimized plan, the result first.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount INT")
     >>> fingerprint(events, lambda rows: rows.where("amount > 1").select("user_id"))
@@ -156,19 +167,27 @@ def fingerprint(events: DataFrame, transform: Transform) -> list[str]:
     still = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
     plan = analyzed(transform(still))
     lines = _lines(plan)
-    # Where a plan has the current time, the optimizer would write that time there.
+    # The optimizer would replace the current time by a constant.
     return lines if any(map(_NOW.search, lines)) else _lines(optimized(session, plan))
 
 
 def require_same(
     session: SparkSession, checkpoint: str, table: str, plan: list[str], *, begun: bool = True
 ) -> None:
-    """Note the plan of the transform where a checkpoint begins; refuse another one where it goes on.
+    """Write the fingerprint of the transform to a new checkpoint; refuse another transform for an existing one.
 
-    begun: whether the table has something of this checkpoint. If it has nothing (the first start failed, and the transform was
-    corrected since) another transform begins it anew.
-    Raises QueryError with the first difference. Another Spark may word the same plan differently, so
-    after an upgrade it is noted anew.
+    Another version of Spark may describe the same plan differently, so after an upgrade the fingerprint is written again.
+
+    Args:
+        session: The session.
+        checkpoint: Its location.
+        table: The table.
+        plan: The fingerprint of the transform.
+        begun: Whether the table contains something of this checkpoint. If not (the first start failed, and the transform was corrected)
+            another transform starts it again.
+
+    Raises:
+        QueryError: If the transform is another one; it shows the first difference.
     """
     path = f"{checkpoint}/{FILE}"
     noted = checkpoints.read(session, path) if checkpoints.query_id(session, checkpoint) else None
@@ -178,7 +197,7 @@ def require_same(
             return
         if begun or checkpoints.newest(session, checkpoint, "commits") >= 0:
             raise QueryError(
-                f"this transform is not the one that fills table {table!r}: it would go on with the other's state",
+                f"this transform is not the one that fills table {table!r}: it would continue with the state of the other one",
                 found=_difference(known["plan"], plan),
                 fix=f"use another table for it, or rta.reset({table!r}) and fill this one again",
             )
@@ -188,13 +207,13 @@ def require_same(
 
 
 def _lines(plan: Any) -> list[str]:
-    """Write a plan as lines, without what another session would write differently."""
+    """Return the lines of a plan, without what differs between sessions."""
     lines = [_FRAME.sub(r"\1", _IDS.sub("", node.simpleString(_WHOLE))) for node in walk(plan)]
     return ["LogicalRDD" if line.startswith("LogicalRDD ") else line for line in lines]
 
 
 def _difference(noted: list[str], plan: list[str]) -> str:
-    """Show where two plans begin to differ."""
+    """Show the first difference of two plans."""
     pairs = zip([*noted, "nothing"], [*plan, "nothing"], strict=False)
     was, now = next((old, new) for old, new in pairs if old != new)
     alike = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
@@ -204,7 +223,7 @@ def _difference(noted: list[str], plan: list[str]) -> str:
 
 
 def require_shared(session: SparkSession, place: str) -> None:
-    """Refuse a place on this machine's disk for what executors on other machines would write.
+    """Refuse a location on this machine's disk if executors on other machines would write to it.
 
     >>> require_shared(spark, "/tmp/doc-checkpoint")
     """
@@ -214,14 +233,14 @@ def require_shared(session: SparkSession, place: str) -> None:
     others = elsewhere(executor_hosts(session), _here(session))
     if others and _file_system(Path(place)) not in _SHARED:
         raise QueryError(
-            "Spark's executors run on other machines, where a path on this one's disk is another disk",
+            "Spark's executors run on other machines, where this path is on another disk",
             found=f"executors on {', '.join(others)}; {place}",
-            fix="set RTA_HOME to a folder on a disk that all of them share, or give checkpoint= on hdfs:, s3a: and the like",
+            fix="set RTA_HOME to a folder on a disk that all of them share, or give a checkpoint= on hdfs:, s3a: or the like",
         )
 
 
 def elsewhere(hosts: Iterable[str], here: Collection[str]) -> list[str]:
-    """Name the hosts that are not this machine, under any of its names and addresses.
+    """Return the hosts that are not this machine, under any of its names and addresses.
 
     >>> elsewhere(["127.0.0.1", "worker-2", "laptop", "worker-1"], {"127.0.0.1", "laptop"})
     ['worker-1', 'worker-2']
@@ -230,7 +249,7 @@ def elsewhere(hosts: Iterable[str], here: Collection[str]) -> list[str]:
 
 
 def _here(session: SparkSession) -> set[str]:
-    """Return the names and addresses of this machine, as far as it knows them."""
+    """Return the known names and addresses of this machine."""
     import psutil
 
     addresses = {a.address for each in psutil.net_if_addrs().values() for a in each}
@@ -239,7 +258,7 @@ def _here(session: SparkSession) -> set[str]:
 
 
 def _address(host: str) -> str:
-    """Return the address of a host; its name if nobody knows it."""
+    """Return the address of a host, or its name if it has no known address."""
     try:
         return socket.gethostbyname(host)
     except OSError:
@@ -247,7 +266,7 @@ def _address(host: str) -> str:
 
 
 def _file_system(place: Path) -> str:
-    """Return the kind of file system on which a place lies, or would lie."""
+    """Return the type of the file system that a path is on, or would be on."""
     import psutil
 
     mounted = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}

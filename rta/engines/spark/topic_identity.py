@@ -1,12 +1,11 @@
-"""Whether a query still reads the topic that it began with, and all of it.
+"""Check that a query still reads the topic that it began with, and all of it.
 
-Offsets mean something in one topic only. One that was deleted and made again under its name has another
-id (Kafka's own), and where it holds enough events Spark goes on in it at the old offset, in silence. So
-the id lies beside the offsets, in the checkpoint; and each micro-batch asks for the topic's id once its
-rows are read: if it is the same they are all of that topic, for an id never comes back.
+Offsets are valid in one topic only. A topic that was deleted and created again under its name has another id (Kafka's own), and if
+it has enough events Spark silently continues in it at the old offset. So the checkpoint has the id beside the offsets, and each
+micro-batch asks for the topic's id after its rows were read: if it is the same, all rows are of that topic, since no id is used twice.
 
-Retention may delete events before they are read. Spark refuses to go on then, unless the option
-failOnDataLoss is "false"; what is lost is told from the offsets that the topic still has.
+Retention may delete events before they are read. Spark then refuses to continue, unless the option failOnDataLoss is "false"; what
+is lost follows from the offsets that the topic still has.
 """
 
 from __future__ import annotations
@@ -33,10 +32,13 @@ _RESET: Final = "rta.reset(table) drops table and checkpoint, and the next run f
 def require_same_topic(
     session: SparkSession, checkpoint: str, topic: TopicDescription, *, fix: str = _RESET
 ) -> None:
-    """Refuse a topic that was made again since the checkpoint began, or ends before what was read of it.
+    """Refuse a topic that was created again since the checkpoint began, or that ends before the offsets that were read.
 
     Args:
-        fix: How to start over.
+        session: The session.
+        checkpoint: Its location.
+        topic: The topic as it is now.
+        fix: What a person can do to start over.
     """
     if checkpoints.query_id(session, checkpoint) is None:
         return
@@ -46,12 +48,12 @@ def require_same_topic(
 
 
 def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
-    """Write the id of the topic into the checkpoint, before its query starts."""
+    """Write the id of the topic to the checkpoint, before its query starts."""
     checkpoints.write(session, f"{checkpoint}/{FILE}", topic_id)
 
 
 def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
-    """Refuse a topic that only has the name of the one that was read so far; asked while its query runs."""
+    """Refuse a topic that has the name but not the id of the one that was read so far; for use while a query runs."""
     _require_id(topic, retried(lambda: topics.topic_id(topic)), noted, fix)
 
 
@@ -67,10 +69,10 @@ def _require_id(topic: str, current: str, noted: str, fix: str) -> None:
 def _require_reached(
     session: SparkSession, checkpoint: str, topic: TopicDescription, fix: str
 ) -> None:
-    """Refuse a topic that ends before the offsets of the checkpoint: what comes there next would be left out."""
+    """Refuse a topic that ends before the offsets of the checkpoint: its next events would be skipped."""
     planned = checkpoints.newest(session, checkpoint, "offsets")
     ends = checkpoints.ends(session, checkpoint, planned).get(topic.name, {}) if planned >= 0 else {}  # fmt: skip
-    # Asked anew before it is refused: a query that ran until now may have read what has come since.
+    # Ask again before refusing: a query that ran until now may have read events that are newer than the description.
     if _beyond(ends, topic.ranges) and (beyond := _beyond(ends, topics.offsets(topic.name))):
         told = ", ".join(f"partition {p} ends at {there}, not {end}" for p, (there, end) in beyond.items())  # fmt: skip
         raise QueryError(
@@ -83,14 +85,14 @@ def _require_reached(
 def _beyond(
     ends: Mapping[int, int], ranges: Mapping[int, tuple[int, int]]
 ) -> dict[int, tuple[int, int]]:
-    """Return the partitions that were read further than they go: where they end, and where the reader was."""
+    """Return the partitions that end before the offset that was read: where they end, and that offset."""
     latest = {p: ranges.get(p, (0, 0))[1] for p in ends}
     return {p: (latest[p], end) for p, end in ends.items() if end > latest[p]}
 
 
 @contextmanager
 def explained(topic_id: str, span: Span) -> Iterator[None]:
-    """Turn Spark's page about a range that it cannot read into a sentence that names what is missing."""
+    """Re-raise Spark's error about a range that it cannot read as a QueryError that names what is missing."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
@@ -109,7 +111,7 @@ def explained(topic_id: str, span: Span) -> Iterator[None]:
 
 
 def kept(span: Span) -> Span:
-    """Return what the topic still has of a span: the same, or one that begins later."""
+    """Return the part of a span that the topic still has: the same, or one that begins later."""
     there = retried(lambda: topics.offsets(span.topic))
     start = {
         partition: min(max(first, there[partition][0]), span.end[partition])
@@ -119,7 +121,7 @@ def kept(span: Span) -> Span:
 
 
 def _told(span: Span, rest: Span) -> str:
-    """Name the ranges that a span has and its rest has not."""
+    """Describe the ranges that are in a span but not in the rest of it."""
     gone = [
         f"partition {partition}: offsets {first} to {rest.start[partition] - 1} "
         f"({rest.start[partition] - first:,} events)"

@@ -1,11 +1,11 @@
-"""A table filled in real time: each result is in it milliseconds after its event, each interval in the ledger when it ends.
+"""A table filled in real time: a result is in it milliseconds after its event, an interval is in the ledger when it ends. Experimental.
 
-    topic ── Spark, real-time mode ── results topic ── a thread ── table, with the position, in one transaction
-                    └── an interval ends ── its progress ── another thread ── ledger, DLQ
+    topic ── Spark, real-time mode ── changelog topic ── a thread ── table, with the position, in one transaction
+                    └── an interval ends ── its progress ── another thread ── ledger, dead letter queue
 
-Before that a micro-batch brings the table up to all that is in the topic: history, and after a crash what readers have seen
-but the ledger lacks (see rta.engines.spark.rollback). So the rows are exact, and a count never goes back; consumed = used + duplicate + late +
-quarantined holds for what the ledger has, which is everything up to the last interval that ended, or the last start.
+Before that, a micro-batch takes everything that is in the topic: the history, and after a crash what readers have seen but the
+ledger does not have (see rta.engines.spark.rollback). So the rows are exact, and no count decreases. consumed = used + duplicate +
+late + quarantined holds for what is in the ledger: everything up to the last interval that ended, or the last start.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
-SPARE: Final = 1  # slots for the accounting, which reads bad and late events again
-_LOOK: Final = 0.1  # seconds between two looks for the end of an interval
-_STOP: Final = 120.0  # seconds that what is on its way may take into the table
+SPARE: Final = 1  # task slots for the accounting, which reads bad and late events again
+_LOOK: Final = 0.1  # seconds between two checks for the end of an interval
+_STOP: Final = 120.0  # seconds to wait until results that were sent are in the table
 
 
 def materialize(
@@ -60,13 +60,20 @@ def materialize(
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
 ) -> Materialized:
-    """Bring `table` up to the topic in a micro-batch, then keep it there in real time. Experimental.
+    """Bring `table` up to date with the topic in a micro-batch, then keep it so in real time. Experimental.
 
-    The arguments and the errors are those of rta.follow() and rta.engines.relay(). The transform's result needs a column that counts the
-    events of its key: COUNT(*).
+    The arguments and errors are those of rta.follow() and rta.engines.relay(). The result of the transform needs a column that counts
+    the events of its key: COUNT(*).
 
     Args:
+        topic: The topic.
+        transform: The analysis.
+        table: The table.
+        key: The columns of the result that identify a row.
+        event: The type of the topic's events.
         real_time: The length of an interval, see rta.engines.relay().
+        starting: Where a new checkpoint begins.
+        max_skew: See rta.follow().
         max_events_per_batch: For the first micro-batches of a new table.
     """
     place = str(following.checkpoint_of(table))
@@ -76,7 +83,7 @@ def materialize(
         stream = observed_below(streamed(events, transform))
         if (count := counted(stream)) is None:
             raise QueryError(
-                "in real-time mode the newer of two results of a key is the one that counts more events",
+                "real-time mode needs a count of all rows, which tells the newer of two results of a key",
                 found=f"no count of all rows among {', '.join(stream.columns)}",
                 fix='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
             )
@@ -92,7 +99,7 @@ def materialize(
                 results = changelog.messages(stream)
                 query = topic_sink.relayed(results, into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
         except QueryError:
-            if known.position is None:  # refused at its first start: leave nothing in the way
+            if known.position is None:  # refused at its first start: leave nothing behind
                 following.reset(table)
             raise
         topic_identity.require_same_topic(stream.sparkSession, place, described)
@@ -101,19 +108,19 @@ def materialize(
 
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
-    """Note that a new table is filled in real time. Raises QueryError if micro-batches fill it already."""
+    """Record that a new table is filled in real time. Raises QueryError if micro-batches have filled it already."""
     there = checkpoints.query_id(stream.sparkSession, place) is not None
     if there and ledger.newest(table):  # a checkpoint without its table is refused elsewhere
         raise QueryError(
-            f"table {table!r} is filled in micro-batches: their state has another form than real-time mode's",
+            f"table {table!r} is filled in micro-batches, whose state has another format than that of real-time mode",
             found=place,
-            fix=f"go on with real_time=None, or rta.reset({table!r}) and fill it anew",
+            fix=f"continue with real_time=None, or rta.reset({table!r}) and fill it again",
         )
     return changelog.note(table)
 
 
 class Materialized:
-    """A query in real-time mode, and the two threads that bring its results and its accounting into the database."""
+    """A query in real-time mode, and the two threads that write its results and its accounting to the database."""
 
     def __init__(
         self,
@@ -134,12 +141,12 @@ class Materialized:
             thread.start()
 
     def check(self) -> None:
-        """Raise what went wrong with the query or with one of the threads, if anything did."""
+        """Raise the error of the query or of one of the threads, if there was one."""
         if self.failure is not None:
             raise self.failure
 
     def stop(self) -> None:
-        """Stop the query, once what it has sent is in the table; raise what went wrong."""
+        """Stop the query, and wait until what it has sent is in the table. Raise its error, if there was one."""
         with failures_said(self.plan.checkpoint, self.table.name):
             self.query.stop()
         deadline = time.monotonic() + _STOP
@@ -148,23 +155,23 @@ class Materialized:
         self.check()
         if any(thread.is_alive() for thread in self.threads):
             raise QueryError(
-                f"the results of table {self.table.name!r} are still on their way",
-                fix="see that Kafka and the database answer; the next start brings what is missing",
+                f"some results are not in table {self.table.name!r} yet",
+                fix="check that Kafka and the database answer; the next start adds what is missing",
             )
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Run one of the threads; its failure ends the query, and is kept for the one who asks."""
+        """Run one of the threads; an error in it stops the query, and is kept for check()."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 - raised by check()
             if not isinstance(error, RtaError):
                 error = failed(self.plan.checkpoint, self.table.name, error)
             self.failure = self.failure or error
-            with suppress(Exception):  # it may be that which has failed
+            with suppress(Exception):  # the query may be what has failed
                 self.query.stop()
 
     def _take_results(self) -> None:
-        """Bring what is on the results topic into the table, until the query has ended and all of it is there."""
+        """Write what is on the changelog topic to the table, until the query has ended and everything is there."""
         with closing(changelog.reading(self.into)) as consumer:
             [where] = consumer.assignment()
             while True:
@@ -179,7 +186,7 @@ class Materialized:
                     return
 
     def _account(self) -> None:
-        """Enter each interval that has ended into the ledger, until the query has ended."""
+        """Enter each interval that ends into the ledger, until the query has ended."""
         known = ledger.newest(self.table.name, on=self.plan.engine)
         last = max((batch.batch_id for batch in known), default=-1)
         over = False
@@ -193,21 +200,21 @@ class Materialized:
             raise error
 
     def _ended_after(self, last: int) -> Iterator[dict[str, Any]]:
-        """Yield Spark's progress of each interval that came after one."""
+        """Yield Spark's progress of each interval after `last`."""
         newest = self.query.lastProgress
         news = self.query.recentProgress if newest and newest["batchId"] > last else []
         for each in news:
             if each["batchId"] > last:
-                if each["batchId"] != last + 1:  # the next start counts them again
+                if each["batchId"] != last + 1:  # the next start counts its events again
                     raise QueryError(
-                        f"the figures of an interval are gone for table {self.table.name!r}",
+                        f"Spark no longer has the figures of an interval of table {self.table.name!r}",
                         found=f"interval {last + 1}", fix="start it again",
                     )  # fmt: skip
                 yield json.loads(each.json)
                 last += 1
 
     def _enter(self, progress: dict[str, Any]) -> None:
-        """Account for an interval, and enter it once all of its results are in the table."""
+        """Account for an interval, and enter it into the ledger once all of its results are in the table."""
         number, plan = progress["batchId"], self.plan
         end = retried(lambda: topics.offsets(self.into.topic))[0][1]
         span = checkpoints.span(plan.session, plan.checkpoint, number)

@@ -1,8 +1,8 @@
 """relay(): a topic → a topic, event by event in milliseconds (Spark's real-time mode), or in micro-batches.
 
-At least once, either way: after a crash Spark sends the results since its last checkpoint again, in real-time mode up to
-one `real_time` interval of them. A result is the whole value of its key (and window), so a reader keeps the newest
-one of each key: for sums and counts, the largest count. What must be exact stands in a table: see rta.follow.
+Delivery is at least once in both modes: after a crash Spark sends the results since its last checkpoint again, in real-time mode
+those of up to one `real_time` interval. A result is the whole value of its key (and window), so a reader keeps the newest one of
+each key: for sums and counts, the one with the largest count. If a result must be exact, use a table: see rta.follow.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-# What costs milliseconds by default; each is overridden by `sink_options`.
+# Kafka's defaults cost milliseconds; `sink_options` overrides each of these.
 SINK: Final[Mapping[str, str]] = {**client.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
-_taken: Final[dict[str, int]] = {}  # by a real-time query's run id: its slots
+_taken: Final[dict[str, int]] = {}  # run id of a real-time query → its task slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
 
 
@@ -49,18 +49,18 @@ def relay(
     options: Mapping[str, str] | None = None,
     sink_options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps the results of a transform on the topic `into`. Real-time mode is experimental.
+    """Start a query that sends the results of a transform to the topic `into`. Real-time mode is experimental.
 
     A result with a STRING or BINARY column `value` is sent as it is, with its `key` and `headers`, as rta.publish() does; any other
-    becomes one JSON object.
+    is sent as one JSON object.
 
     Args:
         topic: The topic to read.
         transform: The analysis, DataFrame to DataFrame.
-        into: A topic that exists.
-        key: The result's column that keys the message.
-        event: The type of the topic's events; by default the one that is named like the topic.
-        real_time: How often a checkpoint is made, at least "5 seconds"; results do not wait for it. None: micro-batches.
+        into: An existing topic.
+        key: The column of the result that is the key of the message.
+        event: The type of the topic's events; by default the one with the name of the topic.
+        real_time: The time between two checkpoints, at least "5 seconds"; results do not wait for it. None: micro-batches.
         starting: Where a new checkpoint begins, see rta.read_batch().
         max_skew: See rta.read_batch().
         checkpoint: A folder; by default one for each `into` under RTA_HOME. A checkpoint belongs to one of the two modes.
@@ -71,10 +71,10 @@ def relay(
         Spark's own StreamingQuery.
 
     Raises:
-        TopicError: If one of the topics is not there.
-        InputError: If an argument is not what it should be.
+        TopicError: If one of the topics does not exist.
+        InputError: If an argument is wrong.
         QueryError: If real-time mode cannot run this query: too few task slots (it holds one for each partition of the topic and each
-            shuffle partition), a Python function, an operator that it lacks.
+            shuffle partition), a Python function, an operator that it does not support.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-relay", partitions=1)
@@ -112,9 +112,16 @@ def relayed(
     slots: int,
     options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps messages (key, value, headers) on a topic, once relay() has looked at its arguments.
+    """Start a query that sends messages (key, value, headers) to a topic; relay() has checked its arguments.
 
-    slots: what require_slots() has found that it takes.
+    Args:
+        messages: The messages.
+        into: The topic.
+        real_time: As for relay().
+        checkpoint: Its location.
+        name: The name of the query.
+        slots: The task slots that it takes, from require_slots().
+        options: For Spark's Kafka sink.
     """
     from pyspark.errors import PySparkException
 
@@ -142,9 +149,18 @@ def relayed(
 
 
 def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
-    """Refuse what would wait for ever: in real-time mode every task of the query runs at the same time.
+    """Refuse a query that would wait forever: in real-time mode all of its tasks run at the same time.
 
-    spare: slots for what else has to run meanwhile. Returns how many the query takes.
+    Args:
+        stream: The query.
+        partitions: Of its topic.
+        spare: Task slots for what else has to run meanwhile.
+
+    Returns:
+        How many slots the query takes.
+
+    Raises:
+        QueryError: If there are too few.
     """
     session = stream.sparkSession
     shuffled = states(stream) * int(session.conf.get("spark.sql.shuffle.partitions") or 0)
@@ -154,7 +170,7 @@ def require_slots(stream: DataFrame, partitions: int, *, spare: int = 0) -> int:
     needed = partitions + shuffled + spare + others
     if slots < needed:
         raise QueryError(
-            "real-time mode has too few task slots for this query: it would wait for ever",
+            "real-time mode has too few task slots for this query, which would wait forever",
             found=f"{slots} slots; the topic has {partitions} partitions, the state {shuffled}"
             + (f", {spare} for the accounting" if spare else "")
             + (f", {others} for other queries" if others else ""),
