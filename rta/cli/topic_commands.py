@@ -83,15 +83,15 @@ def describe(name: str, *, as_json: bool) -> None:
 @AS_JSON
 def groups(group: str | None, *, as_json: bool) -> None:
     """List the consumer groups and their lag; or the lag of one, by topic and partition."""
-    from rta.kafka.consumer_groups import group_lag
     from rta.kafka.consumer_groups import groups as known
+    from rta.kafka.consumer_groups import lag
 
     if group is None:
         rows = [asdict(each) for each in known()]
         shown = rows if as_json else [row | {"topics": " ".join(row["topics"])} for row in rows]
         print_rows(shown, ("name", "state", "topics", "lag"), as_json=as_json)
         return
-    lags = [asdict(row) for row in group_lag(group)]
+    lags = [asdict(row) for row in lag(group, missing_ok=False)]
     print_rows(lags, ("topic", "partition", "committed", "latest", "lag"), as_json=as_json)
 
 

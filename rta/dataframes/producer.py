@@ -15,12 +15,12 @@ from rta.dataframes.internals import execution, walk
 from rta.errors import BrokerError, InputError
 from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
 from rta.html import table
-from rta.kafka.auth_errors import refusals_said
+from rta.kafka.auth_errors import raising_refused
 from rta.kafka.client import WRITING, spark_options
-from rta.kafka.delivery_report import NOT_THIS_TIME, Acknowledged
+from rta.kafka.delivery_report import NOT_THIS_TIME, DeliveryReport
 from rta.kafka.messages import Messages, is_spark, refuse_streaming
-from rta.kafka.paced import INTENDED, publish_paced, ready_topic, sent
-from rta.kafka.topics import offsets
+from rta.kafka.paced import INTENDED, publish_paced, sent
+from rta.kafka.topics import ensure_topic, offsets
 from rta.progress import watched
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rta.events.event_types import EventType
 
-__all__ = ["INTENDED", "Acknowledged", "Published", "publish", "publish_paced"]
+__all__ = ["INTENDED", "DeliveryReport", "Published", "publish", "publish_paced"]
 
 # Whole batches instead of many small ones; each is overridden by `options`.
 DEFAULTS: Final[Mapping[str, str]] = {
@@ -143,7 +143,7 @@ def publish(
         )
         if headers:
             frame = frame.withColumn("headers", _with_headers(frame, headers))
-        ready_topic(topic, partitions)
+        ensure_topic(topic, partitions=partitions, right="WRITE")
         return replace(_in_bulk(frame, topic, options or {}), left_out=left_out)
     if order_by is not None or parallel:
         raise InputError(
@@ -208,7 +208,7 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
         return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
 
     watch = watched(f"publishing to {topic}", so_far, unit="event")
-    with _refused_record_said(), refusals_said(), watch:
+    with _refused_record_said(), raising_refused(), watch:
         messages.write.format("kafka").options(**settings).save()
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}

@@ -8,7 +8,7 @@ from typing import Final
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rta.dataframes.producer import Acknowledged, Published, publish, publish_paced
+from rta.dataframes.producer import DeliveryReport, Published, publish, publish_paced
 from rta.dataframes.session import spark
 from rta.errors import InputError, TopicError
 from rta.events import datasets
@@ -30,7 +30,7 @@ def publish_dataset(
     rate: float | None = None,
     speed_up: float | None = None,
     once: bool = False,
-) -> Published | Acknowledged | None:
+) -> Published | DeliveryReport | None:
     """Publish what arrived in a part of a data set; in bulk, or paced.
 
     Args:

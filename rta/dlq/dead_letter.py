@@ -1,13 +1,13 @@
-"""One dead letter: a bad event as it lies in the queue, how it is shown, and how it goes back.
+"""One dead letter: a bad event in the queue, how it is shown, and how it is sent back.
 
 An event that is sent back to its topic has its own headers, and two of ours:
 
-| header            | value                                                                   |
-|-------------------|-------------------------------------------------------------------------|
-| rta.attempts      | how often it was sent back by now                                       |
-| rta.redriven-from | where the bad event lies that it comes from: topic/partition/offset     |
+| header            | value                                                 |
+|-------------------|-------------------------------------------------------|
+| rta.attempts      | how often it was sent back                            |
+| rta.redriven-from | the place of the bad event: topic/partition/offset    |
 
-Is it bad again, both stand in its next dead letter.
+If the event fails again, its next dead letter has both headers.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from rta.kafka.tail import EPOCH, moment_of, printable
 ATTEMPTS: Final = "rta.attempts"
 REDRIVEN_FROM: Final = "rta.redriven-from"
 Headers = tuple[tuple[str, bytes | None], ...]
-_SHOWN: Final = 120  # characters of a key or a value, where not all of it is asked for
+_SHOWN: Final = 120  # characters of a key or a value, if not all of it is wanted
 
 
 @dataclass(frozen=True, repr=False)
 class DeadLetter:
-    """A dead letter: a bad event, unchanged, with its reason and the place it came from.
+    """A bad event, unchanged, with its reason and the place that it came from.
 
     Args:
-        topic: Where it was sent, with partition and offset.
-        partition: See topic.
-        offset: See topic.
-        kafka_timestamp: When it was sent.
+        topic: The topic that the event was sent to.
+        partition: Its partition there.
+        offset: Its offset there.
+        kafka_timestamp: The time of its record.
         reason: Why it is bad.
         attempts: How often it had been sent back before.
         key: Its key.
         value: Its value.
-        headers: Its own, without those of rta.
-        queue: Where it lies now, with queue_partition and queue_offset.
-        queue_partition: See queue.
-        queue_offset: See queue.
-        redriven_from: The place of the bad event that it was before it was sent back the last time.
-        redriven: Whether it was sent back since.
+        headers: Its own headers, without those of rta.
+        queue: The dead letter queue that it is in.
+        queue_partition: Its partition there.
+        queue_offset: Its offset there.
+        redriven_from: The place of the bad event that was sent back as this one; None if it was never sent back.
+        redriven: Whether this dead letter was sent back.
     """
 
     topic: str
@@ -70,11 +70,11 @@ class DeadLetter:
 
     @property
     def identity(self) -> str:
-        """Return the origin with its time: a topic that was made again has other events at the same offsets."""
+        """Return the origin with its time: a topic that was created again has other events at the same offsets."""
         return f"{self.origin}@{_milliseconds(self.kafka_timestamp)}"
 
     def __repr__(self) -> str:
-        """Say in one line what it is; control characters escaped, a long value cut."""
+        """Return one line; control characters are escaped, a long value is cut."""
         tried = f", attempt {self.attempts}" if self.attempts else ""
         done = ", redriven" if self.redriven else ""
         return f"DeadLetter({self.origin}: {printable(self.reason.encode())}{tried}{done}; {shown(self.value, _SHOWN)})"
@@ -85,9 +85,9 @@ class DeadLetter:
 
 
 def dead_letter_of(record: Any) -> DeadLetter:
-    """Read a record of kafka-python from a dead letter queue.
+    """Return a record from a dead letter queue, as kafka-python reads it, as a DeadLetter.
 
-    What another program wrote there has no origin: its place in the queue stands for one, and its reason says so.
+    A record of another program has no origin: its place in the queue is its origin, and its reason says so.
 
     >>> from types import SimpleNamespace
     >>> record = SimpleNamespace(topic="t.dlq", partition=0, offset=3, timestamp=0, key=None, value=b"{", headers=[])
@@ -110,8 +110,8 @@ def dead_letter_of(record: Any) -> DeadLetter:
 
 
 def _told(headers: Headers) -> dict[str, str] | None:
-    """Return what our headers say; None if the last ones cannot be ours."""
-    # The last: an event that came from another queue has older ones, as headers of its own.
+    """Return the values of our headers; None if the last headers are not ours."""
+    # Only the last ones: an event that came from another queue has older ones among its own headers.
     last = headers[-len(NAMES) :]
     if [name for name, _ in last] != [f"rta.{name}" for name in NAMES]:
         return None
@@ -123,7 +123,7 @@ def _told(headers: Headers) -> dict[str, str] | None:
 
 
 def outgoing(dead_letter: DeadLetter, fixed: DeadLetter) -> list[tuple[str, bytes | None]]:
-    """Return the headers of an event that goes back: its own, one attempt more, and where it comes from.
+    """Return the headers of an event that is sent back: its own, its attempts, and where it comes from.
 
     >>> moment = EPOCH
     >>> dead_letter = DeadLetter("t", 0, 5, moment, "broken JSON", 1, None, b"{", (("trace", b"7"),), "t.dlq", 0, 2)
@@ -138,9 +138,9 @@ def outgoing(dead_letter: DeadLetter, fixed: DeadLetter) -> list[tuple[str, byte
 
 
 def sent_at(dead_letter: DeadLetter, fixed: DeadLetter) -> int | None:
-    """Return the record's time of an event that goes back, in milliseconds: the one it had, or what the fix made of it.
+    """Return the record's time of an event that is sent back, in milliseconds: its own, or the one of the fix.
 
-    None, for Kafka's now, if that time is what was wrong: an event that was ahead of it would be so for ever.
+    None, for Kafka's present time, if its own is wrong: an event that is ahead of its record's time would be so for ever.
 
     >>> dead_letter = DeadLetter("t", 0, 5, EPOCH, "broken JSON", 1, None, b"{", (), "t.dlq", 0, 2)
     >>> ahead = replace(dead_letter, reason="ahead")
@@ -152,7 +152,7 @@ def sent_at(dead_letter: DeadLetter, fixed: DeadLetter) -> int | None:
 
 
 def facts(dead_letter: DeadLetter, *, most: int | None = None) -> list[tuple[str, str]]:
-    """List what a person wants to know, each as a name and a harmless text; most: characters of a payload.
+    """Return what a person wants to know as names and escaped texts; most: characters of key, value and headers.
 
     >>> moment = EPOCH
     >>> facts(DeadLetter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2))[-2:]
@@ -172,8 +172,8 @@ def facts(dead_letter: DeadLetter, *, most: int | None = None) -> list[tuple[str
     ]  # fmt: skip
 
 
-def at_a_glance(dead_letter: DeadLetter) -> dict[str, object]:
-    """Return what a list of dead letters shows of each, by column.
+def at_a_glance(dead_letter: DeadLetter, most: int = _SHOWN) -> dict[str, object]:
+    """Return what a list shows of a dead letter, by column; of key and value at most so many characters.
 
     >>> moment = EPOCH + timedelta(days=20_042)
     >>> list(at_a_glance(DeadLetter("t", 0, 5, moment, "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)))
@@ -185,13 +185,13 @@ def at_a_glance(dead_letter: DeadLetter) -> dict[str, object]:
         "reason": dead_letter.reason,
         "attempts": dead_letter.attempts,
         "redriven": dead_letter.redriven,
-        "key": shown(dead_letter.key, _SHOWN),
-        "value": shown(dead_letter.value, _SHOWN),
+        "key": shown(dead_letter.key, most),
+        "value": shown(dead_letter.value, most),
     }
 
 
 def as_dict(dead_letter: DeadLetter) -> dict[str, Any]:
-    """Return a dead letter for JSON: key, value and headers as {"text": …}, {"hex": …} or null.
+    """Return a dead letter as JSON has it: key, value and headers as {"text": …}, {"hex": …} or null.
 
     >>> moment = EPOCH
     >>> as_dict(DeadLetter("t", 0, 5, moment, "invalid UTF-8", 0, None, bytes([255]), (), "t.dlq", 0, 2))["value"]
@@ -207,7 +207,7 @@ def as_dict(dead_letter: DeadLetter) -> dict[str, Any]:
 
 
 def shown(raw: bytes | None, most: int | None = None) -> str:
-    """Write a payload for a person: text with its control characters escaped, hex for what is not UTF-8.
+    """Return bytes as a person reads them: text with control characters escaped, or hex if they are not UTF-8.
 
     >>> shown(b"abcdef", 3), shown(bytes([255, 0])), shown(None)
     ('abc… (6 bytes)', 'hex ff 00', '(null)')
@@ -237,7 +237,7 @@ def _own(headers: Headers) -> Headers:
 
 
 def _attempts(headers: Headers) -> int:
-    """Read the count; what is none of ours counts as none."""
+    """Return the count of attempts; 0 if the header is not ours."""
     try:
         return max(int(dict(headers).get(ATTEMPTS) or b"0"), 0)
     except ValueError:

@@ -1,10 +1,10 @@
-"""redrive(): dead letters back to their topic, fixed or as they are, each once.
+"""Send dead letters back to their topic, fixed or unchanged, each once.
 
     each_dead_letter ── prepared (the fix) ── chunks ── send ── acknowledged? ── note
 
-A dead letter is noted as sent back once Kafka has acknowledged its event, never before: death between the two sends it once
-more the next time. At least once; nothing is lost. The note lies in Kafka, too, on the compacted topic `<topic>.dlq.redriven`:
-the dead letter's identity → where its event is now.
+A dead letter is noted as sent back only after Kafka has acknowledged its event. If the process dies between the two, the next
+call sends it once more: at least once, and nothing is lost. The notes are in Kafka, too, on the compacted topic
+`<topic>.dlq.redriven`: the dead letter's identity → where its event is now.
 """
 
 from __future__ import annotations
@@ -22,27 +22,20 @@ from kafka.future import Future
 
 from rta.dlq.browse import NOTES, each_dead_letter
 from rta.dlq.dead_letter import DeadLetter, outgoing, sent_at
-from rta.errors import BrokerError, InputError, TopicError
-from rta.kafka import client, internals
-from rta.kafka.auth_errors import refusal, refusals_said
+from rta.errors import BrokerError, InputError
+from rta.kafka import client
+from rta.kafka.auth_errors import raising_refused, refusal
 from rta.kafka.delivery_report import verdict, why_not
-from rta.kafka.paced import bounded, end, flush
-from rta.kafka.topics import create_topic, offsets
+from rta.kafka.paced import bounded_producer, flush
+from rta.kafka.topics import ensure_topic, offsets
 
 Fix = Callable[[DeadLetter], "bytes | DeadLetter | None"]
-Pairs = Sequence[tuple[DeadLetter, DeadLetter]]  # each dead letter, and as the fix made it
-TIMEOUT: Final = 30.0  # seconds that an event may be without an answer
-SETTINGS: Final = {
-    # What Kafka took once it is asked to take again. Packed, an event near the limit has room for two headers more.
-    "max_request_size": 64 * 2**20,
-    "compression_type": "gzip",
-    # kafka-python's idempotent producer ends with the first event that Kafka refuses, and all that are out with it.
-    "enable_idempotence": False,
-    "max_in_flight_requests_per_connection": 1,
-}
-CHUNK: Final = (
-    200  # dead letters, or so many bytes: they are in memory, and sent again after a death
-)
+Pair = tuple[DeadLetter, DeadLetter]  # a dead letter, and what the fix made of it
+TIMEOUT: Final = 30.0  # seconds after which an event has no answer
+# Kafka took the event before, so it may take it again. Compressed, one near the limit has room for two more headers.
+OPTIONS: Final[Mapping[str, Any]] = {"max_request_size": 64 * 2**20, "compression_type": "gzip"}
+# A chunk is in memory, and is sent again if the process dies: so many dead letters, or so many bytes.
+CHUNK: Final = 200
 CHUNK_BYTES: Final = 8 * 2**20
 _SHOWN: Final = 5
 
@@ -55,9 +48,9 @@ class Redriven:
         topic: The topic.
         sent: How many were sent back.
         left: How many the fix left where they are.
-        refused: How many were refused by rta or Kafka, or because the fix raised an error.
-        before: How many had been sent back earlier, and so were not looked at.
-        reasons: Why they were refused → how many.
+        refused: How many rta or Kafka refused, or the fix raised an error for.
+        before: How many had been sent back before, and were skipped.
+        reasons: Why dead letters were refused → how many.
         first: The first events, as they were sent.
         dry_run: Whether nothing was sent.
     """
@@ -72,11 +65,11 @@ class Redriven:
     dry_run: bool = False
 
     def __repr__(self) -> str:
-        """Say in a sentence what happened, with the reasons of what was refused."""
+        """Return one sentence, and a line for each reason of a refusal."""
         what = "would be sent back" if self.dry_run else "sent back"
         most = sorted(self.reasons.items(), key=lambda item: -item[1])
         why = "".join(f"\n  {number:,} times: {reason}" for reason, number in most[:_SHOWN])
-        more = f"\n  and {len(most) - _SHOWN} reasons more" if len(most) > _SHOWN else ""
+        more = f"\n  and {len(most) - _SHOWN} more reasons" if len(most) > _SHOWN else ""
         return (
             f"Redriven: {self.sent:,} {'dead letter' if self.sent == 1 else 'dead letters'} {what} to {self.topic!r}"
             f" ({self.left:,} left by the fix, {self.refused:,} refused, {self.before:,} sent back before){why}{more}"
@@ -93,31 +86,31 @@ def redrive(
 ) -> Redriven:
     """Send the dead letters of a topic back to it, fixed by `fix` or unchanged.
 
-    The event keeps its own headers, its record's time (DeadLetter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and, with its
-    key, its partition. One that was "ahead" of its record's time gets Kafka's now instead, and needs no fix. The header `rta.attempts`
-    counts up; `rta.redriven-from` names the bad event.
+    An event keeps its own headers, its record's time (DeadLetter.kafka_timestamp; a topic with LogAppendTime gives it a new one) and,
+    if its key is unchanged, its partition. If its reason is "ahead" of the record's time, it gets Kafka's present time instead, and needs no
+    fix. The header `rta.attempts` counts how often it was sent back; `rta.redriven-from` names the bad event.
 
-    Nothing is checked beforehand: the stream validates it like every other event. It may be late by now. If it fails again, it is a dead letter
-    again, with its count. All readers of the topic get it: for a reader who had taken the event for good, it is a copy,
-    which rta.transforms.deduplicate drops.
+    Nothing is checked beforehand: the stream validates the event like any other. It may be late by now. If it fails again, it becomes a
+    dead letter again, with its count. All readers of the topic get it: for a reader who accepted the bad event, it is a copy, which
+    rta.transforms.deduplicate drops.
 
-    Each dead letter is sent back once: that is noted on the topic `<topic>.dlq.redriven`, after Kafka has the event. If this process dies
-    between the two, the next call sends the same events again (at most 200, or 8 MiB): copies, never a loss. Two calls at the same
-    time do so, too. The dead letters stay in the queue; those that arrive meanwhile wait for the next call.
+    Each dead letter is sent back once: that is noted on the topic `<topic>.dlq.redriven` after Kafka has the event. If this process dies
+    between the two, the next call sends the same events again (at most 200, or 8 MiB): copies, never a loss. So do two calls at the
+    same time. Dead letters stay in the queue; those that arrive meanwhile wait for the next call.
 
     Args:
         topic: The topic, not its queue.
-        fix: A function of a dead letter that returns its new value as bytes, a DeadLetter (dataclasses.replace) with another key, value,
-            headers or time, or None to leave it where it is. It should have no effect of its own: a dry run calls it, too. If it
-            raises an error, the dead letter is refused.
-        reason: Only the dead letters with it, as in rta.dlq.dead_letters.
-        dry_run: Send nothing, only say what would be sent.
-        max_attempts: Refuse a dead letter that was sent back so often.
+        fix: A function of a dead letter. It returns the new value as bytes, a DeadLetter (dataclasses.replace) with another key, value,
+            headers or time, or None to leave the dead letter where it is. It should have no side effects: a dry run calls it, too.
+            If it raises an error, the dead letter is refused.
+        reason: Only the dead letters with this reason, as in rta.dlq.dead_letters.
+        dry_run: Send nothing; only say what would be sent.
+        max_attempts: Refuse a dead letter that was already sent back this often.
 
     Raises:
-        TopicError: The topic is missing.
-        InputError: An argument is wrong.
-        BrokerError: Kafka went away. What was noted by then stays noted.
+        TopicError: If the topic is missing.
+        InputError: If an argument is wrong.
+        BrokerError: If Kafka goes away. What is noted by then stays noted.
 
     >>> _ = rta.publish(spark.createDataFrame([("{]",)], ["value"]), "doc-redrive", partitions=1)
     >>> _ = rta.drain("doc-redrive", rta.transforms.totals, table="doc_redrive", key=["window", "user_id"], event=rta.USER_EVENTS)
@@ -127,7 +120,7 @@ def redrive(
     0
     """
     if max_attempts < 1:
-        raise InputError("max_attempts is 1 or more", found=max_attempts, fix="correct it")
+        raise InputError("max_attempts must be 1 or more", found=max_attempts, fix="correct it")
     offsets(topic, right="WRITE")
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -149,7 +142,7 @@ def redrive(
 def prepared(
     dead_letter: DeadLetter, fix: Fix | None, max_attempts: int
 ) -> DeadLetter | str | None:
-    """Return the dead letter as it is to be sent, None where it is left, or why it is refused.
+    """Return the dead letter to send, None if it is left, or the reason why it is refused.
 
     >>> from datetime import UTC, datetime
     >>> dead_letter = DeadLetter("t", 0, 5, datetime.now(UTC), "broken JSON", 0, None, b"{", (), "t.dlq", 0, 2)
@@ -174,26 +167,21 @@ def prepared(
 
 
 def _sound(dead_letter: DeadLetter) -> bool:
-    """Whether Kafka can take what somebody's own code made of a dead letter."""
-    if (
-        not isinstance(dead_letter.kafka_timestamp, datetime)
-        or dead_letter.kafka_timestamp.tzinfo is None
-    ):
-        return False
-    names, values = (
-        [name for name, _ in dead_letter.headers],
-        [value for _, value in dead_letter.headers],
-    )
-    payloads = [dead_letter.key, dead_letter.value, *values]
-    return all(isinstance(name, str) for name in names) and all(
-        payload is None or isinstance(payload, bytes) for payload in payloads
+    """Return whether Kafka can take what a fix has made."""
+    moment = dead_letter.kafka_timestamp
+    payloads = [dead_letter.key, dead_letter.value, *(value for _, value in dead_letter.headers)]
+    return (
+        isinstance(moment, datetime)
+        and moment.tzinfo is not None
+        and all(isinstance(name, str) for name, _ in dead_letter.headers)
+        and all(payload is None or isinstance(payload, bytes) for payload in payloads)
     )
 
 
 def _to_send(
     found: Iterable[DeadLetter], fix: Fix | None, max_attempts: int, counts: Counter[str], reasons: Counter[str]
-) -> Iterator[tuple[DeadLetter, DeadLetter]]:  # fmt: skip
-    """Yield what is to be sent, each dead letter with what the fix made of it; count the others."""
+) -> Iterator[Pair]:  # fmt: skip
+    """Yield the dead letters to send, each with what the fix made of it; count the others."""
     for dead_letter in found:
         if dead_letter.redriven:
             counts["before"] += 1
@@ -207,11 +195,9 @@ def _to_send(
             reasons[fixed] += 1
 
 
-def _chunks(
-    pairs: Iterable[tuple[DeadLetter, DeadLetter]],
-) -> Iterator[list[tuple[DeadLetter, DeadLetter]]]:
+def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
     """Cut what is to be sent into parts that fit into memory."""
-    chunk: list[tuple[DeadLetter, DeadLetter]] = []
+    chunk: list[Pair] = []
     size = 0
     for pair in pairs:
         chunk.append(pair)
@@ -230,16 +216,16 @@ class RedriveProducer:
         self.topic, self.producer = topic, producer
         self.partitions = len(offsets(topic))
 
-    def deliver(self, pairs: Pairs, reasons: Counter[str]) -> int:
-        """Send, wait, note; return how many Kafka has. What it refuses is counted by its reason.
+    def deliver(self, pairs: Sequence[Pair], reasons: Counter[str]) -> int:
+        """Send, wait, note; return how many events Kafka has. Count those that it refuses by their reason.
 
-        Raises BrokerError, or RefusedError, once those are noted that did arrive.
+        Raises:
+            BrokerError: if Kafka goes away, or refuses us; those that arrived are noted first.
         """
-        answers = self._answers(pairs)
-        self.note(
-            [(dead_letter, answer.value) for dead_letter, answer in answers if answer.succeeded()]
-        )
-        errors = [_error(answer) for _, answer in answers if not answer.succeeded()]
+        answers = [(pair[0], self._send(*pair)) for pair in pairs]
+        self._flush()
+        self.note([(dead_letter, each.value) for dead_letter, each in answers if each.succeeded()])
+        errors = [_error(each) for _, each in answers if not each.succeeded()]
         for error in errors:
             if refused := refusal(error):
                 raise refused
@@ -248,27 +234,8 @@ class RedriveProducer:
         reasons.update(map(why_not, errors))
         return len(pairs) - len(errors)
 
-    def _answers(self, pairs: Pairs) -> list[tuple[DeadLetter, Future]]:
-        """Send all; those that Kafka refuses once more, each alone: it refuses a batch whole for one event's sake."""
-        answers = [
-            (dead_letter, fixed, self._send(dead_letter, fixed)) for dead_letter, fixed in pairs
-        ]
-        self._flush()
-        return [
-            (
-                dead_letter,
-                self._alone(dead_letter, fixed) if verdict(_error(answer)) == "failed" else answer,
-            )
-            for dead_letter, fixed, answer in answers
-        ]
-
-    def _alone(self, dead_letter: DeadLetter, fixed: DeadLetter) -> Future:
-        answer = self._send(dead_letter, fixed)
-        self._flush()
-        return answer
-
     def note(self, arrived: Sequence[tuple[DeadLetter, Any]]) -> None:
-        """Write down that these dead letters were sent back."""
+        """Note that these dead letters were sent back, and where their events are."""
         notes = []
         for dead_letter, at in arrived:
             told = {
@@ -281,11 +248,11 @@ class RedriveProducer:
         if missing := [note for note in notes if not note.succeeded()]:
             error = _error(missing[0])
             raise refusal(error) or _away(
-                error, f"{len(missing)} events are on the topic without a note: they will be sent once more"
+                error, f"{len(missing)} events are on the topic without a note: the next call sends them once more"
             )  # fmt: skip
 
     def _send(self, dead_letter: DeadLetter, fixed: DeadLetter) -> Future:
-        """Hand one event to the producer, for the partition where it lay; one with another key finds its own."""
+        """Send one event to the partition that it came from; with a new key, to the partition of that."""
         same = dead_letter.topic == self.topic and fixed.key == dead_letter.key
         where = (
             dead_letter.partition
@@ -301,26 +268,16 @@ class RedriveProducer:
             return Future().failure(error)
 
     def _flush(self) -> None:
-        with suppress(KafkaTimeoutError):  # what has no answer then is seen at the event itself
+        with suppress(KafkaTimeoutError):  # the event itself tells that it has no answer
             flush(self.producer, TIMEOUT + 5)
 
 
 @contextmanager
 def redrive_producer(topic: str) -> Iterator[RedriveProducer]:
-    """Lend what sends events back to a topic; the topic of its notes is made on first need."""
-    try:
-        offsets(topic + NOTES, right="WRITE")
-    except TopicError:
-        create_topic(topic + NOTES, partitions=1, config={"cleanup.policy": "compact"})
-    with refusals_said():
-        producer = client.producer(**bounded(TIMEOUT), **SETTINGS)
-        try:
-            yield RedriveProducer(topic, producer)
-        except BrokerError:
-            internals.abandon(producer)  # it would wait for Kafka once more
-            raise
-        finally:
-            end(producer, TIMEOUT)
+    """Lend a RedriveProducer; create the topic of its notes if it is missing."""
+    ensure_topic(topic + NOTES, partitions=1, right="WRITE", config={"cleanup.policy": "compact"})
+    with raising_refused(), bounded_producer(TIMEOUT, **OPTIONS) as producer:
+        yield RedriveProducer(topic, producer)
 
 
 def _error(answer: Future) -> BaseException:

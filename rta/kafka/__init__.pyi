@@ -5,7 +5,6 @@ from .broker import status as status
 from .broker import up as up
 from .consumer_groups import Group as Group
 from .consumer_groups import Lag as Lag
-from .consumer_groups import group_lag as group_lag
 from .consumer_groups import groups as groups
 from .consumer_groups import lag as lag
 from .paced import publish_paced as publish_paced

@@ -1,8 +1,8 @@
 """The embedded Apache Kafka: one real broker (KRaft) for all notebooks and jobs of a user.
 
-It outlives the process that started it; the next one finds it by `<home>/broker/broker.json` and
-makes sure that the process it names is really that broker. One lock lets two kernels start at once.
-One node is not safe against power loss: Kafka trusts its replicas, and here there are none.
+It outlives the process that started it. Others find it by `<home>/broker/broker.json`, and check that the process named there
+is really that broker. A lock makes it safe to start it from two kernels at once. It is not safe against power loss: Kafka
+relies on replicas, and a single node has none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rta.setup.processes import runs
 
 _children: Final[
     list[subprocess.Popen[bytes]]
-] = []  # kept: a Popen that is forgotten while it runs warns
+] = []  # a Popen that is deleted while its process runs would warn
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Broker:
     """A running embedded Apache Kafka."""
 
     pid: int
-    started: float  # when the process started, seconds since the machine did: a pid alone is reused
+    started: float  # seconds from the machine's start to the process's: pids are reused
     bootstrap: str
     folder: str
 
 
 def bootstrap() -> str:
-    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or those of the embedded broker, which is started if it does not run.
+    """Return the bootstrap servers: RTA_KAFKA_BOOTSTRAP, or those of the embedded broker, which is started if necessary.
 
     >>> bootstrap().startswith("127.0.0.1:")
     True
@@ -61,7 +61,7 @@ def bootstrap() -> str:
 
 
 def status() -> Broker | None:
-    """Return the embedded broker, None if it does not run.
+    """Return the embedded broker; None if it does not run.
 
     >>> up() == status()
     True
@@ -78,17 +78,14 @@ def status() -> Broker | None:
 
 
 def up(*, timeout: float = 180) -> Broker:
-    """Start the embedded broker, or adopt the one that runs, and wait until it answers.
+    """Start the embedded broker if it does not run, and wait until it answers.
 
     Args:
-        timeout: Seconds to wait for the port.
-
-    Returns:
-        The broker.
+        timeout: Seconds to wait for its port.
 
     Raises:
-        SetupError: There is no Java, or jars are missing.
-        BrokerError: It ended, or did not answer; the end of its log is in the message.
+        SetupError: If Java or jars are missing.
+        BrokerError: If it ended or did not answer; the message has the end of its log.
 
     >>> up().bootstrap == bootstrap()
     True
@@ -103,10 +100,14 @@ def up(*, timeout: float = 180) -> Broker:
 
 @contextmanager
 def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
-    """Start the embedded broker beside the block, which starts something else; at its end the broker is up.
+    """Start the embedded broker while the block runs; after the block it is up.
 
-    if_it_holds_topics: only where it ran before; a failure is then left to the first who needs it, who starts it again.
-    Raises as up() does, after the block: an error of the block's own comes first.
+    Args:
+        if_it_holds_topics: Start it only if it ran before, and ignore a failure: whoever needs it first starts it again.
+
+    Raises:
+        SetupError: As up() does, but after the block; an error of the block comes first.
+        BrokerError: The same.
 
     >>> with starting():
     ...     pass
@@ -117,7 +118,7 @@ def starting(*, if_it_holds_topics: bool = False) -> Iterator[None]:
         yield
         return
     with ThreadPoolExecutor(1) as pool:
-        # The context says to which cell an output belongs.
+        # The context tells IPython to which cell an output belongs.
         started = pool.submit(copy_context().run, up)
         yield
         if not if_it_holds_topics:
@@ -128,7 +129,7 @@ def down(*, timeout: float = 120) -> bool:
     """Stop the embedded broker cleanly. Topics are kept.
 
     Args:
-        timeout: Seconds to wait before it is killed.
+        timeout: Seconds after which it is killed.
 
     Returns:
         Whether there was a broker to stop.
@@ -149,7 +150,7 @@ def down(*, timeout: float = 120) -> bool:
             _ended(timeout)
         with suppress(
             psutil.TimeoutExpired
-        ):  # a zombie stays while the kernel that started it lives
+        ):  # a zombie stays as long as the kernel that started it
             process.wait(1)
         for child in _children:
             child.poll()
@@ -158,7 +159,7 @@ def down(*, timeout: float = 120) -> bool:
 
 
 def _ended(timeout: float) -> bool:
-    """Wait until the broker has ended, reaped or not."""
+    """Wait until the broker has ended; return whether it has."""
     deadline = time.monotonic() + timeout
     while status() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -177,8 +178,8 @@ def _start(timeout: float) -> Broker:
     try:
         process = _launched(command, folder, port, timeout)
     except PortTakenError:
-        # Between the look and Kafka's own somebody was faster: two that start at once both like 9092.
-        if not _state_file().exists():  # else clients wait at the port of the one that was killed
+        # Another program took the port meanwhile: two brokers that start at once both try 9092.
+        if not _state_file().exists():  # else clients wait at the port of the killed broker
             port = free_port()
         process = _launched(command, folder, port, timeout)
     import psutil
@@ -193,13 +194,13 @@ def _start(timeout: float) -> Broker:
 def _launched(
     command: list[str], folder: Path, port: int, timeout: float
 ) -> subprocess.Popen[bytes]:
-    """Start the JVM, and return when its port is open. Raises PortTakenError if another program has the port."""
+    """Start the JVM, and return once its port is open; raise PortTakenError if another program has the port."""
     write_configuration(folder, port)
     with (folder / "console.log").open("w") as console:
         process = subprocess.Popen(
             [*command, "kafka.Kafka", str(folder / "server.properties")],
             stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
-            start_new_session=True,  # Ctrl-C in a terminal, or a kernel's end, is not the broker's end
+            start_new_session=True,  # it outlives Ctrl-C in a terminal, and the kernel
         )  # fmt: skip
     _children.append(process)
     _wait_for_port(process, port, timeout)
@@ -207,14 +208,14 @@ def _launched(
 
 
 def _started(process: Any) -> float:
-    """Return when a process started, in seconds since the machine did: not moved where its clock is set."""
+    """Return when a process started, in seconds since the machine did; setting the clock does not change it."""
     import psutil
 
     return float(process.create_time() - psutil.boot_time())
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:
-    """Wait for the socket: a Kafka client that meets a closed port backs off for seconds."""
+    """Wait until the port is open: a Kafka client that finds it closed waits for seconds before it tries again."""
     deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:
         if _listens(process.pid, port):
@@ -228,7 +229,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) 
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Return whether this very process has the port: another program may have taken it meanwhile."""
+    """Return whether this process has the port; another program may have taken it."""
     import psutil
 
     with suppress(psutil.Error):  # it has just ended
@@ -246,18 +247,18 @@ def _folder() -> Path:
 
 
 def _storage() -> Path:
-    """Name the file that is there once the storage was formatted."""
+    """Return the path of the file that exists once the storage is formatted."""
     return settings().home / "broker" / "data" / "meta.properties"
 
 
 def _state_file() -> Path:
-    """Name the file that says which process is the broker."""
+    """Return the path of the file that names the broker's process."""
     return _folder() / "broker.json"
 
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Let one process at a time start or stop the broker; the lock dies with its holder."""
+    """Let one process at a time start or stop the broker; the lock ends with its process."""
     with (_folder() / "lock").open("w") as lock:
         flock(lock, LOCK_EX)
         yield

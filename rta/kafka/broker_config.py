@@ -1,4 +1,4 @@
-"""The embedded broker's configuration: Kafka's own KRaft storage and server.properties, on loopback."""
+"""The configuration of the embedded broker: KRaft storage and server.properties, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from uuid import uuid4
 
 from rta.errors import BrokerError, SetupError
 
-FULL: Final = 16 * 2**20  # bytes; with less than that free Kafka does not start
-KAFKA_PORT: Final = 9092  # what every Kafka example says; another free port where it is taken
+FULL: Final = 16 * 2**20  # bytes; with less free disk Kafka does not start
+KAFKA_PORT: Final = 9092  # the port of every Kafka example; if it is taken, another one
 
-# C1 only and the serial collector: half a second faster to the open port, and half the memory.
+# C1 only and the serial collector: the port is open half a second earlier, with half the memory.
 JVM_OPTIONS: Final = (
     "-Xms64m",
     "-Xmx256m",
@@ -24,7 +24,7 @@ JVM_OPTIONS: Final = (
     "-Djava.awt.headless=true",
 )
 
-# Kept by size, never by age: history replayed today carries timestamps of years ago.
+# Retention by size, never by age: a replay today has timestamps of years ago.
 SERVER_PROPERTIES: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -34,7 +34,7 @@ SERVER_PROPERTIES: Final = {
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.partitions": "4",
-    "auto.create.topics.enable": "true",  # for a producer that is not ours; none of our readers makes a topic
+    "auto.create.topics.enable": "true",  # for producers that are not ours; none of our readers creates a topic
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",
@@ -64,28 +64,28 @@ def write_configuration(folder: Path, port: int) -> None:
 
 
 def format_storage(command: list[str], properties: str) -> None:
-    """Give the data folder its cluster id: Kafka's own first step."""
+    """Format the data folder with a new cluster id, as Kafka requires before its first start."""
     arguments = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", properties]
     answer = subprocess.run(
         [*command, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
     if answer.returncode != 0:
-        raise BrokerError("Kafka cannot format its data folder", found=_first_words(answer.stderr + answer.stdout),
+        raise BrokerError("Kafka cannot format its data folder", found=" | ".join(_messages(answer.stderr + answer.stdout))[:400],
                           fix="free disk space, or remove the folder `broker/data` under RTA_HOME")  # fmt: skip
 
 
 class PortTakenError(BrokerError):
-    """Another program took the port between our look and Kafka's start."""
+    """Another program took the port just before Kafka started."""
 
 
 def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
-    """Build the error of a Kafka that ended while it started, or had no port after `patience` seconds."""
+    """Return the error for a Kafka that ended while it started, or did not open its port within `patience` seconds."""
     found = _last_words(folder) or "an empty log"
     fix = "see `rta doctor`; the log is broker.log under RTA_HOME"
     if "Address already in use" in found:
-        fix = f"port {port} was free a moment ago: run it again, and it takes another one"
+        fix = f"port {port} was free a moment ago: run it again, and Kafka takes another one"
         return PortTakenError("Kafka ended while it started", found=found, fix=fix)
-    # A full disk has many faces in Java: an I/O error, or a fault in memory that is mapped to a file.
+    # A full disk is an I/O error in Java, or a fault in memory that is mapped to a file.
     free = shutil.disk_usage(folder / "data").free
     if free < FULL:
         found = f"{free / 2**20:.1f} MB of disk free; {found}"
@@ -96,33 +96,24 @@ def not_started(folder: Path, port: int, patience: float | None) -> BrokerError:
 
 
 def _last_words(folder: Path) -> str:
-    """Return the root of what Kafka's console and log said last: no stack trace."""
-    words = []
-    for name in ("console.log", "broker.log"):
-        if (folder / name).exists():
-            lines = (folder / name).read_text(errors="replace")[-20_000:].splitlines()
-            told = [line.strip() for line in lines if line.strip() and not line.startswith("\t")]
-            words += told[-1:]
-    return " | ".join(words)[-400:]
+    """Return the last message of Kafka's console and of its log."""
+    logs = [folder / name for name in ("console.log", "broker.log")]
+    texts = [log.read_text(errors="replace")[-20_000:] for log in logs if log.exists()]
+    return " | ".join(message for text in texts for message in _messages(text)[-1:])[-400:]
 
 
-def _first_words(output: str) -> str:
-    """Return the lines of a Java tool's output that are no stack trace."""
-    lines = [
-        line
-        for line in output.splitlines()
-        if line.strip() and not line.startswith(("\tat ", "\t..."))
-    ]
-    return " | ".join(lines)[:400]
+def _messages(output: str) -> list[str]:
+    """Return the lines of a Java program's output without its stack traces."""
+    return [line.strip() for line in output.splitlines() if line.strip() and line[0] != "\t"]
 
 
 def _cluster_id() -> str:
-    """Make a random id in Kafka's form: 16 bytes in URL-safe base64, no dash first."""
+    """Return a random id in Kafka's form: 16 bytes in URL-safe base64, not starting with a dash."""
     return "A" + urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")[1:]
 
 
 def free_port(preferred: int | None = None) -> int:
-    """Return a free loopback port: the preferred one if nobody has it."""
+    """Return a free loopback port: the preferred one, if it is free."""
     for port in (preferred, 0) if preferred else (0,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,7 +126,7 @@ def free_port(preferred: int | None = None) -> int:
 
 
 def last_port(folder: Path) -> int | None:
-    """Return the port of the last start, so that clients meet the broker again after a restart."""
+    """Return the port of the last start, so that clients find the broker again after a restart."""
     try:
         lines = (folder / "server.properties").read_text().splitlines()
     except FileNotFoundError:

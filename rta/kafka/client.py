@@ -1,7 +1,8 @@
-"""The clients that reach Kafka: the embedded broker, or the cluster that RTA_KAFKA_… name, with TLS and a password.
+"""Clients of the embedded broker, or of the cluster in the RTA_KAFKA_… variables, with TLS and a password.
 
-One place says it to Spark (options that begin with `kafka.`) and to kafka-python (arguments), and opens every client of
-kafka-python: the admin client of the process, consumers and producers that change no byte of a record.
+The connection is described here alone, for Spark (options that begin with `kafka.`) and for kafka-python (arguments). All
+clients of kafka-python are opened here, too: the admin client of the process, consumers and producers, which change no byte
+of a record.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import BrokerError, InputError
-from rta.kafka.auth_errors import refusals_said
+from rta.kafka.auth_errors import raising_refused
 from rta.kafka.broker import Broker, bootstrap, up
 from rta.settings import Settings, settings
 
@@ -30,11 +31,11 @@ _FILES: Final = "org.apache.kafka.common.config.provider.DirectoryConfigProvider
 
 
 _KEPT: Final = 10.0
-"""Seconds without use after which the admin client is made anew: a new one finds out in 5 s that Kafka is silent, an old one in 30."""
+"""Seconds without use after which the admin client is replaced: a new one notices in 5 s that Kafka is silent, an old one in 30."""
 
 
 class _Masked(str):
-    """A password that kafka-python can use, and does not show where it logs its configuration."""
+    """A password that kafka-python can use, but cannot show when it logs its configuration."""
 
     __slots__ = ()
 
@@ -43,16 +44,16 @@ class _Masked(str):
 
 
 READING: Final = {"kafka.allow.auto.create.topics": "false"}
-"""For Spark's source: reading makes no topic."""
+"""For Spark's source: reading creates no topic."""
 WRITING: Final = {"kafka.metadata.max.idle.ms": "5000"}
-"""For Spark's sink. Its client cannot leave that, and Spark keeps it for ten minutes: it would ask for a topic that was deleted since, and
-so make it again. It forgets a topic to which nothing was sent for five seconds, the least that Kafka takes."""
+"""For Spark's sink. Spark keeps its producer for ten minutes. A producer that asks about a topic that was deleted meanwhile creates it
+again, and that cannot be switched off. So it forgets a topic after five seconds without a record, the least that Kafka accepts."""
 
 
 def spark_options() -> dict[str, str]:
-    """Return what Spark's Kafka source and sink need to reach the cluster.
+    """Return the options by which Spark's Kafka source and sink reach the cluster.
 
-    The private key stays in its file: Kafka's own client reads it there.
+    The private key stays in its file; Kafka's Java client reads it there.
 
     >>> spark_options()
     {'kafka.bootstrap.servers': '127.0.0.1:...'}
@@ -65,7 +66,7 @@ def spark_options() -> dict[str, str]:
 
 
 def client_options() -> dict[str, Any]:
-    """Return what a client of kafka-python needs to reach the cluster.
+    """Return the arguments by which a client of kafka-python reaches the cluster.
 
     >>> client_options()
     {'bootstrap_servers': '127.0.0.1:...', 'kafka_client': <function network_client at ...>}
@@ -93,7 +94,7 @@ def client_options() -> dict[str, Any]:
 
 
 class _SharedAdmin:
-    """The admin client of this process. It is closed at exit, or once it was replaced and the last who uses it is done."""
+    """The admin client of this process. It is closed at exit, or once it is replaced and its last user is done."""
 
     def __init__(self, cluster: tuple[Settings, str | Broker]) -> None:
         from kafka import KafkaAdminClient
@@ -103,18 +104,18 @@ class _SharedAdmin:
         try:
             self.client = KafkaAdminClient(
                 **options | {"kafka_client": lossy}, bootstrap_timeout_ms=5_000, request_timeout_ms=30_000, reconnect_backoff_max_ms=1_000,
-                max_in_flight_requests_per_connection=1_000,  # by default a sixth thread is told that no node is ready
+                max_in_flight_requests_per_connection=1_000,  # by default a sixth thread gets the error that no node is ready
             )  # fmt: skip
         except ValueError as error:
             raise InputError(
-                "no address of a Kafka broker", found=options["bootstrap_servers"],
-                fix="correct RTA_KAFKA_BOOTSTRAP: host:port, and a comma between several",
+                "this is not the address of a Kafka broker", found=options["bootstrap_servers"],
+                fix="correct RTA_KAFKA_BOOTSTRAP: host:port, several with commas between them",
             ) from error  # fmt: skip
         self.cluster, self.used = cluster, time.monotonic()
         weakref.finalize(self, _close, self.client, os.getpid())
 
     def serves(self, cluster: tuple[Settings, str | Broker]) -> bool:
-        """Tell whether it reaches this cluster as one that is made now would."""
+        """Return whether it is as good as a new one for this cluster."""
         from rta.kafka.internals import has_lost_a_connection
 
         idle = time.monotonic() - self.used
@@ -122,19 +123,19 @@ class _SharedAdmin:
 
 
 _shared: Final[dict[int, _SharedAdmin]] = {}
-"""Process → its client: after a fork the parent's is not ours."""
+"""Process → its client: after a fork, the client of the parent cannot be used."""
 
 
 def _drop() -> None:
-    """Take the client from the cache if it lost a connection, so that it is closed: else it would try again for ever.
+    """Remove a client that lost a connection from the cache, so that it is closed: it would try again for ever.
 
-    On a thread of its own: the client's own, which calls this, cannot wait for its own end.
+    The client's own thread calls this, and cannot wait for its own end; so another thread does it.
     """
     threading.Thread(target=_shared.pop, args=(os.getpid(), None), daemon=True).start()
 
 
 def _close(client: KafkaAdminClient, process: int) -> None:
-    """Close a client in the process that made it: its connections are not those of a fork."""
+    """Close a client, but only in the process that made it: a fork shares its connections."""
     if process == os.getpid():
         client.close()
 
@@ -143,13 +144,13 @@ def _close(client: KafkaAdminClient, process: int) -> None:
 def administrator() -> Iterator[KafkaAdminClient]:
     """Lend the admin client of this process; any thread may use it.
 
-    It is made anew if the broker restarted, if it lost a connection, if a RTA_… variable changed, after an error, after a
-    fork, and if nobody used it for a while.
+    It is replaced if the broker restarted, a connection was lost, a RTA_… variable changed, after an error, after a fork, and
+    if nobody used it for 10 s.
 
     Raises:
         BrokerError: if Kafka is away, or goes away.
         RefusedError: if Kafka refuses us.
-        InputError: if the address is none.
+        InputError: if the address is not one of a broker.
 
     Example:
         >>> with administrator() as admin:
@@ -162,9 +163,11 @@ def administrator() -> Iterator[KafkaAdminClient]:
     cluster = settings(), broker
     lent = _shared.get(process)
     try:
-        with refusals_said():
+        with raising_refused():
             if lent is None or not lent.serves(cluster):
-                lent = _shared[process] = _SharedAdmin(cluster)  # of two made at once, the later
+                lent = _shared[process] = _SharedAdmin(
+                    cluster
+                )  # if two threads make one, the later counts
             lent.used = time.monotonic()
             yield lent.client
     except BaseException as error:
@@ -181,13 +184,13 @@ def administrator() -> Iterator[KafkaAdminClient]:
         del lent  # a traceback that keeps this frame would keep the client open
 
 
-PATIENCE: Final = 30.0  # seconds without a record that is there
+PATIENCE: Final = 30.0  # seconds to wait for a record that the topic has
 COMMITTED: Final = {"isolation_level": "read_committed"}
-"""For a consumer that must not see what a transaction has not committed; by default it sees all, as Spark does."""
+"""For a consumer that must not see uncommitted records; by default it sees all, as Spark does."""
 
 
 def consumer(**options: Any) -> KafkaConsumer:
-    """Open a consumer that joins no group and commits nothing; options: for KafkaConsumer.
+    """Return a consumer that joins no group and commits nothing; options: for KafkaConsumer.
 
     >>> reader = consumer()
     >>> reader.partitions_for_topic("doc-no-such-topic"), reader.close()
@@ -204,10 +207,10 @@ def consumer(**options: Any) -> KafkaConsumer:
 
 
 def until(reader: KafkaConsumer, place: TopicPartition, first: int, end: int) -> Iterator[Any]:
-    """Read one partition between two offsets, alone; the reader is assigned to it.
+    """Yield the records of one partition between two offsets; the reader is assigned to it.
 
     Raises:
-        BrokerError: if nothing comes for half a minute: kafka-python alone waits for ever for a broker that went away.
+        BrokerError: if no record comes for 30 s; kafka-python itself waits for ever for a broker that went away.
     """
     reader.assign([place])
     reader.seek(place, first)
@@ -224,7 +227,7 @@ def until(reader: KafkaConsumer, place: TopicPartition, first: int, end: int) ->
 
 
 def producer(**options: Any) -> KafkaProducer:
-    """Open a producer for send(); options: for KafkaProducer."""
+    """Return a producer for send(); options: for KafkaProducer."""
     from kafka import KafkaProducer
 
     from rta.kafka.internals import Unpack
@@ -240,19 +243,19 @@ def send(
     headers: Iterable[tuple[str, bytes | None]] = (),
     **where: Any,
 ) -> Future:
-    """Hand any record to a producer of producer(); where: partition and timestamp_ms, as for KafkaProducer.send."""
+    """Send any record by a producer of producer(); where: partition and timestamp_ms, as for KafkaProducer.send."""
     from rta.kafka.internals import Headers
 
     return producer.send(topic, value=(value,), key=key, headers=Headers(headers), **where)
 
 
 def mechanism(chosen: Settings) -> str:
-    """Return the SASL mechanism: SCRAM-SHA-512 if none is named."""
+    """Return the SASL mechanism, by default SCRAM-SHA-512."""
     return chosen.kafka_sasl_mechanism or "SCRAM-SHA-512"
 
 
 def _java_tls(chosen: Settings) -> dict[str, str]:
-    """Return the names of the PEM files as Kafka's Java client takes them."""
+    """Return the PEM files as options of Kafka's Java client."""
     options: dict[str, str] = {}
     if chosen.kafka_ssl_cafile:
         options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(chosen.kafka_ssl_cafile.absolute())}  # fmt: skip
@@ -267,7 +270,7 @@ def _java_tls(chosen: Settings) -> dict[str, str]:
 
 
 def _java_sasl(chosen: Settings) -> dict[str, str]:
-    """Return the login as Kafka's Java client takes it."""
+    """Return the login as options of Kafka's Java client."""
     if not chosen.kafka_sasl_password:
         return {}
     module = _PLAIN if mechanism(chosen) == "PLAIN" else _SCRAM
@@ -280,7 +283,7 @@ def _java_sasl(chosen: Settings) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text as JAAS reads it."""
+    """Return a text in the quotes of JAAS."""
     for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(plain, escaped)
     return f'"{text}"'

@@ -1,4 +1,4 @@
-"""The consumer groups of the cluster, and how far each is behind."""
+"""The consumer groups of the cluster, and their lag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rta.names import checked
 
 @dataclass(frozen=True)
 class Lag:
-    """How far one consumer group is behind on one partition, in records."""
+    """The lag of a consumer group on one partition, in records."""
 
     topic: str
     partition: int
@@ -29,9 +29,9 @@ class Group:
 
     Args:
         name: Its id.
-        state: As Kafka calls it.
-        topics: Those that it has committed.
-        lag: In records, over all that it has committed.
+        state: Its state, in Kafka's words.
+        topics: The topics that it has committed offsets of.
+        lag: Its lag over all of them, in records.
     """
 
     name: str
@@ -40,14 +40,18 @@ class Group:
     lag: int
 
 
-def lag(group: str) -> Facts[Lag]:
-    """Return how far a consumer group is behind, by topic and partition.
+def lag(group: str, *, missing_ok: bool = True) -> Facts[Lag]:
+    """Return the lag of a consumer group, by topic and partition.
 
     Args:
         group: The id of the consumer group.
+        missing_ok: Accept a group that does not exist.
 
     Returns:
-        One entry a partition; none if the group has never committed.
+        One entry for each partition; none if the group has never committed.
+
+    Raises:
+        TopicError: If there is no such group, unless missing_ok; the message lists the groups that there are.
 
     >>> lag("doc-nobody")
     []
@@ -55,12 +59,14 @@ def lag(group: str) -> Facts[Lag]:
     from kafka import OffsetSpec
 
     committed = _committed(checked("group", group))
+    if not (committed or missing_ok):
+        known = [each.name for each in groups()]
+        if group not in known:
+            found = ", ".join(known) or "no group at all"
+            raise TopicError(f"there is no consumer group {group!r}", found=found, fix="correct the name")  # fmt: skip
     with administrator() as admin:
-        latest = (
-            admin.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST))
-            if committed
-            else {}
-        )
+        wanted = dict.fromkeys(committed, OffsetSpec.LATEST)
+        latest = admin.list_partition_offsets(wanted) if committed else {}
     rows = [
         Lag(tp.topic, tp.partition, at.offset, latest[tp].offset, latest[tp].offset - at.offset)
         for tp, at in committed.items()
@@ -69,7 +75,7 @@ def lag(group: str) -> Facts[Lag]:
 
 
 def groups() -> list[Group]:
-    """List the consumer groups of the cluster, by name. Spark's own queries commit no offsets, so they are in none.
+    """List the consumer groups of the cluster by name. Queries of Spark commit no offsets to Kafka, so they are in no group.
 
     >>> "doc-nobody" in [group.name for group in groups()]
     False
@@ -79,33 +85,13 @@ def groups() -> list[Group]:
     return [_group(name, state) for name, state in sorted(found.items())]
 
 
-def group_lag(name: str) -> Facts[Lag]:
-    """Return how far a group is behind, by topic and partition.
-
-    Raises:
-        TopicError: if there is no such group; the message lists those that there are.
-
-    >>> group_lag("doc-nobody")
-    Traceback (most recent call last):
-    rta.errors.TopicError: there is no consumer group 'doc-nobody'; found: ...
-    """
-    rows = lag(name)
-    known = [group.name for group in groups()] if not rows else [name]
-    if name not in known:
-        found = ", ".join(known) or "no group at all"
-        raise TopicError(
-            f"there is no consumer group {name!r}", found=found, fix="correct the name"
-        )
-    return rows
-
-
 def _group(name: str, state: str) -> Group:
     rows = lag(name)
     return Group(name, state, tuple(sorted({row.topic for row in rows})), sum(row.lag for row in rows))  # fmt: skip
 
 
 def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
-    """Return a group's committed offsets; a young broker first has to make the topic that keeps them."""
+    """Return a group's committed offsets; a new broker must first create the topic that stores them."""
     from kafka.errors import (
         CoordinatorLoadInProgressError,
         CoordinatorNotAvailableError,
@@ -116,9 +102,8 @@ def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
     deadline = time.monotonic() + patience
     while True:
         try:
-            with (
-                administrator() as admin
-            ):  # after an error another one, which asks anew who coordinates the group
+            # After an error it is another client, which asks again who coordinates the group.
+            with administrator() as admin:
                 return dict(admin.list_group_offsets(group).get(group, {}))
         except young:
             if time.monotonic() > deadline:

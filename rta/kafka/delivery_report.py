@@ -1,4 +1,4 @@
-"""What Kafka acknowledged: for each event ok, failed or unknown, in a log and in sum."""
+"""What became of each event that was sent: ok, failed or unknown; in a log, and in total."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of K
 
 
 @dataclass(frozen=True, repr=False)
-class Acknowledged:
-    """What became of the events of one publish_paced(): each is ok, failed or unknown.
+class DeliveryReport:
+    """What became of the events of one publish_paced().
 
-    failed: certainly not on the topic. unknown: no answer came; it may or may not be there.
-    offsets: partition → (first acknowledged, last acknowledged + 1). behind: the most seconds that
-    a send came after its intended time. reasons: error → number of events.
+    Args:
+        topic: The topic.
+        sent: How many events were sent.
+        ok: How many Kafka acknowledged.
+        failed: How many are certainly not on the topic.
+        unknown: How many got no answer: they may or may not be on the topic.
+        seconds: How long it took.
+        behind: By how many seconds at most an event was sent after its intended time.
+        offsets: Partition → (first acknowledged, last acknowledged + 1).
+        reasons: Why events failed or are unknown → how many.
+        log: The file with the outcome of each event.
     """
 
     topic: str
@@ -36,17 +44,17 @@ class Acknowledged:
     log: Path | None = None
 
     def __repr__(self) -> str:
-        """Say in one line what happened, with the reasons where something failed."""
+        """Return one line, and one more for each reason of a failure."""
         why = "".join(f"\n  {number:,} times: {reason}" for reason, number in self.reasons.items())
         return (
-            f"Acknowledged: {self.ok:,} of {self.sent:,} events by {self.topic!r} in "
+            f"DeliveryReport: {self.ok:,} of {self.sent:,} events by {self.topic!r} in "
             f"{self.seconds:.1f} s ({self.failed:,} failed, {self.unknown:,} unknown; at most "
             f"{self.behind * 1000:,.0f} ms behind the clock){why}"
         )
 
 
-class Answers:
-    """Kafka's answers, which arrive on the producer's own thread."""
+class Deliveries:
+    """The outcome of each event, as Kafka's answers arrive on the producer's own thread."""
 
     def __init__(self, file: TextIO | None) -> None:
         self.file, self.lock = file, Lock()
@@ -64,7 +72,7 @@ class Answers:
         value: bytes | None,
         headers: Iterable[tuple[str, bytes | None]],
     ) -> None:
-        """Hand one event to the producer, and write down what becomes of it."""
+        """Send one event, and note its outcome once it is known."""
         from kafka.errors import KafkaError
 
         number, self.sent = self.sent, self.sent + 1
@@ -82,7 +90,7 @@ class Answers:
         future.add_errback(lambda error: self.settle(number, verdict(error), reason=why_not(error)))
 
     def settle(self, number: int, outcome: str, **facts: Any) -> None:
-        """Write down the outcome of one event, once."""
+        """Note the outcome of one event; only the first one counts."""
         with self.lock:
             if number not in self.pending:
                 return
@@ -100,15 +108,15 @@ class Answers:
                 )
 
     def give_up(self) -> None:
-        """Call unknown whatever has no answer by now."""
+        """Note every event without an answer as unknown."""
         for number in sorted(self.pending):
             self.settle(number, "unknown", reason="no acknowledgement in time")
 
-    def summary(
+    def report(
         self, topic: str, *, seconds: float, behind: float, log: Path | None
-    ) -> Acknowledged:
-        """Return the facts as they stand."""
-        return Acknowledged(
+    ) -> DeliveryReport:
+        """Return the report of all that is known by now."""
+        return DeliveryReport(
             topic=topic,
             sent=self.sent,
             ok=self.outcomes["ok"],
@@ -123,7 +131,7 @@ class Answers:
 
 
 def verdict(error: BaseException) -> str:
-    """Tell a refusal, after which the event is not there, from silence, after which nobody knows."""
+    """Return "failed" if Kafka refused the event, so it is not on the topic; "unknown" if nobody can tell."""
     from kafka.errors import BrokerResponseError
 
     refused = isinstance(error, BrokerResponseError) and not error.retriable
@@ -131,7 +139,7 @@ def verdict(error: BaseException) -> str:
 
 
 def why_not(error: BaseException, limit: int | None = None) -> str:
-    """Say in one line why an event was not acknowledged; for one too large, the limit."""
+    """Return in one line why an event was not acknowledged; limit: the producer's own, if it refused the event."""
     from kafka.errors import InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError
 
     if isinstance(error, (InvalidRecordError, InvalidTimestampError)) and "imestamp" in str(error):

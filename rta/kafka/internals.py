@@ -1,16 +1,16 @@
-"""All that touches what kafka-python keeps to itself. Each function has a contract test: an upgrade fails there.
+"""Everything that uses private parts of kafka-python. Each function has a contract test, so an upgrade fails there.
 
 What it is for, with kafka-python 3.0:
 
-- It tries a refused connection again until its time is out, and then says only that the time is out; of an answer that
-  arrives together with the connection's end it reads only the end; and it leaves behind the thread of a client that could
-  not be made, and the socket of a failed handshake.
+- It tries a refused connection again until its time is up, and then says only that; if an answer arrives together with the
+  end of the connection, it reads only the end; and it leaks the thread of a client that could not be created, and the socket
+  of a failed handshake.
 - It sends no null header and no record without key and value, and stops for ever at a header whose name is not UTF-8. Java's
-  client, and so Spark, reads such a name with U+FFFD for what is none; so it is here.
-- Its idempotent producer ends with the first batch that Kafka refuses, and gives everything that is out with it the same
-  reason. Here a refused batch is halved until the refused event is by itself (it does so already if a batch is too large),
-  and its sequence numbers, which Kafka never took, go to the next batch. That holds with one request in flight: then none
-  behind it has later numbers.
+  client, and so Spark, reads such a name with U+FFFD in place of the invalid bytes; so does this module.
+- If Kafka refuses a batch, its idempotent producer ends, and all events in flight get the same error. Here a refused batch is
+  halved until the refused event is alone (kafka-python itself does so only if a batch is too large), and the sequence numbers
+  of the refused event, which Kafka has not used, go to the next batch. This is correct with one request in flight: no later
+  request has higher numbers.
 - Its producer waits for ever for a broker that stays away.
 """
 
@@ -29,31 +29,33 @@ from kafka.net.selector import NetworkSelector
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.serializer import Serializer
 
-from rta.kafka.auth_errors import refusal, refusals_said
+from rta.kafka.auth_errors import raising_refused, refusal
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 _Read = Callable[[], tuple[bytes, Exception | None]]
 ONE_AT_A_TIME: Final = {"max_in_flight_requests_per_connection": 1}
-"""For a producer of split_rejected_batches()."""
+"""The option that split_rejected_batches() requires of a producer."""
 
 
 def network_client(on_loss: Callable[[], None] | None = None, **configs: Any) -> KafkaNetClient:
-    """Make the network client of a KafkaAdminClient, KafkaConsumer or KafkaProducer: its `kafka_client`.
+    """Return the network client of a KafkaAdminClient, KafkaConsumer or KafkaProducer: its `kafka_client`.
 
-    on_loss: is called, on the client's own thread, if a connection is lost that worked.
+    Args:
+        on_loss: Is called on the client's own thread if an established connection is lost.
+        configs: As kafka-python gives them.
     """
     net = NetworkSelector(**configs)
     manager = _Connections(net, **configs)
     manager.on_loss = on_loss
-    # Asking for a topic makes none. kafka-python 3.0.12 loses its own option on the way here.
+    # A request for a topic must not create it. kafka-python 3.0.12 does not pass its own option on.
     manager.cluster.config["allow_auto_create_topics"] = False
     return KafkaNetClient(net=net, manager=manager, **configs)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has no types
-    """The connections of one client, which gives up at the first refusal, as Kafka's own in Java does."""
+    """The connections of one client. It gives up at the first refusal, as Kafka's Java client does."""
 
     refused: Exception | None = None
     lost = False
@@ -63,7 +65,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python
         try:
             super().bootstrap(*args, **how)
         except BaseException:
-            if not self.cluster.brokers():  # not one that worked before
+            if not self.cluster.brokers():  # it has never worked
                 self.close()
                 self._net.close()
             raise
@@ -79,7 +81,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python
         return connection
 
     def _note_loss(self, _how: Any) -> None:
-        if self.bootstrapped and not self.closed:  # else it is closed on purpose
+        if self.bootstrapped and not self.closed:  # else it was closed on purpose
             self.lost = True
             if self.on_loss:
                 self.on_loss()
@@ -95,12 +97,12 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc] # kafka-python
 
 
 def has_lost_a_connection(admin: KafkaAdminClient) -> bool:
-    """Tell whether a client of network_client() lost a connection: who leads what may have changed since."""
+    """Return whether a client of network_client() lost a connection: the leaders of partitions may have changed since."""
     return bool(admin._manager.lost)
 
 
 def tls(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """Return how TLS is spoken: the broker's certificate and host name are checked, always.
+    """Return a TLS context that always checks the broker's certificate and host name.
 
     Raises:
         RefusedError: if a file is not PEM.
@@ -108,7 +110,7 @@ def tls(authorities: Path | None, certificate: Path | None, key: Path | None) ->
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _Socket
-    with refusals_said():
+    with raising_refused():
         if authorities:
             context.load_verify_locations(authorities)
         else:
@@ -119,7 +121,7 @@ def tls(authorities: Path | None, certificate: Path | None, key: Path | None) ->
 
 
 class _Socket(ssl.SSLSocket):
-    """A socket that is closed if its handshake fails."""
+    """A socket that closes if its handshake fails."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as ssl has it
         try:
@@ -132,7 +134,7 @@ class _Socket(ssl.SSLSocket):
 
 
 def _answer_first(read: _Read) -> _Read:
-    """Give what was read before the connection's end; the end comes again with the next read."""
+    """Return what was read before the end of the connection; the next read returns the end again."""
 
     def reading() -> tuple[bytes, Exception | None]:
         answer, end = read()
@@ -142,9 +144,9 @@ def _answer_first(read: _Read) -> _Read:
 
 
 class Headers(list[tuple[str, bytes]]):
-    """Headers that pass KafkaProducer.send, which refuses a null value, and become themselves in Unpack.
+    """Headers that KafkaProducer.send accepts although it refuses null values; Unpack restores them.
 
-    It is never true: kafka-python would ask a null value for its length, for a size that nobody reads.
+    It is never true: else kafka-python asks a null value for its length, for a size that nobody reads.
     """
 
     def __init__(self, headers: Iterable[tuple[str, bytes | None]]) -> None:
@@ -156,21 +158,21 @@ class Headers(list[tuple[str, bytes]]):
 
 
 class Unpack(Serializer):  # type: ignore[misc] # kafka-python has no types
-    """The serializer that takes a value out of a tuple: send() alone refuses a record without key and value."""
+    """A serializer of values in a tuple: send() by itself refuses a record without key and value."""
 
     def serialize(self, _topic: str, headers: Any, data: tuple[bytes | None]) -> bytes | None:
-        """Return the value, and put the headers as they are in place of those that send() took."""
+        """Return the value, and restore the headers."""
         headers[:] = headers.whole
         return data[0]
 
 
 def read_any_header(consumer: KafkaConsumer) -> None:
-    """Let a consumer read records whatever their headers are called."""
+    """Let a consumer read records with any bytes as names of headers."""
     consumer._fetcher.PartitionRecords = _PartitionRecords
 
 
 class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one fetch, read whatever their headers are called."""
+    """The records of one fetch, with any bytes as names of headers."""
 
     def _unpack_records(self, tp: Any, records: Any, *how: Any) -> Any:
         return super()._unpack_records(tp, _Batches(records), *how)
@@ -190,7 +192,7 @@ class _Batches:
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
-    """A record batch in which a header's name may be any bytes."""
+    """A record batch with any bytes as names of headers."""
 
     __slots__ = ()
 
@@ -200,13 +202,13 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         except CorruptRecordError as error:
             if not isinstance(error.__context__, UnicodeDecodeError):
                 raise
-        # Slower, so only once such a name is met.
+        # This is slower, so only from the first such name on.
         self._buffer: Any = _Bytes(self._buffer)  # type: ignore[misc]
         return super().__next__()
 
 
 class _Bytes(bytearray):
-    """Bytes whose parts are decoded whatever they are."""
+    """Bytes that decode invalid UTF-8, in parts, too."""
 
     def __getitem__(self, which: Any) -> Any:
         part = super().__getitem__(which)
@@ -217,10 +219,10 @@ class _Bytes(bytearray):
 
 
 def split_rejected_batches(producer: Any) -> None:
-    """Let an idempotent producer with one request in flight go on after an event that Kafka refuses.
+    """Let an idempotent producer with one request in flight go on after Kafka refused an event.
 
     >>> from types import SimpleNamespace
-    >>> split_rejected_batches(SimpleNamespace(config={"enable_idempotence": False}))  # has nothing that ends
+    >>> split_rejected_batches(SimpleNamespace(config={"enable_idempotence": False}))  # it goes on by itself
     """
     from kafka.errors import (
         InvalidRecordError,
@@ -243,14 +245,12 @@ def split_rejected_batches(producer: Any) -> None:
     def not_fatal(error: BaseException, batch: Any, **facts: Any) -> str:
         if isinstance(error, refusals) and batch.records.base_sequence not in (None, -1):
             numbers.set_sequence_number(batch.topic_partition, batch.records.base_sequence)
-            return str(
-                numbers.ERROR_CLASS_RETRIABLE
-            )  # it is not tried again: the batch fails, and no more
+            return str(numbers.ERROR_CLASS_RETRIABLE)  # no retry: this batch fails, and no other
         return str(classify(error, batch, **facts))
 
     sender._can_split, numbers.classify_batch_error = may_split, not_fatal
 
 
 def abandon(producer: KafkaProducer) -> None:
-    """Let a producer's close() not wait for what is out: its close(timeout=…) leaves the thread that sends running."""
+    """Let close() of a producer not wait for answers; its close(timeout=…) would leave its thread running."""
     producer._sender.force_close()

@@ -1,4 +1,4 @@
-"""The events of a source, one by one, as Kafka takes them: of a frame, a pandas frame, a list of mappings, a file of JSON lines."""
+"""The events of a source as Kafka messages: of a Spark or pandas frame, a list of mappings, a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, bytes | None]]
 _SOURCES: Final = "give a Spark or pandas DataFrame, a list of dicts, or the path of a file of JSON lines (a Path, or a str)"
-_NO_LINES: Final = {
-    b"[": "one JSON array: write an object a line, as `jq -c '.[]'` does",
-    b"\x1f\x8b": "compressed: name it .gz, or unpack it",
-    b"PAR1": "Parquet: publish spark.read.parquet(path)",
-    b"\xff\xfe": "UTF-16: write it as UTF-8",
+# How a file begins that has no JSON lines → what it is, what to do.
+_OTHER_FORMATS: Final = {
+    b"[": ("one JSON array", "write one object on each line, as `jq -c '.[]'` does"),
+    b"\x1f\x8b": ("compressed", "name it .gz, or unpack it"),
+    b"PAR1": ("Parquet", "publish spark.read.parquet(path)"),
+    b"\xff\xfe": ("UTF-16", "write it as UTF-8"),
 }
 
 
 class Message(NamedTuple):
-    """One event on its way. moment: its time in microseconds since the epoch, for a replay."""
+    """One event to send; moment: its time in microseconds since the epoch, for a replay."""
 
     key: bytes | None
     value: bytes | None
@@ -40,10 +41,18 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """The events of a source, in its own order. Its arguments are checked when it is made; it is read once.
+    """The events of a source, in its own order; to be read once. The arguments are checked at once.
 
-    total: how many there are, if that is known. skipped: empty lines so far. keyless: lines so far without the key.
-    fields: column → the name of its field in the JSON.
+    Args:
+        source: The events.
+        key: The column, or in a file the field, whose text is the message key.
+        time: The column or field with the time for a replay.
+        event: The type of the events: it names the fields of the columns, and the default key.
+
+    Attributes:
+        total: The number of events; None if it is not known.
+        skipped: The number of empty lines so far.
+        keyless: The number of lines without the key so far.
 
     >>> [message.value for message in Messages([{"user_id": 7, "at": None}], key="user_id")]
     [b'{"user_id":7}']
@@ -59,13 +68,13 @@ class Messages:
         self.fields = dict(event.fields) if event else {}
         self.total: int | None = None
         self.skipped = self.keyless = 0
+        if is_spark(source) or hasattr(source, "itertuples"):
+            _present((self.key, time, *(event.required if event else ())), source.columns)
         if is_spark(source):
             refuse_streaming(source)
-            _present((self.key, time, *(event.required if event else ())), source.columns)
             self._read: Any = self._rows
         elif hasattr(source, "itertuples"):
             _refuse_odd(source)
-            _present((self.key, time, *(event.required if event else ())), source.columns)
             self.total, self._read = len(source), self._records
         elif isinstance(source, str | Path):
             self.key, self.time = (self.fields.get(c or "", c) for c in (self.key, time))
@@ -75,16 +84,16 @@ class Messages:
             self.total = len(source) if isinstance(source, Sized) else None
             self._read = self._mappings
         else:
-            none = " (has a function no return?)" if source is None else ""
+            none = " (does a function lack a return?)" if source is None else ""
             raise InputError(
-                "nothing that can be published", found=type(source).__name__ + none, fix=_SOURCES
+                "this source cannot be published", found=type(source).__name__ + none, fix=_SOURCES
             )
 
     def __iter__(self) -> Iterator[Message]:
         yield from self._read()
 
     def _rows(self) -> Iterator[Message]:
-        """Yield the rows of a Spark frame, sorted by the time of a replay."""
+        """Yield the rows of a Spark frame; for a replay, sorted by its time."""
         from pyspark.sql import functions as F
 
         frame = self.source.orderBy(self.time) if self.time else self.source
@@ -97,7 +106,7 @@ class Messages:
             yield Message(_bytes(found["key"]), _bytes(found["value"]), own, found.get("moment"))
 
     def _records(self) -> Iterator[Message]:
-        """Yield the rows of a pandas frame; what pandas calls missing is left out, NaN with it."""
+        """Yield the rows of a pandas frame, without missing values and NaN."""
         names = list(self.source.columns)
         for values in self.source.itertuples(index=False, name=None):
             row = {n: v for n, v in zip(names, values, strict=True) if not _is_nan(v)}
@@ -107,7 +116,9 @@ class Messages:
         for event in self.source:
             if not isinstance(event, Mapping):
                 raise InputError(
-                    "an event is a mapping: field → value", found=type(event).__name__, fix=_SOURCES
+                    "an event must be a mapping: field → value",
+                    found=type(event).__name__,
+                    fix=_SOURCES,
                 )
             _present((self.key, self.time), list(event))
             yield self._message(event, event.get)
@@ -132,7 +143,7 @@ class Messages:
 
 
 def is_spark(source: Any) -> bool:
-    """Tell whether a source is a DataFrame of Spark.
+    """Return whether a source is a DataFrame of Spark.
 
     >>> is_spark([{"n": 1}])
     False
@@ -141,7 +152,7 @@ def is_spark(source: Any) -> bool:
 
 
 def refuse_streaming(frame: DataFrame) -> None:
-    """Refuse a frame that never ends."""
+    """Raise InputError if a frame is a streaming one."""
     if frame.isStreaming:
         raise InputError(
             "publish() takes a finite DataFrame", found="a streaming one", fix="use its writeStream"
@@ -156,11 +167,11 @@ def _present(names: Iterable[str | None], columns: Iterable[str]) -> None:
 
 
 def _refuse_odd(frame: pd.DataFrame) -> None:
-    """Refuse what would be lost from a pandas frame in silence."""
+    """Raise InputError if a pandas frame has something that would be lost silently: odd columns, or an index with a name."""
     names = list(frame.columns)
     if any(not isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(
-            "the columns of a frame have names, each its own", found=names, fix="rename them"
+            "each column of a frame must have a name of its own", found=names, fix="rename them"
         )
     if named := [name for name in frame.index.names if name is not None]:
         raise InputError(
@@ -170,27 +181,27 @@ def _refuse_odd(frame: pd.DataFrame) -> None:
 
 
 def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and value != value  # noqa: PLR0124 - NaN alone differs from itself
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - only NaN differs from itself
 
 
 def _checked_file(path: Path, wanted: list[str]) -> int:
-    """Count the events of a file of JSON lines; refuse one that is none, before anything is sent."""
+    """Return the number of events of a file of JSON lines; raise InputError if it is another kind of file."""
     if not path.is_file():
         raise InputError("there is no such file to publish", found=str(path), fix=_SOURCES)
     total, first = 0, b""
     for line in _file_lines(path):
         if line.strip():
             first, total = first or line, total + 1
-    for start, what in _NO_LINES.items():
+    for start, (found, fix) in _OTHER_FORMATS.items():
         if first.lstrip(b" \t").startswith(start):
-            raise InputError(f"{path.name} holds no JSON lines", found=what.partition(":")[0], fix=what.partition(": ")[2])  # fmt: skip
+            raise InputError(f"{path.name} has no JSON lines", found=found, fix=fix)
     if first:
         _present(wanted, _object(first) or wanted)
     return total
 
 
 def _file_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file without their ends, and without a byte order mark before the first."""
+    """Yield the lines of a file without line ends, and without a byte order mark."""
     with cast(Any, gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, line in enumerate(file):
             text = line.removesuffix(b"\n").removesuffix(b"\r")
@@ -198,7 +209,7 @@ def _file_lines(path: Path) -> Iterator[bytes]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """Read a line's fields; none where it is no JSON object, which whoever reads the topic will say."""
+    """Return a line's fields; none if it is not a JSON object, which is for the readers of the topic to tell."""
     try:
         found = json.loads(line, parse_float=Decimal)
     except (ValueError, RecursionError):
@@ -211,7 +222,7 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def key_bytes(given: Any) -> bytes | None:
-    """Write a key as Spark's cast to STRING does, so that it lands on the same partition.
+    """Return a key as Spark's cast to STRING writes it, so that it goes to the same partition.
 
     >>> key_bytes(7), key_bytes(True), key_bytes(None)
     (b'7', b'true', None)
@@ -227,14 +238,14 @@ def key_bytes(given: Any) -> bytes | None:
 
 
 def _microseconds(moment: Any, name: str) -> int:
-    """Return microseconds since the epoch; text is ISO 8601, and no zone means UTC."""
+    """Return microseconds since the epoch; text must be ISO 8601, and without a zone it is UTC."""
     found = python_value(f"column {name!r}", moment)
     try:
         found = datetime.fromisoformat(found) if isinstance(found, str) else found
         aware = found if found.tzinfo else found.replace(tzinfo=UTC)
     except (AttributeError, ValueError):
         raise InputError(
-            f"column {name!r} holds no moment to replay by", found=repr(moment),
+            f"column {name!r} has no time to replay by", found=repr(moment),
             fix="give a datetime, or text in ISO 8601",
         ) from None  # fmt: skip
     since = aware - datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,29 +1,30 @@
-"""Publish by a clock that does not wait for Kafka, and keep what Kafka acknowledged."""
+"""Publish by a clock that does not wait for Kafka, and report what Kafka acknowledged."""
 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.errors import InputError, TopicError
+from rta.errors import BrokerError, InputError
 from rta.kafka import client, internals
-from rta.kafka.auth_errors import refusals_said
-from rta.kafka.delivery_report import Acknowledged, Answers
+from rta.kafka.auth_errors import raising_refused
+from rta.kafka.delivery_report import Deliveries, DeliveryReport
 from rta.kafka.messages import Messages
-from rta.kafka.topics import create_topic, offsets
+from rta.kafka.topics import ensure_topic
 from rta.progress import bar
 
 if TYPE_CHECKING:
     import pandas as pd
+    from kafka import KafkaProducer
     from pyspark.sql import DataFrame
 
     from rta.events.event_types import EventType
 
 INTENDED: Final = "rta-intended"
-"""The header that holds the intended send time: microseconds since the epoch, as text."""
+"""The header with the intended send time: microseconds since the epoch, as text."""
 
 
 def publish_paced(
@@ -40,41 +41,43 @@ def publish_paced(
     log: str | Path | None = None,
     timeout: float = 120.0,
     options: Mapping[str, Any] | None = None,
-) -> Acknowledged:
+) -> DeliveryReport:
     """Publish events one by one through kafka-python, each at its own intended time (open loop).
 
-    A send that is behind its time is made at once, and keeps its intended time in the header `rta-intended`, so that waiting is never left
-    out of a latency. Without rate and time, events are sent as fast as it goes.
+    An event that is behind its time is sent at once. Its header `rta-intended` always has the intended time, so a latency that is
+    measured from there includes the waiting. Without rate and time, events are sent as fast as possible.
 
     Args:
         events: As for rta.publish().
-        topic: The topic; it is made if it does not exist.
+        topic: The topic; it is created if it is missing.
         event: As for rta.publish().
         key: As for rta.publish().
-        rate: Events a second.
-        time: The column to replay by. A Spark frame is sorted by it; all else is taken as it comes.
-        speed_up: So many times as fast as it happened.
-        partitions: Of a topic that is yet to be made.
-        headers: The same for all events.
-        log: A file of JSON lines, one an event: sequence, outcome, then partition and offset, or reason. A sequence number that a killed
-            producer left out of it is unknown.
-        timeout: Seconds without an answer after which an event is unknown.
+        rate: Events per second.
+        time: The column with the time to replay by. A Spark frame is sorted by it; other sources are sent in their order.
+        speed_up: How many times faster than the events happened.
+        partitions: The number of partitions of a new topic.
+        headers: Headers of every event.
+        log: A file for JSON lines, one for each event: sequence, outcome, then partition and offset, or reason. If the producer was
+            killed, the sequence numbers that are missing in it are unknown.
+        timeout: Seconds after which an event without an answer is unknown.
         options: For KafkaProducer.
 
     Raises:
-        InputError: Rate and time are both given, a column is missing, or JSON cannot hold a value.
+        InputError: If both rate and time are given, a column is missing, or JSON cannot hold a value.
 
     >>> publish_paced([{"user_id": 7, "amount": 3}], "doc-paced", key="user_id").ok
     1
     """
     if rate is not None and time is not None:
         raise InputError(
-            "an event is sent by rate or by time, not by both",
+            "events are sent by rate or by time, not by both",
             found=(rate, time),
             fix="give one of them",
         )
     if (rate is not None and rate <= 0) or speed_up <= 0:
-        raise InputError("rate and speed_up are above 0", found=(rate, speed_up), fix="correct it")
+        raise InputError(
+            "rate and speed_up must be above 0", found=(rate, speed_up), fix="correct it"
+        )
     messages = Messages(events, key=key, time=time, event=event)
     pace = _Pace(rate, speed_up)
     return sent(
@@ -99,88 +102,92 @@ def sent(
     log: str | Path | None = None,
     timeout: float = 120.0,
     options: Mapping[str, Any] | None = None,
-) -> Acknowledged:
-    """Send messages in their order; pace: by a clock, with the intended time in a header. How far it is, a bar shows."""
-    ready_topic(topic, partitions)
+) -> DeliveryReport:
+    """Send messages in their order, with a progress bar.
+
+    pace: the clock to send by; each event then bears its intended time in a header.
+    """
+    ensure_topic(topic, partitions=partitions, right="WRITE")
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]
-    settings = {**bounded(timeout), **internals.ONE_AT_A_TIME, **(options or {})}
-    with refusals_said(), ExitStack() as stack:
-        file = stack.enter_context(Path(log).open("w", buffering=1)) if log is not None else None
-        answers = Answers(file)
-        producer = client.producer(**settings)
-        internals.split_rejected_batches(producer)
-        stack.callback(end, producer, timeout, answers.give_up)
+    path = None if log is None else Path(log)
+    with raising_refused(), ExitStack() as stack:
+        deliveries = Deliveries(stack.enter_context(path.open("w", buffering=1)) if path else None)
+        producer = stack.enter_context(
+            bounded_producer(timeout, deliveries.give_up, **(options or {}))
+        )
         advance = stack.enter_context(
             bar(f"publishing to {topic}", total=messages.total, unit="event")
         )
         began = clock.monotonic()
-        for name, value, own, moment in messages:
+        for key, value, own, moment in messages:
             intended = [] if pace is None else [(INTENDED, str(pace.wait(moment)).encode())]
-            answers.send(producer, topic, name, value, [*own, *constant, *intended])
+            deliveries.send(producer, topic, key, value, [*own, *constant, *intended])
             advance(1)
     seconds = clock.monotonic() - (pace.began if pace else began)
-    file_name = Path(log) if log is not None else None
-    return answers.summary(
-        topic, seconds=seconds, behind=pace.behind if pace else 0.0, log=file_name
-    )
+    return deliveries.report(topic, seconds=seconds, behind=pace.behind if pace else 0.0, log=path)
 
 
-def ready_topic(topic: str, partitions: int) -> None:
-    """Make the topic if it is missing; leave one that is there as it is."""
-    try:
-        offsets(topic, right="WRITE")
-    except TopicError:
-        create_topic(topic, partitions=partitions)
+@contextmanager
+def bounded_producer(
+    timeout: float, give_up: Callable[[], None] = lambda: None, **options: Any
+) -> Iterator[KafkaProducer]:
+    """Lend a producer that waits at most `timeout` seconds for an answer, also when it closes.
 
+    It goes on after an event that Kafka refuses. Its own close(timeout=…) would raise, and leave its thread running; and it
+    would wait for ever for a broker that stays away: once an event is given up, it needs a new producer id before it gives up
+    another.
 
-def bounded(timeout: float) -> dict[str, Any]:
-    """Bound the wait for an answer where the producer can still close cleanly: in its own settings.
-
-    Its close(timeout=…) does not: it raises, and leaves the thread that sends running.
-    """
-    wait = round(timeout * 1000)
-    limits = {"request_timeout_ms": 10_000, "max_block_ms": 60_000}
-    # kafka-python alone may look only every 30 s whether a broker that was away is back.
-    return {
-        "acks": "all",
-        "delivery_timeout_ms": wait,
-        "reconnect_backoff_max_ms": 1_000,
-        **{name: min(most, wait) for name, most in limits.items()},
-    }
-
-
-def end(producer: Any, timeout: float, give_up: Callable[[], None] = lambda: None) -> None:
-    """Wait for the answers that are out, then close; what has none by then is unknown: give_up() says so.
-
-    kafka-python alone waits for ever for a broker that stays away: once an event is given up, its idempotent
-    producer wants a new id before it gives up another.
+    Args:
+        timeout: Seconds.
+        give_up: Is called for the events that have no answer at the end.
+        options: For KafkaProducer.
     """
     from kafka.errors import KafkaTimeoutError
 
+    wait = round(timeout * 1000)
+    limits = {
+        "acks": "all",
+        "delivery_timeout_ms": wait,
+        "request_timeout_ms": min(10_000, wait),
+        "max_block_ms": min(60_000, wait),
+        "reconnect_backoff_max_ms": 1_000,  # by default it looks only every 30 s whether a broker is back
+    }
+    producer = client.producer(**limits | internals.ONE_AT_A_TIME | options)
+    internals.split_rejected_batches(producer)
     try:
-        flush(producer, timeout + 5)  # each event gives up by itself after `timeout`
-    except KafkaTimeoutError:
+        yield producer
+    except BrokerError:
+        internals.abandon(producer)  # it would wait for Kafka once more
+        raise
+    finally:
+        try:
+            flush(producer, timeout + 5)  # each event gives up by itself after `timeout`
+        except KafkaTimeoutError:
+            give_up()
+            internals.abandon(producer)
+        producer.close()
         give_up()
-        internals.abandon(producer)
-    producer.close()
-    give_up()
 
 
-def flush(producer: Any, timeout: float) -> None:
-    """Wait for the answers that are out; kafka-python alone fails where a batch was split meanwhile."""
+def flush(producer: KafkaProducer, timeout: float) -> None:
+    """Wait until all events that were sent have an answer.
+
+    Raises:
+        KafkaTimeoutError: if some have none after `timeout` seconds.
+    """
     from kafka.errors import KafkaTimeoutError, UnknownError
 
     deadline = clock.monotonic() + timeout
     while (left := deadline - clock.monotonic()) > 0:
         try:
             producer.flush(timeout=left)
-        except UnknownError:  # the answer is that of its halves, which are out now
+        except UnknownError:  # a batch was split meanwhile: its halves are still to be answered
             clock.sleep(0.01)
         else:
             return
-    raise KafkaTimeoutError("events are out without an answer")
+    raise KafkaTimeoutError("events are without an answer")
 
 
 class _Pace:
@@ -194,16 +201,17 @@ class _Pace:
 
     def wait(self, moment: int | None) -> int:
         """Wait for the next intended time; return it in microseconds since the epoch."""
-        delta = clock.monotonic() - self.began
         if (
             self.first is None
         ):  # the clock starts with the first event, not with the query behind it
-            self.began, self.wall, delta = clock.monotonic(), clock.time(), 0.0
+            self.began, self.wall = clock.monotonic(), clock.time()
             self.first = moment or 0
         if moment is not None:
             delta = (moment - self.first) / 1e6 / self.speed_up
         elif self.rate is not None:
             delta = self.number / self.rate
+        else:
+            delta = clock.monotonic() - self.began
         self.number += 1
         early = self.began + delta - clock.monotonic()
         if early > 0:

@@ -1,4 +1,4 @@
-"""Look at the newest events of a topic, as they are: any bytes, typed or broken."""
+"""The newest records of a topic, as they are: any bytes, valid or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rta.kafka import client, topics
-from rta.kafka.auth_errors import refusals_said
+from rta.kafka.auth_errors import raising_refused
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds: the years 1 to 9999
@@ -17,7 +17,7 @@ _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds: the ye
 
 @dataclass(frozen=True)
 class Record:
-    """One Kafka record; key and value as text, with whatever a terminal must not see escaped."""
+    """One Kafka record; key and value as text, with control characters escaped."""
 
     partition: int
     offset: int
@@ -30,18 +30,18 @@ class Record:
 
 
 def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Record]:
-    """Yield the newest `count` records of a topic in the order of their timestamps, then what arrives.
+    """Yield the newest `count` records of a topic in the order of their timestamps, then those that arrive.
 
-    It shows what Spark reads by default: also the records of a transaction that is open or was aborted. It joins no group and commits nothing.
+    As Spark by default, it also reads records of transactions that are open or were aborted. It joins no group and commits nothing.
 
     Args:
         topic: The topic.
         count: How many.
-        follow: Go on with what arrives.
+        follow: Go on with the records that arrive.
 
     Raises:
-        TopicError: There is no such topic.
-        RefusedError: We may not read it.
+        TopicError: If there is no such topic.
+        RefusedError: If this user may not read it.
 
     >>> _ = rta.kafka.create_topic("doc-tail", partitions=1)
     >>> list(records("doc-tail"))
@@ -53,7 +53,7 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
         TopicPartition(topic, partition): span
         for partition, span in topics.offsets(topic, right="READ").items()
     }
-    with refusals_said(), closing(client.consumer()) as reader:
+    with raising_refused(), closing(client.consumer()) as reader:
         newest = [
             message
             for place, (first, end) in ranges.items()
@@ -70,7 +70,7 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
 
 
 def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[Any]:
-    """Read the newest `count` records of a partition; an offset may have none, where it was compacted or marks a transaction's end."""
+    """Return the newest `count` records of a partition; a compacted offset, or the end of a transaction, has no record."""
     back = count
     while True:
         start = max(first, end - back)
@@ -81,7 +81,7 @@ def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[A
 
 
 def _record(message: Any) -> Record:
-    """Turn kafka-python's record into facts for a person."""
+    """Return a record of kafka-python as a Record."""
     moment = moment_of(message.timestamp).isoformat(timespec="milliseconds")
     return Record(
         message.partition,
@@ -93,7 +93,7 @@ def _record(message: Any) -> Record:
 
 
 def moment_of(milliseconds: int) -> datetime:
-    """Return the time of a record as a datetime, the nearest that there is: Kafka takes any whole number.
+    """Return the time of a record as the nearest possible datetime: Kafka takes any whole number.
 
     >>> moment_of(10**18).year, moment_of(-1).year
     (9999, 1969)
@@ -102,7 +102,7 @@ def moment_of(milliseconds: int) -> datetime:
 
 
 def printable(raw: bytes) -> str:
-    r"""Decode bytes for a terminal: invalid UTF-8 and control characters become escapes.
+    r"""Return bytes as text for a terminal: invalid UTF-8 and control characters are escaped.
 
     >>> print(printable(bytes([27]) + b"[31mred"))
     \x1b[31mred

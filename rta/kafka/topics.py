@@ -1,4 +1,4 @@
-"""Topics and their offsets: Kafka's own words, as plain facts."""
+"""Topics, their partitions and their offsets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as the broker describes it; `events` counts offsets, so it is exact where nothing was compacted."""
+    """A topic; `events` counts offsets, so it is exact if nothing was compacted."""
 
     name: str
     partitions: int
@@ -29,10 +29,13 @@ class Topic:
 
 @dataclass(frozen=True)
 class TopicDescription:
-    """All that Kafka said of a topic at one moment: asked for once, and handed down to all who need a part of it.
+    """What Kafka tells of a topic at one moment: asked for once, and handed down to all who need a part of it.
 
-    id: Kafka's own; a topic that is deleted and made again under its name has another. ranges: partition → the earliest
-    offset, and the latest: the next to be written. rights: what this user may do, such as READ; None from an old broker.
+    Args:
+        name: The topic.
+        id: Kafka's own id; a topic that was deleted and created again has another.
+        ranges: Partition → its earliest offset, and its latest: the next to be written.
+        rights: What this user may do, such as "READ"; None if the broker is too old to tell.
     """
 
     name: str
@@ -47,7 +50,7 @@ class TopicDescription:
 
     @property
     def events(self) -> int:
-        """Count the offsets it has: its events, if nothing was compacted.
+        """Return the number of its offsets: its events, if nothing was compacted.
 
         >>> TopicDescription("t", "an-id", {0: (2, 5), 1: (0, 1)}, None).events
         4
@@ -55,10 +58,10 @@ class TopicDescription:
         return sum(latest - earliest for earliest, latest in self.ranges.values())
 
     def passed(self, reached: Mapping[int, int]) -> int:
-        """Count the offsets that somebody has passed; those that are gone since do not count.
+        """Return how many of its offsets a reader has passed; those that were deleted since do not count.
 
         Args:
-            reached: Partition → the next offset to take.
+            reached: Partition → the next offset to read.
 
         Example:
             >>> TopicDescription("t", "an-id", {0: (2, 5), 1: (0, 1)}, None).passed({0: 4})
@@ -70,7 +73,7 @@ class TopicDescription:
         )
 
     def require(self, right: str) -> None:
-        """Raise RefusedError if this user lacks a right: "READ", "WRITE", ..."""
+        """Raise RefusedError if this user lacks a right, such as "READ"."""
         if self.rights is not None and right not in self.rights:
             raise denied(self.name)
 
@@ -83,14 +86,14 @@ def create_topic(
     exist_ok: bool = True,
     config: Mapping[str, str] | None = None,
 ) -> Topic:
-    """Create a topic, or return the one that is there.
+    """Create a topic, or return the one that exists.
 
     Args:
         name: The topic.
-        partitions: How many.
-        replication_factor: By default 3, or as many as there are brokers. (Kafka's own default is 1, also on a cluster.)
-        exist_ok: Accept a topic that is there already.
-        config: Of the topic, by Kafka's own names.
+        partitions: The number of its partitions.
+        replication_factor: By default 3, or the number of brokers if there are fewer. (Kafka's own default is 1.)
+        exist_ok: Accept a topic that exists already.
+        config: Its settings, by Kafka's own names.
 
     Raises:
         TopicError: if it exists with another number of partitions, or at all with exist_ok=False.
@@ -129,8 +132,34 @@ def create_topic(
     return topic
 
 
+def ensure_topic(
+    name: str, *, partitions: int = 4, right: str | None = None, config: Mapping[str, str] | None = None
+) -> None:  # fmt: skip
+    """Create a topic if it is missing; leave one that exists as it is.
+
+    Args:
+        name: The topic.
+        partitions: The number of partitions of a new topic.
+        right: "READ" or "WRITE", if the caller needs it.
+        config: The settings of a new topic, by Kafka's own names.
+
+    Raises:
+        RefusedError: if this user lacks the right.
+
+    Example:
+        >>> ensure_topic("doc-ensured", partitions=2)
+        >>> ensure_topic("doc-ensured", partitions=3)
+        >>> len(offsets("doc-ensured"))
+        2
+    """
+    try:
+        offsets(name, right=right)
+    except TopicError:
+        create_topic(name, partitions=partitions, config=config)
+
+
 def _replicas(brokers: int) -> int:
-    """Choose how many replicas a topic has: three survive the loss of a broker while another one restarts.
+    """Return the number of replicas of a topic: three survive the loss of a broker while another one restarts.
 
     >>> _replicas(1), _replicas(2), _replicas(5)
     (1, 2, 3)
@@ -159,7 +188,7 @@ def delete_topic(name: str, *, missing_ok: bool = False) -> None:
 
 
 def list_topics() -> Facts[Topic]:
-    """List the topics of the cluster, by name, without Kafka's internal ones.
+    """List the topics of the cluster by name, without Kafka's internal ones.
 
     >>> _ = create_topic("doc-listed", partitions=1)
     >>> "doc-listed" in [topic.name for topic in list_topics()]
@@ -171,14 +200,19 @@ def list_topics() -> Facts[Topic]:
         places = {
             each["name"]: [partition["partition_index"] for partition in each["partitions"]]
             for each in described
-            if not each.get("error_code")  # else it was deleted meanwhile, or may not be seen
+            if not each.get(
+                "error_code"
+            )  # else it was deleted meanwhile, or this user may not see it
         }
         ranges = _ranges(admin, places)
     return Facts(_topic(name, ranges[name]) for name in sorted(ranges))
 
 
 def topic_config(name: str) -> dict[str, str]:
-    """Return the settings of a topic that are not the broker's defaults. Raises TopicError if there is no such topic.
+    """Return the settings of a topic that differ from the broker's defaults.
+
+    Raises:
+        TopicError: if there is no such topic.
 
     >>> _ = create_topic("doc-config", partitions=1, config={"retention.ms": "60000"})
     >>> topic_config("doc-config")
@@ -200,7 +234,7 @@ def _topic(name: str, ranges: Mapping[int, tuple[int, int]]) -> Topic:
 def _ranges(
     admin: KafkaAdminClient, places: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[int, tuple[int, int]]]:
-    """Return topic → partition → the earliest offset, and the next to be written: two questions for all of them."""
+    """Return topic → partition → the earliest offset, and the next to be written, by two requests for all of them."""
     from kafka import OffsetSpec, TopicPartition
 
     wanted = [TopicPartition(name, p) for name, partitions in places.items() for p in partitions]
@@ -215,7 +249,7 @@ def _ranges(
 
 
 def describe_topic(name: str) -> Topic:
-    """Return what the broker knows of one topic.
+    """Return the partitions and the number of events of a topic.
 
     Raises:
         TopicError: if there is none.
@@ -256,11 +290,11 @@ def description(name: str) -> TopicDescription:
 
 
 def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]]:
-    """Return for each partition the earliest offset, and the latest: the next to be written.
+    """Return partition → its earliest offset, and its latest: the next to be written.
 
     Args:
         name: The topic.
-        right: "READ" or "WRITE", if the caller is about to.
+        right: "READ" or "WRITE", if the caller needs it.
 
     Raises:
         TopicError: if there is no such topic.
@@ -278,13 +312,13 @@ def offsets(name: str, *, right: str | None = None) -> dict[int, tuple[int, int]
 
 
 def headway(topic: str, reached: Callable[[], Mapping[int, int]]) -> Callable[[], tuple[int, int]]:
-    """Return a question for rta.progress.watched(): how many events were taken since it was first asked, and of how many.
+    """Return a function for rta.progress.watched(): how many events were read since its first call, and of how many.
 
-    What arrives later is not asked for.
+    Events that arrive after the first call are not counted.
 
     Args:
         topic: The topic.
-        reached: Tells partition → the next offset to take.
+        reached: Returns partition → the next offset to read.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=10), "doc-headway", partitions=1)
@@ -307,7 +341,7 @@ def headway(topic: str, reached: Callable[[], Mapping[int, int]]) -> Callable[[]
 
 
 def topic_id(name: str) -> str:
-    """Return Kafka's own id of a topic: one that is deleted and made again under its name has another.
+    """Return Kafka's own id of a topic; one that was deleted and created again has another.
 
     Raises:
         TopicError: if there is no such topic.
@@ -321,7 +355,7 @@ def topic_id(name: str) -> str:
 
 
 def missing(name: str) -> TopicError:
-    """Build the error for a topic that is not there, with the names that look like it."""
+    """Return the error for a topic that does not exist, with the names that look like it."""
     with administrator() as admin:
         known = sorted(topic for topic in admin.list_topics() if not topic.startswith("__"))
     near = difflib.get_close_matches(name, known, n=3) or known[:5]

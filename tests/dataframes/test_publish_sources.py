@@ -137,11 +137,11 @@ def test_a_frame_that_was_published_is_not_late(spark: SparkSession, topic: Topi
 @pytest.mark.parametrize(
     ("source", "how", "message"),
     [
-        (None, {}, "nothing that can be published; found: NoneType .*return"),
-        ({"a": 1}, {}, "nothing that can be published; found: dict"),
+        (None, {}, "this source cannot be published; found: NoneType .*return"),
+        ({"a": 1}, {}, "this source cannot be published; found: dict"),
         (7, {}, "found: int"),
         (b"{}", {}, "found: bytes"),
-        (["{}"], {}, "an event is a mapping.*found: str"),
+        (["{}"], {}, "an event must be a mapping.*found: str"),
         ("no/such.jsonl", {}, "no such file"),
         ([{"a": 1}], {"key": "b"}, r"no column 'b'; found: \['a'\]"),
         ([{"a": 1}], {"order_by": "a"}, "in its own order"),

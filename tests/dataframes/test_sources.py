@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+import rta
 from rta.dataframes import sources
 from rta.dataframes.producer import publish
 from rta.dataframes.validation import REASONS
@@ -151,13 +152,13 @@ def quarantine_all(name: str) -> None:
     """Send a topic's bad events to its dead letter queue, twice: as a batch that was run again."""
     ends = {partition: latest for partition, (_, latest) in topics.offsets(name).items()}
     for _ in range(2):
-        queue.quarantine(name, USER_EVENTS, start={}, end=ends)
+        queue.send(sources.quarantined(name, event=USER_EVENTS, start={}, end=ends), name)
 
 
 def dead_letters_match(name: str, sent: DataFrame) -> list[Row]:
     """Check that each bad event is in the DLQ once, with its bytes, origin and reason; return them."""
     quarantine_all(name)
-    dead_letters = queue.read_dead_letters(name)
+    dead_letters = rta.dlq.read_dead_letters(name)
     bad = sources.quarantined(name, event=USER_EVENTS).select(dead_letters.columns)
     assert dead_letters.exceptAll(bad).count() == bad.exceptAll(dead_letters).count() == 0
     poison = sent.where("poison IS NOT NULL").select("key", "value")
@@ -189,7 +190,7 @@ def test_f23_a_null_value_stays_null_and_a_null_key_is_no_fault(
     publish(spark.sql("SELECT BINARY('k') key, CAST(NULL AS BINARY) value"), name)
     [row] = sources.read_batch(name, event=USER_EVENTS).collect()
     quarantine_all(name)
-    [dead_letter] = queue.read_dead_letters(name).collect()
+    [dead_letter] = rta.dlq.read_dead_letters(name).collect()
     assert row.offset == 0
     assert (dead_letter.offset, dead_letter.reason, bytes(dead_letter.key), dead_letter.value) == (1, "null value", b"k", None)  # fmt: skip
 
@@ -249,7 +250,7 @@ def test_headers_and_other_queues_are_kept(spark: SparkSession, topic: Topic) ->
         "a", "rta.reason", "rta.reason", "rta.topic", "rta.partition", "rta.offset", "rta.kafka_timestamp",
     ]  # fmt: skip
     assert first.headers[0].value is None
-    [dead_letter] = queue.read_dead_letters(name).collect()
+    [dead_letter] = rta.dlq.read_dead_letters(name).collect()
     assert (dead_letter.reason, dead_letter.topic, dead_letter.partition, dead_letter.offset) == ("broken JSON", name, 0, 0)  # fmt: skip
 
 
@@ -257,9 +258,9 @@ def test_nothing_quarantined_is_an_empty_table(spark: SparkSession, topic: Topic
     """A topic without a dead letter queue has no dead letters; a topic that does not exist is an error."""
     name = topic()
     publish(user_events(spark, rows=3), name)
-    assert queue.read_dead_letters(name).count() == 0
+    assert rta.dlq.read_dead_letters(name).count() == 0
     with pytest.raises(TopicError):
-        queue.read_dead_letters(name + "x")
+        rta.dlq.read_dead_letters(name + "x")
 
 
 def test_two_topics_in_one_query_are_counted_apart(

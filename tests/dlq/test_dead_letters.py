@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.cli.app import main
+from rta.dataframes import sources
 from rta.dlq import queue, redriving
 from rta.dlq.browse import NOTES, DeadLetterCount, find
 from rta.dlq.dead_letter import DeadLetter
@@ -85,7 +86,8 @@ def sent_raw(
 def quarantine_new(topic: str, start: int = 0) -> None:
     """Send the bad events of a topic to its queue as a micro-batch does, without a table."""
     known = {partition: end for partition, (_, end) in rta.kafka.offsets(topic).items()}
-    queue.quarantine(topic, rta.USER_EVENTS, start=dict.fromkeys(known, start), end=known)
+    starts = dict.fromkeys(known, start)
+    queue.send(sources.quarantined(topic, event=rta.USER_EVENTS, start=starts, end=known), topic)
 
 
 def milliseconds(dead_letter: DeadLetter) -> int:

@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.kafka import broker
-from rta.kafka.delivery_report import Acknowledged
+from rta.kafka.delivery_report import DeliveryReport
 from rta.store import ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, ROOT, true_totals
@@ -43,7 +43,7 @@ class Load:
 
     def __init__(self, topic: str, log: Path) -> None:
         self.log, self.ended = log, Event()
-        self.made: Acknowledged | None = None
+        self.made: DeliveryReport | None = None
         self.thread = Thread(target=self._run, args=(topic,))
         self.thread.start()
 
@@ -57,7 +57,7 @@ class Load:
         whole = self.log.read_text().rpartition("\n")[0].splitlines() if self.log.exists() else []
         return [answer for line in whole if (answer := json.loads(line))["outcome"] == outcome]
 
-    def end(self) -> Acknowledged:
+    def end(self) -> DeliveryReport:
         """Stop the clock, and wait for the answers that are out."""
         self.ended.set()
         self.thread.join()

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
 import rta
-from rta.dataframes.producer import Acknowledged
+from rta.dataframes.producer import DeliveryReport
 from rta.errors import QueryError
 from rta.kafka import broker
 from rta.store import ledger
@@ -131,7 +131,7 @@ class Jumped(kafka.KafkaProducer):  # type: ignore[misc]
         return super().send(topic, timestamp_ms=int((time.time() + self.jump) * 1000), **record)
 
 
-def sent_by_clock(events: Sequence[dict[str, Any]], topic: str, jump: float) -> Acknowledged:
+def sent_by_clock(events: Sequence[dict[str, Any]], topic: str, jump: float) -> DeliveryReport:
     """Publish with the clock wrong by so many seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kafka, "KafkaProducer", Jumped)
