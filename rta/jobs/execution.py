@@ -1,4 +1,4 @@
-"""Execute one notebook in a fresh kernel of this interpreter, by papermill's engine."""
+"""Execute one notebook in a fresh kernel of this interpreter, with papermill's engine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SECRET_PREFIX: Final = "RTA_PARAMETER_"  # noqa: S105 - the name of a variable
 def prepared(notebook: Any, values: Mapping[str, Any]) -> Any:
     """Return a copy of a notebook with the given values in a cell after its parameters cell.
 
-    As papermill does it, but exact for every plain value, and without secrets: what looks like one
-    is read from the kernel's environment, so that no file ever holds it.
+    As papermill does it, but exact for every plain value, and without secrets: the cell reads these from the kernel's
+    environment, so that no file contains them.
     """
     import nbformat
 
@@ -36,7 +36,7 @@ def prepared(notebook: Any, values: Mapping[str, Any]) -> Any:
 
 
 def secret_environment(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that a kernel needs for the secrets among the values."""
+    """Return the environment variables with the secrets among the values."""
     return {_SECRET_PREFIX + n: repr(v) for n, v in values.items() if is_secret(n, v)}
 
 
@@ -49,11 +49,20 @@ def execute(
     start_timeout: float,
     begun: Callable[[], None] = lambda: None,
 ) -> str | None:
-    """Execute a notebook in place, saved after each cell; return why it failed, or None.
+    """Execute a notebook in place, and save it after each cell; return why it failed, or None.
 
-    timeout: seconds for the whole notebook. begun: is called when a code cell begins. A cell tagged
-    `raises-exception` may fail, one tagged `skip-execution` is not run.
-    OSError and KeyboardInterrupt are the caller's.
+    A cell tagged `raises-exception` may fail; one tagged `skip-execution` is not run.
+
+    Args:
+        notebook: The path of the notebook.
+        cwd: The working directory of its kernel.
+        environment: More environment variables for its kernel.
+        timeout: Seconds for the whole notebook.
+        start_timeout: Seconds for the start of its kernel.
+        begun: Is called when a code cell begins.
+
+    Raises:
+        OSError: if the notebook cannot be written.
     """
     import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -62,7 +71,7 @@ def execute(
     began = time.monotonic()
     try:
         with (notebook.parent / "kernel.log").open("w") as log:
-            # papermill's execute_notebook would call each error in an output a failure, also an expected one.
+            # papermill's execute_notebook takes each error in an output for a failure, even an expected one.
             executed = papermill_engines.execute_notebook_with_engine(
                 None, nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook),
                 resources={"metadata": {"path": str(cwd)}}, start_timeout=int(start_timeout),
@@ -80,7 +89,7 @@ def execute(
 
 
 def _failure(executed: Any) -> str | None:
-    """Say which cell ended the run, and with what error; None if none did, or by a plain sys.exit()."""
+    """Return which cell ended the run, and with which error; None if no cell did, or one by sys.exit()."""
     for cell in executed.cells:
         if cell.metadata.get("papermill", {}).get("exception"):
             errors = [each for each in cell.outputs if each.output_type == "error"]
@@ -99,16 +108,16 @@ def _line(name: str, value: Any) -> str:
 
 
 def _kernel_class(environment: Mapping[str, str], log: Any) -> type:
-    """Make the kernel manager of one run: this interpreter, whatever kernelspecs are installed."""
+    """Return the kernel manager of one run: its kernel is this interpreter, whatever kernelspecs are installed."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
     class RunKernel(AsyncKernelManager):
-        """A kernel with the run's environment; what it prints past its cells goes to a file."""
+        """A kernel with the run's environment; its output outside of cells goes to a file."""
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # leaves only our own
-            # A `$` would be taken for the start of a variable.
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # only our own is left
+            # A `$` would be the start of a variable.
             spec = self.kernel_spec_manager.get_kernel_spec("python3")
             spec.env.update({n: v.replace("$", "$$") for n, v in environment.items()})
             self._kernel_spec = spec

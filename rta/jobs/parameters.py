@@ -1,7 +1,7 @@
 """Values for a notebook's parameters, checked against its cell tagged `parameters`.
 
-papermill warns about a name that it does not know, and pastes names unchecked into code. Here a job
-with a wrong name or a value of a wrong type is refused before anything runs.
+papermill only warns about an unknown name, and pastes names unchecked into code. Here a job with a wrong name, or with a value
+of the wrong type, is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ _KINDS: Final[Mapping[str, type]] = {
     each.__name__: each for each in (bool, int, float, str, list, tuple, dict, set)
 }
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_NO_CELL: Final = "tag the cell with the defaults `parameters` (JupyterLab: the gears, Cell Tags)"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A name that the parameters cell assigns; `kind` is its type where the cell tells it."""
+    """A name that the parameters cell assigns.
+
+    Args:
+        name: The name.
+        source: The text of the default in the cell; empty if there is none.
+        default: The default itself; its text if it is not a literal.
+        kind: The type of its values; None if the cell does not tell.
+        optional: Whether None is a value, too.
+    """
 
     name: str
-    source: str  # of the default, as it stands in the cell
-    default: Any = None  # where `literal`
-    literal: bool = False
-    kind: type | None = None
-    optional: bool = True  # None is a value, too
+    source: str
+    default: Any
+    kind: type | None
+    optional: bool
 
     def __str__(self) -> str:
         if not self.source:
@@ -48,7 +54,10 @@ class Parameter:
 
 
 def known(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Return the parameters of a notebook (as nbformat reads it) by their name; empty without the cell.
+    """Return the parameters of a notebook by name; none if it has no parameters cell.
+
+    Args:
+        notebook: As nbformat reads it.
 
     Raises:
         InputError: if the cell is not plain Python.
@@ -58,19 +67,17 @@ def known(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
     >>> known(new_notebook(cells=[cell]))["hours"].default
     2
     """
-    place = cell_index(notebook)
-    if place is None:
-        return {}
-    source = notebook["cells"][place]["source"]
-    statements = _statements(source)
-    return {each.name: each for statement in statements for each in _assigned(statement, source)}
+    source = _source(notebook)
+    return {
+        each.name: each for statement in _statements(source) for each in _assigned(statement, source)
+    }  # fmt: skip
 
 
 def computed_from(notebook: Mapping[str, Any], given: Collection[str]) -> tuple[str, str] | None:
     """Return the first statement of the parameters cell that reads a given name, and that name; None if none does.
 
-    A given value is set after the cell, so such a statement would have used the default in its
-    place. Those whose own names are all given, too, do no harm.
+    A given value is assigned after the cell, so such a statement would use the default instead. It does no harm if all names
+    that it assigns are given, too.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("day = '1'; folder = day + '/out'", metadata={"tags": ["parameters"]})
@@ -78,16 +85,12 @@ def computed_from(notebook: Mapping[str, Any], given: Collection[str]) -> tuple[
     ("folder = day + '/out'", 'day')
     >>> computed_from(new_notebook(cells=[cell]), ["day", "folder"])
     """
-    place = cell_index(notebook)
-    if place is None:
-        return None
-    source = notebook["cells"][place]["source"]
+    source = _source(notebook)
     for statement in _statements(source):
         names = [each for each in ast.walk(statement) if isinstance(each, ast.Name)]
         written = {each.id for each in names if isinstance(each.ctx, ast.Store)}
-        later = isinstance(
-            statement, (ast.FunctionDef, ast.AsyncFunctionDef)
-        )  # it reads when called
+        # A function reads a name only when it is called.
+        later = isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
         if later or (written and written <= set(given)):
             continue
         read = [each.id for each in names if isinstance(each.ctx, ast.Load) and each.id in given]
@@ -97,7 +100,7 @@ def computed_from(notebook: Mapping[str, Any], given: Collection[str]) -> tuple[
 
 
 def cell_index(notebook: Mapping[str, Any]) -> int | None:
-    """Return the place of the first cell tagged `parameters`; None where there is none."""
+    """Return the index of the first cell tagged `parameters`; None if there is none."""
     for index, cell in enumerate(notebook["cells"]):
         if TAG in cell["metadata"].get("tags", ()):
             return index
@@ -105,7 +108,7 @@ def cell_index(notebook: Mapping[str, Any]) -> int | None:
 
 
 def is_secret(name: str, value: object = None) -> bool:
-    """Tell whether a parameter should never be shown, by its name or as a URL with a password.
+    """Return whether a parameter must never be shown: by its name, or because its value is a URL with a password.
 
     >>> is_secret("api_key"), is_secret("key"), is_secret("url", "db://me:pw@host")
     (True, False, True)
@@ -115,10 +118,11 @@ def is_secret(name: str, value: object = None) -> bool:
 
 
 def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` if each name stands in the parameters cell and each value fits its default.
+    """Return the given values, each as the type of its default: an int may stand for a float, a list for a tuple.
 
-    An int is fine for a float, a list for a tuple. Raises InputError, with the known names; also
-    if another statement of the cell reads a given name, since it would read the default.
+    Raises:
+        InputError: if a name is unknown, a value has the wrong type, a parameter without a default has no value, or another
+            statement of the parameters cell reads a given name (it would read the default).
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours = 2", metadata={"tags": ["parameters"]})
@@ -126,19 +130,14 @@ def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     Traceback (most recent call last):
     rta.errors.InputError: no parameter 'hour' in this notebook, did you mean 'hours'?; found: hours = 2; fix: choose from these
     """
-    there = known(notebook)
-    if given and cell_index(notebook) is None:
-        raise InputError(
-            "the notebook takes no parameters: it has no cell tagged `parameters`",
-            found=", ".join(map(str, given)), fix=_NO_CELL,
-        )  # fmt: skip
-    values = {name: _fitting(_named(there, name), value) for name, value in given.items()}
-    if unset := [name for name, each in there.items() if not each.source and name not in given]:
-        raise InputError(f"parameter {unset[0]!r} has no default", fix="give it a value")
+    values = {name: _fitting(_named(notebook, name), value) for name, value in given.items()}
+    for name, parameter in known(notebook).items():
+        if not parameter.source and name not in given:
+            raise InputError(f"parameter {name!r} has no default", fix="give it a value")
     if stale := computed_from(notebook, values):
         statement, name = stale
         raise InputError(
-            f"the parameters cell computes with {name!r}: it would use the default, not the value given",
+            f"the parameters cell computes with {name!r}: it would use the default, not the given value",
             found=HIDDEN if is_secret(statement, statement) else statement[:200],
             fix="move it to the next cell",
         )  # fmt: skip
@@ -146,42 +145,41 @@ def checked(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 
 def effective(notebook: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a run, defaults included, fit for JSON; what looks secret is hidden.
+    """Return all parameters of a run as JSON has them, with their defaults; secrets are hidden.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours = 2; token = ''", metadata={"tags": ["parameters"]})
     >>> effective(new_notebook(cells=[cell]), {"token": "abc"})
     {'hours': 2, 'token': '***'}
     """
-    defaults = {
-        name: each.default if each.literal else each.source
-        for name, each in known(notebook).items()
-    }
-    return {
-        name: HIDDEN if is_secret(name, value) else _for_json(value)
-        for name, value in {**defaults, **given}.items()
-    }
+    values = {name: each.default for name, each in known(notebook).items()} | dict(given)
+    return {n: HIDDEN if is_secret(n, value) else _for_json(value) for n, value in values.items()}
 
 
 def parse(strings: Iterable[str], notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn `name=value` strings, as a command line has them, into values of the defaults' types.
+    """Return the values of `name=value` strings, as the command line has them, each as the type of its default.
 
     Raises:
-        InputError: for a string without '=', an unknown name, a value that cannot be read.
+        InputError: if a string has no '=', a name is unknown, or a value cannot be read.
 
     >>> from nbformat.v4 import new_code_cell, new_notebook
     >>> cell = new_code_cell("hours = 2.0; live = True", metadata={"tags": ["parameters"]})
     >>> parse(["hours=3", "live=no"], new_notebook(cells=[cell]))
     {'hours': 3.0, 'live': False}
     """
-    split = {name.strip(): (equals, text) for name, equals, text in (s.partition("=") for s in strings)}  # fmt: skip
-    if wrong := [name for name, (equals, _) in split.items() if not equals]:
-        raise InputError("not a parameter", found=repr(wrong[0]), fix="write name=value")
-    texts = {name: text for name, (_, text) in split.items()}
-    there = known(notebook)
-    if cell_index(notebook) is None:
-        return checked(notebook, texts)  # refuses
-    return checked(notebook, {name: _read(_named(there, name), text) for name, text in texts.items()})  # fmt: skip
+    values = {}
+    for string in strings:
+        name, equals, text = string.partition("=")
+        if not equals:
+            raise InputError("not a parameter", found=repr(string), fix="write name=value")
+        values[name.strip()] = _read(_named(notebook, name.strip()), text)
+    return checked(notebook, values)
+
+
+def _source(notebook: Mapping[str, Any]) -> str:
+    """Return the source of the parameters cell; empty if there is none."""
+    index = cell_index(notebook)
+    return "" if index is None else str(notebook["cells"][index]["source"])
 
 
 def _statements(source: str) -> list[ast.stmt]:
@@ -195,7 +193,7 @@ def _statements(source: str) -> list[ast.stmt]:
 
 
 def _assigned(statement: ast.stmt, source: str) -> Iterator[Parameter]:
-    """Yield what one statement of the cell assigns."""
+    """Yield the parameters that one statement of the cell assigns."""
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
         hints = _hinted(statement.annotation)
         yield _described(statement.target.id, statement.value, source, hints)
@@ -208,14 +206,14 @@ def _assigned(statement: ast.stmt, source: str) -> Iterator[Parameter]:
 def _described(name: str, value: ast.expr | None, source: str, hints: set[str]) -> Parameter:
     text = (ast.get_source_segment(source, value) or "") if value else ""
     kinds = [_KINDS[hint] for hint in hints if hint in _KINDS]
-    hinted = kinds[0] if len(kinds) == 1 else None
+    kind = kinds[0] if len(kinds) == 1 else None
     try:
         default = ast.literal_eval(value or "()()")
     except ValueError:  # no literal
-        return Parameter(name, text, kind=hinted, optional=not hints or "None" in hints)
-    kind = hinted or (None if default is None else type(default))
-    optional = default is None or "None" in hints
-    return Parameter(name, text, default, literal=True, kind=kind, optional=optional)
+        return Parameter(name, text, text, kind, optional=not hints or "None" in hints)
+    if kind is None and default is not None:
+        kind = type(default)
+    return Parameter(name, text, default, kind, optional=default is None or "None" in hints)
 
 
 def _hinted(annotation: ast.expr) -> set[str]:
@@ -233,7 +231,7 @@ def _hinted(annotation: ast.expr) -> set[str]:
 
 
 def _fitting(parameter: Parameter, value: Any) -> Any:
-    """Return a value as the type of the parameter's default; refuse one that is no plain literal."""
+    """Return a value as the type of the parameter's default; refuse what is not a plain literal."""
     try:
         plain = ast.literal_eval(repr(value)) == value
     except (ValueError, SyntaxError, TypeError):
@@ -255,18 +253,14 @@ def _fitting(parameter: Parameter, value: Any) -> Any:
 
 
 def _read(parameter: Parameter, text: str) -> Any:
-    """Read a value from a command line as the type of the parameter's default."""
+    """Return a value from the command line as the type of the parameter's default."""
     kind = parameter.kind
     if text == "None" and parameter.optional:
         return None
     try:
-        if kind is str:
-            return text
         if kind is bool:
             return _TRUTH[text.lower()]
-        if kind in (int, float):
-            return kind(text)
-        return ast.literal_eval(text)
+        return kind(text) if kind in (str, int, float) else ast.literal_eval(text)
     except (ValueError, SyntaxError, KeyError):
         if kind is None:
             return text
@@ -280,13 +274,20 @@ def _read(parameter: Parameter, text: str) -> Any:
 def _for_json(value: Any) -> Any:
     try:
         return json.loads(json.dumps(value))
-    except TypeError:  # a set, a key that is no text
+    except TypeError:  # a set, or a key that is not text
         return repr(value)
 
 
-def _named(there: Mapping[str, Parameter], name: str) -> Parameter:
+def _named(notebook: Mapping[str, Any], name: str) -> Parameter:
+    """Return the parameter of this name."""
+    if cell_index(notebook) is None:
+        raise InputError(
+            "the notebook takes no parameters: it has no cell tagged `parameters`", found=name,
+            fix="tag the cell with the defaults `parameters` (JupyterLab: the gears, Cell Tags)",
+        )  # fmt: skip
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(f"{name!r} is not the name of a parameter", fix="use an identifier")
+    there = known(notebook)
     if name not in there:
         near = get_close_matches(name, there, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""The receipt of a job run: what ran, on what, what it consumed, how it ended, and where that lies."""
+"""The receipt of a job run: what ran and with which versions, what it consumed, how it ended, where its files are."""
 
 from __future__ import annotations
 
@@ -12,65 +12,56 @@ from typing import Any, Final
 
 from rta.store.ledger import Accounting, Batch, batches
 
-Span = tuple[int, int]  # offsets: the first one taken, the next one to take
+Span = tuple[int, int]  # offsets: the first one consumed, the next one to consume
 TIMES: Final = "%Y-%m-%d %H:%M:%S UTC"
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The facts of one run of a job; in `receipt.json` beside its notebook, and in the history.
+    """The facts of one run of a job: in `receipt.json` beside its notebook, and in the history.
 
     Args:
         job: The name of the job.
         run_id: The id of the run.
-        notebook: The path of the notebook.
-        parameters: All, defaults included; what looks secret is hidden.
-        outcome: How it ended.
+        notebook: The path of the notebook that was run.
+        parameters: All parameters, with defaults; secrets are hidden.
+        outcome: "running", "succeeded", "failed" or "died".
         message: The error, if it failed.
         started_at: When it started, UTC.
-        ended_at: When it ended, UTC.
+        ended_at: When it ended, UTC; None while it runs, or if it died.
         seconds: How long it took.
-        versions: Of rta, Python, Spark and others.
+        versions: The versions of rta, Python, Spark and others.
         accounting: Table → where its events went.
         offsets: Table → topic → partition → (from, to).
-        folder: What the run left.
-        executed: The executed notebook in it.
-        report: The HTML report in it.
+        folder: The folder of this run.
+        executed: The notebook with its outputs, in the folder.
+        report: The HTML report, in the folder.
     """
 
     job: str
     run_id: str
-    notebook: str  # the one that was run
+    notebook: str
     parameters: Mapping[str, Any]
-    outcome: str  # running, succeeded, failed, died
+    outcome: str
     message: str | None
     started_at: datetime
-    ended_at: datetime | None  # None while it runs, and where nobody saw its end
+    ended_at: datetime | None
     seconds: float | None
     versions: Mapping[str, str]
     accounting: Mapping[str, Accounting]
     offsets: Mapping[str, Mapping[str, Mapping[int, Span]]]
-    folder: str  # of this run
-    executed: str | None  # the notebook with its outputs
-    report: str | None  # the HTML page
+    folder: str
+    executed: str | None
+    report: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as JSON has it: times in ISO 8601, partitions as text."""
-        facts = asdict(self)
-        for name in ("started_at", "ended_at"):
-            facts[name] = facts[name] and facts[name].isoformat()
-        facts["offsets"] = {
-            table: {
-                topic: {str(p): list(span) for p, span in spans.items()}
-                for topic, spans in topics.items()
-            }
-            for table, topics in self.offsets.items()
-        }
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return facts
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Receipt:
-        """Return the receipt that as_dict() gave."""
+        """Return the receipt of what as_dict() returned."""
         given = dict(facts)
         for name in ("started_at", "ended_at"):
             given[name] = given[name] and datetime.fromisoformat(given[name])
@@ -89,7 +80,7 @@ class Receipt:
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
 
     def write(self) -> None:
-        """Write `receipt.json` into the run's folder, whole or not at all."""
+        """Write `receipt.json` into the run's folder, completely or not at all."""
         target = Path(self.folder) / "receipt.json"
         draft = target.with_suffix(".draft")
         draft.write_text(self.to_json() + "\n")
@@ -118,7 +109,7 @@ class Receipt:
 
 
 def consumed(run_id: str) -> tuple[dict[str, Accounting], dict[str, dict[str, dict[int, Span]]]]:
-    """Return what a run consumed, from the ledger: accounting and offsets by table.
+    """Return what a run consumed, by the ledger: accounting and offsets by table.
 
     >>> consumed("no-such-run")
     ({}, {})
@@ -143,7 +134,7 @@ def _spans(taken: list[Batch]) -> dict[str, dict[int, Span]]:
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Return the versions that a run depends on; "none" for what is not there.
+    """Return the versions that a run depends on; "none" for what is missing.
 
     >>> versions()["pyspark"]
     '4...'

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs no network and no script, made to be read."""
+"""The report of a run: one HTML page that needs no network and no script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rta.store.ledger import Accounting
 
 TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
-# What nbconvert may choose, best first: pictures and tables that stand for themselves, no widgets.
+# What nbconvert may show, best first: pictures and tables, no widgets.
 PRIORITY: Final = (
     "text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain",
 )  # fmt: skip
@@ -30,11 +30,17 @@ _TITLE: Final = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
 def to_html(
     notebook: str | Path, html: str | Path, *, receipt: Receipt, show_code: bool = False
 ) -> Path:
-    """Turn an executed notebook and its run's receipt into one HTML file, and return its path.
+    """Write an executed notebook and its run's receipt as one HTML file, and return its path.
 
-    The page loads nothing (its Content-Security-Policy forbids it), so an output that needs a
-    script is shown by its SVG, PNG or text. Code is folded; show_code=True unfolds it. Jupyter's tags
-    hold: `remove-cell`, `remove-input` and `remove-output` leave out, `hide-output` and `hide-cell` fold.
+    The page loads nothing (its Content-Security-Policy forbids it), so an output that needs a script is shown as SVG, PNG or
+    text. The tags of Jupyter hold: `remove-cell`, `remove-input` and `remove-output` leave out; `hide-output` and `hide-cell`
+    fold.
+
+    Args:
+        notebook: The path of the executed notebook.
+        html: The path of the page.
+        receipt: The receipt of its run.
+        show_code: Unfold the code, too.
 
     Raises:
         OSError: if a file cannot be read or written.
@@ -60,7 +66,7 @@ def to_html(
 
 
 def _take_title(document: Any) -> str | None:
-    """Take the first heading out of the notebook, for the head of the page."""
+    """Remove the first heading from the notebook, and return it for the head of the page."""
     for cell in document.cells:
         if cell.cell_type == "markdown" and (found := _TITLE.search(cell.source)):
             cell.source = cell.source[: found.start()] + cell.source[found.end() :]
@@ -69,7 +75,7 @@ def _take_title(document: Any) -> str | None:
 
 
 def _tidy(document: Any) -> None:
-    """Leave out what the head of the page says better, and outputs that need a script."""
+    """Remove what the head of the page shows better, empty cells, and outputs that show nothing."""
     document.metadata.pop("widgets", None)
     inputs = {cell_index(document)}
     document.cells = [
@@ -85,9 +91,9 @@ def _tidy(document: Any) -> None:
 
 
 def _merged(outputs: list[Any]) -> list[Any]:
-    """Join what a cell printed piece by piece; a line that rewrote itself keeps its last words.
+    """Join the pieces of a cell's printed output; of a line that was rewritten, the last text stays.
 
-    nbclient's own coalesce_streams takes hours for one line of some megabytes.
+    coalesce_streams of nbclient takes hours for one line of some megabytes.
     """
     merged: list[Any] = []
     for output in outputs:
@@ -104,7 +110,7 @@ def _merged(outputs: list[Any]) -> list[Any]:
 
 
 def _still(output: Any) -> Any:
-    """Return an output without HTML that needs a script, where there is something else to show."""
+    """Return an output without HTML that needs a script, if it has something else to show."""
     data = output.get("data", {})
     if "<script" in str(data.get("text/html", "")).lower() and set(data) & set(PRIORITY[1:]):
         del data["text/html"]
@@ -112,7 +118,7 @@ def _still(output: Any) -> Any:
 
 
 def _is_blank(output: Any) -> bool:
-    """Tell whether an output shows nothing, as a progress line that has cleared itself."""
+    """Return whether an output shows nothing, such as a progress line that was removed."""
     if "text" in output:
         return not output["text"].strip()
     data = output.get("data")
@@ -137,7 +143,7 @@ def _facts(receipt: Receipt, title: str) -> dict[str, Any]:
 
 
 def _terms(accounting: Accounting) -> list[tuple[str, str, str, str]]:
-    """Return sign, name, count and mark of each term of the identity consumed = used + the rest."""
+    """Return sign, name, count and mark of each term of the law: consumed = used + the others."""
     lost = ("duplicate", "late", "quarantined")
     names = (("", "consumed"), ("=" if accounting.balanced else "≠", "used"), *(("+", n) for n in lost))  # fmt: skip
     counts = [(sign, name, int(getattr(accounting, name))) for sign, name in names]

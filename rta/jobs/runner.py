@@ -1,4 +1,4 @@
-"""Run a notebook as a job: checked parameters, a folder, a report, a receipt, a place in the history."""
+"""Run a notebook as a job: checked parameters, a folder, a report, a receipt, an entry in the history."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def run(
 ) -> Receipt:
     """Run a notebook from its first cell to its last in a fresh kernel.
 
-    The notebook runs in its own folder. What the run leaves is in `<home>/jobs/<job>/<run_id>/`, also if it fails or is interrupted:
-    notebook, report and receipt.
+    The working directory is the notebook's own folder. Executed notebook, report and receipt are in `<home>/jobs/<job>/<run_id>/`, even
+    if the run fails or is interrupted.
 
     Args:
         notebook: The path of the notebook.
         parameters: Values for names that its cell tagged `parameters` assigns.
-        name: Of the job; by default the notebook's own. A job runs once at a time.
-        timeout: Seconds for the whole notebook; None waits for ever.
+        name: The name of the job; by default the notebook's. A job runs only once at a time.
+        timeout: Seconds for the whole notebook; None for no limit.
         start_timeout: Seconds for the start of its kernel.
         show_code: Unfold the code in the report.
 
@@ -45,8 +45,8 @@ def run(
         The receipt.
 
     Raises:
-        InputError: A parameter or a name is wrong; nothing has run.
-        JobError: The job is running already, or a cell failed.
+        InputError: If a parameter or a name is wrong; nothing has run.
+        JobError: If the job is running already, or a cell failed.
 
     >>> run("reports/daily.ipynb", {"hours": 2})
     Traceback (most recent call last):
@@ -64,7 +64,7 @@ def run(
             failure = f"the run's folder cannot be written: {error}"
         except KeyboardInterrupt:
             ended = _ended(started, "interrupted", show_code=show_code)
-            raise KeyboardInterrupt(str(ended)) from None  # its pages of asyncio tell nothing
+            raise KeyboardInterrupt(str(ended)) from None  # without its pages of asyncio
         except BaseException as error:
             _ended(started, _why(error), show_code=show_code)
             raise
@@ -78,10 +78,10 @@ def run(
 
 
 def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
-    """Turn `name=value` strings into values for run(), typed as the notebook's defaults are.
+    """Return the values of `name=value` strings for run(), each as the type of the notebook's default.
 
     Raises:
-        InputError: Run() would refuse it, or a value cannot be read.
+        InputError: If run() would refuse it, or a value cannot be read.
 
     >>> parse("reports/daily.ipynb", [])
     Traceback (most recent call last):
@@ -91,10 +91,10 @@ def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
 
 
 def read_notebook(path: str | Path) -> Any:
-    """Read a Python notebook.
+    """Return a Python notebook, as nbformat reads it.
 
     Raises:
-        InputError: It is no notebook.
+        InputError: If it is not one.
 
     >>> read_notebook("reports/daily.ipynb")
     Traceback (most recent call last):
@@ -108,14 +108,14 @@ def read_notebook(path: str | Path) -> Any:
         raise InputError("there is no such notebook", found=path, fix="check the path") from None
     except (ValueError, nbformat.ValidationError) as error:
         raise InputError(
-            "this is no notebook",
+            "this is not a notebook",
             found=f"{path}: {error}"[:300],
             fix="give a file that Jupyter opens",
         ) from None
     language = document.metadata.get("kernelspec", {}).get("language", "python")
     if language != "python":
         raise InputError(
-            "only Python notebooks are run", found=f"{path} in {language}", fix="choose another"
+            "only Python notebooks can be run", found=f"{path} in {language}", fix="choose another"
         )
     return document
 
@@ -126,7 +126,7 @@ def _why(error: BaseException) -> str:
 
 
 def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, Any]) -> Receipt:
-    """Enter the run into the history."""
+    """Return the receipt of a run that starts, and record it in the history."""
     begun = Receipt(
         job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
         parameters=rules.effective(document, values), outcome="running", message=None,
@@ -158,7 +158,7 @@ def _execute(
 
 
 def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt:
-    """Write report, receipt and history of a run that has ended."""
+    """Write the report, the receipt and the history of a run that has ended."""
     folder, now = Path(started.folder), datetime.now(UTC)
     accounting, offsets = consumed(started.run_id)
     executed, page = folder / "notebook.ipynb", folder / "report.html"
@@ -170,7 +170,7 @@ def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt
     try:
         report.to_html(executed, page, receipt=ended, show_code=show_code)
         ended = replace(ended, report=str(page))
-    except (OSError, ValueError) as error:  # ValueError: a full disk has cut the notebook off
+    except (OSError, ValueError) as error:  # ValueError: a full disk has truncated the notebook
         ended = _spoiled(ended, f"its report cannot be written: {error}")
     try:
         ended.write()

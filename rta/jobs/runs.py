@@ -1,7 +1,7 @@
-"""The runs of jobs: one at a time by a lock that dies with its holder, each a row of `rta_jobs`.
+"""The runs of jobs: one at a time for each job, by a lock that ends with its process; each run is a row of `rta_jobs`.
 
-A runner that is killed leaves its row 'running'. Whoever comes next, a run or a listing, sees that
-nobody holds the lock and writes what is true: 'died'.
+A runner that is killed leaves its row 'running'. The next run or listing sees that nobody holds the lock, and corrects the row
+to 'died'.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rta.store import database
 from rta.store.rows import from_json, own_rows
 
 _PATIENCE: Final = (
-    3.0  # seconds: a listing holds the lock for the blink of an eye, on a busy machine for a second
+    3.0  # seconds: a listing holds the lock for a moment, on a busy machine for a second
 )
 
 
@@ -45,7 +45,8 @@ class Run:
 def claimed(job: str) -> Iterator[Run]:
     """Lend a new run of a job, with a folder of its own, while nobody else runs the job.
 
-    Raises JobError at once where somebody does: which run, which process, since when.
+    Raises:
+        JobError: if somebody does; it says which run, in which process, since when.
     """
     folder = _job_folder(job)
     with (folder / "lock").open("a+") as lock:
@@ -61,7 +62,7 @@ def claimed(job: str) -> Iterator[Run]:
 
 
 def record(receipt: Receipt) -> None:
-    """Enter a run into the history, or its end."""
+    """Record a run, or its end, in the history."""
     from rta.store.catalog import JOBS
 
     facts = receipt.as_dict()
@@ -77,8 +78,8 @@ def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
     """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table.
 
     Args:
-        job: The name of the job.
-        limit: At most so many.
+        job: The name of the job; by default all.
+        limit: At most this many.
 
     >>> history("never-run")
     []
@@ -95,7 +96,7 @@ def receipt(run_id: str) -> Receipt:
     """Return the receipt of a run.
 
     Raises:
-        InputError: There is no such run.
+        InputError: If there is no such run.
 
     >>> receipt("yesterday")
     Traceback (most recent call last):
@@ -108,7 +109,7 @@ def receipt(run_id: str) -> Receipt:
 
 
 def _rows(wanted: Mapping[str, str], limit: int | None = None) -> list[Receipt]:
-    """Read the receipts whose columns have these values, the newest first."""
+    """Return the receipts whose columns have these values, newest first."""
     which = " AND ".join(f"{column} = ?" for column in wanted) or "1 = 1"
     most = "" if limit is None else f" LIMIT {limit:d}"
     query = (
@@ -119,7 +120,7 @@ def _rows(wanted: Mapping[str, str], limit: int | None = None) -> list[Receipt]:
 
 
 def _bury(job: str) -> None:
-    """Write the end of this job's runs that stand as running; the caller holds the lock."""
+    """Correct the rows of this job's dead runs, which are still "running"; the caller holds the lock."""
     for each in _rows({"job": job, "outcome": "running"}):
         if Path(each.folder).is_dir():  # else it runs on another machine, or its folder was removed
             _end_processes(each.run_id)
@@ -127,7 +128,7 @@ def _bury(job: str) -> None:
 
 
 def _end_of(run: Receipt) -> Receipt:
-    """Return how a run ended whose runner did not say so in the history."""
+    """Return the receipt of a run whose end is not in the history."""
     from dataclasses import replace
 
     written = Path(run.folder) / "receipt.json"
@@ -144,10 +145,10 @@ def _end_of(run: Receipt) -> Receipt:
 
 
 def _end_processes(run_id: str, *, patience: float = 10) -> None:
-    """Wait until a dead run's kernel is gone, and Spark under it, so that no two write one table.
+    """Wait until the kernel of a dead run and its Spark have ended, so that no two write one table.
 
-    They end by themselves within seconds; what does not is killed. Processes that the notebook
-    detached on purpose, such as the broker, lead sessions of their own and live on.
+    They end by themselves within seconds; otherwise they are killed. Processes that the notebook detached on purpose, such as
+    the broker, have sessions of their own, and go on.
     """
     import psutil
 
@@ -170,7 +171,7 @@ def _belongs(process: Any, run_id: str) -> bool:
     try:
         return any("ipykernel" in word for word in psutil.Process(session).cmdline())
     except psutil.Error:
-        return True  # the kernel is gone, this is what it started
+        return True  # the kernel is gone, and this is what it started
 
 
 def _job_folder(job: str) -> Path:

@@ -354,7 +354,7 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     nbformat.write(new_notebook(cells=[new_markdown_cell("x")], metadata=kernel), julia)
     for path, message in {
         tmp_path / "none.ipynb": "no such notebook",
-        broken: "no notebook",
+        broken: "not a notebook",
         julia: "only Python",
     }.items():
         with pytest.raises(InputError, match=message):
