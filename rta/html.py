@@ -1,6 +1,6 @@
-"""Facts as a table in a notebook: every text escaped, numbers to the right.
+"""Facts as a table in a notebook: all text escaped, numbers to the right.
 
-What is shown came from outside (an event's value, a topic's name), so nothing of it may become HTML.
+What is shown came from outside, such as an event's value or a topic's name, so none of it may become HTML.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numbers import Integral, Real
 from typing import Final, TypeVar
 
 Fact = TypeVar("Fact")
-_SHOWN: Final = 50  # rows; nobody can open a notebook that shows ten thousand
+_SHOWN: Final = 50  # rows: a notebook that shows ten thousand cannot be opened
 
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str] = ()) -> str:
-    """Write rows as an HTML table; without names of columns, the first cell of a row is its heading.
+    """Return rows as an HTML table; without column names, the first cell of each row is its heading.
 
     >>> table([["<b>", 1234]], ["value", "count"]).count("<b>")
     0
@@ -31,7 +31,11 @@ def table(rows: Iterable[Sequence[object]], columns: Sequence[str] = ()) -> str:
 
 
 class Facts(list[Fact]):
-    """A list, and nothing else; a notebook shows it as a table. row: what is shown of a fact, by column.
+    """A list that a notebook shows as a table.
+
+    Args:
+        facts: Its items.
+        row: A function of an item that returns its cells by column.
 
     >>> from rta.kafka.topics import Topic
     >>> Facts([Topic("clicks", 2, 1234)])
@@ -57,13 +61,13 @@ class Facts(list[Fact]):
 
 def _cell(tag: str, value: object) -> str:
     side = "right" if isinstance(value, Real) and not isinstance(value, bool) else "left"
-    return f'<{tag} style="text-align:{side}">{escape(_text(value))}</{tag}>'
+    return f'<{tag} style="text-align:{side}">{escape(text(value))}</{tag}>'
 
 
-def _text(value: object) -> str:
-    """Write a value for a person.
+def text(value: object) -> str:
+    """Return a value as a person reads it.
 
-    >>> _text(1234), _text(True), _text(None), _text(datetime(2024, 11, 15, tzinfo=UTC))
+    >>> text(1234), text(True), text(None), text(datetime(2024, 11, 15, tzinfo=UTC))
     ('1,234', 'yes', '', '2024-11-15 00:00:00 UTC')
     """
     if value is None:
@@ -72,6 +76,6 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if isinstance(value, Real):  # NumPy's, too
+    if isinstance(value, Real):  # also those of NumPy
         return f"{value:,}" if isinstance(value, Integral) else f"{float(value):,.3f}"
     return str(value)

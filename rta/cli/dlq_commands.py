@@ -1,4 +1,4 @@
-"""`rta dlq …`: the dead letters of a topic on a terminal: list, inspect, redrive."""
+"""`rta dlq …`: list, inspect and redrive the dead letters of a topic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rta.dlq.redriving import Redriven
 
 REASON = click.option(
-    "--reason", help="Only those with this reason; 'missing' stands for 'missing: amount', too."
+    "--reason", help="Only those with this reason; 'missing' includes 'missing: amount'."
 )
 _SHOWN = 60  # characters of a payload in a list
 
@@ -29,7 +29,11 @@ def dlq() -> None:
 @click.argument("topic")
 @REASON
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="The first so many."
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="At most this many, the oldest first.",
 )
 @click.option("--open", "still_open", is_flag=True, help="Only those that were not sent back yet.")
 @click.option("--reasons", "counted", is_flag=True, help="Count them by reason instead.")
@@ -65,7 +69,7 @@ def list_dead_letters(
 @click.argument("offset", type=int)
 @AS_JSON
 def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
-    """Show all of one dead letter, by the place of its event; whatever a terminal must not see is escaped."""
+    """Show one dead letter, by the partition and offset of its event; control characters are escaped."""
     from rta.dlq.browse import find
     from rta.dlq.dead_letter import as_dict, facts
 
@@ -88,7 +92,7 @@ def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     nargs=2,
     multiple=True,
     metavar="OLD NEW",
-    help="Replace a text in the payload; may be repeated. Dead letters without it are left.",
+    help="Replace a text in the value; may be repeated. Dead letters without it are left.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option(
@@ -96,7 +100,7 @@ def inspect(topic: str, partition: int, offset: int, *, as_json: bool) -> None:
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Refuse a dead letter that was sent back so often.",
+    help="Refuse a dead letter that was already sent back this often.",
 )
 @YES
 @AS_JSON
@@ -143,14 +147,14 @@ def _print_redriven(done: Redriven) -> None:
 
 
 def replacing(pairs: Sequence[tuple[str, str]]) -> Callable[[DeadLetter], bytes | None]:
-    """Make a fix that replaces texts in the value, one after the other, and leaves what has none of them.
+    """Return a fix that replaces texts in the value, one after the other, and leaves dead letters without any of them.
 
     >>> from types import SimpleNamespace
     >>> fix = replacing([("many", "1"), ("1", "2")])
     >>> fix(SimpleNamespace(value=b'{"n":many}')), fix(SimpleNamespace(value=b"{"))
     (b'{"n":2}', None)
     """
-    # A shell may hand over bytes that are no UTF-8: Python keeps them so.
+    # A shell may pass bytes that are not UTF-8; Python keeps them like this.
     raw = [tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in pairs]
 
     def fix(dead_letter: DeadLetter) -> bytes | None:
@@ -163,21 +167,12 @@ def replacing(pairs: Sequence[tuple[str, str]]) -> Callable[[DeadLetter], bytes 
 
 
 def _print_dead_letters(found: Sequence[DeadLetter], most: int = _SHOWN) -> None:
-    """Print dead letters as a table: where the event lay, why it is here, how it begins."""
-    from rta.dlq.dead_letter import shown
+    """Print dead letters as a table: partition and offset as `inspect` takes them, without commas."""
+    from rta.dlq.dead_letter import at_a_glance
 
-    rows = [
-        {
-            "partition": str(dead_letter.partition),  # as `inspect` takes it, without commas
-            "offset": str(dead_letter.offset),
-            "sent": dead_letter.kafka_timestamp,
-            "reason": dead_letter.reason,
-            "attempts": dead_letter.attempts,
-            "redriven": "yes" if dead_letter.redriven else "no",
-            "key": shown(dead_letter.key, _SHOWN // 3),
-            "value": shown(dead_letter.value, most),
-        }
-        for dead_letter in found
-    ]
     columns = "partition", "offset", "sent", "reason", "attempts", "redriven", "key", "value"
+    rows = [
+        at_a_glance(each, most) | {"partition": str(each.partition), "offset": str(each.offset)}
+        for each in found
+    ]
     print_rows(rows, columns, as_json=False)

@@ -1,51 +1,35 @@
-"""Rows and facts on a terminal: an aligned table for a person, JSON for a program."""
+"""Rows on a terminal: an aligned table for a person, JSON for a program."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+from rta.html import text
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print rows as an aligned table, or as JSON."""
+    """Print rows as an aligned table, numbers to the right, or as JSON."""
     if as_json:
         print_json(rows)
         return
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = [
-        max(len(column), *(len(line[i]) for line in cells)) if cells else len(column)
-        for i, column in enumerate(columns)
-    ]
-    numeric = [
-        bool(rows) and all(isinstance(row[c], (int, float)) for row in rows) for c in columns
-    ]
-    for line in [list(columns), *cells]:
-        click.echo(
-            "  ".join(
-                t.rjust(w) if n else t.ljust(w)
-                for t, w, n in zip(line, widths, numeric, strict=True)
-            ).rstrip()
-        )
+    cells = [columns, *([text(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [bool(rows) and all(isinstance(row[c], int | float) for row in rows) for c in columns]
+    for line in cells:
+        aligned = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )  # fmt: skip
+        click.echo("  ".join(aligned).rstrip())
     if not rows:
         click.echo("(none)", err=True)
-
-
-def _cell(value: Any) -> str:
-    """Write a value for a person."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)
 
 
 def print_json(value: Any) -> None:

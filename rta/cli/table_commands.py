@@ -21,16 +21,9 @@ def tables(table: str | None, *, as_json: bool) -> None:
         print_json([asdict(each) | {"kind": each.kind} for each in found])
         return
     rows = [
-        {
-            "table": each.name,
-            "kind": each.kind,
-            "key": ", ".join(each.key),
-            "rows": each.rows,
-            "topic": each.topic,
-            "events": str(each.accounting),
-        }
+        {"table": each.name, **vars(each), "kind": each.kind, "key": ", ".join(each.key), "events": each.accounting}
         for each in found
-    ]
+    ]  # fmt: skip
     print_rows(rows, ("table", "kind", "key", "rows", "topic", "events"), as_json=False)
 
 
@@ -46,10 +39,7 @@ def queries(*, only_active: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [
-        row | {"active": "yes" if row["active"] else "no", "process": row["process"] and str(row["process"])}
-        for row in found
-    ]  # fmt: skip
+    rows = [row | {"process": row["process"] and str(row["process"])} for row in found]
     print_rows(rows, columns, as_json=False)
 
 
