@@ -1,7 +1,7 @@
-"""Altair, made ready for here: one look, visible offline, and frames that it can draw.
+"""Altair prepared for rta: one look, charts that are visible offline, and frames that it can draw.
 
-JupyterLab knows no renderer for Altair 6's charts, and Altair's own default asks a CDN. A still SVG
-or PNG, drawn by vl-convert, shows everywhere: in Lab, in a report, on the web, without a network.
+JupyterLab has no renderer for charts of Altair 6, and Altair's default renderer asks a CDN. A still SVG or PNG, drawn by
+vl-convert, is visible everywhere without a network: in JupyterLab, in a report, on the web.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-# Okabe and Ito's colours: told apart by people with any colour vision.
+# The colours of Okabe and Ito: people with any colour vision can tell them apart.
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 _INK, _QUIET, _GRID = "#222222", "#666666", "#e6e6e6"
 _TICKS: Final = (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3_600, 36_000, 864_000, 8_640_000)  # seconds
@@ -24,10 +24,11 @@ _LABEL: Final = (
 
 
 def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
-    """Give the charts of this notebook one look, and a renderer that works offline.
+    """Give the charts of this notebook the look of rta, and a renderer that works offline.
 
     Args:
-        renderer: "svg" is sharp at every size, "png" small for charts of thousands of marks, "jupyter" alive, in Lab only.
+        renderer: "svg" is sharp at every size, "png" is small for charts of thousands of marks, "jupyter" is interactive, in
+            JupyterLab only.
 
     >>> use("svg")
     """
@@ -36,11 +37,11 @@ def use(renderer: Literal["svg", "png", "jupyter"] = "svg") -> None:
     alt.theme.register("rta", enable=True)(_theme)
     options: dict[str, dict[str, Any]] = {"png": {"scale_factor": 2}, "jupyter": {"offline": True}}
     alt.renderers.enable(renderer, **options.get(renderer, {}))
-    alt.data_transformers.disable_max_rows()  # a limit for charts that carry their data; a picture does not
+    alt.data_transformers.disable_max_rows()  # the limit is for charts that contain their data; a picture does not
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy for drawing: DECIMAL as float, nullable integers as plain ones, or as floats with gaps.
+    """Return a copy for drawing: DECIMAL as float; nullable integers as plain ones, or as floats if some are missing.
 
     >>> from decimal import Decimal
     >>> import pandas as pd
@@ -62,12 +63,12 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
-    """Make a logarithmic axis of durations, each tick with its unit.
+    """Return a logarithmic axis of durations, each tick with its unit.
 
     Args:
         column: The column to draw.
-        seconds: All durations that will be drawn, above 0.
-        title: Of the axis.
+        seconds: All durations that will be drawn; each is above 0.
+        title: The title of the axis.
 
     >>> import pandas as pd
     >>> axis = durations("seconds", pd.Series([0.02, 95.0]), title="time until visible")
@@ -86,7 +87,10 @@ def durations(column: str, seconds: pd.Series[float], *, title: str) -> alt.X:
 
 
 def state(history: pd.DataFrame) -> alt.VConcatChart:
-    """Draw what rta.monitor.state_history() returns, of one query or of several put together: rows in state, and rows evicted.
+    """Draw the rows in state and the rows evicted of one query, or of several.
+
+    Args:
+        history: What rta.monitor.state_history() returns; for several queries, one after the other.
 
     >>> import pandas as pd
     >>> columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}
@@ -114,7 +118,7 @@ def state(history: pd.DataFrame) -> alt.VConcatChart:
 
 
 def _theme() -> Any:
-    """Describe the look: little ink, room for the data."""
+    """Return the look of the charts: little ink, room for the data."""
     text = {
         "labelColor": _QUIET,
         "titleColor": _QUIET,
@@ -129,14 +133,16 @@ def _theme() -> Any:
             "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 240},
             "title": {
                 "anchor": "start",
-                "frame": "group",  # over the plot, so that the titles of several stand in one line
+                "frame": "group",  # above the plot, so that the titles of several plots are aligned
                 "fontSize": 15,
                 "color": _INK,
                 "subtitleColor": _QUIET,
                 "offset": 12,
             },
             "axis": {**text, "gridColor": _GRID, "domain": False, "tickColor": _GRID},
-            "axisX": {"labelFlush": False},  # the first and the last label under their ticks, too
+            "axisX": {
+                "labelFlush": False
+            },  # also centre the first and the last label under their ticks
             "legend": text,
             "header": {**text, "labelFontSize": 12, "labelColor": _INK},
             "range": {"category": list(COLOURS), "heatmap": {"scheme": "viridis"}},

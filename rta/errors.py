@@ -1,23 +1,28 @@
-"""What can go wrong, as a person meets it.
+"""All errors of rta.
 
     RtaError
     ├── SetupError        this machine lacks something: Java, jars, a free port, a connector
     ├── BrokerError       Kafka is away (retriable)
-    │   └── RefusedError  Kafka refuses us, or its certificate is none to trust
-    ├── TopicError        a topic is missing or not what was expected
+    │   └── RefusedError  Kafka refuses us, or its certificate is not trusted
+    ├── TopicError        a topic is missing or not as expected
     ├── InputError        an argument, a name, a parameter or a schema is wrong (also a ValueError)
     ├── QueryError        a streaming query cannot start or has failed: checkpoint, state, sink
-    ├── TableError        a serving table does not fit, or its database is away
+    ├── TableError        a serving table does not fit its query, or its database is away
     └── JobError          a notebook job was refused or failed
 
-Every message says what happened, what was found, and what to do.
+Every message has up to three parts: what happened, what was found, and how to fix it.
 """
 
 from typing import ClassVar
 
 
 class RtaError(Exception):
-    """The root of all errors that rta raises on purpose.
+    """The base class of all errors that rta raises on purpose.
+
+    Args:
+        what: What happened.
+        found: What was found.
+        fix: What to do.
 
     >>> raise InputError("topic 'a/b' is not a legal name", found="'/'", fix="use letters, digits, . _ -")
     Traceback (most recent call last):
@@ -32,9 +37,9 @@ class RtaError(Exception):
         super().__init__(what + found_part + ("" if fix is None else f"; fix: {fix}"))
 
     def _render_traceback_(self) -> list[str]:
-        """Show in a notebook the person's own lines and the sentence: IPython asks for this.
+        """Return what IPython shows: the person's own lines and the message.
 
-        What lies behind it may be hundreds of lines of Java; it is kept, and shown on request.
+        The full traceback may have hundreds of lines of Java; it is kept, and shown on request.
         """
         import traceback
         from pathlib import Path
@@ -47,7 +52,7 @@ class RtaError(Exception):
         ]
         facts = {"found": self.found, "fix": self.fix}
         said = [f"  {name + ':':<6} {fact}" for name, fact in facts.items() if fact is not None]
-        behind = "All that lies behind it: import traceback; traceback.print_last()"
+        behind = "The full traceback: import traceback; traceback.print_last()"
         return [f"{type(self).__name__}: {self.what}", *said, *own, behind]
 
 
@@ -56,19 +61,19 @@ class SetupError(RtaError):
 
 
 class BrokerError(RtaError):
-    """Kafka is away; trying again later may help."""
+    """Kafka is away; a retry may help."""
 
     retriable = True
 
 
 class RefusedError(BrokerError):
-    """Kafka refuses us: a password, a certificate, a right; trying again does not help."""
+    """Kafka refuses our password, certificate or access; a retry does not help."""
 
     retriable = False
 
 
 class TopicError(RtaError):
-    """A topic is missing, or is not what was expected."""
+    """A topic is missing, or is not as expected."""
 
 
 class InputError(RtaError, ValueError):
@@ -88,4 +93,4 @@ class JobError(RtaError):
 
 
 class AccountingWarning(UserWarning):
-    """The events of a table do not add up: consumed is not used + duplicate + late + quarantined."""
+    """The events of a table do not add up: consumed differs from used + duplicate + late + quarantined."""

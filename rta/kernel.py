@@ -1,7 +1,7 @@
-"""What rta sets in the kernel that imports it: charts that need no network, and a Stop that is one sentence, queries that say what they do.
+"""What rta changes in a kernel that imports it: charts are visible offline, Stop is one sentence, queries show their state.
 
-Through IPython's own hooks, and without loading Altair: JupyterLab knows no renderer for Altair 6's
-charts, Altair's default one asks a CDN, and a report shows neither that nor a widget.
+It uses IPython's own hooks, and does not load Altair. JupyterLab has no renderer for charts of Altair 6, Altair's default
+renderer asks a CDN, and a report shows neither that nor a widget.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _DEEP: Final = (str(Path(__file__).parent), "/pyspark/", "/py4j/")
 
 
 def prepare(shell: Any) -> None:
-    """Give Altair's charts a still picture, Spark's queries a table, and Stop short words, in an IPython shell."""
+    """Show charts of Altair as pictures, Spark's queries as tables and Stop as one sentence in an IPython shell."""
     bundles = shell.display_formatter.mimebundle_formatter
     bundles.for_type_by_name("altair.vegalite.v6.api", "TopLevelMixin", _shown)
     query = ("pyspark.sql.streaming.query", "StreamingQuery")
     formatters = shell.display_formatter.formatters
     formatters["text/html"].for_type_by_name(*query, lambda each: table(_facts(each)))
     formatters["text/plain"].for_type_by_name(*query, _print_facts)
-    if not shell.custom_exceptions:  # else somebody has set his own
+    if not shell.custom_exceptions:  # else somebody has set their own
         shell.set_custom_exc((KeyboardInterrupt,), _stopped)
 
 
 def _facts(query: Any) -> list[tuple[str, str]]:
-    """Return what a query says of itself at once; rta.health(query) asks the broker and the ledger, too."""
+    """Return what is known of a query at once; rta.health(query) asks the broker and the ledger, too."""
     from py4j.protocol import Py4JError
 
     try:
@@ -60,7 +60,7 @@ def _print_facts(query: Any, printer: Any, _cycle: object) -> None:
 
 
 def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the renderer that the person chose gives, and a picture if that is none."""
+    """Return the output of the renderer that the person chose, and a picture if that has none."""
     import altair as alt
 
     unchosen = alt.renderers.active == "default"
@@ -75,7 +75,7 @@ def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _as_png(svg: str) -> tuple[bytes, dict[str, int]]:
-    """Draw an SVG as a PNG: JupyterLab shows no SVG of a notebook that somebody else has executed."""
+    """Return an SVG as a PNG and its size: JupyterLab shows no SVG of a notebook that somebody else has executed."""
     import vl_convert
 
     size = {each: round(float(number)) for each, number in _SIZE.findall(svg[: svg.index(">")])}
@@ -83,7 +83,7 @@ def _as_png(svg: str) -> tuple[bytes, dict[str, int]]:
 
 
 def _packed(png: bytes) -> bytes:
-    """Compress the pixels of a PNG as far as zlib goes: as drawn they take four times the bytes, in each kept notebook."""
+    """Return a PNG with its pixels compressed at zlib's highest level: a quarter of the bytes in each kept notebook."""
     chunks, at = [], 8
     while at < len(png):
         length, kind = struct.unpack(">I4s", png[at : at + 8])
@@ -100,7 +100,9 @@ def _packed(png: bytes) -> bytes:
 def _picture(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     import altair as alt
 
-    with alt.data_transformers.disable_max_rows():  # a limit for charts that carry their data
+    with (
+        alt.data_transformers.disable_max_rows()
+    ):  # the limit is for charts that contain their data
         with alt.renderers.enable("svg"):
             drawn = _parts(chart._repr_mimebundle_())
         if len(drawn[0].get("image/svg+xml", "")) > _LARGEST_SVG:
@@ -110,7 +112,7 @@ def _picture(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _parts(bundle: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return data and metadata of a renderer's answer, which may be the data alone, or nothing."""
+    """Return data and metadata of a renderer's output, which may be the data alone, or nothing."""
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return data or {}, metadata
 
@@ -118,7 +120,7 @@ def _parts(bundle: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def _stopped(
     shell: Any, kind: type, error: BaseException, trace: TracebackType, tb_offset: int | None = None
 ) -> None:
-    """Show a Stop that came inside of rta or Spark by the person's own lines; any other as IPython does."""
+    """Show a Stop inside of rta or Spark by the person's own lines; any other as IPython does."""
     frames = traceback.extract_tb(trace)
     above = list(takewhile(lambda each: not any(p in each.filename for p in _DEEP), frames))
     if len(above) < len(frames):

@@ -1,4 +1,4 @@
-"""The allow-list that a name from outside passes before it becomes a path, a topic or SQL."""
+"""The allow-list for a name from outside, before it becomes part of a path, a topic or SQL."""
 
 import re
 from typing import Final, Literal
@@ -13,7 +13,7 @@ _TOPIC: Final = (
 )
 _SQL: Final = (
     re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"),
-    "letters, digits and '_', not a digit first, at most 63",
+    "letters, digits and '_', not starting with a digit, at most 63",
 )
 _FILE: Final = (
     re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"),
@@ -30,16 +30,16 @@ _RULES: Final = {
 
 
 def checked(kind: Kind, name: str) -> str:
-    """Return `name` if it is on the allow-list of its kind.
+    """Return `name` if the allow-list of its kind has it.
 
     Raises:
-        InputError: if it is not; the message has the rule.
+        InputError: if not; the message has the rule.
 
     >>> checked("topic", "user-events")
     'user-events'
     >>> checked("table", "totals; drop table users")
     Traceback (most recent call last):
-    rta.errors.InputError: not a legal table name; found: 'totals; drop table users'; fix: use letters, digits and '_', not a digit first, at most 63
+    rta.errors.InputError: not a legal table name; found: 'totals; drop table users'; fix: use letters, digits and '_', not starting with a digit, at most 63
     """
     pattern, rule = _RULES[kind]
     if not isinstance(name, str) or not pattern.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Say what is going on while a person waits: on stderr in a terminal or log, in the cell in a notebook."""
+"""Show progress while a person waits: on stderr in a terminal or log, in the cell in a notebook."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from threading import Event, Thread
 from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
-Advance = Callable[..., None]  # count, and the total where it is known by now
+Advance = Callable[..., None]  # takes a count, and the total once it is known
 _MANY: Final = 10_000  # shown as 10.0k
 
 
 def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterable[Item]:
-    """Yield the items behind a progress bar; nothing is shown for an empty sequence.
+    """Yield the items, with a progress bar; nothing is shown for an empty sequence.
 
     >>> list(progress(["a"], "fetching"))
     ['a']
@@ -31,9 +31,9 @@ def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterab
 
 @contextmanager
 def bar(label: str, *, total: int | None = None, unit: str = "item") -> Iterator[Advance]:
-    """Show a bar that appears after a second and leaves nothing behind; lend `advance(count)`.
+    """Show a progress bar after a second, and remove it at the end; lend `advance(count)`.
 
-    It tells how many of all are done, how fast, and how long it will take; advance(0) shows that time goes by.
+    It shows how many of all are done, how fast, and how long the rest will take; advance(0) updates the time.
 
     >>> with bar("counting", total=2) as advance:
     ...     advance(1)
@@ -44,9 +44,14 @@ def bar(label: str, *, total: int | None = None, unit: str = "item") -> Iterator
 
 @contextmanager
 def watched(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str) -> Iterator[None]:
-    """Show a bar while the block runs, for a call that waits: look() is asked each second how many are done, and of how many.
+    """Show a progress bar while the block waits.
 
-    A wait of less than a second asks nothing. What is wrong while it is asked is told by the call itself, so it is not told here.
+    A wait of less than a second asks nothing. Errors of look() are ignored: the block meets them, too, and raises them.
+
+    Args:
+        label: What is going on.
+        look: Returns how many are done, and of how many; it is asked every second.
+        unit: What is counted, in the singular.
 
     >>> with watched("counting", lambda: (1, 2), unit="event"):
     ...     pass
@@ -63,19 +68,19 @@ def watched(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str
                         advance(max(now - shown, 0), total)
                         shown = max(now, shown)
 
-        # The context says to which cell an output belongs.
+        # The context tells IPython to which cell an output belongs.
         thread = Thread(target=copy_context().run, args=(follow,), daemon=True, name=label)
         thread.start()
         try:
             yield
         finally:
             ended.set()
-            thread.join(1)  # it may wait for an answer that nobody needs now
+            thread.join(1)  # look() may still wait for an answer that nobody needs
 
 
 @contextmanager
 def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Advance]:
-    """Show a bar on stderr; in a log seldom, for each time is a line there."""
+    """Show a bar on stderr; only every 10 s in a log, because each update is a line there."""
     from tqdm import tqdm
 
     began, alive = time.monotonic(), sys.stderr.isatty()
@@ -96,26 +101,25 @@ def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Advance]:
 @contextmanager
 def _in_cell(label: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Show a line in the running cell."""
-    began, done, cell = time.monotonic(), 0, None
+    began, done, tell = time.monotonic(), 0, None
 
     def advance(count: int, all_of_them: int | None = None) -> None:
-        nonlocal done, cell
+        nonlocal done, tell
         done += count
         seconds = time.monotonic() - began
-        if cell or seconds > 1:
-            cell = cell or _cell()
-            told = f"{label}: {told_of(done, total if all_of_them is None else all_of_them, unit, seconds)}"
-            cell.update({"text/plain": told}, raw=True)
+        if tell or seconds > 1:
+            tell = tell or _line()
+            tell(f"{label}: {told_of(done, total if all_of_them is None else all_of_them, unit, seconds)}")  # fmt: skip
 
     try:
         yield advance
     finally:
-        if cell:
-            cell.update({"text/plain": ""}, raw=True)
+        if tell:
+            tell("")
 
 
 def told_of(done: int, total: int | None, unit: str, seconds: float) -> str:
-    """Say how many of all are done, how fast, and how long the rest will take.
+    """Return how many of all are done, how fast, and how long the rest will take.
 
     >>> told_of(250, 1000, "event", 10)
     '250 of 1,000 events, 25/s, about 30 s left'
@@ -133,44 +137,38 @@ def told_of(done: int, total: int | None, unit: str, seconds: float) -> str:
 
 @contextmanager
 def step(label: str) -> Iterator[None]:
-    """Announce a step that may take a while, and how long it took.
+    """Show a step that may take a while, and then how long it took.
 
     >>> with step("counting"):
     ...     pass
     """
-    began = time.monotonic()
-    cell = _cell() if _in_notebook() else None
-    if cell:
-        cell.update({"text/plain": f"{label} …"}, raw=True)
-    else:
-        print(f"{label} …", file=sys.stderr, flush=True)
+    began, tell = time.monotonic(), _line()
+    tell(f"{label} …")
     yield
     took = time.monotonic() - began
-    if cell:
-        cell.update({"text/plain": f"{label}: {took:.1f} s"}, raw=True)
-    elif took >= 1:
-        print(f"{label}: {took:.1f} s", file=sys.stderr, flush=True)
+    if took >= 1 or _in_notebook():
+        tell(f"{label}: {took:.1f} s")
 
 
 def said(sentence: str) -> None:
-    """Tell a person what was done on his behalf, in one line.
+    """Tell a person in one line what was done for him.
 
     >>> said("done")
     """
-    if _in_notebook():
-        _cell().update({"text/plain": sentence}, raw=True)
-    else:
-        print(sentence, file=sys.stderr, flush=True)
+    _line()(sentence)
 
 
 def _in_notebook() -> bool:
-    """Tell whether a kernel runs this, so that a person looks at cells and not at a terminal."""
+    """Return whether a kernel runs this, so that a person looks at cells and not at a terminal."""
     ipython = sys.modules.get("IPython")
     return hasattr(ipython.get_ipython(), "kernel") if ipython else False
 
 
-def _cell() -> Any:
-    """Return a display of the running cell that can be updated."""
+def _line() -> Callable[[str], None]:
+    """Return a function that shows a text: in place of its last one in the running cell, or as a line on stderr."""
+    if not _in_notebook():
+        return lambda text: print(text, file=sys.stderr, flush=True)
     from IPython.display import display
 
-    return display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    cell: Any = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return lambda text: cell.update({"text/plain": text}, raw=True)

@@ -1,10 +1,10 @@
-"""Ask again while something is away: exponential backoff with full jitter. What is not retriable is raised at once."""
+"""Retry while something is away: exponential backoff with full jitter. What is not retriable is raised at once."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from rta.errors import RtaError
@@ -20,40 +20,27 @@ def retried(
     cap: float = 5.0,
     chance: Callable[[], float] = random.random,
 ) -> T:
-    """Ask until there is an answer, or an error that is not retriable, or `patience` is over: then raise the last error.
+    """Call `ask` until it returns, or raises an error that is not retriable, or `patience` is over; then raise the last error.
 
-    Each wait is a random part of a limit that doubles from `base` to `cap`, so that many who wait do not come back at the same moment.
+    Each wait is a random part of a limit that doubles from `base` to `cap`, so that many who wait do not return at the same moment.
 
     Args:
-        ask: What is tried again while it raises an error that is retriable.
+        ask: What is called again while it raises a retriable RtaError.
         patience: Seconds in all.
         base: Seconds of the first limit.
-        cap: Seconds of the greatest limit.
-        chance: Gives the random part, from 0 to 1.
+        cap: Seconds of the largest limit.
+        chance: Returns the random part, from 0 to 1.
 
     >>> retried(lambda: 1)
     1
     """
-    deadline = time.monotonic() + patience
-    for limit in doubling(base, cap):
+    deadline, limit = time.monotonic() + patience, base
+    while True:
         try:
             return ask()
         except RtaError as error:
             left = deadline - time.monotonic()
             if not error.retriable or left <= 0:
                 raise
-        time.sleep(min(chance() * limit, left))
-    raise AssertionError("unreachable: the limits do not end")
-
-
-def doubling(base: float, cap: float) -> Iterator[float]:
-    """Yield base, twice that, and so on, but never more than cap; without end.
-
-    >>> from itertools import islice
-    >>> list(islice(doubling(1, 5), 5))
-    [1, 2, 4, 5, 5]
-    """
-    limit = base
-    while True:
-        yield min(limit, cap)
-        limit = min(limit * 2, cap)
+        time.sleep(min(chance() * min(limit, cap), left))
+        limit *= 2

@@ -1,32 +1,32 @@
-"""One frozen settings object: the RTA_* variables, read here and nowhere else.
+"""The settings: RTA_* environment variables, read here and nowhere else.
 
 | variable             | meaning                                                   | default                      |
 |----------------------|-----------------------------------------------------------|------------------------------|
 | RTA_HOME             | broker data, checkpoints, job runs, the SQLite database   | $XDG_DATA_HOME/rta           |
 | RTA_CACHE            | the verified jars                                         | $XDG_CACHE_HOME/rta          |
 | RTA_DATA             | the data sets                                             | data/ beside the package     |
-| RTA_KAFKA_BOOTSTRAP  | a cluster to use; nothing is started then                 | the embedded broker          |
+| RTA_KAFKA_BOOTSTRAP  | a cluster to use; no broker is started then               | the embedded broker          |
 | RTA_SPARK_MASTER     | a Spark master                                            | local[16] (slots are threads)|
 | RTA_DATABASE_URL     | the serving database (a secret: it may hold a password)   | SQLite in RTA_HOME           |
 | RTA_JAVA_HOME        | the Java to use, before JAVA_HOME and PATH                | JAVA_HOME, then PATH         |
-| RTA_CLASS_DATA       | "off": no class-data archive is built by itself           | "auto": see rta.setup.class_data   |
-| RTA_RUN_ID           | set by a job for its notebook: joins batches to their run | none                         |
+| RTA_CLASS_DATA       | "off": do not build the class-data archive automatically  | "auto": see rta.setup.class_data |
+| RTA_RUN_ID           | set by a job for its notebook: the run of its batches     | none                         |
 
-A cluster that is secured (RTA_KAFKA_…; the files are PEM, and lie where each Spark executor finds them, too):
+A secured cluster (RTA_KAFKA_…; the files are PEM, on a path that each Spark executor can read, too):
 
 | variable             | meaning                                                   | default                      |
 |----------------------|-----------------------------------------------------------|------------------------------|
 | …SECURITY_PROTOCOL   | PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT                | PLAINTEXT                    |
 | …SASL_MECHANISM      | SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN                     | SCRAM-SHA-512                |
-| …SASL_USERNAME       | who we are, by password                                   | none                         |
-| …SASL_PASSWORD       | a secret                                                  | none                         |
-| …SSL_CAFILE          | the authorities whose certificates we trust               | those of Python and of Java  |
+| …SASL_USERNAME       | our user name                                             | none                         |
+| …SASL_PASSWORD       | its password (a secret)                                   | none                         |
+| …SSL_CAFILE          | the certificate authorities that we trust                 | those of Python and of Java  |
 | …SSL_CERTFILE        | our own certificate, with its chain                       | none                         |
 | …SSL_KEYFILE         | its private key (PKCS #8, not encrypted)                  | none                         |
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +38,7 @@ _OURS: Final = ("RTA_", "XDG_", "JAVA_HOME", "HOME")
 
 
 class Secret:
-    """A text that shows in no repr, no log and no error; `get_secret_value()` gives it to who needs it.
+    """A text that no repr, log or error shows; `get_secret_value()` returns it.
 
     >>> Secret("planted")
     Secret(***)
@@ -67,13 +67,13 @@ class Secret:
 
 
 def _xdg(variable: str, default: str) -> Callable[[], Path]:
-    """Return where the operating system wants data or caches of a user."""
+    """Return a function that returns the user's folder for data or caches."""
     return lambda: Path(os.environ.get(variable) or Path.home() / default) / "rta"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The facts that the environment decides; frozen once read."""
+    """The settings as the environment has them."""
 
     home: Path = field(default_factory=_xdg("XDG_DATA_HOME", ".local/share"))
     cache: Path = field(default_factory=_xdg("XDG_CACHE_HOME", ".cache"))
@@ -93,13 +93,13 @@ class Settings:
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse variables that contradict each other: a protection that is ignored is worse than none."""
+        """Raise InputError if variables contradict each other: a protection that is ignored is worse than none."""
         for wrong, what, fix in self._contradictions():
             if wrong:
                 raise InputError(what, fix=fix)
 
     def _contradictions(self) -> Iterator[tuple[bool, str, str]]:
-        """Yield each rule for a secured cluster: is it broken, what is wrong, what to do."""
+        """Yield each rule of a secured cluster: whether it is broken, what is wrong, what to do."""
         protocol = self.kafka_security_protocol
         sasl = {"MECHANISM": self.kafka_sasl_mechanism, "USERNAME": self.kafka_sasl_username,
                 "PASSWORD": self.kafka_sasl_password}  # fmt: skip
@@ -118,46 +118,37 @@ class Settings:
                    "set it to SSL or SASL_SSL")  # fmt: skip
         for name in ("CERTFILE", "KEYFILE"):
             yield (not files[name] and bool(files["CERTFILE"] or files["KEYFILE"]),
-                   "a certificate of our own and its key belong together", f"set RTA_KAFKA_SSL_{name}")  # fmt: skip
+                   "a client certificate and its key belong together", f"set RTA_KAFKA_SSL_{name}")  # fmt: skip
 
 
-def settings(**overrides: Any) -> Settings:
-    """Read the settings, with overrides for this one object.
+def settings() -> Settings:
+    """Return the settings as the environment has them now.
 
     Raises:
         InputError: if a variable has a value of the wrong form.
 
-    >>> settings(spark_master="local[2]").spark_master
-    'local[2]'
+    >>> settings().kafka_security_protocol
+    'PLAINTEXT'
     """
-    environment = tuple(
-        (name.upper(), value)
-        for name, value in os.environ.items()
-        if name.upper().startswith(_OURS)
-    )
-    return _read(dict(environment), overrides) if overrides else _as_of(environment)
+    environment = ((name.upper(), value) for name, value in os.environ.items())
+    return _read(tuple(pair for pair in environment if pair[0].startswith(_OURS)))
 
 
-@lru_cache(maxsize=4)
-def _as_of(environment: tuple[tuple[str, str], ...]) -> Settings:
-    """Read the settings once for each state of the environment: a query asks for them thirty times."""
-    return _read(dict(environment), {})
-
-
-def _read(environment: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
-    """Turn variables into settings: one that is empty is not set, RTA_JAVA_HOME comes before JAVA_HOME."""
-    java = {"RTA_JAVA_HOME": environment.get("JAVA_HOME")}
-    given = java | {name: text for name, text in environment.items() if text}
-    read = {
+@lru_cache(maxsize=4)  # a query asks for them thirty times
+def _read(environment: tuple[tuple[str, str], ...]) -> Settings:
+    """Return variables as settings: an empty one is not set, RTA_JAVA_HOME comes before JAVA_HOME."""
+    java = {"RTA_JAVA_HOME": dict(environment).get("JAVA_HOME")}
+    given = java | {name: text for name, text in environment if text}
+    read: dict[str, Any] = {
         each.name: _typed(variable, each.type, text)
         for each in fields(Settings)
         if (text := given.get(variable := f"RTA_{each.name.upper()}"))
     }
-    return Settings(**(read | dict(overrides)))
+    return Settings(**read)
 
 
 def _typed(variable: str, kind: Any, text: str) -> Any:
-    """Turn the text of a variable into its type; raise InputError if it has the wrong form."""
+    """Return the text of a variable as its type; raise InputError if it has the wrong form."""
     kinds = [kind, *get_args(kind)]
     words = next((get_args(each) for each in kinds if get_origin(each) is Literal), (text,))
     wrong = None if text in words else f"choose from {', '.join(words)}"
@@ -171,8 +162,8 @@ def _typed(variable: str, kind: Any, text: str) -> Any:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter (mode 0700), and those above it that are missing; return it."""
-    # mkdir(parents=True) would leave those above open.
+    """Create a folder, and missing ones above it, that only their owner can enter (mode 0700); return it."""
+    # mkdir(parents=True) would leave those above open to others.
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             folder.mkdir(exist_ok=True, mode=0o700)

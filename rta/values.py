@@ -1,4 +1,4 @@
-"""What NumPy and pandas call a value, as one of Python's own: neither is loaded for it."""
+"""Values of NumPy and pandas as Python's own types; neither library is loaded for it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from rta.errors import InputError
 
 
 def python_value(who: str, given: Any) -> Any:
-    """Return what a person has (NumPy, pandas, Python) as one of Python's own types; None for NaT and NA.
+    """Return a value of NumPy, pandas or Python as one of Python's own types; None for NaT and NA.
+
+    Args:
+        who: What the value belongs to, for the error.
+        given: The value.
 
     Raises:
-        InputError: that names `who` for a moment with nanoseconds, which nothing here keeps.
+        InputError: if it is a moment with nanoseconds, which no column here keeps.
 
     >>> import pandas
     >>> python_value("parameter 'n'", pandas.NA), python_value("parameter 'd'", pandas.Timestamp("2024-11-15", tz="UTC"))
@@ -20,7 +24,7 @@ def python_value(who: str, given: Any) -> Any:
     """
     if given is None or type(given).__name__ in ("NaTType", "NAType"):
         return None
-    numpy = sys.modules.get("numpy")  # who never loaded them has none of their values
+    numpy = sys.modules.get("numpy")  # if it was never loaded, this is none of its values
     if numpy and isinstance(given, numpy.datetime64):
         import pandas as pd
 
