@@ -1,7 +1,7 @@
 """The command line: `rta --help`.
 
-Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered by yes), 2 wrong usage, 130 Ctrl-C;
-`rta status` has 3 if no broker runs. Each command loads what it needs when it runs: most answer before Spark's modules were loaded.
+Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered with yes), 2 wrong usage, 130 Ctrl-C;
+`rta status` exits with 3 if no broker runs. Each command loads what it needs only when it runs, so most answer without Spark.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rta.errors import RtaError
 
 
 class Commands(click.Group):
-    """Answers an error that rta raised on purpose, and Ctrl-C, with its sentence, not with a trace."""
+    """Commands that show an RtaError, and Ctrl-C, as one message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn an RtaError into a message and exit code 1, Ctrl-C into one and 130."""
+        """Run a command. An RtaError becomes a message and exit code 1, Ctrl-C a message and exit code 130."""
         try:
             return super().invoke(ctx)
         except RtaError as error:
@@ -45,7 +45,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.option("--trace", is_flag=True, help="Show the full trace behind an error.")
+@click.option("--trace", is_flag=True, help="Show the full traceback of an error.")
 @click.version_option(package_name="rta")
 def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an error is shown
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
@@ -59,7 +59,7 @@ for _command in (dlq, topics, groups, publish, tail, tables, queries, sql, reset
 @AS_JSON
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Look at this machine: a tick, or a sentence with the fix."""
+    """Check this machine: a tick, or what is wrong and how to fix it."""
     from rta.cli.doctor import examine
 
     checks = []
@@ -75,7 +75,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 @main.command()
 @AS_JSON
 def up(*, as_json: bool) -> None:
-    """Start the embedded Apache Kafka, or find the one that runs."""
+    """Start the embedded Apache Kafka, if it does not run."""
     from rta.kafka import broker
     from rta.kafka.broker_config import SERVER_PROPERTIES
 
@@ -86,7 +86,7 @@ def up(*, as_json: bool) -> None:
     partitions = SERVER_PROPERTIES["num.partitions"]
     click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
     click.echo(
-        f"A producer's first event makes its topic, with {partitions} partitions; or: rta topics create NAME"
+        f"A producer's first event creates its topic, with {partitions} partitions; or: rta topics create NAME"
     )
 
 
@@ -104,7 +104,7 @@ def down() -> None:
 
 @main.command()
 def archive() -> None:
-    """Build the class-data archive, once: Spark starts faster from then on."""
+    """Build the class-data archive once, so that Spark starts faster from then on."""
     from rta.setup import class_data
 
     click.echo(f"class-data archive: {class_data.build()}")
@@ -114,7 +114,7 @@ def archive() -> None:
 @AS_JSON
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
-    """Say what runs, and what each table contains. Exit code 3 if no broker runs."""
+    """Show what runs, and where the events of each table went. Exit code 3 if no broker runs."""
     from rta.engines.spark.running import queries
     from rta.kafka import broker
     from rta.settings import settings
@@ -144,10 +144,10 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands in a shell.
+    """Print the completion script of a shell.
 
-    For bash put this line into ~/.bashrc: eval "$(rta completion bash)"; for zsh into ~/.zshrc: eval "$(rta completion zsh)";
-    for fish: rta completion fish > ~/.config/fish/completions/rta.fish.
+    bash: add to ~/.bashrc: eval "$(rta completion bash)". zsh: add to ~/.zshrc: eval "$(rta completion zsh)".
+    fish: rta completion fish > ~/.config/fish/completions/rta.fish.
     """
     from click.shell_completion import get_completion_class
 
@@ -168,13 +168,13 @@ def completion(shell: str) -> None:
 )
 @click.option("--name", help="The job's name; by default the notebook's.")
 @click.option(
-    "--timeout", default=6 * 3600.0, show_default=True, help="Give up after so many seconds."
+    "--timeout", default=6 * 3600.0, show_default=True, help="Give up after this many seconds."
 )
 @AS_JSON
 def run(
     notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float, as_json: bool
 ) -> None:
-    """Run a notebook as a job: parameters, report, receipt, history."""
+    """Run a notebook as a job, with parameters, report, receipt and history."""
     from rta.jobs import runner
 
     receipt = runner.run(notebook, runner.parse(notebook, pairs), name=name, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Look at this machine: a tick, or a sentence with the fix, for everything that rta needs."""
+"""Check everything that rta needs of this machine: a tick, or what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ DISK_WANTED: Final = 2 * GIB
 
 @dataclass(frozen=True)
 class Check:
-    """One look: `detail` is what was found, `fix` what to do where it is not well."""
+    """One check.
+
+    Args:
+        name: What was checked.
+        ok: Whether it is as rta needs it.
+        detail: What was found.
+        fix: What to do, if it is not ok.
+    """
 
     name: str
     ok: bool
@@ -37,7 +44,7 @@ class Check:
 
 
 def examine() -> Iterator[Check]:
-    """Yield one check after the other; nothing is started and nothing is fetched.
+    """Yield one check after the other; nothing is started or downloaded.
 
     >>> [check.name for check in examine()]
     ['java', 'memory', 'disk', 'jars', 'classes', 'broker', 'ports', 'database']
@@ -71,8 +78,8 @@ def _memory() -> str:
     free = psutil.virtual_memory().available
     if free < MEMORY_WANTED:
         raise SetupError(
-            "too little memory is free",
-            found=f"{free / GIB:.1f} GiB of the {MEMORY_WANTED / GIB:.0f} GiB that Spark and Kafka want",
+            "there is too little free memory",
+            found=f"{free / GIB:.1f} GiB of the {MEMORY_WANTED / GIB:.0f} GiB that Spark and Kafka need",
             fix="close programs, or start with rta.spark(conf={'spark.driver.memory': '1g'})",
         )
     return f"{free / GIB:.1f} GiB free"
@@ -82,14 +89,14 @@ def _disk() -> str:
     home = private_folder(settings().home)
     if home.stat().st_mode & 0o077:
         raise SetupError(
-            "RTA_HOME is open to other users of this machine: it holds your events", found=home, fix=f"chmod 700 {home}"
+            "RTA_HOME is open to other users of this machine, and has your events in it", found=home, fix=f"chmod 700 {home}"
         )  # fmt: skip
     free = shutil.disk_usage(home).free
     if free < DISK_WANTED:
         raise SetupError(
             "the disk under RTA_HOME is nearly full",
             found=f"{free / GIB:.1f} GiB free at {home}",
-            fix=f"free some, or point RTA_HOME at a disk with {DISK_WANTED / GIB:.0f} GiB",
+            fix=f"free some space, or set RTA_HOME to a disk with {DISK_WANTED / GIB:.0f} GiB",
         )
     return f"{free / GIB:.1f} GiB free at {home}"
 
@@ -99,15 +106,15 @@ def _jars() -> str:
 
     connectors, kafka = jars.pinned()
     if pyspark.__version__ not in connectors:
-        jars.connector_jars(pyspark.__version__)  # raises the sentence about this pair
+        jars.connector_jars(pyspark.__version__)  # raises the error about this pair of versions
     wanted = {**connectors[pyspark.__version__], **kafka}
     absent = jars.missing(wanted)
     cached = f"{len(wanted) - len(absent)} of {len(wanted)} jars in the cache, checksums right"
-    return cached + ("; the rest is fetched on first need" if absent else "")
+    return cached + ("; the others are downloaded when they are needed" if absent else "")
 
 
 def _classes() -> str:
-    """Tell of the archive; what it lacks has a check, and a fix, of its own."""
+    """Return the state of the archive; Java and the jars that it needs have checks of their own."""
     try:
         find_java()
     except SetupError:
@@ -126,7 +133,9 @@ def _broker() -> str:
         where = f"cluster {chosen.kafka_bootstrap}, {chosen.kafka_security_protocol}"
         return f"{where}, {len(list_topics())} topics"
     running = broker.status()
-    return f"running at {running.bootstrap}" if running else "not running; starts on first need"
+    return (
+        f"running at {running.bootstrap}" if running else "not running; it starts when it is needed"
+    )
 
 
 def _ports() -> str:
@@ -143,7 +152,7 @@ def _ports() -> str:
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", KAFKA_PORT)) == 0
     if taken and not (running and running.bootstrap.endswith(f":{KAFKA_PORT}")):
-        return f"{KAFKA_PORT} belongs to another program; Kafka takes another free port"
+        return f"{KAFKA_PORT} is taken by another program; Kafka takes a free port"
     return f"{KAFKA_PORT} is {'our broker' if taken else 'free for Kafka'}"
 
 

@@ -1,4 +1,4 @@
-"""`rta tables`, `rta queries`, `rta sql`, `rta reset`: what lies in the serving database, on a terminal."""
+"""`rta tables`, `rta queries`, `rta sql` and `rta reset`: the serving database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rta.cli.printing import AS_JSON, YES, print_json, print_rows
 @click.argument("table", required=False)
 @AS_JSON
 def tables(table: str | None, *, as_json: bool) -> None:
-    """List the serving tables: key, rows, topic, and where the events went; or show one."""
+    """List the serving tables, or show one: key, rows, topic, and where its events went."""
     from rta.store.overview import counted, overview, summary_of
 
     found = [counted(each) for each in ([summary_of(table)] if table else overview())]
@@ -28,10 +28,10 @@ def tables(table: str | None, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--active", "only_active", is_flag=True, help="Only those that run.")
+@click.option("--active", "only_active", is_flag=True, help="Only the running ones.")
 @AS_JSON
 def queries(*, only_active: bool, as_json: bool) -> None:
-    """List the queries that fill tables: which of them run, in which process, and how far they are."""
+    """List the queries that write tables: which run, in which process, and how far they are."""
     from rta.engines.spark.running import queries as known
 
     found = [asdict(query) for query in known() if query.active or not only_active]
@@ -47,7 +47,7 @@ def queries(*, only_active: bool, as_json: bool) -> None:
 @click.argument("query")
 @AS_JSON
 def sql(query: str, *, as_json: bool) -> None:
-    """Ask the serving tables; read only, also while a stream writes them."""
+    """Run a SELECT on the serving tables; it only reads, also while a stream writes."""
     from rta.store.rows import select
 
     names, found = select(query)
@@ -58,7 +58,7 @@ def sql(query: str, *, as_json: bool) -> None:
 @click.argument("table")
 @YES
 def reset(table: str, *, yes: bool) -> None:
-    """Drop a table with its ledger and checkpoint, so that the next run starts over; its topic stays."""
+    """Drop a table with its ledger and checkpoint; its topic stays, and the next run starts over."""
     from rta.store.overview import counted, summary_of
 
     known = counted(summary_of(table))

@@ -1,4 +1,4 @@
-"""`rta topics …`, `rta groups`, `rta publish`, `rta tail`: what lies in Kafka, on a terminal."""
+"""`rta topics …`, `rta groups`, `rta publish` and `rta tail`: topics and consumer groups of Kafka."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @AS_JSON
 @click.pass_context
 def topics(ctx: click.Context, *, as_json: bool) -> None:
-    """List the topics: partitions and events; or create, delete, describe or tail one."""
+    """List the topics with partitions and events; or create, delete, describe or tail one."""
     if ctx.invoked_subcommand is None:
         from rta.kafka import topics as kafka
 
@@ -33,7 +33,7 @@ def topics(ctx: click.Context, *, as_json: bool) -> None:
 @topics.command()
 @click.argument("name")
 @click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--config", "pairs", multiple=True, metavar="NAME=VALUE", help="Of Kafka; may be repeated.")  # fmt: skip
+@click.option("--config", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting of the topic, by Kafka's name; may be repeated.")  # fmt: skip
 @AS_JSON
 def create(name: str, *, partitions: int, pairs: Sequence[str], as_json: bool) -> None:
     """Create a topic, such as: rta topics create clicks --config retention.ms=86400000."""
@@ -62,7 +62,7 @@ def delete(name: str, *, yes: bool) -> None:
 @click.argument("name")
 @AS_JSON
 def describe(name: str, *, as_json: bool) -> None:
-    """Show a topic: its id, the settings that are its own, and the offsets of each partition."""
+    """Show a topic: its id, its own settings, and the offsets of each partition."""
     from rta.kafka import topics as kafka
 
     topic, config = kafka.description(name), kafka.topic_config(name)
@@ -74,7 +74,7 @@ def describe(name: str, *, as_json: bool) -> None:
         print_json({"name": name, "id": topic.id, "config": config, "partitions": partitions})
         return
     settings = ", ".join(f"{key}={value}" for key, value in config.items())
-    click.echo(f"topic   {name}\nid      {topic.id}\nconfig  {settings or 'as the broker has it'}\n")  # fmt: skip
+    click.echo(f"topic   {name}\nid      {topic.id}\nconfig  {settings or 'the defaults of the broker'}\n")  # fmt: skip
     print_rows(partitions, ("partition", "first", "next", "events"), as_json=False)
 
 
@@ -82,7 +82,7 @@ def describe(name: str, *, as_json: bool) -> None:
 @click.argument("group", required=False)
 @AS_JSON
 def groups(group: str | None, *, as_json: bool) -> None:
-    """List the consumer groups and their lag; or the lag of one, by topic and partition."""
+    """List the consumer groups and their lag; or the lag of one by topic and partition."""
     from rta.kafka.consumer_groups import groups as known
     from rta.kafka.consumer_groups import lag
 
@@ -96,25 +96,29 @@ def groups(group: str | None, *, as_json: bool) -> None:
 
 
 def _sources(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete a data set's name, or a file's."""
+    """Complete the name of a data set, or of a file."""
     return [*(CompletionItem(n) for n in DATASETS if n.startswith(begun)), CompletionItem(begun, type="file")]  # fmt: skip
 
 
 @click.command()
 @click.argument("source", metavar="DATASET|FILE", shell_complete=_sources)
 @click.option("--topic", help="The topic; by default the data set's name. A file needs one.")
-@click.option("--key", help="Of a file: the field whose value is the message key.")
-@click.option("--rate", type=float, help="Pace them: events a second, by an open-loop clock.")
-@click.option("--from", "start", type=DAY, help="Of a data set: only what arrived at or after this day (UTC).")  # fmt: skip
-@click.option("--until", "end", type=DAY, help="Of a data set: only what arrived before this day (UTC).")  # fmt: skip
-@click.option("--rows", type=int, help="How many user events to make; 100,000 by default.")
-@click.option("--speed-up", type=float, help="Replay a data set in event time, so many times faster than life.")  # fmt: skip
-@click.option("--once", is_flag=True, help="Do nothing if the topic holds the data set already.")
+@click.option("--key", help="For a file: the field whose value is the message key.")
+@click.option(
+    "--rate",
+    type=float,
+    help="Send this many events per second, by a clock that does not wait for Kafka.",
+)
+@click.option("--from", "start", type=DAY, help="For a data set: only what arrived on or after this day (UTC).")  # fmt: skip
+@click.option("--until", "end", type=DAY, help="For a data set: only what arrived before this day (UTC).")  # fmt: skip
+@click.option("--rows", type=int, help="The number of user events to make; 100,000 by default.")
+@click.option("--speed-up", type=float, help="Replay a data set in event time, this many times faster.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Do nothing if the topic has the data set already.")
 @AS_JSON
 def publish(
     source: str, *, topic: str | None, key: str | None, rate: float | None, as_json: bool, **options: Any
 ) -> None:  # fmt: skip
-    """Publish a file of JSON lines, as they are, or a data set, in the order in which its events arrived.
+    """Publish the lines of a JSON file unchanged, or a data set in the order of its arrival.
 
     The data sets: flights, weather, purchases, user-events.
     """
@@ -128,7 +132,7 @@ def publish(
     else:
         done = _publish_file(source, topic, key, rate, given)
     if done is None:
-        click.echo(f"topic {topic or source} holds them already", err=as_json)
+        click.echo(f"topic {topic or source} has them already", err=as_json)
     else:
         print_json(asdict(done)) if as_json else click.echo(str(done))
 
@@ -142,7 +146,7 @@ def _publish_file(
         raise InputError("this is neither a file nor a data set", found=source, fix=fix)
     if given:
         names = ", ".join("--from" if name == "start" else "--until" if name == "end" else f"--{name}" for name in given)  # fmt: skip
-        raise click.BadParameter("a data set's option does not fit a file", param_hint=names)
+        raise click.BadParameter("this option is for data sets only", param_hint=names)
     if topic is None:
         raise click.BadParameter("a file needs the name of a topic", param_hint="--topic")
     from rta.dataframes.producer import publish, publish_paced
@@ -155,10 +159,12 @@ def _publish_file(
 @click.command()
 @click.argument("topic")
 @click.option("-n", "--count", default=10, show_default=True, help="How many of the newest events.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with the events that arrive, until Ctrl-C."
+)
 @AS_JSON
 def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
-    """Print the newest events of a topic, as they are."""
+    """Print the newest events of a topic; control characters are escaped."""
     from rta.kafka.tail import records
 
     for record in records(topic, count=count, follow=follow):

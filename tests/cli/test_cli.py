@@ -70,7 +70,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(monkeypatch: pytest.MonkeyPatch)
 def test_up_and_status_tell_of_the_broker() -> None:
     """`rta up` finds the running broker; `rta status` says where."""
     assert broker.bootstrap() in rta("up").stdout
-    assert "first event makes its topic, with 4 partitions" in rta("up").stdout
+    assert "first event creates its topic, with 4 partitions" in rta("up").stdout
     told = json.loads(rta("status", "--json").stdout)
     assert told["bootstrap"] == broker.bootstrap()
     assert set(told["tables"]) == {table.name for table in serving_tables.tables()}
@@ -97,7 +97,7 @@ def test_publish_tail_and_topics(topic: Callable[..., str]) -> None:
         rta("topics", "--json").stdout
     )
     again = rta("publish", "weather", "--topic", name, "--until", "2013-01-02", "--once")
-    assert "holds them already" in again.output
+    assert "has them already" in again.output
     assert topics.describe_topic(name).events == events
     lines = rta("tail", name, "-n", "3", "--json").stdout.splitlines()
     assert [json.loads(json.loads(line)["value"])["origin"] for line in lines]
