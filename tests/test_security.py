@@ -32,10 +32,10 @@ EXPIRED: Case = ("OLD", {}, "certificate of the Kafka broker has expired")
 OTHER_HOST: Case = ("OTHER", {}, "certificate of the Kafka broker is for another host name")
 REFUSED = [WRONG_PASSWORD, EXPIRED, OTHER_HOST]
 MISPLACED: list[Case] = [
-    ("MAIN", {"SSL_CAFILE": ""}, "from nobody that is trusted here"),
-    ("MAIN", {"SASL_MECHANISM": "SCRAM-SHA-256"}, "does not take passwords by this mechanism"),
-    ("MAIN", {"SSL_CAFILE": __file__}, "cannot be read as PEM"),
-    ("MUTUAL", {}, "wants a certificate of ours"),
+    ("MAIN", {"SSL_CAFILE": ""}, "is not from a trusted authority"),
+    ("MAIN", {"SASL_MECHANISM": "SCRAM-SHA-256"}, "does not support this SASL mechanism"),
+    ("MAIN", {"SSL_CAFILE": __file__}, "is not valid PEM"),
+    ("MUTUAL", {}, "requires a client certificate"),
 ]
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from rta.jobs.parameters import HIDDEN, cell_index, is_secret
+from rta.jobs.parameters import HIDDEN, INJECTED, cell_index, is_secret
 
-INJECTED: Final = "injected-parameters"
 _SECRET_PREFIX: Final = "RTA_PARAMETER_"  # noqa: S105 - the name of a variable
 
 

@@ -17,6 +17,8 @@ from typing import Any, Final
 from rta.errors import InputError
 
 TAG: Final = "parameters"
+INJECTED: Final = "injected-parameters"
+"""The tags of the cell with the defaults, and of papermill's cell with the values of a run."""
 HIDDEN: Final = "***"
 _SECRET: Final = re.compile(
     r"passw|pwd|secret|token|credential|api_?key|access_?key|private_?key|database_?url|(^|_)dsn$",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.jobs.parameters import cell_index
+from rta.jobs.parameters import INJECTED, TAG
 from rta.jobs.receipts import TIMES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _URLS: Final = (
     "require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url", "jquery_url",
     "jupyter_widgets_base_url", "widget_renderer_url",
 )  # fmt: skip
-_LEFT_OUT: Final = {"remove-cell", "injected-parameters", "papermill-error-cell-tag"}
+_LEFT_OUT: Final = {TAG, INJECTED, "remove-cell", "papermill-error-cell-tag"}
 _TITLE: Final = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
 
@@ -77,13 +77,9 @@ def _take_title(document: Any) -> str | None:
 def _tidy(document: Any) -> None:
     """Remove what the head of the page shows better, empty cells, and outputs that show nothing."""
     document.metadata.pop("widgets", None)
-    inputs = {cell_index(document)}
     document.cells = [
-        cell
-        for index, cell in enumerate(document.cells)
-        if index not in inputs
-        and not _LEFT_OUT & set(cell.metadata.get("tags", ()))
-        and (cell.source.strip() or cell.get("outputs"))
+        cell for cell in document.cells
+        if not _LEFT_OUT & set(cell.metadata.get("tags", ())) and (cell.source.strip() or cell.get("outputs"))
     ]  # fmt: skip
     for cell in document.cells:
         if cell.cell_type == "code":

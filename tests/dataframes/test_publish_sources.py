@@ -150,8 +150,8 @@ def test_a_frame_that_was_published_is_not_late(spark: SparkSession, topic: Topi
         ([{"a": b"x"}], {}, "what JSON cannot"),
         ([{"a": pd.Timestamp(1, unit="ns")}], {}, "'a' has nanoseconds"),
         (pd.DataFrame({"a": [1]}), {"key": "b"}, "no column 'b'"),
-        (pd.DataFrame({0: [1]}), {}, "columns of a frame have names"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "each its own"),
+        (pd.DataFrame({0: [1]}), {}, "column of a frame must have a name"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "a name of its own"),
         (pd.DataFrame({"a": [1], "b": [2]}).set_index("a"), {}, r"index.*found: \['a'\]"),
         (pd.DataFrame({"at": [NOON]}), {"event": True}, "no column 'user_id'"),
     ],
@@ -175,7 +175,7 @@ def test_what_cannot_be_published_is_said(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'[{"a":1}]', "one JSON array; fix: write an object a line"),
+        (b'[{"a":1}]', "one JSON array; fix: write one object on each line"),
         (gzip.compress(b"{}", mtime=0), "found: compressed"),
         (b"PAR1....", "found: Parquet"),
         (b'{"a":1}\n', r"no column 'key'; found: \['a'\]"),

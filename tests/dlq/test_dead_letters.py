@@ -96,7 +96,7 @@ def milliseconds(dead_letter: DeadLetter) -> int:
 
 
 def with_amount(dead_letter: DeadLetter) -> bytes | None:
-    """Mend what lacks its amount, or has a word for it; leave the rest."""
+    """Fix what lacks its amount, or has a word for it; leave the rest."""
     value = dead_letter.value or b""
     if dead_letter.reason == "missing: amount":
         return AMOUNT + value[1:]
@@ -151,7 +151,7 @@ def test_no_queue_is_no_dead_letters_and_no_topic_is_an_error(topic: Topic) -> N
 
 def test_fixed_in_bulk_the_table_is_the_truth(spark: SparkSession, topic: Topic) -> None:
     """Poisoned, drained, fixed, redriven, drained: every fixed event is used once, what was left stays; a second call sends nothing."""
-    name, table = topic(), "letters_mended"
+    name, table = topic(), "letters_fixed"
     poisoned(name, 100, wrong_type=8, missing=6, truncated=3)
     rta.drain(name, TOTALS, table=table, **HOW)
     oracle.check_accounted(table, name, used=100, quarantined=17)
@@ -179,7 +179,7 @@ def test_fixed_in_bulk_the_table_is_the_truth(spark: SparkSession, topic: Topic)
 
 
 def test_what_is_bad_again_counts_its_attempts_and_stops(spark: SparkSession, topic: Topic) -> None:
-    """Sent back unmended, it is quarantined once more with its count, twice; the third time it is refused, aloud."""
+    """Sent back unchanged, it is quarantined once more with its count, twice; the third time it is refused, aloud."""
     name, table = topic(partitions=2), "letters_attempts"
     own = [("trace", b"7"), ("rta.reason", b"of another queue")]
     sent_raw(name, b"{", b"{}", headers=own)

@@ -136,7 +136,7 @@ def test_an_answer_is_read_before_the_end_of_its_connection() -> None:
 
 def test_a_file_that_is_not_pem_is_refused() -> None:
     """And TLS always checks the broker's certificate and name."""
-    with pytest.raises(RefusedError, match="cannot be read as PEM"):
+    with pytest.raises(RefusedError, match="is not valid PEM"):
         internals.tls(Path(__file__), None, None)
     context = internals.tls(None, None, None)
     assert context.check_hostname
