@@ -10,23 +10,24 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from rta.events.json_format import json_column
 from rta.kafka import client, topics
 from rta.names import checked
+from rta.retries import retried
 from rta.store import database
 from rta.store.catalog import RESULTS
 from rta.store.upserts import upsert
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
-    from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType, StructType
     from sqlalchemy import Engine
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 # By size alone, as for all topics of rta: the results of a table that was idle for a month must still be there.
 _RETENTION: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
+_PATIENCE: Final = 30.0  # seconds that the database may be away
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,6 @@ def forget(table: str, *, on: Engine | None = None) -> None:
             connection.execute(RESULTS.delete().where(RESULTS.c.table_name == table))
 
 
-def messages(stream: DataFrame) -> DataFrame:
-    """Turn results into Kafka messages without a key: all columns as one JSON object."""
-    from pyspark.sql import functions as F
-
-    row = json_column([F.col(f"`{name}`") for name in stream.columns])
-    nothing = F.lit(None).cast("binary")
-    return stream.select(nothing.alias("key"), row.cast("binary").alias("value"))
-
-
 def reading(found: Results) -> KafkaConsumer:
     """Open a consumer at the position. It fails if the topic does not have that offset."""
     from kafka import TopicPartition
@@ -112,6 +105,34 @@ def reading(found: Results) -> KafkaConsumer:
     consumer.assign([TopicPartition(found.topic, 0)])
     consumer.seek(TopicPartition(found.topic, 0), found.position)
     return consumer
+
+
+def materialize(
+    results: Results, table: Table, counted: str, *, engine: Engine, ended: Callable[[], bool]
+) -> Iterator[tuple[int, int]]:
+    """Write what is on the changelog topic to the table, until the query has ended and everything is there.
+
+    Args:
+        results: The changelog topic, opened.
+        table: The table.
+        counted: The column that counts the events of a key.
+        engine: The database.
+        ended: Tells whether the query that fills the topic has ended.
+
+    Yields:
+        After each transaction the position in the topic, and the number of keys that were written.
+    """
+    with closing(reading(results)) as consumer:
+        [where] = consumer.assignment()
+        while True:
+            over = ended()
+            records = consumer.poll(timeout_ms=100).get(where, [])
+            if records:
+                values, position = [each.value for each in records], records[-1].offset + 1
+                write = partial(take, engine, table, counted, values, position)
+                yield position, retried(write, patience=_PATIENCE)
+            elif over and consumer.position(where) >= consumer.end_offsets([where])[where]:
+                return
 
 
 def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], position: int) -> int:

@@ -48,10 +48,8 @@ def to_file(folder: Path) -> None:
     file.setFormatter(JSONFormatter())
     for logger in map(PySparkLogger.getLogger, _LOGGERS):
         for handler in list(logger.handlers):
-            if type(handler) in (
-                logging.StreamHandler,
-                _File,
-            ):  # PySpark's own, or one of an earlier session
+            # PySpark's own, or one of an earlier session.
+            if type(handler) in (logging.StreamHandler, _File):
                 logger.removeHandler(handler)
                 handler.close()
         logger.addHandler(file)

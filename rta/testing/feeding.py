@@ -31,13 +31,18 @@ _ORIGIN: Final = "topic STRING, partition INT, offset BIGINT"
 
 @dataclass(frozen=True)
 class Fed:
-    """The result of a stream over micro-batches, and that of a batch over the same events."""
+    """The result of a stream over micro-batches, and that of a batch over the same events.
 
-    stream: Mapping[tuple[Any, ...], Row]  # the final row of each key
-    batch: Mapping[
-        tuple[Any, ...], Row
-    ]  # the same from one batch over the events that were not late
-    late: frozenset[int]  # positions of the late events in the input, counted from 0
+    Args:
+        stream: Key → its final row.
+        batch: The same of one batch over the events that were not late.
+        late: The positions of the late events in the input, counted from 0.
+        events: The number of events.
+    """
+
+    stream: Mapping[tuple[Any, ...], Row]
+    batch: Mapping[tuple[Any, ...], Row]
+    late: frozenset[int]
     events: int
 
     @property

@@ -289,7 +289,7 @@ def test_a_result_comes_back_as_it_was(spark: SparkSession) -> None:
         "0.1D AS double, CAST('NaN' AS DOUBLE) AS nan, CAST('-Infinity' AS FLOAT) AS infinite, true AS flag, X'00FF' AS bytes, "
         "CAST(NULL AS INT) AS nothing, CAST(NULL AS STRUCT<a: INT, b: INT>) AS neither"
     )
-    [message] = changelog.messages(frame).collect()
+    [message] = materializer._messages(frame).collect()
     assert message.key is None
     decoded = changelog.decoder(frame.schema)(bytes(message.value))
     [row] = frame.collect()

@@ -197,9 +197,8 @@ def span(
     else:
         start, watermark_ms = _initial(session, checkpoint), 0
     [topic] = end.offsets
-    partitions = {
-        p: start.get(topic, {}).get(p, 0) for p in end.offsets[topic]
-    }  # a new partition starts at 0
+    # A new partition starts at 0.
+    partitions = {p: start.get(topic, {}).get(p, 0) for p in end.offsets[topic]}
     watermark = datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None
     return Span(topic, partitions, end.offsets[topic], watermark)
 

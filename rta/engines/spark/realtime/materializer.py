@@ -14,9 +14,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import sources, task_metrics
@@ -32,6 +31,7 @@ from rta.engines.spark.query_errors import failed, failures_said
 from rta.engines.spark.realtime import topic_sink
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType
+from rta.events.json_format import json_column
 from rta.kafka import topics
 from rta.retries import retried
 from rta.settings import settings
@@ -96,8 +96,7 @@ def materialize(
         into = changelog.opened(known)
         try:
             with locked(stream.sparkSession, place, table):
-                results = changelog.messages(stream)
-                query = topic_sink.relayed(results, into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
+                query = topic_sink.relayed(_messages(stream), into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
         except QueryError:
             if known.position is None:  # refused at its first start: leave nothing behind
                 following.reset(table)
@@ -105,6 +104,15 @@ def materialize(
         topic_identity.require_same_topic(stream.sparkSession, place, described)
         plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
         return Materialized(query, plan, serving_tables.table(table), count, into)
+
+
+def _messages(stream: DataFrame) -> DataFrame:
+    """Turn results into Kafka messages without a key: all columns as one JSON object."""
+    from pyspark.sql import functions as F
+
+    row = json_column([F.col(f"`{name}`") for name in stream.columns])
+    nothing = F.lit(None).cast("binary")
+    return stream.select(nothing.alias("key"), row.cast("binary").alias("value"))
 
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
@@ -172,18 +180,13 @@ class Materialized:
 
     def _take_results(self) -> None:
         """Write what is on the changelog topic to the table, until the query has ended and everything is there."""
-        with closing(changelog.reading(self.into)) as consumer:
-            [where] = consumer.assignment()
-            while True:
-                over = not self.query.isActive
-                records = consumer.poll(timeout_ms=100).get(where, [])
-                if records:
-                    values, behind = [each.value for each in records], records[-1].offset + 1
-                    take = partial(changelog.take, self.plan.engine, self.table, self.count, values, behind)  # fmt: skip
-                    self.rows += retried(take, patience=PATIENCE)
-                    self.position = behind
-                elif over and consumer.position(where) >= consumer.end_offsets([where])[where]:
-                    return
+        written = changelog.materialize(
+            self.into, self.table, self.count,
+            engine=self.plan.engine, ended=lambda: not self.query.isActive,
+        )  # fmt: skip
+        for position, rows in written:
+            self.rows += rows
+            self.position = position  # last: _enter() waits for it
 
     def _account(self) -> None:
         """Enter each interval that ends into the ledger, until the query has ended."""
