@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,10 +158,17 @@ def test_f44_the_stop_button_in_the_first_drain_leaves_no_table(
         time.sleep(1)  # the query goes on for a while: who returned is not to leave it behind
         raise TableError("stopped before the commit")
 
+    wait = StreamingQuery.awaitTermination
+
+    def busy(query: StreamingQuery, timeout: Any = None) -> bool | None:
+        if threading.current_thread() is threading.main_thread():  # not the one that holds the lock
+            until(lambda: False)
+        return wait(query, timeout)
+
     with monkeypatch.context() as patch:
         patch.setattr(serving, "commit_batch", pressed)
         if table == "pressed_early":
-            patch.setattr(following, "wait", lambda _: until(lambda: False))
+            patch.setattr(StreamingQuery, "awaitTermination", busy)
         with pytest.raises(KeyboardInterrupt):
             rta.drain(name, rta.transforms.totals, table=table, **HOW)
     assert table not in [query.name for query in spark.streams.active]
