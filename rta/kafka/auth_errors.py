@@ -10,7 +10,7 @@ from typing import Final
 from rta.errors import RefusedError, RtaError
 from rta.settings import settings
 
-_ASK: Final = "ask the cluster's administrator for an ACL: DESCRIBE and READ to read, WRITE to publish, CREATE to create a topic"
+_ASK: Final = "ask an administrator of the cluster for an ACL: DESCRIBE and READ to read, WRITE to publish, CREATE to create a topic"
 # The error in Python, or in Java → what happened → what to do.
 _SENTENCES: Final = (
     (
@@ -26,12 +26,12 @@ _SENTENCES: Final = (
     (
         r"VERIFY_FAILED\].*certificate has expired|CertificateExpiredException",
         "the certificate of the Kafka broker has expired",
-        "tell the cluster's administrator; if the certificate is new, check this machine's clock",
+        "tell an administrator of the cluster; if the certificate is new, check this machine's clock",
     ),
     (
         r"VERIFY_FAILED\].*mismatch|No subject alternative|No name matching .* found",
         "the certificate of the Kafka broker is for another host name",
-        "use the name in the certificate in RTA_KAFKA_BOOTSTRAP; if it is there already, tell the cluster's administrator",
+        "use the name in the certificate in RTA_KAFKA_BOOTSTRAP; if it is there already, tell an administrator of the cluster",
     ),
     (
         r"VERIFY_FAILED\].*(self-signed|unable to get)|unable to find valid certification path",
@@ -52,7 +52,7 @@ _SENTENCES: Final = (
     (
         r"GroupAuthorization(FailedError|Exception)",
         "Kafka denies this user a consumer group",
-        "ask the cluster's administrator for an ACL: DESCRIBE to see it, READ to join it",
+        "ask an administrator of the cluster for an ACL: DESCRIBE to see it, READ to join it",
     ),
     (r"ClusterAuthorization(FailedError|Exception)", "Kafka denies this user the cluster", _ASK),
 )  # fmt: skip
