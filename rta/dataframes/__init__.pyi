@@ -5,5 +5,4 @@ from .publish_datasets import publish_dataset as publish_dataset
 from .session import spark as spark
 from .sources import quarantined as quarantined
 from .sources import read_batch as read_batch
-from .sources import read_range as read_range
 from .sources import read_stream as read_stream

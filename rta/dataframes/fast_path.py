@@ -1,4 +1,4 @@
-"""The plain form of a good event, which nearly all events have: told, and read, without a JSON parser.
+"""The plain form of a good event, which nearly all events have: recognized and read without a JSON parser.
 
 A text without escapes is cut at its quotes. What lies between them is known from the schema, part by part:
 
@@ -11,7 +11,6 @@ text goes to a parser (rta.dataframes.parsing): slower, and as strict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from typing import Final
@@ -23,31 +22,28 @@ from pyspark.sql.types import StructField
 from rta.events.event_types import EventType
 from rta.events.field_rules import FORMS
 
-# What JSON forbids in a string, or writes with an escape.
+# Characters that JSON forbids in a string, or that begin an escape.
 _ESCAPED: Final = r"[\x00-\x1f\\]"
-_REPLACED: Final = "\ufffd"  # what bytes that are no UTF-8 become
+_REPLACED: Final = "\ufffd"  # stands for bytes that are no UTF-8
 
 
-@dataclass(frozen=True)
-class Plain:
-    """is_plain: whether a text has the plain form. values: column → its value, where it has."""
+def plain(event: EventType, parts: Column) -> tuple[Column, dict[str, Column]]:
+    """Recognize the plain form by the parts between a text's quotes, and read its values.
 
-    is_plain: Column
-    values: dict[str, Column]
+    Args:
+        event: The type of the event.
+        parts: ARRAY<STRING>, the text split at `"`; a column of its own, since it is used many times.
 
-
-def plain(event: EventType, parts: Column) -> Plain:
-    """Tell the plain form from the parts between a text's quotes, and read its values.
-
-    parts: ARRAY<STRING>, the text split at `"`; a column of its own, since it is used many times.
+    Returns:
+        Whether the text has the plain form (BOOLEAN), and column → its value if it has.
 
     >>> from pyspark.sql import functions as F
     >>> event = rta.EventType("t", "n BIGINT, at TIMESTAMP", event_time="at")
     >>> heads = ['{"n":5,"at":', '{"n":5.0,"at":', '{"n": 5, "at": ']
     >>> texts = spark.createDataFrame([(head + '"2024-11-15T10:30:00Z"}',) for head in heads], ["text"])
-    >>> form = plain(event, F.col("parts"))
+    >>> is_plain, values = plain(event, F.col("parts"))
     >>> cut = texts.select(F.split("text", '"').alias("parts"))
-    >>> [(row[0], row[1]) for row in cut.select(form.is_plain, form.values["n"]).collect()]
+    >>> [(row[0], row[1]) for row in cut.select(is_plain, values["n"]).collect()]
     [(True, 5), (False, None), (True, 5)]
     """
 
@@ -56,11 +52,8 @@ def plain(event: EventType, parts: Column) -> Plain:
 
     values: dict[str, Column] = {}
     checks, strings = [], []
-    fixed, compact, spaced = (
-        [0],
-        ["{"],
-        ["{"],
-    )  # the parts that every event has alike: names and punctuation
+    # The parts that are the same in every event: names and punctuation.
+    fixed, compact, spaced = [0], ["{"], ["{"]
     at = 0
     for field in event.schema:
         closing = "}" if field.name == event.columns[-1] else ","
@@ -87,7 +80,7 @@ def plain(event: EventType, parts: Column) -> Plain:
     text = F.concat(*strings) if strings else F.lit("")
     unescaped = ~text.rlike(_ESCAPED) & ~text.contains(_REPLACED)
     is_plain = reduce(and_, [F.size(parts) == at + 1, same, unescaped, *checks])
-    return Plain(F.coalesce(is_plain, F.lit(False)), values)  # noqa: FBT003
+    return F.coalesce(is_plain, F.lit(False)), values  # noqa: FBT003
 
 
 def _bare(field: StructField, closing: str) -> str:

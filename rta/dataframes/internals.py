@@ -1,4 +1,4 @@
-"""What rta uses of Spark that is no public API, as far as several rooms need it: plans, Java classes, the gateway to the JVM.
+"""Spark's private API as far as several rooms need it: plans, Java classes, the gateway to the JVM.
 
 Each function has a contract test (tests/dataframes/test_internals.py), so an upgrade of Spark that changes one of them fails there.
 """
@@ -91,7 +91,7 @@ def executor_hosts(session: SparkSession) -> list[str]:
 
 
 def has_class(session: SparkSession, name: str) -> bool:
-    """Tell whether the driver's JVM finds a class."""
+    """Return whether the driver's JVM finds a class."""
     from py4j.protocol import Py4JJavaError
 
     thread = java_class(session, "java.lang.Thread").currentThread()
@@ -135,7 +135,7 @@ def exit_code(*, patience: float = 0) -> int | None:
 
 
 def forget_session() -> None:
-    """Let go of a session whose JVM has ended: PySpark would ask it for ever."""
+    """Forget a session whose JVM has ended: PySpark would go on using it."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 

@@ -1,13 +1,14 @@
 """parse(): Kafka's raw rows → typed columns and, where an event is bad, the reason. Nothing is dropped, rounded or guessed.
 
-Spark's from_json is generous without a word (tests/dataframes/test_quarantine.py lists it, measured): it rounds 99.999 into
+Spark's from_json accepts bad events silently (tests/dataframes/test_quarantine.py has the list): it rounds 99.999 into
 DECIMAL(12,2), reads "1,5" as 15, the last of two equal keys, "2024" as a timestamp, 5 as the string "5", and ignores
-whatever follows the object. So each event takes one of two ways:
+whatever follows the object. So an event takes one of three ways, each slower than the one before:
 
-- Plain: a regular expression, built from the schema, describes a good event wholly: known fields, each at most once, every
-  value in the form of its type and inside its range, nothing after the object. Nearly all events.
-- Suspect: all others are parsed a second time, as a variant, and each field is validated. Most are bad; the good ones have
-  fields that the schema does not know, or unusual forms.
+- Plain: the event is written as its producer writes it by default (rta.dataframes.fast_path). Nearly all events.
+- Any order: from_json reads it, and a regular expression, built from the schema, describes it wholly: known fields, each at
+  most once, every value in the form of its type and inside its range, nothing after the object.
+- All others are parsed once more, as a variant, and each field is validated (rta.dataframes.validation). Most are bad; the
+  good ones have fields that the schema does not know, or unusual forms.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SKEW: Final = re.compile(r"\d{1,6} (second|minute|hour|day)s?")
 
 
 def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> DataFrame:
-    """Type the events of Kafka's raw rows, and give the bad ones their reason. There is one row out for each row in.
+    """Read typed events from Kafka's raw rows, and give the bad ones their reason. There is one row out for each row in.
 
     Accepted: one JSON object in UTF-8; fields that the schema does not know; null or absent if the schema says nullable; a decimal as a
     number or as a string ("12.50"); trailing zeros; a timestamp as text with its zone (Z or +02:00) and at most six digits of a second;
@@ -57,7 +58,7 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
         one of `REASONS`, with the field it is about ("out of range: amount"). A bad event's own columns are null, unless it is only ahead.
 
     Raises:
-        InputError: If max_skew has another form.
+        InputError: max_skew has another form.
 
     Example:
         >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
@@ -66,7 +67,7 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     """
     headers = F.col("headers") if "headers" in raw.columns else F.lit(None)
     read, suspect, typed = _columns(event, max_skew, raw.sparkSession)
-    # Three steps, since Spark computes again in each step what it uses twice, and interprets what stands around a parser.
+    # Three steps: Spark computes anew what one step uses twice, and interprets the expressions around a parser.
     cut = raw.select(
         "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
         headers.cast(HEADERS).alias("headers"), F.split(F.col("value").cast("string"), '"').alias("_parts"),
@@ -80,9 +81,9 @@ def _columns(
     max_skew: str,
     session: SparkSession,  # noqa: ARG001 - another session, another JVM: these columns live in it
 ) -> tuple[list[Column], Column, list[Column]]:
-    """Build the columns of the three steps, once in a session: 4,000 calls to the JVM, half a second."""
-    form = plain(event, F.col("_parts"))
-    values = [value.alias(f"_{name}") for name, value in form.values.items()]
+    """Build the columns of the three steps, once a session: it takes 4,000 calls to the JVM, half a second."""
+    is_plain, values = plain(event, F.col("_parts"))
+    read = [value.alias(f"_{name}") for name, value in values.items()]
     good = {
         name: F.when(F.col("_plain"), F.col(f"_{name}")).when(
             F.col("_suspect.fault").isNull(), F.col("_suspect.row")[name]
@@ -92,25 +93,26 @@ def _columns(
     fault = F.coalesce("_suspect.fault", F.when(_ahead(good[event.event_time], max_skew), "ahead"))
     typed = [value.alias(name) for name, value in good.items()]
     return (
-        [form.is_plain.alias("_plain"), *values],
+        [is_plain.alias("_plain"), *read],
         F.when(~F.col("_plain"), _suspect(event)).alias("_suspect"),
         [*typed, *map(F.col, (*ORIGIN, *RAW)), fault.alias("reason")],
     )
 
 
 def _suspect(event: EventType) -> Column:
-    """Parse an event that is not plain: its row and its fault, null where it is good all the same.
+    """Parse an event that is not plain: its row and its fault, which is null if it is good all the same.
 
-    In higher-order functions, which are interpreted: the code for the plain events stays short enough for the JIT, and
-    each step is computed once.
+    The steps are higher-order functions, which Spark interprets: so the code for the plain events stays short enough for the
+    JIT, and each step is computed once.
     """
+    columns = _schema(event, str, "_corrupt")
 
     def parsed(value: Column) -> Column:
         text = value.cast("string")
         huge = F.coalesce(text.rlike(_huge_pattern(event)), F.lit(False))  # noqa: FBT003
         return F.struct(
             value.alias("value"), huge.alias("huge"),
-            F.from_json(F.when(~huge, text), _fields(event), STRICT).cast(_columns_of(event)).alias("row"),
+            F.from_json(F.when(~huge, text), _schema(event, event.field, CORRUPT), STRICT).cast(columns).alias("row"),
             (F.is_valid_utf8(text) & text.rlike(any_order_pattern(event))).alias("formal"),
         )  # fmt: skip
 
@@ -135,7 +137,7 @@ def _once(value: Column, step: Callable[[Column], Column]) -> Column:
 def _huge_pattern(event: EventType) -> str:
     """Return the pattern of a number with an exponent of five digits, also quoted where a decimal is meant.
 
-    Both parsers write it out digit by digit: one 1e10000000 would hold a query for a quarter of a minute.
+    Both parsers write it out digit by digit: one 1e10000000 would stop a query for a quarter of a minute.
     """
     decimals = [
         re.escape(event.field(each.name))
@@ -147,9 +149,9 @@ def _huge_pattern(event: EventType) -> str:
 
 
 def any_order_pattern(event: EventType) -> str:
-    """Return the regular expression of good events whose fields stand in any order.
+    """Return the regular expression of good events with their fields in any order.
 
-    Each key is a group that refuses to match where it has matched before, so a key cannot stand twice.
+    Each key is a group that does not match if it has matched before, so no key can be there twice.
 
     >>> pattern = any_order_pattern(rta.EventType("t", "n INT, at TIMESTAMP", event_time="at"))
     >>> tails = ['{"n": 5}', '{"n": 5.0}', '{"n": 5, "n": 5}', '{"n": 5} {}']
@@ -179,13 +181,7 @@ def _ahead(event_time: Column, max_skew: str) -> Column:
     return event_time > F.col("kafka_timestamp") + F.expr(f"INTERVAL {max_skew}")
 
 
-def _fields(event: EventType) -> StructType:
-    """Return the schema for from_json, by the names in the JSON, with the column that it fills where a field does not fit."""
-    named = [StructField(event.field(each.name), each.dataType) for each in event.schema]
-    return StructType(named).add(CORRUPT, "string")
-
-
-def _columns_of(event: EventType) -> StructType:
-    """Return the same by the names of the columns."""
-    named = [StructField(each.name, each.dataType) for each in event.schema]
-    return StructType(named).add("_corrupt", "string")
+def _schema(event: EventType, named: Callable[[str], str], corrupt: str) -> StructType:
+    """Return the schema for from_json, each column as `named` calls it, with the one that it fills if a field does not fit."""
+    fields = [StructField(named(each.name), each.dataType) for each in event.schema]
+    return StructType(fields).add(corrupt, "string")

@@ -48,7 +48,7 @@ _CHEAP: Final = {
 
 @dataclass(frozen=True, repr=False)
 class Published:
-    """What one publish() put on a topic.
+    """What one publish() has put on a topic.
 
     Args:
         topic: The topic.
@@ -69,7 +69,7 @@ class Published:
     keyless: int = 0
 
     def __repr__(self) -> str:
-        """Say in one line how much went where."""
+        """Say in one line how many events went where."""
         where = ", ".join(f"{p}: {low} to {high}" for p, (low, high) in self.offsets.items())
         more = "".join(f"; {name}: {value}" for name, value in self._beside().items())
         return (
@@ -86,7 +86,7 @@ class Published:
         )
 
     def _beside(self) -> dict[str, Any]:
-        """Return what was not sent, or not as asked for."""
+        """Return what was not sent, or not as it was asked for."""
         every = {"columns left out": ", ".join(self.left_out), "empty lines skipped": self.skipped, "lines without the key": self.keyless}  # fmt: skip
         return {name: value for name, value in every.items() if value}
 
@@ -128,9 +128,9 @@ def publish(
         How many events went where.
 
     Raises:
-        InputError: If the source is none, a column is not there, the frame streams, an event is over the size limit, or this machine's
-            clock is over an hour ahead of Kafka's.
-        BrokerError: If Kafka did not acknowledge events.
+        InputError: The source is none of these, a column is missing, the frame is a stream, an event is over the size limit, or this
+            machine's clock is over an hour ahead of Kafka's.
+        BrokerError: Kafka has not acknowledged all events.
 
     Example:
         >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
@@ -156,8 +156,8 @@ def publish(
         found = "; ".join(f"{count:,} times: {why}" for why, count in done.reasons.items())
         text = f"{done.ok:,} of {done.sent:,} events are on topic {topic!r}"
         if done.unknown:
-            raise BrokerError(text + ", the others may be", found=found, fix="look, then publish those that are not")  # fmt: skip
-        raise InputError(text + "; Kafka refused the others", found=found, fix="correct them, and publish them alone")  # fmt: skip
+            raise BrokerError(text + ", the others may be", found=found, fix="read the topic, then publish those that are missing")  # fmt: skip
+        raise InputError(text + "; Kafka refused the others", found=found, fix="correct them, and publish only them")  # fmt: skip
     return Published(
         topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
     )
@@ -171,7 +171,7 @@ def _ordered(
     *,
     parallel: bool,
 ) -> tuple[DataFrame, tuple[str, ...]]:
-    """Return the messages of a frame in the order in which they are to be sent, and the columns that none of them has."""
+    """Return the messages of a frame in the order to send them, and the columns that a message cannot have."""
     refuse_streaming(df)
     missing = [name for name in ordering if name not in df.columns]
     if missing:
@@ -181,8 +181,8 @@ def _ordered(
     typed = None if is_message(df, ordering) else event
     if typed and (absent := [name for name in typed.required if name not in df.columns]):
         raise InputError(
-            f"event type {typed.name!r} requires columns that the frame has not", found=absent,
-            fix="add them: each event without them would be quarantined",
+            f"event type {typed.name!r} requires columns that the frame does not have", found=absent,
+            fix="add them: an event without them would be quarantined",
         )  # fmt: skip
     fields = typed.fields if typed else {}
     frame = as_messages(df, key or (typed.key if typed else None), fields=fields, beside=ordering)
@@ -216,7 +216,7 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
 
 
 def _cheap_count(frame: DataFrame) -> int | None:
-    """Count a frame's rows if that is no more than a look into its files or its own rows; None if it would compute it twice.
+    """Count a frame's rows if that takes no more than reading its files or its own rows; None if it would be computed twice.
 
     >>> _cheap_count(spark.range(7).where("id > 1"))
     5

@@ -17,7 +17,12 @@ from rta.events.synthetic import user_events
 from rta.kafka import broker, topics
 from rta.progress import step
 
-NAMES: Final = ("flights", "weather", "purchases", "user-events")
+_REAL: Final = {
+    "flights": datasets.flights,
+    "weather": datasets.weather,
+    "purchases": datasets.purchases,
+}
+NAMES: Final = (*_REAL, "user-events")
 
 
 def publish_dataset(
@@ -31,24 +36,24 @@ def publish_dataset(
     speed_up: float | None = None,
     once: bool = False,
 ) -> Published | DeliveryReport | None:
-    """Publish what arrived in a part of a data set; in bulk, or paced.
+    """Publish a data set, or what arrived in a part of its time; in bulk, or paced.
 
     Args:
         dataset: "flights", "weather", "purchases" or "user-events".
-        topic: By default named like the data set.
+        topic: By default the name of the data set.
         start: The first arrival (UTC); by default the first of all.
         end: The arrival before which the part ends; by default it ends with the last.
         rows: How many user events to make; the other data sets have as many as they have.
         rate: Events per second, by an open-loop clock.
-        speed_up: Replay in event time, so many times faster than life.
-        once: Publish nothing if the topic holds that many events already.
+        speed_up: Replay in event time, so many times faster than it happened.
+        once: Publish nothing if the topic has that many events already.
 
     Returns:
-        What was published; None if `once` has found it there.
+        What was published; None if `once` is set and the topic has the events already.
 
     Raises:
-        InputError: If there is no such data set.
-        TopicError: If an earlier publish stopped midway.
+        InputError: There is no such data set.
+        TopicError: The topic has a part of the events: an earlier publish stopped midway.
 
     Example:
         >>> publish_dataset("weather", topic="doc-weather", end=datetime(2013, 1, 2)).events
@@ -84,16 +89,11 @@ def _frame(dataset: str, rows: int) -> DataFrame:
         session = spark()
     if dataset == "user-events":
         return user_events(session, rows=rows)
-    make = {
-        "flights": datasets.flights,
-        "weather": datasets.weather,
-        "purchases": datasets.purchases,
-    }[dataset]
-    return make(session)
+    return _REAL[dataset](session)
 
 
 def _between(frame: DataFrame, start: datetime | None, end: datetime | None) -> DataFrame:
-    """Keep what arrived in a span of time."""
+    """Keep the events that arrived between two moments."""
     if start:
         frame = frame.where(F.col("reported_at") >= F.lit(start.isoformat()).cast("timestamp"))
     if end:

@@ -1,4 +1,4 @@
-"""spark(): one real SparkSession, tuned for streaming here, or on the master that RTA_SPARK_MASTER names."""
+"""spark(): one real SparkSession, tuned for streaming, on this machine or on the master of RTA_SPARK_MASTER."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ def spark(
 ) -> SparkSession:
     """Return the SparkSession of this process, with Kafka's connector; start it if there is none.
 
-    If the embedded broker holds topics and does not run, it starts beside Spark: they are what comes next. Spark's messages go to
+    If the embedded broker has topics and does not run, it starts beside Spark: it will be needed next. Spark's messages go to
     `spark.log` and `spark-python.log` under RTA_HOME.
 
     Args:
-        app_name: How the application is called.
+        app_name: The application's name.
         master: A Spark master URL; by default RTA_SPARK_MASTER, else local[16]: slots are threads, and real-time mode needs one
             for each Kafka partition and shuffle partition.
         conf: Spark properties that override `DEFAULTS`.
 
     Raises:
-        SetupError: If there is no fitting Java, there are no jars, no connector is known for this PySpark, or a session without the
+        SetupError: There is no Java that fits, there are no jars, no connector is known for this PySpark, or a session without the
             connector runs already.
-        InputError: If the master is a Spark Connect server.
+        InputError: The master is a Spark Connect server.
 
     Example:
         >>> spark().range(3).count()
@@ -112,7 +112,7 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)
     java_options = [log_to_file(folder, "spark"), "-Duser.timezone=UTC", "-XX:+UseParallelGC"]
-    # After an OutOfMemoryError a JVM has lost threads that nobody misses: better it ends, and says so.
+    # After an OutOfMemoryError a JVM lacks threads, and nobody notices: better it ends, and says why.
     java_options += ["-XX:+ExitOnOutOfMemoryError", *class_data.options()]
     placed = {
         "spark.driver.extraJavaOptions": " ".join(f"'{option}'" for option in java_options),
@@ -128,7 +128,7 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
 
 
 def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
-    """Start the driver's JVM with its noise in a file, not in the notebook."""
+    """Start the driver's JVM, with its messages in a file instead of the notebook."""
     from pyspark import SparkConf, SparkContext
 
     os.environ["JAVA_HOME"] = str(find_java().home)
@@ -152,7 +152,7 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
 
 @contextmanager
 def _same_interrupts() -> Iterator[None]:
-    """Keep PySpark from replacing what Ctrl-C does: it would cancel all jobs, those of running queries, too."""
+    """Keep PySpark from replacing what Ctrl-C does: it would cancel all jobs, and those of running queries with them."""
     before = signal.getsignal(signal.SIGINT)
     yield
     if signal.getsignal(signal.SIGINT) is not before:
@@ -170,9 +170,10 @@ def _require_connector(session: SparkSession) -> None:
 
 
 def ended(*, patience: float = 0) -> str | None:
-    """Say how the JVM of this process's session ended; None where it lives, or there was none.
+    """Say how the JVM of this process's session ended; None if it lives, or there was none.
 
-    patience: seconds to wait for its end.
+    Args:
+        patience: Seconds to wait for its end.
 
     >>> ended() is None
     True
@@ -185,7 +186,7 @@ def ended(*, patience: float = 0) -> str | None:
 
 
 def _console() -> Path:
-    """Name the file that holds what the JVM said outside its log."""
+    """Return the file with what the JVM printed outside its log."""
     return settings().home / "spark-console.log"
 
 

@@ -1,6 +1,6 @@
-"""A topic → one typed DataFrame, for batch and stream alike; bad events split off, never dropped in silence.
+"""A topic → one typed DataFrame, for batch and stream alike; bad events are set apart, never dropped silently.
 
-topic ── read ── parse ─┬─ good ── read_batch, read_stream, read_range
+topic ── read ── parse ─┬─ good ── read_batch, read_stream
                         └─ bad ─── quarantined ── <topic>.dlq, see rta.dlq
 """
 
@@ -25,8 +25,8 @@ OBSERVED: Final = "rta_source"
 """The metric of a source is called `rta_source:<topic>`: a query may read several topics, never two metrics of one name."""
 
 # Fewer, larger fetches read a topic a third faster. Spark asks for the newest offset on a connection whose next fetch already waits
-# for data, and Kafka answers in order: by default half a second (500 ms) of each small read. A connection that a network has forgotten
-# is given up after 10 s, not 30; a whole call has a minute: Spark repeats no local task. Each is overridden by `options`.
+# for data, and Kafka answers in order: with its default that takes half a second of each small read. A connection that the network
+# has lost is given up after 10 s, not 30; a whole call has a minute: Spark repeats no local task. `options` override each of them.
 FETCH: Final[Mapping[str, str]] = {
     **READING,
     "kafka.max.partition.fetch.bytes": str(16 * 2**20),
@@ -37,7 +37,7 @@ FETCH: Final[Mapping[str, str]] = {
 }
 
 _CHOOSES: Final = re.compile(r"(?i)(starting|ending|subscribe|assign|min|max|includeheaders)")
-"""How options begin that choose what a query reads, and when; all others say how it reads."""
+"""The beginnings of options that choose what a query reads, and when; all others say how it reads."""
 
 
 def read_batch(
@@ -54,7 +54,7 @@ def read_batch(
     Args:
         topic: The topic.
         event: The type of its events; by default the one that is named like the topic.
-        starting: "earliest", "latest", {partition: offset}, or a datetime with a zone that is compared with Kafka's record time. An
+        starting: "earliest", "latest", {partition: offset}, or a datetime with a zone, which is compared with Kafka's record time. An
             offset is one that the topic has, or Kafka's own -1 (latest) and -2 (earliest); a partition that is not named is read whole.
         ending: The same; an ending offset is not read.
         max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
@@ -64,8 +64,8 @@ def read_batch(
         The event's columns, then topic, partition, offset, kafka_timestamp.
 
     Raises:
-        TopicError: If there is no such topic; it names those that look like it.
-        InputError: If a position is none, or the end lies before the start.
+        TopicError: There is no such topic; the message has those with a similar name.
+        InputError: There is no such position in the topic, or the end is before the start.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-batch", key="user_id")
@@ -115,8 +115,8 @@ def read_stream(
         The columns of read_batch().
 
     Raises:
-        TopicError: If there is no such topic.
-        InputError: If `starting` is no position in it.
+        TopicError: There is no such topic.
+        InputError: There is no such position in the topic.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-stream", key="user_id")
@@ -138,7 +138,7 @@ def good_stream(
     max_events_per_batch: int | None = None,
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """Read as read_stream() does, of a topic that was described already."""
+    """Read as read_stream() does, from a topic that was described already."""
     limit = (
         {} if max_events_per_batch is None else {"maxOffsetsPerTrigger": str(max_events_per_batch)}
     )
@@ -155,7 +155,7 @@ def parsed_stream(
 ) -> DataFrame:
     """Read all events of a topic as they arrive, good and bad: the columns of `parse`, as a streaming DataFrame.
 
-    options: for Spark's Kafka source; by default from the earliest offset, with headers.
+    options: For Spark's Kafka source; by default all events from the earliest on, with headers.
     """
     chosen = options or starting_at(topic, "earliest") | {"includeHeaders": "true"}
     return parse(_read(topic.name, chosen, streaming=True), event, max_skew)
@@ -163,7 +163,7 @@ def parsed_stream(
 
 @dataclass(frozen=True)
 class TopicRange:
-    """A part of a topic, and how it is read: read again, it shows the same. One micro-batch, say.
+    """A part of a topic, such as that of a micro-batch, and how to read it: each time it gives the same events.
 
     Attributes:
         topic: The topic.
@@ -171,7 +171,7 @@ class TopicRange:
         start: partition → the first offset; a partition that only `end` knows is read from its beginning.
         end: partition → the offset before which the range ends.
         max_skew: How far an event's own time may be ahead of Kafka's.
-        options: Those of the query that has read it, such as its isolation level; what chooses a range has no effect.
+        options: Those of the query that has read it, such as its isolation level; options that choose a range have no effect.
     """
 
     topic: str
@@ -192,7 +192,7 @@ class TopicRange:
         return parsed.select(*ORIGIN, "reason", "key", "value", "headers")
 
     def counts(self) -> dict[str, int]:
-        """Count by reading: consumed, quarantined, good. No retried task counts twice here.
+        """Count by reading: consumed, quarantined, good. A retried task is not counted twice here.
 
         >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-counts", partitions=1)
         >>> TopicRange("doc-counts", rta.USER_EVENTS, {0: 1}, {0: 4}).counts()
@@ -213,36 +213,6 @@ class TopicRange:
         return parse(_read(self.topic, options), self.event, self.max_skew)
 
 
-def read_range(
-    topic: str,
-    event: EventType,
-    *,
-    start: Mapping[int, int],
-    end: Mapping[int, int],
-    max_skew: str = "5 minutes",
-    options: Mapping[str, str] | None = None,
-) -> DataFrame:
-    """Read the good events between two offsets of each partition; the second is not read.
-
-    Args:
-        topic: The topic.
-        event: The type of its events.
-        start: partition → the first offset; a partition that only `end` knows is read from its beginning.
-        end: partition → the offset before which the range ends.
-        max_skew: See `parse`.
-        options: For Spark's Kafka source; what chooses a range has no effect.
-
-    Returns:
-        The columns of read_batch().
-
-    Example:
-        >>> _ = rta.publish(rta.user_events(spark, rows=5), "doc-read-range", partitions=1)
-        >>> read_range("doc-read-range", rta.USER_EVENTS, start={0: 1}, end={0: 4}).count()
-        3
-    """
-    return TopicRange(topic, event, start, end, max_skew, options).good()
-
-
 def quarantined(
     topic: str,
     *,
@@ -252,7 +222,7 @@ def quarantined(
     max_skew: str = "5 minutes",
     options: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """List the bad events of a topic, or of a range of its offsets, straight from the topic.
+    """Read the bad events of a topic, or of a range of its offsets, from the topic itself.
 
     Args:
         topic: The topic.
@@ -283,9 +253,9 @@ def quarantined(
 
 
 def observed(parsed: DataFrame, topic: str) -> DataFrame:
-    """Count what passes, without a second read: consumed, quarantined and good, each on its own.
+    """Count the events that pass, without a second read: consumed, quarantined and good, each on its own.
 
-    The counts stand under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
+    The counts are under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
 
     >>> raw = spark.sql("SELECT binary('k') key, binary('{}') value, 't' topic, 0 partition, 0L offset, current_timestamp() timestamp")
     >>> observed(parse(raw, rta.USER_EVENTS), "t").count()
@@ -300,7 +270,7 @@ def _counts() -> list[Column]:
 
 
 def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
-    """Count all, keep the good. The raw columns go first: they would be copied through the count."""
+    """Count all events, and keep the good ones. The raw columns are dropped first: the count would copy them."""
     counted = observed(parsed.select(*event.columns, *ORIGIN, "reason"), topic)
     return counted.where("reason IS NULL").drop("reason")
 

@@ -1,4 +1,4 @@
-"""Where a reader starts and ends in a topic: offsets or times, in the words of Spark's Kafka source."""
+"""Where a reader starts and ends in a topic: offsets or times, as options of Spark's Kafka source."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from rta.errors import InputError
 from rta.kafka.topics import TopicDescription
 
 Position = str | Mapping[int, int] | datetime
-Ranges = Mapping[
-    int, tuple[int, int]
-]  # partition → the earliest offset, and the next to be written
-LATEST: Final = -1  # Kafka's own words for offsets
+Ranges = Mapping[int, tuple[int, int]]  # partition → the earliest offset, the next to be written
+LATEST: Final = -1  # Kafka's own numbers for the two ends of a partition
 EARLIEST: Final = -2
 
 
@@ -22,7 +20,10 @@ def starting_at(topic: TopicDescription, position: Position) -> dict[str, str]:
     """Translate where a stream starts into Spark's options.
 
     An offset is one that the topic has, or its next one; or Kafka's own -1 (latest), -2 (earliest).
-    Raises InputError for what is no position in the topic, RefusedError if this user may not read it.
+
+    Raises:
+        InputError: The position is none in this topic.
+        RefusedError: This user may not read the topic.
 
     >>> _ = rta.kafka.create_topic("doc-positions", partitions=1)
     >>> topic = rta.kafka.topics.description("doc-positions")
@@ -33,13 +34,15 @@ def starting_at(topic: TopicDescription, position: Position) -> dict[str, str]:
     rta.errors.InputError: starting names an offset that topic 'doc-positions' does not have; found: {0: 9}; fix: partition 0 has 0 to 0...
     """
     topic.require("READ")
-    return _starting(topic.name, position, topic.ranges)
+    return _position(topic.name, position, "starting", topic.ranges)
 
 
 def between(topic: TopicDescription, starting: Position, ending: Position) -> dict[str, str]:
     """Translate the two ends of a finite read into Spark's options.
 
-    Raises as starting_at() does, and for an end before its start.
+    Raises:
+        InputError: One of them is no position in this topic, or the end is before the start.
+        RefusedError: This user may not read the topic.
 
     >>> _ = rta.kafka.create_topic("doc-positions", partitions=1)
     >>> between(rta.kafka.topics.description("doc-positions"), "latest", "latest")
@@ -51,18 +54,10 @@ def between(topic: TopicDescription, starting: Position, ending: Position) -> di
         starting = dict.fromkeys(ranges, LATEST)
     if isinstance(starting, Mapping):  # Spark does not start a batch at a word that means the end
         starting = {p: ranges[p][1] if o == LATEST and p in ranges else o for p, o in starting.items()}  # fmt: skip
-    options = _starting(topic.name, starting, ranges) | _position(topic.name, ending, "ending", ranges)  # fmt: skip
+    first = _position(topic.name, starting, "starting", ranges)
+    last = _position(topic.name, ending, "ending", ranges)
     _require_order(topic.name, starting, ending)
-    return options
-
-
-def _starting(topic: str, position: Position, ranges: Ranges) -> dict[str, str]:
-    options = _position(topic, position, "starting", ranges)
-    # No record as young as the timestamp: begin with the next one to come, as with "latest".
-    by_time = (
-        {"startingOffsetsByTimestampStrategy": "latest"} if isinstance(position, datetime) else {}
-    )
-    return options | by_time
+    return first | last
 
 
 def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dict[str, str]:
@@ -72,9 +67,12 @@ def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dic
             raise InputError(
                 f"{which} needs a time zone",
                 found=repr(position),
-                fix="give it tzinfo=datetime.UTC, say",
+                fix="give it one, such as tzinfo=datetime.UTC",
             )
-        return {f"{which}Timestamp": str(round(position.timestamp() * 1000))}
+        at = {f"{which}Timestamp": str(round(position.timestamp() * 1000))}
+        # If no record is as young as that, begin with the next one to come, as with "latest".
+        young = {"startingOffsetsByTimestampStrategy": "latest"} if which == "starting" else {}
+        return at | young
     if isinstance(position, Mapping):
         _require_there(topic, position, which, ranges)
         unnamed = EARLIEST if which == "starting" else LATEST
@@ -91,7 +89,7 @@ def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dic
 
 
 def _require_there(topic: str, position: Mapping[int, int], which: str, ranges: Ranges) -> None:
-    """Refuse partitions and offsets that the topic does not have: Spark would find out when it reads, in pages of Java."""
+    """Refuse partitions and offsets that the topic does not have: Spark would fail while it reads, with pages of Java."""
     unknown = sorted(set(position) - set(ranges), key=str)
     if unknown:
         raise InputError(
@@ -109,18 +107,18 @@ def _require_there(topic: str, position: Mapping[int, int], which: str, ranges: 
         there = ", ".join(f"partition {p} has {ranges[p][0]} to {ranges[p][1]}" for p in sorted(outside))  # fmt: skip
         raise InputError(
             f"{which} names an offset that topic {topic!r} does not have", found=outside,
-            fix=f"{there}, the last of which is the next event's; or use {' or '.join(map(str, words))},"
+            fix=f"{there}, where the last is the offset of the next event; or use {' or '.join(map(str, words))},"
             f" Kafka's own for {'latest or earliest' if len(words) > 1 else 'latest'}",
         )  # fmt: skip
 
 
 def _is_number(offset: object) -> bool:
-    """Tell whether something is a whole number: NumPy's, too, but no bool."""
+    """Return whether something is a whole number; NumPy's is one, a bool is not."""
     return hasattr(offset, "__index__") and not isinstance(offset, bool)
 
 
 def _require_order(topic: str, starting: Position, ending: Position) -> None:
-    """Refuse an end that lies before the start."""
+    """Refuse an end before the start."""
     before: object = None
     if isinstance(starting, Mapping) and isinstance(ending, Mapping):
         before = {p: (o, ending[p]) for p, o in starting.items() if 0 <= ending.get(p, LATEST) < o}
@@ -128,7 +126,7 @@ def _require_order(topic: str, starting: Position, ending: Position) -> None:
         before = f"{starting} to {ending}"
     if before:
         raise InputError(
-            f"the end of this part of topic {topic!r} lies before its start",
+            f"the end of this part of topic {topic!r} is before its start",
             found=before,
             fix="exchange the two, or correct one of them",
         )

@@ -1,6 +1,6 @@
-"""The CPU time that Spark's tasks have spent, by what they worked for, as far as this process has seen it.
+"""The CPU time of Spark's tasks, by table or archive, as far as this process has seen it.
 
-Spark itself remembers the last stages only (50 here, so that the driver stays small): so it is asked after each micro-batch.
+Spark itself remembers only the last stages (50, so that the driver stays small), so it is asked after each micro-batch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ def spent(owner: str) -> float:
 def note(
     session: SparkSession, owner: str, group: str | None = None, *, running: bool = True
 ) -> bool:
-    """Add what the jobs of a group have spent since the last note; by default those of this thread's query.
+    """Add what the jobs of a group have spent since the last note.
 
-    running: also one that runs still, as a micro-batch does that asks; it is not looked at again.
-    Returns whether one of their tasks had to run again: Spark may then have counted its rows twice.
+    Args:
+        session: The session.
+        owner: The table, or the archive, that the jobs work for.
+        group: The job group; by default that of this thread's query.
+        running: Also count a job that still runs, as that of a micro-batch that asks; it is not looked at again.
+
+    Returns:
+        Whether a task had to run again: then Spark may have counted its rows twice.
     """
     retried = False
     group = group or str(session.sparkContext.getLocalProperty("spark.jobGroup.id"))

@@ -1,9 +1,8 @@
-"""validated(): why an event that is not plain is bad, or null where it is good all the same.
+"""validated(): why an event is bad, or null if it is good.
 
-Runs on the few events that rta.dataframes.parsing's pattern does not know. The second parser is Spark's variant: it keeps the type of each
-JSON token and exact decimals, and refuses equal keys. To see what follows the object, `[value,"sha256 of value"]` is
-parsed: whatever the value holds, it cannot hold its own hash, so the second element is that hash only if the value is
-exactly one JSON value.
+It runs on the few events that no pattern of rta.dataframes.parsing matches. The second parser is Spark's variant: it keeps the type of
+each JSON token and exact decimals, and refuses equal keys. To find what follows the object, `[value,"sha256 of value"]` is parsed: no
+value contains its own hash, so the second element is that hash only if the value is exactly one JSON value.
 """
 
 from __future__ import annotations
@@ -26,12 +25,15 @@ REASONS: Final = (
 
 
 def validated(event: EventType, *, value: Column, row: Column) -> Column:
-    """Return the reason why an event is bad; null where it is good.
+    """Return the reason why an event is bad; null if it is good.
 
-    value: the raw bytes. row: what from_json made of them.
+    Args:
+        event: The type of the event.
+        value: The raw bytes.
+        row: What from_json made of them.
     """
-    # The body of a higher-order function is interpreted: it stays out of the generated code of the plain events, which
-    # would outgrow what the JIT compiles.
+    # The body of a higher-order function is interpreted: it stays out of the generated code of the plain events, which would
+    # become too long for the JIT.
     text = value.cast("string")
     proof = F.sha2(value, 256)
     packed = F.struct(
@@ -74,7 +76,7 @@ def _syntax_fault(text: Column) -> Column:
 
 
 def _field_fault(field: StructField, name: str, once: Column) -> Column:
-    """Validate one field, by its name in the JSON; null where it is good."""
+    """Return the fault of one field, by its name in the JSON; null if it is good."""
     token = F.try_variant_get(once["pair"], f'$[0]["{name}"]', "variant")
     kind = F.coalesce(F.schema_of_variant(token), F.lit("VOID"))
     typed = once["row"][field.name]

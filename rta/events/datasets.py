@@ -14,16 +14,16 @@ from rta.settings import settings
 def flights(spark: SparkSession) -> DataFrame:
     """Return the 336,776 flights that were to leave New York in 2013, as events of type FLIGHTS.
 
-    event_time is the scheduled departure. reported_at is when the departure was reported, which is the actual departure (not the
-    landing); so a late flight's event is late (up to 1,301 minutes), and an early one's comes before its time. A cancelled flight has
-    delay_minutes null, and is reported at the scheduled time: when it did not leave. delay_minutes: minutes, negative if early.
+    event_time is the scheduled departure. reported_at is the actual departure (not the landing), at which it is reported; so the event of
+    a late flight is late (up to 1,301 minutes), and that of an early one comes before its time. A cancelled flight has delay_minutes
+    null, and is reported at the scheduled time. delay_minutes: minutes, negative if early.
     distance: miles. event_id: flight, local date and origin.
 
     Args:
         spark: The session.
 
     Raises:
-        SetupError: If the data files are not there.
+        SetupError: The data files are not there.
 
     Example:
         >>> flights(spark).where("event_id = 'UA1545-20130101-EWR'").select("event_time", "reported_at").show()
@@ -46,13 +46,13 @@ def weather(spark: SparkSession) -> DataFrame:
     """Return the 26,115 hourly observations at New York's airports in 2013, as events of type WEATHER.
 
     Temperatures in °F, humidity in %, wind in miles an hour and degrees, precipitation in inches, pressure in millibar, visibility in
-    miles. reported_at is event_time: when it was reported is not recorded.
+    miles. reported_at is event_time: the real one is not recorded.
 
     Args:
         spark: The session.
 
     Raises:
-        SetupError: If the data files are not there.
+        SetupError: The data files are not there.
 
     Example:
         >>> weather(spark).where("event_id = 'JFK-20130101T06'").select("temp", "visib").show()
@@ -76,14 +76,14 @@ def weather(spark: SparkSession) -> DataFrame:
 def purchases(spark: SparkSession) -> DataFrame:
     """Return CDNOW's 69,659 purchases of 1997 and 1998, as user events with a quantity (type PURCHASES).
 
-    amount: US dollars. timestamp: midnight UTC of the day, for the time of day is not recorded; reported_at is the same. quantity: CDs.
+    amount: US dollars. timestamp: midnight UTC of the day, since the time of day is not recorded; reported_at is the same. quantity: CDs.
     event_id: the line of the source.
 
     Args:
         spark: The session.
 
     Raises:
-        SetupError: If the data files are not there.
+        SetupError: The data files are not there.
 
     Example:
         >>> purchases(spark).where("event_id = 'cdnow-1'").select("user_id", "action", "amount", "timestamp").show()

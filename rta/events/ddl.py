@@ -1,6 +1,6 @@
-"""A schema as a person writes it, `user_id BIGINT NOT NULL, at TIMESTAMP`, and its types as SQL names them: without a JVM.
+"""A schema as DDL, `user_id BIGINT NOT NULL, at TIMESTAMP`, read without a JVM, and the SQL names of its types.
 
-Spark's own parser (StructType.fromDDL) needs a running session. Types that hold others are not read here: give a StructType.
+Spark's own parser (StructType.fromDDL) needs a running session. Nested types are not read here: give a StructType.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def schema_of(text: str) -> StructType:
     """Read a schema from `name TYPE [NOT NULL]`, with commas between.
 
     Raises:
-        InputError: with the first place that cannot be read.
+        InputError: The text cannot be read; the message has the first place.
 
     >>> schema_of("user_id BIGINT NOT NULL, amount DECIMAL(12,2)").simpleString()
     'struct<user_id:bigint,amount:decimal(12,2)>'
@@ -87,15 +87,15 @@ def _type(column: re.Match[str], name: str) -> DataType:
     precision, scale = int(column["precision"]), int(column["scale"] or 0)
     if not isinstance(kind, DecimalType) or not (scale <= precision <= _MOST and precision):
         raise InputError(
-            f"column {name!r} has a type with figures that it cannot have",
+            f"column {name!r} has a type with numbers that it cannot have",
             found=f"{column['type']}({precision}, {scale})",
-            fix=f"write DECIMAL(digits, digits behind the point), at most {_MOST}",
+            fix=f"write DECIMAL(digits, digits after the point), at most {_MOST}",
         )
     return DecimalType(precision, scale)
 
 
 def type_name(kind: DataType) -> str:
-    """Name a type as SQL does; the names of fields inside it keep their case.
+    """Return the SQL name of a type; the names of fields inside it keep their case.
 
     >>> type_name(StructType().add("userId", DecimalType(12, 2))), type_name(DecimalType(12, 2))
     ('struct<userId:decimal(12,2)>', 'DECIMAL(12,2)')

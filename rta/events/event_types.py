@@ -1,6 +1,6 @@
-"""What an event is: the contract of one topic, and the four that rta ships.
+"""What an event is: the contract of a topic, and the four that come with rta.
 
-In a schema, nullable=False means *required*: an event without it is quarantined, never guessed at.
+In a schema, nullable=False means *required*: an event without the field is quarantined, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ class EventType:
     Args:
         name: The topic.
         schema: Its columns, as a StructType or as DDL.
-        event_time: The TIMESTAMP column that says when it happened; it is always required.
-        key: The column whose value becomes the message key, so that one key's events stay in order on one partition; None if the producer
-            chose other keys, or none.
-        fields: column → the name of its field in the JSON, for those that are called otherwise; a field may have any name that needs no
-            escape.
+        event_time: The TIMESTAMP column that says when the event happened; it is always required.
+        key: The column whose value becomes the message key, so that the events of a key stay in order on one partition; None if the
+            producer chose other keys, or none.
+        fields: column → the name of its field in the JSON, if it is another; a field may have any name that needs no escape.
 
     Raises:
-        InputError: If the name or a type cannot be, or the event_time, the key or a field is none of the columns.
+        InputError: The name or a type is not allowed, or the event_time, the key or a key of `fields` is not a column.
 
     Example:
         >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
@@ -108,7 +107,7 @@ class EventType:
         return tuple(field.name for field in self.schema.fields if not field.nullable)
 
     def field(self, column: str) -> str:
-        """Name the field of the JSON that a column is read from.
+        """Return the field of the JSON that a column is read from.
 
         >>> USER_EVENTS.field("amount")
         'amount'
@@ -116,7 +115,7 @@ class EventType:
         return self.fields.get(column, column)
 
     def __repr__(self) -> str:
-        """Show the type as a person would write it down."""
+        """Show the type as a person would write it."""
         columns = ", ".join(
             " ".join(
                 [
@@ -133,7 +132,7 @@ class EventType:
         )
 
     def _repr_html_(self) -> str:
-        """Show a column a line: its type, whether it is required, its field, and what it is for."""
+        """Show one column a line: its type, whether it is required, its field, and its use."""
         use = {self.event_time: "event time"} | ({self.key: "key"} if self.key else {})
         rows = [
             (c.name, type_name(c.dataType), "" if c.nullable else "required", self.field(c.name), use.get(c.name, ""))
@@ -156,7 +155,7 @@ def _checked_columns(schema: StructType) -> StructType:
         if name.casefold() in _RESERVED or name.startswith("_"):
             raise InputError(
                 "a column has a name that is reserved", found=name,
-                fix=f'call it otherwise, and say the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
+                fix=f'give it another name, and the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
             )  # fmt: skip
         if name.casefold() in seen:
             raise InputError(f"two columns are named {name!r}", fix="rename one of them")
@@ -170,13 +169,13 @@ def _checked_columns(schema: StructType) -> StructType:
 
 
 def _found(name: str, columns: StructType) -> str:
-    """Say what a column that is no event time is."""
+    """Say what is wrong with the column that was given as the event time."""
     there = name in columns.names
     return f"{name} {type_name(columns[name].dataType)}" if there else f"no column {name!r}"
 
 
 def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, str]:
-    """Return column → field where they differ; refuse a column that is none, a field that two columns name."""
+    """Return column → field where they differ; refuse an unknown column, and a field of two columns."""
     if not isinstance(fields, Mapping) or (unknown := sorted(set(fields) - set(columns), key=str)):
         raise InputError(
             "fields is a mapping: column → its name in the JSON",
@@ -187,7 +186,7 @@ def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, 
         if not isinstance(name, str) or not name or _NO_FIELD & set(name) or _no_text(name):
             raise InputError(
                 f"the field of column {column!r} has a name that cannot be read", found=repr(name),
-                fix="use a text without quotes, backslashes, question marks and control characters",
+                fix="use a name without quotes, backslashes, question marks and control characters",
             )  # fmt: skip
     names = [fields.get(column, column) for column in columns]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -199,7 +198,7 @@ def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, 
 
 
 def _no_text(name: str) -> bool:
-    """Tell whether a name holds half of a surrogate pair, which no UTF-8 can write."""
+    """Return whether a name has half of a surrogate pair, which UTF-8 cannot write."""
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
@@ -259,19 +258,19 @@ def event_type(name: str) -> EventType:
     """Return the event type of a topic that rta knows.
 
     Raises:
-        InputError: It is none of them; the message lists those.
+        InputError: There is no such type; the message lists those that there are.
 
     >>> event_type("flights").key
     'origin'
     >>> event_type("flight")
     Traceback (most recent call last):
-    rta.errors.InputError: no event type is called 'flight'; found: near to it: flights; fix: use one of flights, purchases, user-events, weather, or make an EventType
+    rta.errors.InputError: no event type is called 'flight'; found: did you mean 'flights'?; fix: use one of flights, purchases, user-events, weather, or make an EventType
     """
     if name in _KNOWN:
         return _KNOWN[name]
     near = difflib.get_close_matches(name, _KNOWN, n=1)
     raise InputError(
         f"no event type is called {name!r}",
-        found=f"near to it: {near[0]}" if near else None,
+        found=f"did you mean {near[0]!r}?" if near else None,
         fix=f"use one of {', '.join(_KNOWN)}, or make an EventType",
     )

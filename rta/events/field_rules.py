@@ -1,4 +1,4 @@
-"""How each type of column is written in an event: the plain form, and the rule for every other form."""
+"""How the values of each type are written in an event: the plain form, and the rules for all other forms."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ _DIGITS: Final = {"byte": 2, "short": 4, "integer": 9, "long": 18}
 
 @dataclass(frozen=True)
 class Token:
-    """One field of an event, as both parsers see it; each is a column.
+    """One field of an event as both parsers see it.
 
-    type: of the field in the schema. kind: the variant's type, such as BIGINT, DECIMAL(5,3), STRING.
-    written: its text. typed: what from_json made of it.
+    Attributes:
+        type: Its type in the schema.
+        kind: Its type in the variant, such as BIGINT, DECIMAL(5,3), STRING.
+        written: Its text.
+        typed: What from_json made of it.
     """
 
     type: Any
@@ -35,11 +38,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Form:
-    """How a type is written.
+    """How the values of a type are written.
 
-    plain: the pattern of its plain form, quotes included. fault: why another form is bad (null: it is good).
-    inner: for a quoted type, the pattern of what stands between the quotes, where a cast tells the rest; "" means any
-    text without escapes. None: the plain form goes without quotes.
+    Attributes:
+        plain: The pattern of the plain form, with its quotes.
+        fault: Why another form is bad; null if it is good.
+        inner: The pattern of what is between the quotes, if a cast checks the rest; "" means any text without escapes. None if the
+            plain form has no quotes.
     """
 
     plain: Callable[[Any], str]
@@ -133,7 +138,7 @@ FORMS: Final = {
     "timestamp": Form(
         lambda _: rf'"{_DATE}{_CLOCK}(?:\.[0-9]{{1,6}})?{_ZONE}"',
         _timestamp_fault,
-        # Dots are fast, and the cast refuses what is no digit; at the end of a part it would take more than digits.
+        # Dots are fast, and the cast refuses what is no digit; at the end of a part it would accept more than digits.
         inner=r"(?!0000)....-..-\d\d[T ]..:..:\d\d(?:\.\d{1,6}+)?+(?:Z|[+-]\d\d:\d\d)",
     ),
     "date": Form(lambda _: rf'"{_DATE}"', _date_fault, inner=_DATE),

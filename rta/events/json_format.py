@@ -1,4 +1,4 @@
-"""Events as they travel: JSON with exact decimals, instants in UTC to the microsecond, nulls left out."""
+"""The JSON of events: exact decimals, instants in UTC to the microsecond, nulls left out."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ KAFKA: Final = frozenset(("key", "value", "headers", "topic", "partition", "offs
 
 
 def is_message(frame: DataFrame, beside: Collection[str] = ()) -> bool:
-    """Tell whether a frame holds messages: a BINARY `value`, or a STRING one beside nothing but Kafka's own columns.
+    """Return whether a frame holds messages: it has a BINARY `value`, or a STRING one beside nothing but Kafka's own columns.
 
-    A `value` among other columns is a field like them. beside: columns that only say the order.
+    Beside other columns, a STRING `value` is a field like them. beside: columns that only give the order.
 
     >>> is_message(spark.sql("SELECT '{}' value, 'k' key")), is_message(spark.sql("SELECT '21.5' value, 7L sensor"))
     (True, False)
@@ -58,11 +58,16 @@ def as_messages(
 ) -> DataFrame:
     """Turn a frame into Kafka messages: `key` and `value` BINARY beside the frame's own columns.
 
-    What is_message() keeps its `value`, and its `key`; else all columns become one JSON object. key: the column whose text
-    becomes the key; null keys stay null. fields: column → its name in the JSON, for those that are called otherwise.
+    A frame of messages (see is_message) keeps its `value` and its `key`; else all columns become one JSON object.
+
+    Args:
+        frame: The frame.
+        key: The column whose text becomes the key; a null key stays null.
+        fields: column → its name in the JSON, if it is another.
+        beside: Columns that only give the order.
 
     Raises:
-        InputError: if the key is not a column.
+        InputError: The key is not a column.
 
     >>> as_messages(spark.sql("select 7L user_id"), "user_id").selectExpr("string(key)", "string(value)").head()
     Row(key='7', value='{"user_id":7}')
@@ -89,12 +94,12 @@ def as_messages(
 
 
 def _quoted(name: str) -> str:
-    """Name a column whatever stands in its name."""
+    """Quote a column's name, which may have any characters."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def message_columns(frame: DataFrame) -> list[str]:
-    """Name the columns of as_messages() that Kafka's sink takes: key, value and, as Spark's own source gives them, headers.
+    """Return the columns of as_messages() that Kafka's sink takes: key, value, and headers in the form of Spark's own source.
 
     >>> message_columns(as_messages(spark.sql("select 'v' value, array(struct('n' key, binary('h') value)) headers")))
     ['key', 'value', 'headers']
@@ -104,9 +109,12 @@ def message_columns(frame: DataFrame) -> list[str]:
 
 
 def json_text(event: Mapping[str, Any]) -> str:
-    """Write one event the same way without Spark. A datetime without a zone is taken as UTC.
+    """Write one event in the same form without Spark. A datetime without a zone is taken as UTC.
 
-    Values may be NumPy's and pandas' own. Raises InputError for what JSON cannot hold exactly: NaN, infinities, other types.
+    Values may be NumPy's and pandas' own.
+
+    Raises:
+        InputError: JSON cannot hold a value exactly: NaN, an infinity, another type.
 
     >>> json_text({"amount": Decimal("0.10"), "action": None, "timestamp": datetime(2024, 11, 15, 10, 30)})
     '{"amount":0.10,"timestamp":"2024-11-15T10:30:00.000000Z"}'
@@ -137,7 +145,7 @@ def _text(value: Any) -> str:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise InputError(
-            "an event holds what JSON cannot",
+            "an event has a value that JSON cannot hold",
             found=f"{value!r} ({error})",
             fix="use str, int, Decimal, bool or datetime",
         ) from None

@@ -1,4 +1,4 @@
-"""Broken messages, mixed in on purpose: what a reader must survive without losing a good event."""
+"""Malformed messages, mixed in on purpose: a reader must survive them without losing a good event."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POISON: Final[Mapping[str, str]] = {
     "integer_overflow": "2^63: one more than a BIGINT holds",
     "future": "an event time in the year 2099",
 }
-"""Every kind of poison: its name, and what it is."""
+"""Every kind of poison: its name, and what it means."""
 
 
 def poisoned(
@@ -50,14 +50,14 @@ def poisoned(
 ) -> DataFrame:
     """Turn typed events into messages, and add malformed ones beside a share of them.
 
-    Poison is added, never put in an event's place: the good messages stay exactly what publish() would send. A bad message follows from
-    the event it stands beside, with the kind added to its event_id, so that a reader who takes it for good is found out.
+    Poison is added, it replaces no event: the good messages are exactly those that publish() would send. A bad message is made from
+    the event beside it, with the kind added to its event_id, so that it shows if a reader takes it for good.
 
     Args:
         events: The good ones.
         event: Their type.
         share: The share of the events that get a bad one beside them.
-        seed: Another seed, others of them.
+        seed: Another seed chooses other events.
         kinds: Some of `POISON`.
 
     Returns:
@@ -81,7 +81,7 @@ def poisoned(
             "unknown kinds of poison", found=unknown, fix=f"choose from {', '.join(POISON)}"
         )
     if not 0 <= share <= 1:
-        raise InputError("share is from 0 to 1", found=share, fix="correct it")
+        raise InputError("share is a number from 0 to 1", found=share, fix="correct it")
 
     chance = F.shiftrightunsigned(F.xxhash64(_json(event), F.lit(seed)), 11)
     kind = F.element_at(F.array(*map(F.lit, kinds)), (chance % len(kinds) + 1).cast("int"))
@@ -152,7 +152,7 @@ def _json(event: EventType, *, without: str | None = None) -> Column:
 
 
 def _required(event: EventType, *kinds: type[DataType]) -> str:
-    """Name a required column of the first kind that the event has one of; never its identity."""
+    """Return a required column of the first of these kinds that the event has; never its event_id."""
     for kind in kinds:
         for field in event.schema.fields:
             if isinstance(field.dataType, kind) and not field.nullable and field.name != "event_id":

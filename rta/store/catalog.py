@@ -1,6 +1,6 @@
 """The tables of the serving database as SQLAlchemy Core knows them: rta's own, and a user's.
 
-Imported inside functions only: it loads SQLAlchemy, and `import rta` stays light.
+Whatever the command line needs imports it inside functions: it loads SQLAlchemy, half a second.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Declared(UserDefinedType[Any]):
         return self.spec
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:  # noqa: ARG002
-        """Return what is done to a value on its way to the driver."""
+        """Return the function that prepares a value for the driver."""
         encode = self.encode
         if encode is None:
             return None
@@ -149,7 +149,7 @@ JOBS: Final = sa.Table(
 
 
 def relation(table: Table, dialect: str) -> sa.Table:
-    """Describe a serving table to SQLAlchemy, in a database's own types; names always quoted."""
+    """Return a serving table as SQLAlchemy knows it, in a database's own types; names are always quoted."""
     return sa.Table(
         sa.sql.quoted_name(table.name, quote=True),
         sa.MetaData(),

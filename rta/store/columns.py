@@ -1,4 +1,4 @@
-"""The columns of the serving database: how each Spark type lies there, exactly; its values to the driver, and back to pandas.
+"""The columns of the serving database: how each Spark type is stored exactly; its values to the driver, and back to pandas.
 
 | Spark                  | PostgreSQL             | SQLite                                    |
 |------------------------|------------------------|-------------------------------------------|
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql.types import DataType, StructField, StructType
 
-# White space that SQLite and Python skip before a number: it tells our numbers from other text.
+# White space that SQLite and Python skip before a number: it marks our numbers among other text.
 MARK: Final = "\v\f"
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
 _PLAIN: Final = 6
@@ -39,7 +39,7 @@ _EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 @dataclass(frozen=True)
 class Kind:
-    """What one Spark type is elsewhere: two SQL types, the Python types it may hold, pandas."""
+    """A Spark type elsewhere: two SQL types, the Python types of its values, and pandas' types."""
 
     postgresql: str
     sqlite: str
@@ -70,7 +70,7 @@ def flat(schema: StructType) -> StructType:
     """Return the columns of a serving table for a query's schema: structs flattened, names checked.
 
     Raises:
-        InputError: if a column has a type that no table can hold, or two have one name.
+        InputError: A column has a type that no table can hold, or two have one name.
 
     >>> from pyspark.sql.types import StructType
     >>> window = StructType().add("start", "timestamp").add("end", "timestamp")
@@ -108,7 +108,7 @@ def flat(schema: StructType) -> StructType:
 
 
 def sql_type(kind: DataType, dialect: str) -> str:
-    """Name a Spark type in the words of a database.
+    """Return a database's name for a Spark type.
 
     >>> from pyspark.sql.types import DecimalType
     >>> sql_type(DecimalType(12, 2), "postgresql")
@@ -127,7 +127,7 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
     A naive datetime is local time, as in PySpark's own rows.
 
     Raises:
-        TableError: for a null in a required column, and for a value that would be changed.
+        TableError: There is a null in a required column, or a value that would be changed.
 
     >>> from decimal import Decimal
     >>> from pyspark.sql.types import DecimalType, StructField
@@ -162,7 +162,7 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
 
 
 def _texts(field: StructField, array: Any) -> list[str | None] | None:
-    """Write an Arrow array of moments or decimals as text, all at once; None where that is no case for Arrow."""
+    """Write an Arrow array of moments or decimals as text, all at once; None if Arrow cannot do that exactly."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -251,7 +251,7 @@ def unmarked(value: Any) -> Any:
 
 
 def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
-    """Read a column that SQLite gave without its type, as those of a view; what is typed stays.
+    """Read a column that SQLite gave without its type, as in a view; values that have it stay.
 
     >>> from pyspark.sql.types import DateType, DecimalType
     >>> decode(DecimalType(12, 2), ["1.50", None]), decode(DateType(), ["2013-01-01"])
@@ -268,7 +268,7 @@ def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
 
 
 def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any]:
-    """Build the pandas column of a Spark type (by its typeName) that keeps each value exactly.
+    """Build the pandas column of a Spark type (by its typeName), each value exact.
 
     >>> series([1, None], "long", nullable=True).dtype
     Int64Dtype()
@@ -292,7 +292,7 @@ def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any
 
 
 def guess(values: Sequence[Any]) -> tuple[str, bool]:
-    """Name the Spark type, and whether there are nulls, that values of a free query have.
+    """Guess the Spark type of a free query's values, and whether there are nulls.
 
     >>> guess([1.5, 2, None])
     ('double', True)
@@ -307,7 +307,7 @@ def guess(values: Sequence[Any]) -> tuple[str, bool]:
 
 
 def moments(values: list[Any]) -> list[Any]:
-    """Read a column of text that is, each value of it, a moment as SQLite keeps it: MAX(time).
+    """Read a column of moments that SQLite gave as text, as in MAX(time); any other column stays.
 
     >>> moments(["2013-01-01 05:00:00.000000+00:00"])
     [datetime.datetime(2013, 1, 1, 5, 0, tzinfo=datetime.timezone.utc)]

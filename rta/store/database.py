@@ -1,6 +1,6 @@
 """One engine per serving database, and the two kinds of transaction: writing and reading.
 
-SQLite (WAL) in RTA_HOME by default, PostgreSQL where RTA_DATABASE_URL says so; the same code above.
+SQLite (WAL) in RTA_HOME by default, PostgreSQL if RTA_DATABASE_URL says so; all other modules are the same for both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # A forked child must not use, nor close, its parent's connections: hence the process id.
 _engines: Final[dict[tuple[int, str], Engine]] = {}
 _lock = threading.RLock()
-# Any fixed number: who creates or drops tables on PostgreSQL holds this advisory lock.
+# Any fixed number: whoever creates or drops tables on PostgreSQL holds this advisory lock.
 _DDL_LOCK: Final = 7_328_001
 _UNKNOWN: Final = re.compile(
     r'no such table: (?:main\.)?([^\s;]+)|relation "([^"]+)" does not exist'
@@ -31,7 +31,7 @@ _UNKNOWN: Final = re.compile(
 
 
 class DatabaseAwayError(TableError):
-    """The serving database is away, full or busy; trying again later may help."""
+    """The serving database is away, full or busy; a later attempt may succeed."""
 
     retriable: ClassVar[bool] = True
 
@@ -45,13 +45,13 @@ os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def engine(url: str | None = None) -> Engine:
-    """Return the engine of the serving database, with rta's own tables in place; one a URL.
+    """Return the engine of the serving database, one for each URL; rta's own tables are there.
 
     `engine().begin()` takes SQLite's write lock at once (BEGIN IMMEDIATE).
 
     Raises:
-        InputError: The URL is of no database that rta knows.
-        DatabaseAwayError: Nothing answers.
+        InputError: The URL is not that of an SQLite or a PostgreSQL database.
+        DatabaseAwayError: The database does not answer.
 
     >>> engine() is engine()
     True
@@ -65,7 +65,7 @@ def engine(url: str | None = None) -> Engine:
 
 
 def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
-    """Return the URL, and apart from it what must not show in its repr."""
+    """Return the URL, and apart from it the parameters that its repr must not show."""
     import sqlalchemy as sa
 
     given = url
@@ -110,7 +110,7 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
 
 
 def _add_columns(made: Engine) -> None:
-    """Give tables of an older rta the columns that came since; each of them has a default."""
+    """Add the columns that tables of an older rta lack; each of them has a default."""
     import sqlalchemy as sa
 
     from rta.store.catalog import METADATA
@@ -172,9 +172,11 @@ def _postgresql(url: URL, secrets: dict[str, Any]) -> Engine:
 
 @contextmanager
 def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
-    """Open a transaction that writes: all of it or nothing; `ddl` waits for others who create.
+    """Open a transaction that writes: all of it, or nothing. `ddl` waits for others that create or drop tables.
 
-    Raises TableError with the database's reason, DatabaseAwayError where trying again may help.
+    Raises:
+        TableError: The database refuses a statement; the message has its reason.
+        DatabaseAwayError: The same, if a later attempt may succeed.
 
     >>> with writing(engine()) as connection:
     ...     connection.exec_driver_sql("SELECT 1").scalar()
@@ -192,14 +194,14 @@ def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
 
 
 def lock_names(connection: Connection) -> None:
-    """Wait for others who create or drop tables, until the end of this transaction; on SQLite one writes at a time anyway."""
+    """Wait for others that create or drop tables, and keep them waiting until this transaction ends. SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that sees one moment of the database and is refused any write.
+    """Open a transaction that sees the database as it is at one moment, and cannot write.
 
     >>> with reading(engine()) as connection:
     ...     connection.exec_driver_sql("SELECT 1").scalar()
@@ -227,7 +229,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def refused(
     reason: str, *, where: str, away: bool, names: Callable[[], Sequence[str]]
 ) -> TableError:
-    """Say that the database did not do a statement; of a table that it does not know, which there are.
+    """Return the error for a statement that the database refused; for an unknown table it lists those that there are.
 
     >>> refused("no such table: delay", where="here", away=False, names=lambda: ["delays"])
     TableError('there is no table delay; found: tables: delays; fix: correct the name')
@@ -250,12 +252,12 @@ def refused(
 
 
 def sqlite_is_away(reason: str) -> bool:
-    """Tell whether SQLite's operational error is about its file, and not about the statement."""
+    """Return whether SQLite's operational error is about its file, and not about the statement."""
     return any(word in reason for word in ("locked", "unable to open", "full", "disk I/O"))
 
 
 def _told(engine: Engine, error: DBAPIError) -> TableError:
-    """Turn SQLAlchemy's error into a sentence."""
+    """Return the one-sentence error for SQLAlchemy's."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     reason = " ".join(str(error.orig).split())
@@ -269,7 +271,7 @@ def _told(engine: Engine, error: DBAPIError) -> TableError:
 
 
 def _names(engine: Engine) -> Sequence[str]:
-    """Name the serving tables and views that there are."""
+    """List the names of the serving tables and views."""
     both = "SELECT name FROM rta_tables UNION SELECT name FROM rta_views ORDER BY name"
     with engine.connect() as connection:
         return [str(name) for name in connection.exec_driver_sql(both).scalars()]

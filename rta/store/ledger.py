@@ -27,7 +27,7 @@ class _Terms:
 
     @property
     def difference(self) -> int:
-        """The events that stand in none of the terms; below 0 if some stand in two."""
+        """The events that are in none of the terms; below 0 if some are in two."""
         return self.consumed - self.used - self.duplicate - self.late - self.quarantined
 
 
@@ -36,7 +36,7 @@ class Accounting(_Terms):
     """Where the events went: consumed = used + duplicate + late + quarantined, each counted on its own.
 
     lost: deleted by Kafka's retention before they were read, so none of the consumed.
-    flawed: batches whose own terms do not add up, or cannot be true; the ledger says which, and by how much.
+    flawed: batches with terms that do not add up, or cannot be true; the ledger says which, and by how much.
 
     >>> Accounting(consumed=10, used=7, late=3, batches=1)
     consumed 10 = used 7 + duplicate 0 + late 3 + quarantined 0 (1 batch)
@@ -67,7 +67,7 @@ class Accounting(_Terms):
 
     @property
     def balanced(self) -> bool:
-        """Whether the law holds: every consumed event stands in exactly one of the terms, in each batch."""
+        """Whether the law holds: every consumed event is in exactly one of the terms, in each batch."""
         return not (self.difference or self.flawed)
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ class Accounting(_Terms):
 
 @dataclass(frozen=True)
 class Batch(_Terms):
-    """One micro-batch in a table. Offsets: partition → offset; an end is the next one to read.
+    """One micro-batch in a table. Offsets: partition → offset; an end offset is the next one to read.
 
     `table`, `rows` and `committed_at` are filled in by commit_batch.
     """
@@ -154,7 +154,7 @@ def flaws_said(table: str, flawed: Sequence[Batch]) -> str:
 
 
 def enter(connection: Connection, table: str, batch: Batch) -> bool:
-    """Enter a batch before its rows; False where it is there already.
+    """Enter a batch before its rows; return False if it is there already.
 
     A second process with the same batch waits here until the first has committed or died.
     """
@@ -187,13 +187,13 @@ def batches(
     after: int = -1,
     on: Engine | None = None,
 ) -> list[Batch]:
-    """List the micro-batches of a table, a query or a run: those of each query in their order, the oldest query first.
+    """List the micro-batches of a table, a query or a run: by query, the oldest first, each with its batches in order.
 
     Args:
         name: The table.
         query_id: Spark's id of a query.
         run_id: The run of a job.
-        after: Only those with a greater number than this one.
+        after: Only batches with a greater number.
         on: The database; by default the one of the settings.
 
     >>> batches("no_such_table")
@@ -204,7 +204,7 @@ def batches(
     from rta.store.catalog import BATCHES
 
     found = BATCHES.select().where(*_which(name, query_id, run_id), BATCHES.c.batch_id > after)
-    # Not by committed_at alone: a clock that is set back would turn the batches round.
+    # Not by committed_at alone: after a clock was set back, the batches would be in the wrong order.
     oldest = sa.func.min(BATCHES.c.committed_at).over(partition_by=BATCHES.c.query_id)
     ordered = found.order_by(oldest, BATCHES.c.query_id, BATCHES.c.batch_id)
     with database.reading(on or database.engine()) as connection:
@@ -222,7 +222,7 @@ def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
-    """Return what a table contains: topic → partition → the next offset that is not in it.
+    """Return what a table contains: topic → partition → the first offset that is not in it.
 
     >>> offsets("no_such_table")
     {}
@@ -232,7 +232,7 @@ def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]
 
 
 def offsets_in(connection: Connection, name: str) -> dict[str, dict[int, int]]:
-    """Tell what a table contains, inside a transaction: see offsets()."""
+    """Return what a table contains, inside a transaction: see offsets()."""
     # A query's offsets only grow, so the newest batch of each query tells all.
     contained: dict[str, dict[int, int]] = {}
     for row in _newest(connection, name):
@@ -265,7 +265,7 @@ def summed(
     run_id: str | None = None,
     on: Engine | None = None,
 ) -> Accounting:
-    """Sum the ledger over some tables, a query, a run, or all of it; nothing is asked about names that it does not have.
+    """Sum the ledger over some tables, a query, a run, or all of it; a name that it does not have counts nothing.
 
     >>> summed("no_such_table")
     consumed 0 = used 0 + duplicate 0 + late 0 + quarantined 0 (0 batches)

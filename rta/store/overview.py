@@ -1,4 +1,4 @@
-"""What the serving database holds, at a glance: its tables and views, and where the events of each went."""
+"""An overview of the serving database: its tables and views, and where the events of each went."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rta.store.rows import from_json, own_rows, rows
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table, or a view of the tables that `parts` names; rows: None where they were not counted."""
+    """A table, or a view of the tables in `parts`; rows: None if they were not counted."""
 
     name: str
     topic: str | None
@@ -30,7 +30,7 @@ class TableSummary:
 
 
 def overview() -> list[TableSummary]:
-    """Return what tables and views there are, by name, each with its accounting: a view has that of its parts.
+    """List the tables and views by name, each with its accounting: a view has that of its parts.
 
     >>> "no_such_table" in [each.name for each in overview()]
     False
@@ -52,7 +52,7 @@ def counted(summary: TableSummary) -> TableSummary:
 
 
 def summary_of(name: str) -> TableSummary:
-    """Return the summary of one table. Raises TableError with the tables there are."""
+    """Return the summary of one table. Raise TableError if there is none; the message lists those that there are."""
     known = {each.name.casefold(): each for each in overview()}
     if found := known.get(name.casefold()):
         return found
@@ -71,7 +71,7 @@ def _accounting() -> Mapping[str, Accounting]:
 
 
 def _parts(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the tables that a view shows; a table has no parts."""
+    """Return the tables that a view shows; a table has no parts."""
     return tuple(from_json(row["versions"])[str(row["served"])]["parts"]) if "served" in row else ()
 
 

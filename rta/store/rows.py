@@ -1,6 +1,6 @@
-"""Rows straight from the serving database by its own driver: what a command prints, without SQLAlchemy and pandas.
+"""Rows of the serving database by its own driver, for the command line: SQLAlchemy and pandas load longer than most queries run.
 
-Loading those two takes longer than most questions. The rules are those of database.reading(): one moment, no write.
+The rules are those of database.reading(): one moment, no write.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ Answer = tuple[list[str], Sequence[Sequence[Any]]]
 def select(statement: str, values: Sequence[Any] = ()) -> tuple[list[str], list[Row]]:
     """Run one SELECT, with a `?` for each of the values; return its columns' names and its rows.
 
-    Decimals and moments come exact, as from rta.sql(). Raises TableError with the database's reason; for a table that is not
-    there it names those that are.
+    Decimals and moments are exact, as from rta.sql().
+
+    Raises:
+        TableError: The database refuses the statement; for an unknown table the message lists those that there are.
 
     >>> select("SELECT ? + 1 AS n", [41])
     (['n'], [{'n': 42}])
@@ -54,7 +56,7 @@ def rows(statement: str, values: Sequence[Any] = ()) -> list[Row]:
 
 
 def own_rows(statement: str, values: Sequence[Any] = ()) -> list[Row]:
-    """Run one SELECT on rta's own tables; there are no rows before anything was written.
+    """Run one SELECT on rta's own tables; before anything is written it returns no rows.
 
     >>> own_rows("SELECT name FROM rta_tables WHERE name = ?", ["no_such_table"])
     []
@@ -72,7 +74,7 @@ def own_rows(statement: str, values: Sequence[Any] = ()) -> list[Row]:
 
 
 def tables() -> list[str]:
-    """Name the serving tables and views that there are.
+    """List the names of the serving tables and views.
 
     >>> "rta_tables" in tables()
     False
@@ -125,7 +127,7 @@ def _sqlite(path: Path, statement: str, values: Sequence[Any]) -> Answer:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file; where there is none an empty database, so that a question makes no file."""
+    """Open the file; if there is none an empty database, so that a query makes no file."""
     import sqlite3
 
     from rta.store import sqlite

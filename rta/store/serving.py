@@ -78,7 +78,7 @@ def accounting(
     run_id: str | None = None,
     on: Engine | None = None,
 ) -> Accounting:
-    """Sum where the events went: of a table, of what a view shows, of a query, a run, or of all.
+    """Sum where the events of a table, a view, a query or a run went, or all events.
 
     Args:
         name: A table, or the view of an architecture.
@@ -87,7 +87,7 @@ def accounting(
         on: The database; by default the one of the settings.
 
     Raises:
-        TableError: There is no table of this name; it lists those that there are.
+        TableError: There is no table of this name; the message lists those that there are.
 
     >>> accounting("no_such_table")
     Traceback (most recent call last):
@@ -108,14 +108,14 @@ def read(
     limit: int | None = None,
     on: Engine | None = None,
 ) -> pd.DataFrame:
-    """Read a table as it is at one moment, sorted by its key, each type as Spark has it.
+    """Read a table as it is at one moment, sorted by its key, with Spark's types.
 
     Args:
         name: The table, or the view of an architecture.
-        where: Column → value, or a list of values of which it has one; None means null. Values may be those of NumPy and pandas,
-            and must be of the column's type; a moment needs its zone.
-        order_by: Columns, with a '-' before one that falls.
-        limit: At most so many rows.
+        where: Column → value, or a list of values, one of which it has; None means null. Values may be NumPy's and pandas', and must
+            have the column's type; a moment needs its zone.
+        order_by: Columns, with a '-' before a descending one.
+        limit: The most rows to read.
         on: The database; by default the one of the settings.
 
     Returns:
@@ -207,7 +207,7 @@ def sql(
     """Run one SELECT with named parameters (`:name`). Any write is refused.
 
     Args:
-        query: The SELECT. What stands in quotes or comments is no parameter.
+        query: The SELECT. Text in quotes and comments holds no parameters.
         params: Name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so. None, NaT
             and NA are NULL. A list stands for `(…, …)`, as in `page IN :pages`.
         on: The database; by default the one of the settings.
@@ -217,8 +217,8 @@ def sql(
         floats (on PostgreSQL Decimal), and MAX of a DATE is text.
 
     Raises:
-        TableError: The database refused the query; it gives the reason.
-        InputError: A parameter is missing, not used, or not of a type that a database takes.
+        TableError: The database refused the query; the message has its reason.
+        InputError: A parameter is missing, is not used, or has a type that no database takes.
 
     >>> sql("SELECT :n + 1 AS n", {"n": 41})
         n

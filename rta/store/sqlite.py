@@ -1,7 +1,7 @@
-"""What SQLite lacks, added to each connection of ours: exact decimals, moments, private files.
+"""What SQLite lacks, added to each of our connections: exact decimals, moments, private files.
 
-`COLLATE decimal` has the name it has in SQLite's own decimal extension, which the `sqlite3`
-shell carries, so a table sorts there as it does here; a program without it is refused, not misled.
+`COLLATE decimal` has its name from SQLite's own decimal extension, which the `sqlite3` shell has, so a table sorts there as it
+does here; a program without the extension gets an error, not a wrong order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def register() -> None:
-    """Teach the driver our declared types, so that a column of a free query comes back typed."""
+    """Register our declared types with the driver, so that the columns of a free query have their types."""
     sqlite3.register_converter("DECIMAL_TEXT", lambda raw: Decimal(raw.decode()))
     sqlite3.register_converter("BOOLEAN_INT", lambda raw: raw != b"0")
     sqlite3.register_converter("DATE_TEXT", lambda raw: dt.date.fromisoformat(raw.decode()))
@@ -43,13 +43,13 @@ def register() -> None:
 
 
 def private_file(path: Path) -> None:
-    """Make the database file before SQLite does, readable by its owner only (its WAL follows)."""
+    """Make the database file before SQLite does, readable by its owner only; its WAL gets the same rights."""
     private_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL; of two first processes one is refused at once, whatever the busy timeout."""
+    """Switch to WAL, again until it succeeds: SQLite refuses the second of two processes at once, whatever the busy timeout."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

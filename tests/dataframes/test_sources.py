@@ -141,7 +141,7 @@ def test_a_range_is_one_micro_batch(spark: SparkSession, topic: Topic) -> None:
     poisoned_topic(spark, name)
     ends = {partition: latest for partition, (_, latest) in topics.offsets(name).items()}
     start, end = {0: 5}, {0: ends[0] - 5, 1: ends[1]}
-    good = sources.read_range(name, USER_EVENTS, start=start, end=end).select("partition", "offset")
+    good = sources.TopicRange(name, USER_EVENTS, start, end).good().select("partition", "offset")
     bad = sources.quarantined(name, event=USER_EVENTS, start=start, end=end).select("partition", "offset")  # fmt: skip
     wanted = {(0, offset) for offset in range(5, end[0])} | {(1, o) for o in range(end[1])}
     assert {tuple(row) for row in good.collect()} | {tuple(row) for row in bad.collect()} == wanted

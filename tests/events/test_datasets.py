@@ -208,7 +208,7 @@ def test_event_type_knows_its_names() -> None:
     ):
         assert rta.events.event_type(event.name) is event
         assert {event.key, event.event_time, "event_id"} <= set(event.required)
-    with pytest.raises(InputError, match="near to it: weather"):
+    with pytest.raises(InputError, match="did you mean 'weather'"):
         rta.events.event_type("wether")
 
 

@@ -267,7 +267,7 @@ def test_f45_offsets_outside_of_the_topic_are_refused_with_its_range(
             rta.read_batch(name, event=rta.USER_EVENTS, ending=wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ending names an offset"):
         rta.read_batch(name, event=rta.USER_EVENTS, ending={0: -2})
-    with pytest.raises(InputError, match="lies before its start"):
+    with pytest.raises(InputError, match="is before its start"):
         rta.read_batch(name, event=rta.USER_EVENTS, starting={0: 9}, ending={0: 3})
     assert left_behind(spark, "outside") == []
     assert rta.read_batch(name, event=rta.USER_EVENTS, starting={0: -1}).count() == 0
