@@ -55,8 +55,8 @@ def test_a_schema_is_read_as_spark_reads_it(spark: SparkSession, text: str) -> N
         ("a BIGINT, tags ARRAY<STRING>", "'tags ARRAY<STRING>'"),
         ("a BIGINT, b BIGINT NULL", "'b BIGINT NULL'"),
         ("a VARCHAR", "column 'a' has a type that is not known; found: VARCHAR"),
-        ("a DECIMAL(39, 2)", "column 'a' has a type with figures"),
-        ("a STRING(5)", "column 'a' has a type with figures"),
+        ("a DECIMAL(39, 2)", "column 'a' has a type with numbers"),
+        ("a STRING(5)", "column 'a' has a type with numbers"),
     ],
 )
 def test_a_schema_that_cannot_be_read_says_from_where(text: str, found: str) -> None:
