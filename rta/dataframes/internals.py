@@ -6,6 +6,7 @@ Each function has a contract test (tests/dataframes/test_internals.py), so an up
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from subprocess import TimeoutExpired
 from typing import IO, TYPE_CHECKING, Any
@@ -103,11 +104,22 @@ def has_class(session: SparkSession, name: str) -> bool:
 
 
 def launch(conf: SparkConf, output: IO[str]) -> Any:
-    """Start the driver's JVM, with what it prints in a file; return the gateway to it."""
+    """Start the driver's JVM, with what it prints in a file, or take the one that the environment names; return the gateway to it."""
     from pyspark.java_gateway import launch_gateway
 
     noise = {"stdout": output, "stderr": output}
-    return launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+    gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+    number_proxies_from(gateway, os.getpid() << 32)
+    return gateway
+
+
+def number_proxies_from(gateway: Any, first: int) -> None:
+    """Give the Python objects that the JVM is to call, as foreachBatch() does, ids of this process alone.
+
+    A JVM that is lent to one kernel after another tells the present one, by its id, that an object of an earlier one may be
+    forgotten. Each would number its objects from 0, and the present kernel would forget its own.
+    """
+    gateway.gateway_property.pool.next_id = first
 
 
 def end_jvm(session: SparkSession, *, patience: float | None = None) -> None:

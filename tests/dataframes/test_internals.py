@@ -80,6 +80,17 @@ def test_launch() -> None:
     assert {"conf", "popen_kwargs"} <= set(signature(launch_gateway).parameters)
 
 
+def test_number_proxies_from() -> None:
+    """Objects that the JVM calls are numbered from there on."""
+    from py4j.java_gateway import PythonProxyPool
+
+    pool = PythonProxyPool()
+    internals.number_proxies_from(
+        SimpleNamespace(gateway_property=SimpleNamespace(pool=pool)), 7 << 32
+    )
+    assert pool.put(object()) == f"p{7 << 32}"
+
+
 def test_exit_code(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """The JVM that lives has none; one that has ended has its own."""
     assert internals.exit_code() is None
