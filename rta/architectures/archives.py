@@ -141,12 +141,16 @@ def read_archive(
         >>> read_archive("doc-never-archived", event=rta.USER_EVENTS).count()
         0
     """
+    event = event or event_type(topic)
+    return good_events(all_archived(topic, event, before), topic, event)
+
+
+def good_events(archived: DataFrame, topic: str, event: EventType) -> DataFrame:
+    """Take the good events out of all that an archive has, with the columns of rta.read_batch()."""
     from pyspark.sql import functions as F
 
-    event = event or event_type(topic)
-    good = all_archived(topic, event, before).where("reason IS NULL")
     origin = [F.lit(topic).alias("topic"), *ORIGIN[1:]]
-    return good.select(*event.columns, *origin)
+    return archived.where("reason IS NULL").select(*event.columns, *origin)
 
 
 def all_archived(

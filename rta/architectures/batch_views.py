@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rta.architectures.archives import all_archived, archived_from, read_archive
+from rta.architectures.archives import all_archived, archived_from, good_events
 from rta.dataframes import task_metrics
-from rta.dataframes.internals import analyzed, each, framed, walk
+from rta.dataframes.internals import execution
+from rta.dataframes.sources import OBSERVED
+from rta.engines.spark.duplicates import Deduplicate, deduplicates, observed_around
 from rta.engines.spark.exactly_once import BatchMetrics
+from rta.engines.spark.internals import observed
 from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
 from rta.errors import InputError
 from rta.settings import settings
@@ -45,15 +48,23 @@ def batch_view(
     """
     from pyspark.sql import functions as F
 
-    answer = applied(transform, read_archive(topic, event=event, before=before))
+    good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
+    terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
+    whole = all_archived(topic, event, before)
+    answer, operators = observed_around(
+        applied(transform, good_events(whole.observe(OBSERVED, *terms), topic, event))
+    )
     target = serving_tables.planned(table, answer.schema, key, topic=topic)
-    with task_metrics.noted(answer.sparkSession, table):
+    with task_metrics.noted(answer.sparkSession, table) as ran_again:
         rows = answer.toArrow()
-        good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
-        terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
-        [counted] = all_archived(topic, event, before).agg(*terms).collect()
-        copies = _copies(answer)
-    metrics = BatchMetrics.of([counted.asDict(), *copies], dropped_late=0)
+        counted = observed(execution(answer), OBSERVED)
+        if ran_again():  # then Spark may have counted rows twice
+            counted = [
+                whole.agg(*terms).collect()[0].asDict(),
+                *map(_reached_and_passed, operators),
+            ]
+        duplicate = sum(map(_copies, operators))
+    metrics = BatchMetrics.of(counted, duplicate=duplicate, dropped_late=0)
     batch = Batch(
         f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
         consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
@@ -96,8 +107,7 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
     """Return the columns by which a transform recognizes copies of an event; empty if it keeps them."""
     session: Any = events.sparkSession
     empty = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
-    found = list(_deduplicates(transform(empty)))
-    names = [[key.name() for key in each(node.keys())] for node in found]
+    names = [operator.keys for operator in deduplicates(transform(empty))]
     if not names:
         return []
     if len(names) > 1 or not set(names[0]) <= set(events.columns):
@@ -108,21 +118,15 @@ def _identity(transform: Transform, events: DataFrame) -> list[str]:
     return names[0]
 
 
-def _copies(answer: DataFrame) -> list[dict[str, int]]:
-    """Count the rows that reach, pass and are dropped by each operator that drops duplicates from a static frame.
-
-    The dropped ones are counted by groups of equal keys, not as the difference of the other two.
-    """
+def _copies(operator: Deduplicate) -> int:
+    """Count the rows that an operator drops: by groups of equal keys, not as the difference of what reaches and what passes it."""
     from pyspark.sql import functions as F
 
-    counts = []
-    for node in _deduplicates(answer):
-        below = framed(answer.sparkSession, node.child())
-        groups = below.groupBy(*[F.col(f"`{key.name()}`") for key in each(node.keys())]).count()
-        copies = groups.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0
-        counts.append({"reached": below.count(), "passed": framed(answer.sparkSession, node).count(), "duplicate": copies})  # fmt: skip
-    return counts
+    groups = operator.below.groupBy(*[F.col(f"`{name}`") for name in operator.keys]).count()
+    return int(groups.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0)
 
 
-def _deduplicates(answer: DataFrame) -> list[Any]:
-    return [node for node in walk(analyzed(answer)) if node.nodeName().startswith("Deduplicate")]
+def _reached_and_passed(operator: Deduplicate) -> dict[str, int]:
+    """Count both by evaluating them once more."""
+    passed = operator.below.dropDuplicates(operator.keys)
+    return {"reached": operator.below.count(), "passed": passed.count()}

@@ -6,7 +6,7 @@ Spark itself remembers only the last stages (50, so that the driver stays small)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -57,13 +57,17 @@ def note(
 
 
 @contextmanager
-def noted(session: SparkSession, owner: str) -> Iterator[None]:
-    """Add what the jobs of this block spend, in this thread."""
+def noted(session: SparkSession, owner: str) -> Iterator[Callable[[], bool]]:
+    """Add what the jobs of this block spend, in this thread.
+
+    Yields:
+        A function that adds what was spent so far, and tells what note() tells.
+    """
     context, group = session.sparkContext, f"rta cpu {owner}"
     before = context.getLocalProperty("spark.jobGroup.id")
     context.setLocalProperty("spark.jobGroup.id", group)
     try:
-        yield
+        yield lambda: note(session, owner, group)
         note(session, owner, group)
     finally:
         context.setLocalProperty("spark.jobGroup.id", before)  # type: ignore[arg-type]

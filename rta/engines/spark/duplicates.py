@@ -6,14 +6,16 @@ it. So used, duplicate and late are three separate counts, and an error shows in
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, each, framed, scala_sequence
+from rta.dataframes.internals import analyzed, each, framed, scala_sequence, walk
 from rta.dataframes.sources import OBSERVED
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
+_DROPS: Final = "Deduplicate"  # and DeduplicateWithinWatermark
 # Each of these returns at most one row for a row. Any other (explode, a join, sliding windows) may return several.
 _ONE_ROW_EACH: Final = {
     "Project", "Filter", "EventTimeWatermark", "UpdateEventTimeWatermarkColumn", "SubqueryAlias", "CollectMetrics",
@@ -35,6 +37,46 @@ def observed_below(stream: DataFrame) -> DataFrame:
     return framed(stream.sparkSession, plan) if found else stream
 
 
+@dataclass(frozen=True)
+class Deduplicate:
+    """An operator that drops duplicates: the rows that reach it, and the columns by which it recognizes copies."""
+
+    below: DataFrame
+    keys: list[str]
+
+    @staticmethod
+    def of(node: Any, session: SparkSession) -> Deduplicate:
+        """Describe a node of a plan."""
+        return Deduplicate(framed(session, node.child()), [key.name() for key in each(node.keys())])
+
+
+def deduplicates(frame: DataFrame) -> list[Deduplicate]:
+    """List the operators of a frame that drop duplicates.
+
+    >>> [found.keys for found in deduplicates(spark.range(3).dropDuplicates(["id"]))]
+    [['id']]
+    """
+    nodes = walk(analyzed(frame))
+    return [Deduplicate.of(n, frame.sparkSession) for n in nodes if n.nodeName().startswith(_DROPS)]
+
+
+def observed_around(frame: DataFrame) -> tuple[DataFrame, list[Deduplicate]]:
+    """Count the rows that reach and those that pass each operator that drops duplicates from a static frame.
+
+    Returns:
+        The frame to evaluate in place of the given one, and the operators. The counts are in its observed metrics, under
+        `rta_source:reached:<number>` and `rta_source:passed:<number>`.
+
+    >>> counted, operators = observed_around(spark.range(3).dropDuplicates(["id"]))
+    >>> analyzed(counted).nodeName(), len(operators)
+    ('CollectMetrics', 1)
+    """
+    found: list[Any] = []
+    plan = _rebuilt(frame, analyzed(frame), found, above=True)
+    operators = [Deduplicate.of(node, frame.sparkSession) for node in found]
+    return (framed(frame.sparkSession, plan) if found else frame), operators
+
+
 def one_row_each(operator: Any) -> bool:
     """Tell whether at most one row of each event reaches an operator of a plan, so that its rows can be counted as events.
 
@@ -54,21 +96,32 @@ def _source(node: Any) -> bool:
     return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(OBSERVED)
 
 
-def _rebuilt(stream: DataFrame, plan: Any, found: list[Any]) -> Any:
-    """Return a plan with an observation below each streaming operator that drops duplicates; add these operators to `found`."""
-    from pyspark.sql import functions as F
+def _rebuilt(frame: DataFrame, plan: Any, found: list[Any], *, above: bool = False) -> Any:
+    """Return a plan with an observation below each operator that drops duplicates; add these operators to `found`.
 
-    below = [_rebuilt(stream, child, found) for child in _children(plan)]
-    drops = plan.nodeName().startswith("Deduplicate") and plan.isStreaming()
+    Args:
+        frame: The frame of the plan; of a stream only streaming operators count.
+        plan: The plan, or a part of it.
+        found: The operators.
+        above: Whether what passes is observed, too; in a stream the operator itself counts it.
+    """
+    below = [_rebuilt(frame, child, found, above=above) for child in _children(plan)]
+    drops = plan.nodeName().startswith(_DROPS) and plan.isStreaming() == frame.isStreaming
     if drops:
         found.append(plan)
-        counted = framed(stream.sparkSession, below[0]).observe(
-            f"{OBSERVED}:reached:{len(found)}", F.count(F.lit(1)).alias("reached")
-        )
-        below = [analyzed(counted)]
+        below = [_observed(frame, below[0], "reached", len(found))]
     elif not found:
         return plan
-    return plan.withNewChildren(scala_sequence(stream.sparkSession, below))
+    rebuilt = plan.withNewChildren(scala_sequence(frame.sparkSession, below))
+    return _observed(frame, rebuilt, "passed", len(found)) if drops and above else rebuilt
+
+
+def _observed(frame: DataFrame, plan: Any, name: str, number: int) -> Any:
+    """Return a plan whose rows are counted under `rta_source:<name>:<number>`."""
+    from pyspark.sql import functions as F
+
+    count = F.count(F.lit(1)).alias(name)
+    return analyzed(framed(frame.sparkSession, plan).observe(f"{OBSERVED}:{name}:{number}", count))
 
 
 def _children(plan: Any) -> list[Any]:
