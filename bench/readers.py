@@ -66,7 +66,7 @@ def read_results(into: str, seen: Seen, done: threading.Event) -> None:
 def read_table(table: str, seen: Seen, done: threading.Event) -> None:
     """Look at the table whenever somebody has committed to its database."""
     import rta
-    from rta.store.serving import engine
+    from rta.store.database import engine
 
     known = None
     with closing(sqlite3.connect(str(engine().url.database))) as look:
