@@ -51,6 +51,33 @@ def _first_version(setup: Setup, table: str) -> Lambda:
     )
 
 
+def view(setup: Setup, scratch: Path) -> None:
+    """Compute the batch view alone into a table: recompute() without its archive, its speed view and the switch."""
+    files(setup)
+    import pyarrow as pa
+
+    import rta
+
+    for name in PHASES:
+        table = f"bench_{uuid4().hex[:8]}"
+        phase, _ = timed(name, partial(_batch_view, setup, table))
+        first = first_record(rta.spark(), phase.began)
+        path = save(pa.Table.from_pandas(rta.read(table), preserve_index=False), scratch / f"{name}.parquet")  # fmt: skip
+        phase.tell(answer=path, first_record=first)
+        rta.store.drop(table)
+
+
+def _batch_view(setup: Setup, table: str) -> None:
+    import rta
+    from rta.architectures import archives, batch_views
+
+    rta.spark()
+    before = archives.archived(setup.topic)
+    batch_views.batch_view(
+        setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS, before=before
+    )  # fmt: skip
+
+
 def spark(setup: Setup, scratch: Path) -> None:
     """Run the same transform over the same files in a session with the same settings, into Arrow."""
     files(setup)

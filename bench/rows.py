@@ -52,6 +52,7 @@ ROWS: Final = [
     Row("replay", "Kappa, nothing arrives", REPLAY, "bench.replays:quiet", trusted),
     Row("replay", "Kappa, 1,000 events/s arrive", REPLAY, "bench.replays:live", trusted),
     Row("recompute", "Lambda", VIEW, "bench.recompute:lambda_", check_totals),
+    Row("recompute", "the batch view alone", VIEW, "bench.recompute:view", check_totals),
     Row("recompute", "Spark", BARE, "bench.recompute:spark", check_totals),
     Row("recompute", "DuckDB", BARE, "bench.recompute:duckdb", check_totals),
     Row("outage", "micro-batch, 1,000 events/s", WAIT, "bench.outage:micro_batch", trusted),
