@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from rta.errors import RtaError
@@ -34,13 +34,26 @@ def retried(
     >>> retried(lambda: 1)
     1
     """
-    deadline, limit = time.monotonic() + patience, base
-    while True:
+    deadline = time.monotonic() + patience
+    for limit in doubling(base, cap):
         try:
             return ask()
         except RtaError as error:
             left = deadline - time.monotonic()
             if not error.retriable or left <= 0:
                 raise
-        time.sleep(min(chance() * min(limit, cap), left))
-        limit *= 2
+        time.sleep(min(chance() * limit, left))
+    raise AssertionError("unreachable: the limits do not end")
+
+
+def doubling(base: float, cap: float) -> Iterator[float]:
+    """Yield base, twice that, and so on without end, but never more than cap.
+
+    >>> from itertools import islice
+    >>> list(islice(doubling(1, 5), 5))
+    [1, 2, 4, 5, 5]
+    """
+    limit = base
+    while True:
+        yield min(limit, cap)
+        limit = min(limit * 2, cap)
