@@ -106,8 +106,8 @@ class Kappa(Architecture):
         if not view or not older:
             raise QueryError(
                 f"there is no older version of {self.table!r}",
-                found="it was retired, or never existed",
-            )
+                found="it was retired, or never existed", fix="call replay(transform) for another version, then switch()",
+            )  # fmt: skip
         return views.switch(self.table, max(older), view.versions[max(older)], patience=None)
 
     def retire(self, number: int) -> None:
