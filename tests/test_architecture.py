@@ -85,6 +85,12 @@ def test_import_is_light() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_what_a_notebook_imports_compiles_no_grammar() -> None:
+    """Charts, jobs and reports load jsonschema, which may compile a grammar of URIs at import: three seconds for nobody."""
+    code = "import sys, altair, nbconvert, papermill; sys.exit('lark' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_folder_of_the_same_name_does_not_hide_the_package(tmp_path: Path) -> None:
     """A fresh interpreter in a folder that holds an empty rta/ imports the installed package."""
     (tmp_path / "rta").mkdir()
