@@ -1,5 +1,7 @@
 """The Spark session: tuned, quiet, on loopback, with its connector or refused."""
 
+from contextlib import suppress
+
 import psutil
 import pytest
 from pyspark.sql import SparkSession
@@ -36,9 +38,11 @@ def test_spark_listens_on_loopback_only(spark: SparkSession) -> None:
     assert gateway is not None
     process = psutil.Process(gateway.proc.pid)
     family = [process, *process.children(recursive=True)]
-    listening = {
-        c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"
-    }
+    listening = set()
+    for each in family:
+        with suppress(psutil.NoSuchProcess):  # a `chmod` of the JVM that has ended meanwhile
+            found = each.net_connections("inet")
+            listening |= {c.laddr.ip for c in found if c.status == "LISTEN"}
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
