@@ -70,7 +70,7 @@ $(ENV): requirements.lock build.lock pyproject.toml
 	@echo "creating the environment in $(VENV): about 1.4 GB, one to three minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r build.lock
-	@$(BIN)/pip install --disable-pip-version-check --no-compile --require-hashes --no-build-isolation -r requirements.lock \
+	@$(BIN)/pip install --disable-pip-version-check --no-compile --require-hashes --no-build-isolation -r requirements.lock -c requirements.lock \
 		| awk '/^(Collecting|Building|Installing)/ { printf "\r\033[K%.100s", $$0; fflush() } END { print "" }'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -141,7 +141,7 @@ def test_conda_and_pip_install_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     *outside, pip = conda["dependencies"]
-    assert pip["pip"] == ["--require-hashes", "-r requirements.lock"]
+    assert pip["pip"] == ["--require-hashes", "-r requirements.lock", "-c requirements.lock"]
     assert f"python{project['project']['requires-python']}" in outside
     assert set(project["build-system"]["requires"]) <= set(outside)
 
