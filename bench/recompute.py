@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bench.child import Setup, first_record, save, timed
+from bench.child import Phase, Setup, first_record, save, timed
 from bench.drain import KEY, PHASES
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def lambda_(setup: Setup, scratch: Path) -> None:
     files(setup)
     import pyarrow as pa
 
-    import rta
     from rta.architectures import base
 
     table = f"bench_{uuid4().hex[:8]}"
@@ -35,9 +34,7 @@ def lambda_(setup: Setup, scratch: Path) -> None:
         if name == "warm":
             phase, _ = timed(name, wired.recompute)
         answer = pa.Table.from_pandas(wired.read(), preserve_index=False)
-        first = first_record(rta.spark(), phase.began)
-        path = save(answer, scratch / f"{name}.parquet")
-        phase.tell(answer=path, first_record=first)
+        _tell(phase, answer, scratch)
     wired.stop()
     base.drop(table)
 
@@ -61,10 +58,16 @@ def view(setup: Setup, scratch: Path) -> None:
     for name in PHASES:
         table = f"bench_{uuid4().hex[:8]}"
         phase, _ = timed(name, partial(_batch_view, setup, table))
-        first = first_record(rta.spark(), phase.began)
-        path = save(pa.Table.from_pandas(rta.read(table), preserve_index=False), scratch / f"{name}.parquet")  # fmt: skip
-        phase.tell(answer=path, first_record=first)
+        _tell(phase, pa.Table.from_pandas(rta.read(table), preserve_index=False), scratch)
         rta.store.drop(table)
+
+
+def _tell(phase: Phase, answer: pa.Table, scratch: Path) -> None:
+    """Tell a phase of Spark with its answer."""
+    import rta
+
+    first = first_record(rta.spark(), phase.began)
+    phase.tell(answer=save(answer, scratch / f"{phase.name}.parquet"), first_record=first)
 
 
 def _batch_view(setup: Setup, table: str) -> None:
@@ -83,11 +86,8 @@ def spark(setup: Setup, scratch: Path) -> None:
     files(setup)
     for name in PHASES:
         phase, answer = timed(name, partial(_by_spark, setup))
-        import rta
 
-        first = first_record(rta.spark(), phase.began)
-        path = save(answer, scratch / f"{name}.parquet")
-        phase.tell(answer=path, first_record=first)
+        _tell(phase, answer, scratch)
 
 
 def _by_spark(setup: Setup) -> pa.Table:
