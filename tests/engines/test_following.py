@@ -27,6 +27,27 @@ pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
 
 
+def test_a_follow_whose_table_cannot_be_made_leaves_no_query_and_can_be_called_again(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away when Spark has accepted the query."""
+    name = topic()
+    rta.publish(rta.user_events(spark, rows=30), name)
+
+    def away(*_: object, **__: object) -> None:
+        raise database.DatabaseAwayError("the database is away", fix="start it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving_tables, "make", away)
+        with pytest.raises(database.DatabaseAwayError):
+            rta.follow(name, rta.transforms.totals, table="not_made", **HOW)
+    assert [query for query in spark.streams.active if query.name == "not_made"] == []
+    query = rta.follow(name, rta.transforms.totals, table="not_made", **HOW)
+    query.processAllAvailable()
+    query.stop()
+    oracle.check_accounted("not_made", name, used=30)
+
+
 @pytest.mark.usefixtures("as_delivered")
 def test_drain_takes_exactly_what_is_new(spark: SparkSession, topic: Callable[..., str]) -> None:
     """All, then nothing, then those that came in between; stop, reset: all again."""
