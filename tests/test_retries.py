@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta import retries
-from rta.engines.spark import exactly_once, topic_identity
+from rta.engines.spark import topic_identity
 from rta.errors import BrokerError, RefusedError, RtaError, TableError, TopicError
 from rta.kafka import topics
 from rta.retries import retried
@@ -144,7 +144,7 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
             raise
 
     monkeypatch.setattr(serving, "commit_batch", watched)
-    monkeypatch.setattr(exactly_once, "PATIENCE", HANG)
+    monkeypatch.setattr(database, "PATIENCE", HANG)
     rta.publish(rta.user_events(spark, rows=2_000, first_row=100), name, key="user_id")
     with full(database.engine()):
         query = rta.follow(name, rta.transforms.totals, table="retried_database", **how)

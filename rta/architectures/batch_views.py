@@ -51,9 +51,8 @@ def batch_view(
     good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
     terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
     whole = all_archived(topic, event, before)
-    answer, operators = observed_around(
-        applied(transform, good_events(whole.observe(OBSERVED, *terms), topic, event))
-    )
+    plain = applied(transform, good_events(whole.observe(OBSERVED, *terms), topic, event))
+    answer, operators = observed_around(plain), deduplicates(plain)
     target = serving_tables.planned(table, answer.schema, key, topic=topic)
     with task_metrics.noted(answer.sparkSession, table) as ran_again:
         rows = answer.toArrow()

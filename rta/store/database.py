@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.exc import DBAPIError
 
+PATIENCE: Final = 30.0
+"""Seconds for which a query, or the reader of a changelog, outlives a database that is away."""
+
 # A forked child must not use, nor close, its parent's connections: hence the process id.
 _engines: Final[dict[tuple[int, str], Engine]] = {}
 _lock = threading.RLock()

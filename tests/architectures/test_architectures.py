@@ -13,6 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta.architectures import batch_views
+from rta.dataframes import task_metrics
+from rta.engines.spark.internals import observed
 from rta.errors import InputError, QueryError, TableError
 from rta.store import serving_tables, views
 from rta.store.merge_rules import merges
@@ -220,6 +223,28 @@ def test_the_archive_has_each_offset_once(spark: SparkSession, topic: Callable[.
     assert [(bytes(row.value), row.reason) for row in bad] == [(b"{}", "missing: event_id")] * 2
     assert any(path.name.startswith("event_date=2") for path in archive_folder(name).iterdir())
     assert rta.architectures.read_archive(name, event=rta.USER_EVENTS, before={0: 1}).count() == 1
+
+
+def test_a_batch_view_whose_tasks_ran_again_counts_each_event_once(
+    spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Spark says so, its observations are not believed; believed, they break the law, and that is said."""
+    name = topic(partitions=2)
+    rta.publish(rta.user_events(spark, rows=200, duplicates=0.2), name, key="user_id")
+    rta.publish(spark.createDataFrame([("{}",)], ["value"]), name)
+    with rta.batch(name, distinct_totals, table="ran_again", **HOW) as wired:
+        once = wired.recompute()
+        assert once.balanced
+        assert once.duplicate > 0
+        counted = observed
+
+        def doubled_counts(*given: Any) -> list[dict[str, int]]:
+            return [{key: 2 * each for key, each in row.items()} for row in counted(*given)]
+
+        monkeypatch.setattr(batch_views, "observed", doubled_counts)
+        assert not wired.recompute().balanced
+        monkeypatch.setattr(task_metrics, "note", lambda *_, **__: True)
+        assert wired.recompute() == once
 
 
 @pytest.mark.parametrize(

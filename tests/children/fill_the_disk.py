@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import rta
-from rta.engines.spark import exactly_once
 from rta.errors import QueryError
+from rta.store import database
 from rta.testing import oracle
 from tests.support.truth import true_totals
 
-exactly_once.PATIENCE = 0.5  # type: ignore[misc]
-name, disk, database = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+database.PATIENCE = 0.5  # type: ignore[misc]
+name, disk, url_of_table = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 rta.spark(master="local[4]", conf={"spark.ui.enabled": "false"})
 how: dict[str, Any] = {
     "key": ["window", "user_id"],
@@ -21,7 +21,7 @@ how: dict[str, Any] = {
 }
 for table, checkpoint, url in (
     ("full_checkpoint", disk / "checkpoint", ""),
-    ("full_table", None, database),
+    ("full_table", None, url_of_table),
 ):
     os.environ["RTA_DATABASE_URL"] = url
     filler = disk / "filler"

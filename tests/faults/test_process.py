@@ -18,7 +18,6 @@ from jupyter_client.manager import KernelManager
 from pyspark.sql import SparkSession
 
 import rta
-from rta.engines.spark import exactly_once
 from rta.errors import QueryError
 from rta.kafka import broker
 from rta.setup.processes import still_running
@@ -142,7 +141,7 @@ def test_f16_the_database_is_full(
     spark: SparkSession, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite has no page left: the batch is not there in part, the cause is said; with space it goes on, the same."""
-    monkeypatch.setattr(exactly_once, "PATIENCE", 0.5)
+    monkeypatch.setattr(database, "PATIENCE", 0.5)
     name = topic()
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
     rta.drain(name, rta.transforms.totals, table="f16", **HOW)

@@ -9,9 +9,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.engines.spark import exactly_once
 from rta.errors import QueryError
-from rta.store import ledger, serving
+from rta.store import database, ledger, serving
 from rta.store.database import DatabaseAwayError
 from rta.store.ledger import Batch
 from tests.support.waiting import terminated
@@ -90,7 +89,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
         raise DatabaseAwayError("the database is away", found="nobody", fix="start it")
 
     monkeypatch.setattr(serving, "commit_batch", away)
-    monkeypatch.setattr(exactly_once, "PATIENCE", 0.0)
+    monkeypatch.setattr(database, "PATIENCE", 0.0)
     rta.publish(rta.user_events(spark, rows=1), name)
     failed = rta.follow(name, rta.transforms.totals, **how)
     with pytest.raises(StreamingQueryException):

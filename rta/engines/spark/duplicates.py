@@ -1,4 +1,4 @@
-"""Count the rows that reach each operator that drops duplicates.
+"""Count the rows around each operator that drops duplicates.
 
 Spark counts the rows that such an operator drops and those that pass it. An observation below the operator counts those that reach
 it. So used, duplicate and late are three separate counts, and an error shows in their sum.
@@ -13,7 +13,7 @@ from rta.dataframes.internals import analyzed, each, framed, scala_sequence, wal
 from rta.dataframes.sources import OBSERVED
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 _DROPS: Final = "Deduplicate"  # and DeduplicateWithinWatermark
 # Each of these returns at most one row for a row. Any other (explode, a join, sliding windows) may return several.
@@ -22,19 +22,22 @@ _ONE_ROW_EACH: Final = {
 }  # fmt: skip
 
 
-def observed_below(stream: DataFrame) -> DataFrame:
-    """Count the rows that reach each operator that drops duplicates; return a stream without such an operator unchanged.
+def observed_around(frame: DataFrame) -> DataFrame:
+    """Count the rows around each operator that drops duplicates; return a frame without such an operator unchanged.
 
-    The counts are in the observed metrics of each micro-batch, under `rta_source:reached:<number>`: {"reached": count}.
+    The counts are in the observed metrics, under `rta_source:reached:<number>`: {"reached": count}. Those that pass an operator of
+    a stream are counted by Spark. Of a static frame they are counted here: `rta_source:passed:<number>`.
 
     >>> stream = spark.readStream.format("rate").load()
-    >>> plan = analyzed(observed_below(stream.dropDuplicates(["value"])))
+    >>> plan = analyzed(observed_around(stream.dropDuplicates(["value"])))
     >>> plan.nodeName(), plan.child().nodeName()
     ('Deduplicate', 'CollectMetrics')
+    >>> analyzed(observed_around(spark.range(3).dropDuplicates(["id"]))).nodeName()
+    'CollectMetrics'
     """
     found: list[Any] = []
-    plan = _rebuilt(stream, analyzed(stream), found)
-    return framed(stream.sparkSession, plan) if found else stream
+    plan = _rebuilt(frame, analyzed(frame), found)
+    return framed(frame.sparkSession, plan) if found else frame
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,6 @@ class Deduplicate:
     below: DataFrame
     keys: list[str]
 
-    @staticmethod
-    def of(node: Any, session: SparkSession) -> Deduplicate:
-        """Describe a node of a plan."""
-        return Deduplicate(framed(session, node.child()), [key.name() for key in each(node.keys())])
-
 
 def deduplicates(frame: DataFrame) -> list[Deduplicate]:
     """List the operators of a frame that drop duplicates.
@@ -56,25 +54,13 @@ def deduplicates(frame: DataFrame) -> list[Deduplicate]:
     >>> [found.keys for found in deduplicates(spark.range(3).dropDuplicates(["id"]))]
     [['id']]
     """
-    nodes = walk(analyzed(frame))
-    return [Deduplicate.of(n, frame.sparkSession) for n in nodes if n.nodeName().startswith(_DROPS)]
-
-
-def observed_around(frame: DataFrame) -> tuple[DataFrame, list[Deduplicate]]:
-    """Count the rows that reach and those that pass each operator that drops duplicates from a static frame.
-
-    Returns:
-        The frame to evaluate in place of the given one, and the operators. The counts are in its observed metrics, under
-        `rta_source:reached:<number>` and `rta_source:passed:<number>`.
-
-    >>> counted, operators = observed_around(spark.range(3).dropDuplicates(["id"]))
-    >>> analyzed(counted).nodeName(), len(operators)
-    ('CollectMetrics', 1)
-    """
-    found: list[Any] = []
-    plan = _rebuilt(frame, analyzed(frame), found, above=True)
-    operators = [Deduplicate.of(node, frame.sparkSession) for node in found]
-    return (framed(frame.sparkSession, plan) if found else frame), operators
+    return [
+        Deduplicate(
+            framed(frame.sparkSession, node.child()), [key.name() for key in each(node.keys())]
+        )
+        for node in walk(analyzed(frame))
+        if node.nodeName().startswith(_DROPS)
+    ]
 
 
 def one_row_each(operator: Any) -> bool:
@@ -96,16 +82,9 @@ def _source(node: Any) -> bool:
     return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(OBSERVED)
 
 
-def _rebuilt(frame: DataFrame, plan: Any, found: list[Any], *, above: bool = False) -> Any:
-    """Return a plan with an observation below each operator that drops duplicates; add these operators to `found`.
-
-    Args:
-        frame: The frame of the plan; of a stream only streaming operators count.
-        plan: The plan, or a part of it.
-        found: The operators.
-        above: Whether what passes is observed, too; in a stream the operator itself counts it.
-    """
-    below = [_rebuilt(frame, child, found, above=above) for child in _children(plan)]
+def _rebuilt(frame: DataFrame, plan: Any, found: list[Any]) -> Any:
+    """Return a part of a frame's plan with the observations; add the operators to `found`. Of a stream only streaming ones count."""
+    below = [_rebuilt(frame, child, found) for child in _children(plan)]
     drops = plan.nodeName().startswith(_DROPS) and plan.isStreaming() == frame.isStreaming
     if drops:
         found.append(plan)
@@ -113,7 +92,8 @@ def _rebuilt(frame: DataFrame, plan: Any, found: list[Any], *, above: bool = Fal
     elif not found:
         return plan
     rebuilt = plan.withNewChildren(scala_sequence(frame.sparkSession, below))
-    return _observed(frame, rebuilt, "passed", len(found)) if drops and above else rebuilt
+    above = drops and not frame.isStreaming
+    return _observed(frame, rebuilt, "passed", len(found)) if above else rebuilt
 
 
 def _observed(frame: DataFrame, plan: Any, name: str, number: int) -> Any:

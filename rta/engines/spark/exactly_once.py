@@ -28,7 +28,7 @@ from rta.engines.spark.late_reading import read_again
 from rta.engines.spark.lateness import LateRule, Transform
 from rta.engines.spark.sent_once import send_once
 from rta.retries import retried
-from rta.store import serving, serving_tables
+from rta.store import database, serving, serving_tables
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from rta.events.event_types import EventType
 
-PATIENCE: Final = 30.0  # seconds; the query outlives the restart of its database
 FEW: Final = 100  # up to so many bad events of a micro-batch are held in memory, not read twice
 _DROPS: Final = "StreamingDeduplicate"
 
@@ -136,7 +135,10 @@ def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch
     again = task_metrics.note(session, table.name)
     batch, late = accounted(plan, planned, metrics, running_query_id(session), batch_id, retried_tasks=again)  # fmt: skip
     # Safe to repeat, even if only the answer was lost: the ledger then has the batch.
-    retried(lambda: serving.commit_batch(plan.engine, table, batch, rows, late), patience=PATIENCE)
+    retried(
+        lambda: serving.commit_batch(plan.engine, table, batch, rows, late),
+        patience=database.PATIENCE,
+    )
 
 
 def batch_metrics(session: SparkSession, seen: Seen) -> BatchMetrics:

@@ -24,7 +24,7 @@ from rta.engines.spark.checkpoint_lock import (
     released,
 )
 from rta.engines.spark.checkpoints import located, taken_back
-from rta.engines.spark.duplicates import observed_below
+from rta.engines.spark.duplicates import observed_around
 from rta.engines.spark.exactly_once import Plan, write_batch
 from rta.engines.spark.lateness import LateRule, Transform, streamed
 from rta.engines.spark.query_errors import failures_said
@@ -218,7 +218,7 @@ def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
             topic, asked.event, starting="earliest" if goes_on else asked.starting, max_skew=asked.max_skew,
             max_events_per_batch=asked.max_events_per_batch, options=asked.options,
         )  # fmt: skip
-        stream = observed_below(streamed(events, asked.transform))
+        stream = observed_around(streamed(events, asked.transform))
         plan = fingerprint(events, asked.transform)
         _stop_same(session, asked, same := (asked, plan, database))
         with locked(session, place, asked.table):

@@ -24,8 +24,8 @@ from rta.engines import changelog
 from rta.engines.changelog import Results
 from rta.engines.spark import checkpoints, following, topic_identity
 from rta.engines.spark.checkpoint_lock import locked, none_left_behind
-from rta.engines.spark.duplicates import observed_below
-from rta.engines.spark.exactly_once import PATIENCE, Plan, accounted, interval_metrics
+from rta.engines.spark.duplicates import observed_around
+from rta.engines.spark.exactly_once import Plan, accounted, interval_metrics
 from rta.engines.spark.lateness import LateRule, Transform, streamed
 from rta.engines.spark.query_errors import failed, failures_said
 from rta.engines.spark.realtime import topic_sink
@@ -80,7 +80,7 @@ def materialize(
     with failures_said(place, table), none_left_behind():
         described = topics.description(topic)
         events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
-        stream = observed_below(streamed(events, transform))
+        stream = observed_around(streamed(events, transform))
         if (count := counted(stream)) is None:
             raise QueryError(
                 "real-time mode needs a count of all rows, which tells the newer of two results of a key",
@@ -232,7 +232,7 @@ class Materialized:
             time.sleep(0.01)
         rows = self.rows
         batch = replace(batch, rows=rows - self.entered)
-        retried(lambda: self._commit(batch, late), patience=PATIENCE)
+        retried(lambda: self._commit(batch, late), patience=database.PATIENCE)
         self.entered = rows
 
     def _commit(self, batch: ledger.Batch, late: pa.Table | None) -> None:
