@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # By size alone, as for all topics of rta: the results of a table that was idle for a month must still be there.
 _RETENTION: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
-_PATIENCE: Final = 30.0  # seconds that the database may be away
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def materialize(
             if records:
                 values, position = [each.value for each in records], records[-1].offset + 1
                 write = partial(take, engine, table, counted, values, position)
-                yield position, retried(write, patience=_PATIENCE)
+                yield position, retried(write, patience=database.PATIENCE)
             elif over and consumer.position(where) >= consumer.end_offsets([where])[where]:
                 return
 
@@ -163,8 +162,10 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
     names = table.columns.names
     key = itemgetter(*map(names.index, table.key))
     count = itemgetter(names.index(counted))
-    # In this order the last result of a key replaces the others: the one that counts most.
-    newest = {key(row): row for row in sorted(map(decoder(table.schema), values), key=count)}
+    # In this order the first result of a key is the one that counts most; of equals it is the first that came.
+    newest: dict[Any, tuple[Any, ...]] = {}
+    for row in sorted(map(decoder(table.schema), values), key=count, reverse=True):
+        newest.setdefault(key(row), row)
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
         connection.execute(RESULTS.update().where(same).values(position=position))

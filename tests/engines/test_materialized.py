@@ -258,6 +258,9 @@ def test_death_before_the_position_leaves_neither(
         engine, table, "event_count", [result("a", 1), result("b", 4), result("b", 3)], 6
     )
     assert rows(engine) == {"a": (2, Decimal("1.00")), "b": (4, Decimal("2.00"))}
+    equals = [result("a", 3, "9.00"), result("a", 3)]  # the first is in the table
+    changelog.take(engine, table, "event_count", equals, 6)
+    assert rows(engine)["a"] == (3, Decimal("9.00"))
     found = changelog.find("totals", on=engine)
     assert found
     assert found.position == 6
@@ -265,12 +268,12 @@ def test_death_before_the_position_leaves_neither(
     assert changelog.find("totals", on=engine) is None
 
 
-def result(user: str, count: int) -> bytes:
-    """Write one result as Spark does."""
+def result(user: str, count: int, amount: str | None = None) -> bytes:
+    """Write one result as Spark does; an event is worth 0.50 by default."""
     window = {"start": "2024-01-01T12:00:00.000000Z", "end": "2024-01-01T12:05:00.000000Z"}
-    amount = float(count) / 2
+    total = float(amount or count / 2)
     return json.dumps(
-        {"window": window, "user_id": user, "total_amount": amount, "event_count": count}
+        {"window": window, "user_id": user, "total_amount": total, "event_count": count}
     ).encode()
 
 
