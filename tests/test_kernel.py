@@ -13,7 +13,15 @@ from tests.support.waiting import HANG
 
 SPARK = "spark = rta.spark(master='local[2]', conf={'spark.ui.enabled': 'false'})"
 RATE = "spark.readStream.format('rate').load().writeStream.format('memory').queryName('q').start()"
-LONG = "print('go', flush=True)\nspark.range(10**13).selectExpr('sum(id * id % 7)').collect()"
+LONG = """
+import threading, time
+def say():
+    while not spark.sparkContext.statusTracker().getJobIdsForGroup('long'): time.sleep(0.1)
+    print('go', flush=True)
+spark.sparkContext.setJobGroup('long', 'a long job')
+threading.Thread(target=say).start()
+spark.range(10**13).selectExpr('sum(id * id % 7)').collect()
+"""
 CHART = "import altair as alt\nchart = alt.Chart(alt.Data(values=[{'a': 1}] * n)).mark_tick().encode(x='a:Q')\nchart"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -202,7 +202,7 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     settings = {**DEFAULTS, **spark_options(), "topic": topic, **options}
     messages = frame.select(*message_columns(frame))
 
-    total = cache(lambda: _cheap_count(messages))
+    total = _cheap_count(messages)
 
     def so_far() -> tuple[int, int | None]:
         return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
@@ -215,16 +215,22 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     return Published(topic, sum(high - low for low, high in ranges.values()), seconds, ranges)
 
 
-def _cheap_count(frame: DataFrame) -> int | None:
-    """Count a frame's rows if that takes no more than reading its files or its own rows; None if it would be computed twice.
+def _cheap_count(frame: DataFrame) -> Callable[[], int | None]:
+    """Return what counts a frame's rows, if that takes no more than reading its files or its own rows; else None: it would be computed twice.
 
-    >>> _cheap_count(spark.range(7).where("id > 1"))
+    The count is planned here, so that it may run beside the frame itself: two threads that plan one frame fold its
+    constants at the same time, and Spark's to_json() has one buffer for both.
+
+    >>> _cheap_count(spark.range(7).where("id > 1"))()
     5
-    >>> _cheap_count(spark.range(7).groupBy("id").count()) is None
+    >>> _cheap_count(spark.range(7).groupBy("id").count())() is None
     True
     """
-    nodes = {node.nodeName() for node in walk(execution(frame).optimizedPlan())}
-    return frame.count() if nodes <= _CHEAP else None
+    if not {node.nodeName() for node in walk(execution(frame).optimizedPlan())} <= _CHEAP:
+        return lambda: None
+    counted = frame.groupBy().count()
+    execution(counted).executedPlan()
+    return cache(lambda: cast("int", counted.collect()[0][0]))
 
 
 def _with_headers(frame: DataFrame, headers: Mapping[str, str | bytes | None]) -> Column:
