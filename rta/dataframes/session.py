@@ -108,6 +108,20 @@ def spark(
     return session
 
 
+def running() -> SparkSession | None:
+    """Return the session of this process, from any of its threads; None if there is none, or its JVM has ended. None is started.
+
+    >>> running() is spark
+    True
+    """
+    if "pyspark.sql" not in sys.modules or ended():
+        return None
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.getOrCreate() if SparkContext._active_spark_context else None
+
+
 def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)

@@ -101,9 +101,9 @@ def health(query: StreamingQuery | None = None) -> Health:
     if last and last.watermark:
         watermark = f"{last.watermark:%Y-%m-%dT%H:%M:%S}.{last.watermark.microsecond // 1000:03}Z"
     failure = query.exception() if not query.isActive else None
-    error = None if failure is None else str(refusal(failure) or _cause(str(failure)))
+    error = None if failure is None else str(refusal(failure) or cause_in(str(failure)))
     try:
-        lag = _lag(_read_until(progress) or _in_table(query.name))
+        lag = lag_of(read_until(progress) or in_table(query.name))
     except TopicError as gone:  # deleted while it was read
         lag, error = {}, f"{error or 'the query goes on'}; {gone}"
     return Health(
@@ -141,7 +141,7 @@ def _running() -> StreamingQuery:
     )
 
 
-def _cause(trace: str) -> str:
+def cause_in(trace: str) -> str:
     """Return the line of a trace that says why: rta's own sentence if there is one."""
     ours = [found[0] for found in OURS.finditer(trace)]
     return ours[-1] if ours else cause(trace)
@@ -153,7 +153,7 @@ def _in_ledger(query: StreamingQuery) -> Batch | None:
     return next((batch for batch in known if batch.query_id == str(query.id)), None)
 
 
-def _read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
+def read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
     """Return topic → partition → the next offset that the query reads; empty before its first micro-batch."""
     import json
 
@@ -166,13 +166,13 @@ def _read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
     return read
 
 
-def _in_table(name: str | None) -> dict[str, dict[int, int]]:
+def in_table(name: str | None) -> dict[str, dict[int, int]]:
     """Return what the table of a query contains, in the same form; for use before its first micro-batch has ended."""
     topic = next((table.topic for table in serving_tables.tables() if table.name == name), None)
     return {topic: ledger.offsets(str(name)).get(topic, {})} if topic else {}
 
 
-def _lag(read: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:
+def lag_of(read: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:
     """Subtract the offsets that were read from the topics' latest."""
     return {
         topic: {

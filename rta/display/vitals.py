@@ -1,0 +1,337 @@
+"""What a stream does at one moment, and a verdict in words: `rta.live`, `rta.queries()` and `%rta status` say the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.store import ledger, views
+from rta.store.ledger import Accounting, Batch
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+_SOON: Final = 5.0  # seconds behind that every query of micro-batches is now and then
+_QUIET: Final = 10.0  # seconds without data, or without a batch, from which on it is said
+_MINUTE: Final = 60.0  # what "growing" looks back on, and what a rate in the ledger is taken over
+_SPAN: Final = 3.0  # seconds of history without which "growing" is a guess
+_UNITS: Final = (("days", 86_400, 172_800), ("h", 3_600, 6_000), ("min", 60, 100), ("s", 1, 1))
+_RECENT: Final = 60  # batches of the ledger that are looked at
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What is known of a stream at one moment; what is not known is None.
+
+    Args:
+        at: The moment, in UTC.
+        in_rate: Events per second that arrive.
+        out_rate: Events per second that the query processes while it works.
+        lag: Topic → the records that are not yet read, by partition.
+        behind: The sum of these.
+        batch_ms: The duration of the last micro-batch, in milliseconds.
+        latency_ms: Milliseconds from an event to its result, in real-time mode.
+        watermark: The watermark.
+        event_time: The newest event's own time.
+        used: Events that the result counts, of all batches; the next three are the other terms of the accounting.
+        late: Events behind the watermark.
+        duplicate: Events that came before.
+        quarantined: Bad events.
+        state_rows: Rows of state.
+        state_bytes: Their memory.
+    """
+
+    at: dt.datetime
+    in_rate: float | None = None
+    out_rate: float | None = None
+    lag: Mapping[str, Sequence[int]] | None = None
+    behind: int | None = None
+    batch_ms: float | None = None
+    latency_ms: float | None = None
+    watermark: dt.datetime | None = None
+    event_time: dt.datetime | None = None
+    used: int | None = None
+    late: int | None = None
+    duplicate: int | None = None
+    quarantined: int | None = None
+    state_rows: int | None = None
+    state_bytes: int | None = None
+
+    @property
+    def seconds_behind(self) -> float | None:
+        """The time that the query needs for what is unread, at its speed, or at that of the arrivals; None if neither is known.
+
+        >>> Vitals(dt.datetime.now(dt.UTC), out_rate=100.0, behind=1200).seconds_behind
+        12.0
+        """
+        if self.behind is None:
+            return None
+        rate = self.out_rate or self.in_rate
+        return self.behind / rate if rate else None if self.behind else 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to think of a stream. level: "good", "idle", "warn" or "bad"."""
+
+    text: str
+    level: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def verdict(history: Sequence[Vitals], state: str, error: str | None = None) -> Verdict:
+    """Say in words how a stream does.
+
+    It falls behind if what is unread takes longer than five seconds, and grew within the last minute by more than a batch.
+
+    Args:
+        history: Its vitals, the oldest first; the last are those of now.
+        state: "running", "paused", "stopped", "ended" or "failed".
+        error: Why it failed.
+
+    Example:
+        >>> def seen(*behind, rate=100.0, every=10):
+        ...     start = dt.datetime(2024, 11, 15, tzinfo=dt.UTC)
+        ...     return [Vitals(start + dt.timedelta(seconds=n * every), rate, rate, behind=b) for n, b in enumerate(behind)]
+        >>> print(verdict(seen(0, 20, 10), "running"))
+        keeping up
+        >>> print(verdict(seen(100, 400, 800, 1200), "running"))
+        falling behind: 12 s and growing
+        >>> print(verdict(seen(4000, 3000, 2000, 1200), "running"))
+        catching up: 12 s behind, and less
+        >>> print(verdict(seen(1200, 1200, 1200), "running"))
+        behind: 12 s, and not growing
+        >>> print(verdict(seen(0, 0, 0, 0, 0, rate=0.0), "running"))
+        no data for 40 s
+        >>> print(verdict(seen(0, 7, 7, 7, 7, rate=0.0), "running"))
+        no batch has ended for 30 s: 7 records wait
+        >>> print(verdict([], "running"), verdict(seen(7), "paused"), verdict(seen(0), "stopped"), verdict([], "ended"), sep="; ")
+        starting; paused: 7 records wait; stopped; ended
+        >>> verdict(seen(7), "failed", "the disk is full")
+        Verdict(text='stopped: the disk is full', level='bad')
+    """
+    if error or state == "failed":
+        return Verdict(f"stopped: {(error or 'it failed').splitlines()[0]}", "bad")
+    if state != "running":
+        unread = history[-1].behind if history else None
+        return Verdict(f"{state}: {_records(unread)} wait" if unread else state, "idle")
+    return _of_running(history) if history else Verdict("starting", "idle")
+
+
+def _of_running(history: Sequence[Vitals]) -> Verdict:
+    now, behind = history[-1], history[-1].seconds_behind
+    if all(each.in_rate is None and each.out_rate is None for each in history):  # no batch yet
+        return Verdict(f"starting: {_records(now.behind)} to read" if now.behind else "starting", "idle")  # fmt: skip
+    if not (now.in_rate or now.out_rate):  # nothing comes, or nothing is done
+        seconds = _since(history, waiting=bool(now.behind))
+        if now.behind and seconds >= _QUIET:
+            return Verdict(f"no batch has ended for {spoken(seconds)}: {_records(now.behind)} wait", "warn")  # fmt: skip
+        if seconds >= _QUIET:
+            return Verdict(f"no data for {spoken(seconds)}", "idle")
+    elif behind is not None and behind > _SOON:
+        trend = _trend(history)
+        if trend > 0:
+            return Verdict(f"falling behind: {spoken(behind)} and growing", "bad")
+        if behind > 2 * (now.batch_ms or 0) / 1000:  # else it is what the running batch reads
+            if trend < 0:
+                return Verdict(f"catching up: {spoken(behind)} behind, and less", "warn")
+            known = ", and not growing" if _minute(history)[1:] else ""
+            return Verdict(f"behind: {spoken(behind)}{known}", "warn")
+    return Verdict("keeping up", "good")
+
+
+def _since(history: Sequence[Vitals], *, waiting: bool) -> float:
+    """Return for how many seconds nothing has come or, if records wait, nothing was done with them."""
+    first = now = history[-1]
+    for each in reversed(history):
+        if each.in_rate or each.out_rate:  # the last data: the silence began then
+            return (now.at - each.at).total_seconds()
+        if bool(each.behind) != waiting and each.behind is not None:
+            break
+        first = each
+    return (now.at - first.at).total_seconds()
+
+
+def _minute(history: Sequence[Vitals]) -> list[int]:
+    """Return what was unread at the moments of the last minute, the oldest first; none if they are too close to compare."""
+    now = history[-1].at
+    known = [each for each in history if each.behind is not None and (now - each.at).total_seconds() <= _MINUTE]  # fmt: skip
+    apart = (known[-1].at - known[0].at).total_seconds() if known else 0
+    return [each.behind or 0 for each in known] if apart >= _SPAN else []
+
+
+def _trend(history: Sequence[Vitals]) -> int:
+    """Tell whether what is unread grows, 1, shrinks, -1, or neither: by more than a tenth, and more than arrives in a batch."""
+    seen = _minute(history)
+    if not seen[1:]:
+        return 0
+    third = max(len(seen) // 3, 1)
+    older, newer, last = median(seen[:third]), median(seen[-third:]), history[-1]
+    noise = max(0.1 * max(older, newer), (last.in_rate or 0) * (last.batch_ms or 0) / 1000)
+    return 0 if abs(newer - older) <= noise else 1 if newer > older else -1
+
+
+def _records(many: int) -> str:
+    return f"{many:,} record{'' if many == 1 else 's'}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    >>> spoken(0.4), spoken(12), spoken(150), spoken(9000), spoken(200_000)
+    ('0.4 s', '12 s', '2 min', '2 h', '2 days')
+    """
+    for unit, size, least in _UNITS:
+        if seconds >= least:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def vitals_of(stream: Any) -> Vitals:
+    """Look at a stream now: at its progress if it runs in this process, else at its ledger; its lag is measured against the broker.
+
+    Args:
+        stream: The name of a table or view, or a StreamingQuery.
+
+    Raises:
+        TopicError: If its topic is gone.
+
+    Example:
+        >>> vitals_of("no_such_table").behind is None
+        True
+    """
+    return history_of(stream)[-1]
+
+
+def history_of(stream: Any) -> list[Vitals]:
+    """Look at a stream as vitals_of() does; return what is known of its last batches, too, the oldest first.
+
+    Lag is known only of the batches that this process has run; the accounting only of now.
+    """
+    query = local_query(stream) if isinstance(stream, str) else stream
+    return _seen_here(query) if query is not None else _in_ledger(_table(stream))
+
+
+def local_query(name: str) -> StreamingQuery | None:
+    """Return the query of this process that fills a table, or the table of the version that a view serves."""
+    from rta.dataframes.session import running
+
+    session = running()
+    active = session.streams.active if session else []
+    found = [query for query in active if query.name == name]
+    if session and not found and (table := _table(name)) != name:
+        found = [query for query in active if query.name == table]
+    return found[0] if found else None
+
+
+def _table(name: str) -> str:
+    """Return the table that a stream fills: of a view, that of the version that is served."""
+    view = views.find(name)
+    return view.parts[-1] if view else name
+
+
+def _seen_here(query: StreamingQuery) -> list[Vitals]:
+    """Look at the progress of a query of this process."""
+    from rta.monitor.query_health import in_table, read_until
+
+    recent = list(query.recentProgress)
+    progress: Mapping[str, Any] = recent[-1] if recent else {}
+    history = [of_progress(each) for each in recent]
+    accounting = ledger.summed(query_id=str(query.id))
+    last = history[-1] if history else Vitals(dt.datetime.now(dt.UTC))
+    newest = [each.event_time for each in history if each.event_time]
+    now = _now(last, read_until(progress) or in_table(query.name), accounting)
+    return [*history, replace(now, event_time=max(newest, default=None))]
+
+
+def of_progress(progress: Mapping[str, Any]) -> Vitals:
+    """Return what Spark's progress tells, as of the end of its batch."""
+    took = progress["durationMs"].get("triggerExecution", 0)
+    rows, rate = progress["numInputRows"], progress.get("inputRowsPerSecond") or 0
+    operators, times = progress.get("stateOperators") or [], progress.get("eventTime") or {}
+    lag = _planned_lag(progress)
+    ran = "addBatch" in progress["durationMs"]
+    return Vitals(
+        at=dt.datetime.fromisoformat(progress["timestamp"]) + dt.timedelta(milliseconds=took),
+        in_rate=None if rows and not rate else float(rate),  # of the first batch it is not known
+        out_rate=float(progress.get("processedRowsPerSecond") or 0),
+        lag=lag or None,
+        behind=sum(map(sum, lag.values())) if lag else None,
+        batch_ms=float(took) if ran else None,
+        watermark=_time(times.get("watermark")),
+        event_time=_time(times.get("max")),
+        state_rows=sum(op["numRowsTotal"] for op in operators) if operators else None,
+        state_bytes=sum(op["memoryUsedBytes"] for op in operators) if operators else None,
+    )
+
+
+def _planned_lag(progress: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return what a batch has left unread of what was there when it began."""
+    import json
+
+    lag: dict[str, list[int]] = {}
+    for source in progress.get("sources", []):
+        end, latest = (
+            json.loads(offsets) if isinstance(offsets, str) else offsets or {}
+            for offsets in (source.get("endOffset"), source.get("latestOffset"))
+        )
+        if str(source["description"]).startswith("KafkaV2"):
+            for topic, there in latest.items():
+                read = end.get(topic, {})
+                lag[topic] = [there[p] - read.get(p, 0) for p in sorted(there, key=int)]
+    return lag
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(text) if text and not text.startswith("1970-01-01") else None
+
+
+def _in_ledger(table: str) -> list[Vitals]:
+    """Look at what the ledger says of a table: of the query whose batch was committed last."""
+    dated = [(each.committed_at, each) for each in ledger.newest(table) if each.committed_at]
+    if not dated:
+        return [Vitals(dt.datetime.now(dt.UTC))]
+    _, last = max(dated, key=lambda each: each[0])
+    taken = ledger.batches(query_id=last.query_id, after=last.batch_id - _RECENT)
+    history = of_batches(taken)
+    now = replace(of_minute(taken, dt.datetime.now(dt.UTC)), watermark=last.watermark)
+    return [*history, _now(now, ledger.offsets(table), ledger.summed(table))]
+
+
+def of_batches(taken: Sequence[Batch]) -> list[Vitals]:
+    """Return what the ledger tells of each batch: its rate is that since the one before.
+
+    >>> one, two = (Batch("q", n, "clicks", consumed=50, committed_at=dt.datetime(2024, 11, 15, 10, 0, n * 5, tzinfo=dt.UTC)) for n in (0, 1))
+    >>> [(each.in_rate, each.at.second) for each in of_batches([one, two])]
+    [(None, 0), (10.0, 5)]
+    """
+    found, before = [], None
+    for batch in taken:
+        at = batch.committed_at or dt.datetime.now(dt.UTC)
+        seconds = (at - before).total_seconds() if before else 0
+        rate = batch.consumed / seconds if seconds > 0 else None
+        found.append(Vitals(at, rate, rate, watermark=batch.watermark))
+        before = at
+    return found
+
+
+def of_minute(taken: Sequence[Batch], now: dt.datetime) -> Vitals:
+    """Return the rate of the batches of the last minute."""
+    recent = [each for each in taken if each.committed_at and (now - each.committed_at).total_seconds() < _MINUTE]  # fmt: skip
+    rate = sum(each.consumed for each in recent) / _MINUTE
+    return Vitals(now, rate, rate)
+
+
+def _now(last: Vitals, read: Mapping[str, Mapping[int, int]], accounting: Accounting) -> Vitals:
+    """Return the vitals of now: the last ones, with the lag against the broker and the accounting."""
+    from rta.monitor.query_health import lag_of
+
+    lag = {topic: [records for _, records in sorted(each.items())] for topic, each in lag_of(read).items()}  # fmt: skip
+    terms = {term: getattr(accounting, term) if accounting.batches else None for term in ("used", "late", "duplicate", "quarantined")}  # fmt: skip
+    behind = sum(map(sum, lag.values())) if lag else None
+    return replace(last, at=dt.datetime.now(dt.UTC), lag=lag or None, behind=behind, **terms)
