@@ -134,15 +134,20 @@ def _of_running(history: Sequence[Vitals]) -> Verdict:
         if seconds >= _QUIET:
             return Verdict(f"no data for {spoken(seconds)}", "idle")
     elif behind is not None and behind > _SOON:
-        trend = _trend(history)
-        if trend > 0:
-            return Verdict(f"falling behind: {spoken(behind)} and growing", "bad")
-        if behind > 2 * (now.batch_ms or 0) / 1000:  # else it is what the running batch reads
-            if trend < 0:
-                return Verdict(f"catching up: {spoken(behind)} behind, and less", "warn")
-            known = ", and not growing" if _minute(history)[1:] else ""
-            return Verdict(f"behind: {spoken(behind)}{known}", "warn")
+        return _of_behind(history, behind)
     return Verdict("keeping up", "good")
+
+
+def _of_behind(history: Sequence[Vitals], seconds: float) -> Verdict:
+    trend, batch = _trend(history), (history[-1].batch_ms or 0) / 1000
+    if trend > 0:
+        return Verdict(f"falling behind: {spoken(seconds)} and growing", "bad")
+    if seconds <= 2 * batch:  # what arrived during two batches: one runs, one waits
+        return Verdict("keeping up", "good")
+    if trend < 0:
+        return Verdict(f"catching up: {spoken(seconds)} behind, and less", "warn")
+    known = ", and not growing" if _minute(history)[1:] else ""
+    return Verdict(f"behind: {spoken(seconds)}{known}", "warn")
 
 
 def _since(history: Sequence[Vitals], *, waiting: bool) -> float:
