@@ -53,7 +53,7 @@ def offline(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
     context = browser.new_context(
         **{"viewport": {"width": 1100, "height": 800}, "color_scheme": "light"} | options
     )
-    context.set_default_timeout(15000)
+    context.set_default_timeout(HANG * 1000)
     foreign: list[str] = []
     errors: list[str] = []
 
@@ -88,7 +88,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".js": "text/javascript"}
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
 
