@@ -1,6 +1,7 @@
 from . import architectures as architectures
 from . import charts as charts
 from . import dataframes as dataframes
+from . import display as display
 from . import dlq as dlq
 from . import engines as engines
 from . import errors as errors
@@ -21,6 +22,7 @@ from .dataframes.producer import publish as publish
 from .dataframes.session import spark as spark
 from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
+from .display.queries import queries as queries
 from .engines.spark.following import drain as drain
 from .engines.spark.following import follow as follow
 from .engines.spark.following import reset as reset

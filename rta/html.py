@@ -1,4 +1,4 @@
-"""Facts as a table in a notebook: all text escaped, numbers to the right.
+"""Facts as a table, in a notebook or as text: in HTML all text escaped, numbers to the right.
 
 What is shown came from outside, such as an event's value or a topic's name, so none of it may become HTML.
 """
@@ -6,12 +6,14 @@ What is shown came from outside, such as an event's value or a topic's name, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from numbers import Integral, Real
 from typing import Final, TypeVar
 
 Fact = TypeVar("Fact")
+_COLOURS: Final = {"good": "#2e9e5b", "idle": "#888", "warn": "#d98e04", "bad": "#d6453d"}
 _SHOWN: Final = 50  # rows: a notebook that shows ten thousand cannot be opened
 
 
@@ -59,9 +61,39 @@ class Facts(list[Fact]):
         )
 
 
+@dataclass(frozen=True)
+class Marked:
+    """A text with a dot before it whose colour says how good it is: "good", "idle", "warn" or "bad"."""
+
+    text: str
+    level: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def plain(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> list[str]:
+    """Return rows as aligned lines of text under their columns' names, numbers to the right.
+
+    >>> print(*plain([["clicks", 1234], ["a", 7]], ["topic", "events"]), sep="|")
+    topic   events|clicks   1,234|a            7
+    """
+    cells = [list(columns), *([text(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [bool(rows) and all(isinstance(row[at], int | float) for row in rows) for at in range(len(columns))]  # fmt: skip
+    return [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
 def _cell(tag: str, value: object) -> str:
     side = "right" if isinstance(value, Real) and not isinstance(value, bool) else "left"
-    return f'<{tag} style="text-align:{side}">{escape(text(value))}</{tag}>'
+    dot = f'<span style="color:{_COLOURS[value.level]}">●</span> ' if isinstance(value, Marked) else ""  # fmt: skip
+    return f'<{tag} style="text-align:{side}">{dot}{escape(text(value))}</{tag}>'
 
 
 def text(value: object) -> str:

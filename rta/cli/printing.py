@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rta.html import text
+from rta.html import plain
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -19,15 +19,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
     if as_json:
         print_json(rows)
         return
-    cells = [columns, *([text(row[column]) for column in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [bool(rows) and all(isinstance(row[c], int | float) for row in rows) for c in columns]
-    for line in cells:
-        aligned = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        )  # fmt: skip
-        click.echo("  ".join(aligned).rstrip())
+    for line in plain([[row[column] for column in columns] for row in rows], columns):
+        click.echo(line)
     if not rows:
         click.echo("(none)", err=True)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.html import Marked
 from rta.store import ledger, views
 from rta.store.ledger import Accounting, Batch
 
@@ -73,15 +75,8 @@ class Vitals:
         return self.behind / rate if rate else None if self.behind else 0.0
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Marked):
     """What to think of a stream. level: "good", "idle", "warn" or "bad"."""
-
-    text: str
-    level: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def verdict(history: Sequence[Vitals], state: str, error: str | None = None) -> Verdict:
@@ -133,7 +128,9 @@ def _of_running(history: Sequence[Vitals]) -> Verdict:
             return Verdict(f"no batch has ended for {spoken(seconds)}: {_records(now.behind)} wait", "warn")  # fmt: skip
         if seconds >= _QUIET:
             return Verdict(f"no data for {spoken(seconds)}", "idle")
-    elif behind is not None and behind > _SOON:
+    elif behind is None:  # not from Kafka: nobody knows what is to come
+        return Verdict(f"running: {now.in_rate or now.out_rate:,.0f} events/s", "good")
+    elif behind > _SOON:
         return _of_behind(history, behind)
     return Verdict("keeping up", "good")
 
@@ -219,7 +216,24 @@ def history_of(stream: Any) -> list[Vitals]:
     Lag is known only of the batches that this process has run; the accounting only of now.
     """
     query = local_query(stream) if isinstance(stream, str) else stream
-    return _seen_here(query) if query is not None else _in_ledger(_table(stream))
+    return seen_here(query) if query is not None else in_ledger(_table(stream))
+
+
+def state_of(query: StreamingQuery) -> tuple[str, str | None]:
+    """Return the state of a query of this process, and the sentence that says why it has failed.
+
+    >>> query = spark.readStream.format("rate").load().writeStream.format("noop").start()
+    >>> state_of(query)
+    ('running', None)
+    >>> query.stop()
+    >>> state_of(query)
+    ('stopped', None)
+    """
+    from rta.monitor.query_health import failure_of
+
+    error = failure_of(query)
+    state = "failed" if error else "running" if query.isActive else "stopped"
+    return state, re.sub(r"^[\w.]+Error: ", "", error) if error else None
 
 
 def local_query(name: str) -> StreamingQuery | None:
@@ -240,7 +254,7 @@ def _table(name: str) -> str:
     return view.parts[-1] if view else name
 
 
-def _seen_here(query: StreamingQuery) -> list[Vitals]:
+def seen_here(query: StreamingQuery) -> list[Vitals]:
     """Look at the progress of a query of this process."""
     from rta.monitor.query_health import in_table, read_until
 
@@ -281,14 +295,15 @@ def _planned_lag(progress: Mapping[str, Any]) -> dict[str, list[int]]:
 
     lag: dict[str, list[int]] = {}
     for source in progress.get("sources", []):
+        if not str(source["description"]).startswith("KafkaV2"):
+            continue
         end, latest = (
-            json.loads(offsets) if isinstance(offsets, str) else offsets or {}
+            (json.loads(offsets) if isinstance(offsets, str) else offsets) or {}
             for offsets in (source.get("endOffset"), source.get("latestOffset"))
         )
-        if str(source["description"]).startswith("KafkaV2"):
-            for topic, there in latest.items():
-                read = end.get(topic, {})
-                lag[topic] = [there[p] - read.get(p, 0) for p in sorted(there, key=int)]
+        for topic, there in latest.items():
+            read = end.get(topic, {})
+            lag[topic] = [there[p] - read.get(p, 0) for p in sorted(there, key=int)]
     return lag
 
 
@@ -296,7 +311,7 @@ def _time(text: str | None) -> dt.datetime | None:
     return dt.datetime.fromisoformat(text) if text and not text.startswith("1970-01-01") else None
 
 
-def _in_ledger(table: str) -> list[Vitals]:
+def in_ledger(table: str) -> list[Vitals]:
     """Look at what the ledger says of a table: of the query whose batch was committed last."""
     dated = [(each.committed_at, each) for each in ledger.newest(table) if each.committed_at]
     if not dated:

@@ -100,8 +100,7 @@ def health(query: StreamingQuery | None = None) -> Health:
     watermark = progress.get("eventTime", {}).get("watermark")
     if last and last.watermark:
         watermark = f"{last.watermark:%Y-%m-%dT%H:%M:%S}.{last.watermark.microsecond // 1000:03}Z"
-    failure = query.exception() if not query.isActive else None
-    error = None if failure is None else str(refusal(failure) or cause_in(str(failure)))
+    error = failure_of(query)
     try:
         lag = lag_of(read_until(progress) or in_table(query.name))
     except TopicError as gone:  # deleted while it was read
@@ -124,6 +123,12 @@ def health(query: StreamingQuery | None = None) -> Health:
     )
 
 
+def failure_of(query: StreamingQuery) -> str | None:
+    """Say why a query has failed: rta's own sentence if there is one; None if it has not."""
+    failure = query.exception() if not query.isActive else None
+    return None if failure is None else str(refusal(failure) or _cause(str(failure)))
+
+
 def _running() -> StreamingQuery:
     """Return the one query that runs in this process."""
     from pyspark.sql import SparkSession
@@ -141,7 +146,7 @@ def _running() -> StreamingQuery:
     )
 
 
-def cause_in(trace: str) -> str:
+def _cause(trace: str) -> str:
     """Return the line of a trace that says why: rta's own sentence if there is one."""
     ours = [found[0] for found in OURS.finditer(trace)]
     return ours[-1] if ours else cause(trace)

@@ -6,6 +6,8 @@ system holds the lock exactly as long as the JVM can write to the checkpoint, ev
 
 A checkpoint on another file system (hdfs:, s3a:) has its lock under RTA_HOME, so it excludes only queries of this machine and
 this home. Queries of two machines are told apart by Spark and the ledger: one of them fails.
+
+Beside the lock another process can leave a request to stop the query. The thread that waits for the query's end sees it.
 """
 
 from __future__ import annotations
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 _PATIENCE: Final = 3.0  # seconds: a query that has just ended releases its lock in milliseconds, on a busy machine in a second
+_LOOK: Final = 1.0  # seconds between two looks for a request to stop
 _DYING: Final = 120.0  # seconds that a JVM may take to end once its notebook is gone
 _one_at_a_time: Final = threading.Lock()
 # For each block of none_left_behind() that this thread is in: the queries that were started in it.
 _begun_in: Final[ContextVar[tuple[list[StreamingQuery], ...]]] = ContextVar("begun", default=())
 # Lock file → a query that was started here, and the thread that waits for its end.
 _holding: Final[dict[Path, tuple[StreamingQuery, threading.Thread]]] = {}
+# Lock file → the process at whose request the query that was started here last was stopped.
+_stopped_by: Final[dict[Path, int]] = {}
 
 
 @contextmanager
@@ -67,9 +72,11 @@ def locked(session: SparkSession, checkpoint: str, table: str) -> Iterator[None]
         with none_left_behind() as started:
             yield
             [query] = started
-            holding = threading.Thread(target=_let_go, args=(query, opened), daemon=True)
+            file = _lock_file(checkpoint)
+            holding = threading.Thread(target=_let_go, args=(query, opened, file), daemon=True)
+            _stopped_by.pop(file, None)
             holding.start()
-            _holding[_lock_file(checkpoint)] = query, holding
+            _holding[file] = query, holding
     except BaseException:
         opened.close()
         raise
@@ -189,12 +196,75 @@ def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
         return opened
 
 
-def _let_go(query: StreamingQuery, opened: Any) -> None:
-    """Wait until a query ends, and release its lock."""
+def _let_go(query: StreamingQuery, opened: Any, file: Path) -> None:
+    """Wait until a query ends, and release its lock; stop it if another process asks for it."""
     with suppress(Exception):  # the caller that waits for the query is told why it ended
-        query.awaitTermination()
+        while not query.awaitTermination(_LOOK):  # type: ignore[arg-type]
+            if by := _asked_by(file):
+                _stopped_by[file] = by
+                with suppress(Exception):  # it may take longer than Spark waits: it is asked again
+                    query.stop()
+    _request(file).unlink(missing_ok=True)
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
+
+
+def _request(file: Path) -> Path:
+    """Return the file by which another process asks to stop the query that holds a lock."""
+    return file.with_name(f"{file.name}.stop")
+
+
+def _asked_by(file: Path) -> int | None:
+    """Return the process that asks to stop the query that holds a lock. A request that was meant for an earlier one is none."""
+    try:
+        asked = json.loads(_request(file).read_text())
+    except (FileNotFoundError, ValueError):  # none, or it is being written
+        return None
+    return int(asked["by"]) if asked["holder"] == _holder(file) else None
+
+
+def stop_elsewhere(table: str, *, patience: float = 60) -> bool:
+    """Ask the process that runs the query of a table to stop it, and wait until it has.
+
+    Args:
+        table: The table.
+        patience: Seconds to wait; the running micro-batch is interrupted, and is repeated by the next start.
+
+    Returns:
+        Whether a query ran.
+
+    Raises:
+        QueryError: If the process does not answer: it is gone and its JVM is about to end, or its Python hangs.
+
+    Example:
+        >>> stop_elsewhere("doc_unlocked")
+        False
+    """
+    found = [(file, holder) for file, holder in _held() if holder["table"] == table]
+    for file, holder in found:
+        _request(file).write_text(json.dumps({"by": os.getpid(), "holder": holder}))
+        deadline = time.monotonic() + patience
+        while _is_locked(file) and _holder(file) == holder:
+            if time.monotonic() > deadline:
+                _request(file).unlink(missing_ok=True)
+                raise QueryError(
+                    f"the query that fills {table!r} does not stop",
+                    found=f"process {holder['pid']} has not answered for {patience:,.0f} s",
+                    fix=f"stop it there, or end the process: kill {holder['pid']}",
+                )
+            time.sleep(0.05)
+    return bool(found)
+
+
+def stopped_by(checkpoint: str) -> int | None:
+    """Return the process at whose request the query of this process that has ended was stopped; None if it was not."""
+    released(checkpoint)
+    return _stopped_by.get(_lock_file(checkpoint))
+
+
+def started_here() -> list[StreamingQuery]:
+    """List the queries that hold a lock of this process or have held it, the newest of each checkpoint: also one that has failed."""
+    return [query for query, _ in _holding.values()]
 
 
 def working() -> list[Mapping[str, Any]]:
@@ -203,9 +273,14 @@ def working() -> list[Mapping[str, Any]]:
     >>> [lock for lock in working() if lock["table"] == "doc_unlocked"]
     []
     """
+    return [holder for _, holder in _held()]
+
+
+def _held() -> list[tuple[Path, dict[str, Any]]]:
+    """List the lock files that are held under this RTA_HOME, and who holds them."""
     files = [*settings().home.glob("checkpoints/*.lock"), *settings().home.glob("locks/*")]
-    held = [_holder(file) for file in files if file.exists() and _is_locked(file)]
-    return [holder for holder in held if "table" in holder]
+    held = [(file.resolve(), _holder(file)) for file in files if file.exists() and _is_locked(file)]
+    return [(file, holder) for file, holder in held if "table" in holder]
 
 
 def _list(file: Path) -> None:

@@ -22,6 +22,7 @@ from rta.engines.spark.checkpoint_lock import (
     none_left_behind,
     refuse_locked,
     released,
+    stopped_by,
 )
 from rta.engines.spark.checkpoints import located, taken_back
 from rta.engines.spark.duplicates import observed_around
@@ -199,6 +200,11 @@ def drain(
         query, target = _started(asked)
         with failures_said(asked.checkpoint, table):
             query.awaitTermination()
+    if by := stopped_by(asked.checkpoint):
+        raise QueryError(
+            f"the query that fills {table!r} was stopped before its end",
+            found=f"at the request of process {by}", fix="run it again: it goes on where it was",
+        )  # fmt: skip
     serving_tables.make(target)  # also if the topic has no events
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
