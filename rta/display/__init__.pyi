@@ -1,6 +1,8 @@
+from .live_view import LiveView as LiveView
 from .queries import ListedQuery as ListedQuery
 from .queries import Queries as Queries
 from .queries import queries as queries
+from .still import Snapshot as Snapshot
 from .vitals import Verdict as Verdict
 from .vitals import Vitals as Vitals
 from .vitals import verdict as verdict

@@ -75,6 +75,17 @@ class Vitals:
         return self.behind / rate if rate else None if self.behind else 0.0
 
 
+def as_message(vitals: Vitals) -> dict[str, Any]:
+    """Return vitals as a page takes them: the moment in milliseconds since 1970, times in ISO 8601.
+
+    >>> as_message(Vitals(dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC), behind=3))["at"]
+    1000.0
+    """
+    told = {name: value.isoformat() if isinstance(value, dt.datetime) else value for name, value in vars(vitals).items()}  # fmt: skip
+    lag = {topic: list(records) for topic, records in (vitals.lag or {}).items()} or None
+    return told | {"at": vitals.at.timestamp() * 1000, "lag": lag}
+
+
 class Verdict(Marked):
     """What to think of a stream. level: "good", "idle", "warn" or "bad"."""
 

@@ -2,6 +2,7 @@ from .spark.following import Drained as Drained
 from .spark.following import drain as drain
 from .spark.following import follow as follow
 from .spark.following import reset as reset
+from .spark.following import restart as restart
 from .spark.late_reading import late as late
 from .spark.late_reading import late_events as late_events
 from .spark.realtime.materializer import Materialized as Materialized

@@ -139,6 +139,40 @@ def _projected(expression: Any, below: Mapping[int, Merge | list[Merge]]) -> Mer
     )
 
 
+def grouping(answer: DataFrame) -> list[str] | None:
+    """Return the columns by which a frame is grouped, as far as they are in the result; None if it is no aggregate.
+
+    >>> events = spark.createDataFrame([], "user_id INT, amount DECIMAL(12,2), timestamp TIMESTAMP")
+    >>> grouping(rta.transforms.totals(events).withColumnRenamed("user_id", "user"))
+    ['window', 'user']
+    >>> grouping(events)
+    """
+    plan = analyzed(answer)
+    nodes = list(walk(plan))
+    at = next((at for at, node in enumerate(nodes) if node.nodeName() == "Aggregate"), None)
+    if at is None:
+        return None
+    keys = {
+        e.exprId().id()
+        for e in each(nodes[at].groupingExpressions())
+        if _is(e, "AttributeReference", "Alias")
+    }
+    lists = [
+        nodes[at].aggregateExpressions(),
+        *(n.projectList() for n in reversed(nodes[:at]) if n.nodeName() == "Project"),
+    ]
+    for expression in (e for each_list in lists for e in each(each_list)):
+        if (
+            _is(expression, "Alias")
+            and _is(expression.child(), "AttributeReference")
+            and expression.child().exprId().id() in keys
+        ):
+            keys.add(expression.exprId().id())
+    return [
+        attribute.name() for attribute in each(plan.output()) if attribute.exprId().id() in keys
+    ]
+
+
 def counted(answer: DataFrame) -> str | None:
     """Name the column that counts all rows of its key, so that each event makes it greater; None if there is none.
 

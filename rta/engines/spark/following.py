@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _ALWAYS: Final = {"processingTime": "0 seconds"}
 _NOW: Final = {"availableNow": True}
-_running: Final[dict[str, tuple[str, object]]] = {}
+_running: Final[dict[str, tuple[str, Any]]] = {}
 """Checkpoint → the run of the query that was started here, and what it was started for."""
 
 
@@ -157,6 +157,29 @@ def follow(
         query, target = _started(asked)
         serving_tables.make(target)
     return query
+
+
+def restart(table: str) -> StreamingQuery:
+    """Start the query again that follow() has started last for a table in this session; it continues where it was.
+
+    A query that still runs is stopped first.
+
+    Args:
+        table: The table that it keeps up to date.
+
+    Raises:
+        QueryError: If this session has started none.
+
+    Example:
+        >>> restart("doc_never_followed")
+        Traceback (most recent call last):
+        rta.errors.QueryError: this session has started no query for 'doc_never_followed'; fix: call rta.follow(...)
+    """
+    for _, (asked, *_) in reversed(_running.values()):
+        if asked.table == table and asked.trigger != _NOW:
+            with none_left_behind():
+                return _started(asked)[0]
+    raise QueryError(f"this session has started no query for {table!r}", fix="call rta.follow(…)")
 
 
 def drain(

@@ -1,0 +1,324 @@
+"""What a live view shows: a table that is kept, a query, a streaming frame, a topic, an architecture. Each as rows and vitals.
+
+A feed reads what is there when it is asked; it never makes its query wait. Only that of a streaming frame has a query of its own,
+with a bounded ring of rows in the driver, and removes it at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from rta.display.rows import Rows, types_of
+from rta.display.vitals import Vitals, history_of, vitals_of
+from rta.engines import changelog
+from rta.errors import InputError
+from rta.kafka import client, topics
+from rta.kafka.auth_errors import raising_refused
+from rta.kafka.tail import moment_of, printable
+from rta.store import database, ledger, serving, serving_tables, views
+from rta.store.catalog import relation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql.streaming.query import StreamingQuery
+
+    from rta.architectures.base import Architecture
+    from rta.events.event_types import EventType
+    from rta.store.serving_tables import Table
+
+_LISTED = 200
+Mode = Literal["append", "update", "complete"]
+State = Literal["running", "stopped", "ended", "failed"]
+
+
+class Feed(ABC):
+    """What a view shows."""
+
+    kind: ClassVar[str]
+    mode: Mode = "update"
+    title: str
+
+    @abstractmethod
+    def rows(self, limit: int) -> Rows | None:
+        """Return the newest rows; None if they are those of the call before."""
+
+    @abstractmethod
+    def vitals(self) -> Vitals:
+        """Return the figures of this moment."""
+
+    def history(self) -> list[Vitals]:
+        """Return the figures of before, as far as they are known, and those of this moment."""
+        return [self.vitals()]
+
+    def listed(self, what: str) -> tuple[pd.DataFrame, str]:
+        """Return the events that became one term of the accounting, such as "late", and a note."""
+        raise InputError(
+            f"there is no list of {what} events of {self.title!r}",
+            fix="keep a table: rta.follow(…)",
+        )
+
+    @property
+    def state(self) -> State:
+        """Whether something still fills what is shown."""
+        return "running"
+
+    @property
+    def error(self) -> str | None:
+        """Why the query has ended, if it failed."""
+        return None
+
+    def caught_up(self, now: Vitals) -> bool:
+        """Tell whether everything that was there is shown, from its figures of before the last look at its rows."""
+        return now.behind == 0
+
+    def restart(self) -> None:
+        """Start the query again where it was."""
+        raise InputError(
+            f"{self.title}: nothing here can be started again", fix="call rta.follow(…)"
+        )
+
+    def stop_query(self) -> None:
+        """Stop the query."""
+        raise InputError(f"no query in this session fills {self.title!r}", fix="stop it where it runs: rta.queries()")  # fmt: skip
+
+    def close(self) -> None:  # noqa: B027 - most feeds have made nothing
+        """Remove what the feed has made."""
+
+
+class QueryFeed(Feed):
+    """A query that fills no table of rta: its newest micro-batches."""
+
+    kind = "query"
+    mode: Mode = "append"
+
+    def __init__(self, query: StreamingQuery) -> None:
+        self.query, self.title = query, query.name or str(query.id)
+        self._seen: object = None
+
+    def rows(self, limit: int) -> Rows | None:
+        import pandas as pd
+
+        progress = self.query.recentProgress[-limit:]
+        seen = [(each["batchId"], each["timestamp"]) for each in progress[-1:]]
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        types = {
+            "batch": "number", "at": "time", "rows": "number", "rows_per_second": "number", "milliseconds": "number",
+            "watermark": "time",
+        }  # fmt: skip
+        found = [
+            (
+                each["batchId"], each["timestamp"], each["numInputRows"], each["processedRowsPerSecond"],
+                each["durationMs"].get("triggerExecution"), each.get("eventTime", {}).get("watermark"),
+            )
+            for each in reversed(progress)
+        ]  # fmt: skip
+        return Rows(pd.DataFrame(found, columns=list(types)), types, total=None)
+
+    def vitals(self) -> Vitals:
+        return vitals_of(self.query)
+
+    @property
+    def state(self) -> State:
+        return (
+            "running" if self.query.isActive else "failed" if self.query.exception() else "stopped"
+        )
+
+    @property
+    def error(self) -> str | None:
+        from rta.monitor import health
+
+        return health(self.query).error
+
+    def stop_query(self) -> None:
+        self.query.stop()
+
+
+class TableFeed(Feed):
+    """A serving table or the view of an architecture, by name; whichever process fills it."""
+
+    kind = "table"
+
+    def __init__(self, name: str) -> None:
+        self.table: Table = serving_tables.table(name)
+        self.title = name
+        self._seen: object = None
+        moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
+        # The newest window first; a table whose key has no time is sorted by its key.
+        self._order = [f"-{each}" for each in moments] + [
+            k for k in self.table.key if k not in moments
+        ]
+
+    def rows(self, limit: int) -> Rows | None:
+        seen = (self._version(), limit)
+        if seen == self._seen:
+            return None
+        frame = serving.read(self.title, order_by=self._order, limit=limit)
+        total = len(frame) if len(frame) < limit else _count(self.table)
+        self._seen = seen
+        return Rows(frame, types_of(self.table.columns), self.table.key, total)
+
+    def _version(self) -> object:
+        """Return what is different after each write."""
+        parts = self._parts()
+        newest = [
+            (b.query_id, b.batch_id, b.committed_at) for part in parts for b in ledger.newest(part)
+        ]
+        return newest, [found and found.position for found in map(changelog.find, parts)]
+
+    def _parts(self) -> Sequence[str]:
+        view = views.find(self.title) if self.table.view else None
+        return view.parts if view else [self.title]
+
+    def history(self) -> list[Vitals]:
+        return history_of(self._stream())
+
+    def _stream(self) -> StreamingQuery | str:
+        running = self.queries()
+        return running[-1] if running else self.title
+
+    def listed(self, what: str) -> tuple[pd.DataFrame, str]:
+        from rta.dataframes import quarantined
+        from rta.engines import late
+
+        if what == "late":
+            return late(self.title), "late for the watermark; rta.late() lists them"
+        if what == "quarantined" and self.table.topic:
+            return (
+                quarantined(self.table.topic).limit(_LISTED).toPandas(),
+                "rta.dataframes.quarantined() lists them; rta.dlq.redrive() sends them again",
+            )
+        return super().listed(what)
+
+    def queries(self) -> list[StreamingQuery]:
+        """Return the queries of this session that fill it."""
+        from pyspark.sql import SparkSession
+
+        session, parts = SparkSession.getActiveSession(), set(self._parts())
+        return [each for each in session.streams.active if each.name in parts] if session else []
+
+    def vitals(self) -> Vitals:
+        return vitals_of(self._stream())
+
+    @property
+    def state(self) -> State:
+        from rta.engines import queries
+
+        parts = set(self._parts())
+        return "running" if self.queries() or any(q.active and q.table in parts for q in queries()) else "stopped"  # fmt: skip
+
+    def stop_query(self) -> None:
+        if not (running := self.queries()):
+            super().stop_query()
+        for query in running:
+            query.stop()
+
+    def restart(self) -> None:
+        from rta.engines.spark.following import restart
+
+        restart(self.title)
+
+
+class ArchitectureFeed(TableFeed):
+    """The answer of a batch, Lambda or Kappa architecture."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture.table)
+        self.architecture, self.kind = architecture, architecture.architecture  # type: ignore[misc]
+
+    def queries(self) -> list[StreamingQuery]:
+        return [query for query in self.architecture.queries if query.isActive]
+
+    def stop_query(self) -> None:
+        self.architecture.stop()
+
+    def restart(self) -> None:
+        self.architecture.started()
+
+
+class TopicFeed(Feed):
+    """The newest records of a topic: raw, or as the fields of an event type.
+
+    It reads at most the newest of each partition at each look, however much arrives in between.
+    """
+
+    kind = "topic"
+    mode: Mode = "append"
+
+    def __init__(self, topic: str, event: EventType | None = None) -> None:
+        topics.description(topic)  # which says what there is
+        self.title, self.event = topic, event
+        self._reader = client.consumer()
+        self._next: dict[int, int] = {}
+        self._found: list[Any] = []
+        self._before: tuple[float, int] | None = None
+        fields = types_of(event.schema) if event else {"key": "text", "value": "text"}
+        self._types = fields | {"partition": "number", "offset": "number", "record_time": "time"}
+
+    def rows(self, limit: int) -> Rows | None:
+        import pandas as pd
+        from kafka import TopicPartition
+
+        with raising_refused():
+            ranges, new = topics.offsets(self.title), list[Any]()
+            for partition, (first, end) in ranges.items():
+                start = max(self._next.get(partition, 0), first, end - limit)
+                if start < end:
+                    new += client.until(
+                        self._reader, TopicPartition(self.title, partition), start, end
+                    )
+                self._next[partition] = end
+        if not new and self._found:
+            return None
+        self._found = sorted(
+            [*self._found, *new], key=lambda each: (each.timestamp, each.partition, each.offset)
+        )[-limit:]
+        shown = [self._row(each) for each in reversed(self._found)]
+        frame = pd.DataFrame(shown, columns=list(self._types), dtype=object)
+        total = sum(end - first for first, end in ranges.values())
+        return Rows(frame, self._types, ("partition", "offset"), total)
+
+    def _row(self, record: Any) -> list[Any]:
+        key, value = (None if raw is None else printable(raw) for raw in (record.key, record.value))
+        place = [record.partition, record.offset, moment_of(record.timestamp)]
+        if self.event is None:
+            return [key, value, *place]
+        try:
+            fields = json.loads(record.value, parse_float=Decimal)
+        except (
+            TypeError,
+            ValueError,
+        ):  # none, or no JSON: its place is shown, and %rta tail shows its bytes
+            fields = {}
+        found = fields if isinstance(fields, dict) else {}
+        return [*(found.get(self.event.field(column)) for column in self.event.columns), *place]
+
+    def vitals(self) -> Vitals:
+        now, end = time.monotonic(), sum(last for _, last in topics.offsets(self.title).values())
+        then, self._before = self._before, (now, end)
+        rate = (end - then[1]) / max(now - then[0], 1e-9) if then else None
+        newest = moment_of(self._found[-1].timestamp) if self._found else None
+        return Vitals(datetime.now(UTC), in_rate=rate, event_time=newest)
+
+    def caught_up(self, now: Vitals) -> bool:  # noqa: ARG002
+        return True  # each look shows the newest there are
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _count(table: Table) -> int | None:
+    """Count the rows of a table."""
+    import sqlalchemy as sa
+
+    engine = database.engine()
+    described = relation(table, engine.dialect.name)
+    with database.reading(engine) as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(described)).scalar_one())  # fmt: skip

@@ -1,0 +1,282 @@
+"""A view that follows its feed: the loop that looks, what it tells its pages, and what a person asks of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from threading import Event, RLock, Thread, current_thread
+from typing import Any, Final, Self, cast
+
+from rta.display import cell, still
+from rta.display.feeds import Feed
+from rta.display.moving_chart import Drawn, drawn
+from rta.display.rows import Differ, Rows
+from rta.display.still import Snapshot
+from rta.display.vitals import Verdict, Vitals, as_message, spoken, verdict
+from rta.errors import RtaError
+
+_HISTORY: Final = 240  # moments that are kept, in the kernel and in the page
+_MARKS: Final = 50
+_BEAT: Final = 1.0  # seconds from one look at the vitals to the next; a page that hears nothing for long is stale
+_UNSEEN: Final = (
+    600.0  # seconds after which the query that a view has made stops, if no page shows it
+)
+_SHARE: Final = 4  # a look may take a fifth of the time: the query has the rest
+_PATIENCE: Final = 10.0  # seconds for a look that is under way
+
+
+class LiveView:
+    """A view of something that moves; rta.live() makes it. It is a context manager that stops at its end."""
+
+    def __init__(
+        self, feed: Feed, *, chart: Any = None, limit: int = 1_000, every: float = 0.25,
+        ends: Callable[[LiveView], str | None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.feed, self.limit, self.every = feed, limit, every
+        self.pages: list[cell.Page] = []
+        self.rows: Rows | None = None
+        self.history: deque[Vitals] = deque(maxlen=_HISTORY)
+        self.began = time.monotonic()
+        self._chart, self._ends, self._drawn, self._trouble = (
+            chart,
+            ends,
+            cast("Drawn | None", None),
+            "",
+        )
+        self._marks: list[dict[str, Any]] = []
+        self._differ, self._seq, self._told = Differ(), 0, cast("tuple[Any, ...]", ())
+        self._lock, self._wake, self._ended, self._paused = RLock(), Event(), Event(), False
+        self._closed, self._parked, self._why = False, False, "ended"
+        self._thread = Thread(target=self.run, daemon=True, name=f"live {feed.title}")
+
+    # What a person calls
+
+    def snapshot(self) -> Snapshot:
+        """Return what is shown now: rows as pandas, the figures, and a still picture in a notebook."""
+        with self._lock:
+            if self.rows is None:
+                self.look()
+            assert self.rows is not None  # noqa: S101 - the first look of a feed always has rows
+            chart = self._drawn.whole() if self._drawn else None
+            return Snapshot(
+                self.feed.title,
+                self.rows,
+                self.verdict,
+                tuple(self.history),
+                chart,
+                tuple(self._marks),
+            )
+
+    @property
+    def charted(self) -> bool:
+        """Whether it draws a chart."""
+        return self._chart is not None
+
+    @property
+    def state(self) -> str:
+        """Tell whether it is running, paused, stopped, ended or failed."""
+        if self._ended.is_set():
+            return "ended"
+        return "paused" if self._paused else self.feed.state
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the stream does, in words."""
+        if self._trouble:
+            return Verdict(self._trouble, "bad")
+        if (state := self.state) == "ended":
+            return Verdict(self._why, "idle")
+        return verdict(list(self.history), state, self.feed.error if state == "failed" else None)
+
+    def pause(self) -> None:
+        """Hold the picture; the query goes on."""
+        self._paused = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Follow again."""
+        self._paused = False
+        self._wake.set()
+
+    def mark(self, label: str, at: datetime | None = None) -> None:
+        """Put a labelled line on the time axis, such as "broker killed"."""
+        moment = (at or datetime.now(UTC)).timestamp() * 1000
+        with self._lock:
+            self._marks = [*self._marks[1 - _MARKS :], {"at": moment, "label": label}]
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the view, and remove what it has made; a query that it only shows goes on. Its last picture stays."""
+        if self.rows is None and self.feed.state == "running":
+            self.look()
+        self._ended.set()
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not current_thread():
+            self._thread.join(_PATIENCE)
+        self._close()
+
+    def wait(self) -> Self:
+        """Wait until the bound of the view is reached: for_, or until."""
+        self._thread.join()
+        return self
+
+    def __enter__(self) -> Self:
+        cell.show(self)  # the view is not the last expression of its cell
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return still.text(self.snapshot())
+
+    def _ipython_display_(self) -> None:
+        cell.show(self)
+
+    # What pages say
+
+    def told(self, message: Mapping[str, Any]) -> None:
+        """Do what a person asks for in a page: hello, pause, resume, stop, restart, list."""
+        do = message.get("do")
+        try:
+            if do in ("pause", "resume"):
+                getattr(self, do)()
+            elif do == "stop":
+                self.feed.stop_query()
+            elif do == "restart":
+                self.feed.restart()
+            elif do == "list":
+                self._send({"list": still.listed(self.feed, str(message.get("what")))})
+            self._trouble = ""
+        except RtaError as error:
+            self._trouble = str(error).splitlines()[0]
+        self._tell(full=do == "hello")
+        self._wake.set()
+
+    # The loop
+
+    def start(self) -> Self:
+        """Follow in a thread."""
+        self._thread.start()
+        return self
+
+    def run(self) -> Self:
+        """Look, tell the pages and wait, until the view is stopped or its bound is reached.
+
+        In the thread of start() an error is shown in the view, which goes on: a broker may come back.
+        """
+        beat = -_BEAT
+        while not self._ended.is_set():
+            began = time.monotonic()
+            due = began - beat >= _BEAT
+            try:
+                if not self._paused:
+                    self.look(vitals=due)
+                self._trouble = self._parked_said() or ""
+                why = self._ends(self)
+            except Exception as error:
+                if current_thread() is not self._thread:
+                    raise
+                self._trouble, why = str(error).splitlines()[0], None
+            if why:
+                self._why = why
+                self._ended.set()
+                self._close()
+                break
+            self._tell(beat=due)
+            beat = began if due else beat
+            self._wake.wait(max(self.every, (time.monotonic() - began) * _SHARE))
+            self._wake.clear()
+        return self
+
+    def look(self, *, vitals: bool = True) -> None:
+        """Take the rows and figures of this moment."""
+        # The figures first: if they say that nothing is unread, the rows that follow have it all.
+        seen = list[Vitals]()
+        if vitals or not self.history:
+            seen = [self.feed.vitals()] if self.history else self.feed.history()
+        found = self.feed.rows(self.limit)
+        picture = drawn(self._chart, found) if found and self._chart is not None else None
+        with self._lock:
+            self.rows, self._drawn = found or self.rows, picture or self._drawn
+            self.history.extend(seen)
+
+    def _parked_said(self) -> str | None:
+        """Stop the query that only this view needs if no page shows it; return the sentence that says so."""
+        unseen = (
+            self.feed.kind == "frame"
+            and self.pages
+            and all(page.unseen() > _UNSEEN for page in self.pages)
+        )
+        if unseen and not self._parked and self.feed.state == "running":
+            self.feed.stop_query()
+            self._parked = True
+        self._parked = self._parked and self.feed.state != "running"
+        return (
+            f"stopped: no page has shown it for {spoken(_UNSEEN)}; restart goes on where it was"
+            if self._parked
+            else None
+        )
+
+    def _tell(self, *, full: bool = False, beat: bool = True) -> None:
+        """Send the pages what is new; nothing while a page has not drawn what it was sent."""
+        with self._lock:
+            if not self.pages or not (full or all(page.ready() for page in self.pages)):
+                return
+            figures = self.history[-1] if self.history else None
+            now = (self.rows, self._drawn, figures, self._marks, self.verdict, self.state)
+            before = self._told or (None,) * len(now)
+            same = all(one is two for one, two in zip(now[:4], before[:4], strict=True))
+            if full or beat or not same or now[4:] != before[4:]:
+                self._send(self._frame(now, before, full=full or not self._told))
+                self._told = now
+
+    def _frame(
+        self, now: tuple[Any, ...], before: tuple[Any, ...], *, full: bool
+    ) -> dict[str, Any]:
+        rows, picture, vitals, marks, word, state = now
+        self._seq += 1
+        frame: dict[str, Any] = {
+            "seq": self._seq,
+            "full": full,
+            "state": state,
+            "verdict": asdict(word),
+        }
+        if rows is not None and rows is not before[0]:
+            frame |= self._differ.different(rows)
+        if full:
+            frame |= {
+                "title": self.feed.title,
+                "kind": self.feed.kind,
+                "mode": self.feed.mode,
+                "every": self.every,
+            }
+            frame |= self._differ.everything() | {
+                "history": [as_message(each) for each in self.history]
+            }
+        if full or vitals is not before[2]:
+            frame |= {"vitals": as_message(vitals)} if vitals else {}
+        if full or marks is not before[3]:
+            frame["marks"] = marks
+        if picture and (full or picture is not before[1]):
+            frame["values"] = picture.values
+            if full or not before[1] or picture.spec != before[1].spec:
+                frame["spec"] = picture.spec
+        return frame
+
+    def _send(self, frame: dict[str, Any]) -> None:
+        for page in self.pages:
+            page.send(frame)
+
+    def _close(self) -> None:
+        """Remove what was made, and leave the last picture in place of what looks alive."""
+        if self._closed:
+            return
+        self._closed = True
+        self.feed.close()
+        self._tell(full=True)
+        for page in self.pages:
+            page.close(still.bundle(self.snapshot()))

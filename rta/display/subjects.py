@@ -1,0 +1,51 @@
+"""What can be seen alive: from what a person gives to the feed that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rta.architectures.base import Architecture
+from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed, TopicFeed
+from rta.display.frames import FrameFeed
+from rta.errors import InputError
+from rta.kafka import topics
+from rta.kafka.messages import is_spark
+from rta.store import serving_tables
+
+if TYPE_CHECKING:
+    from rta.events.event_types import EventType
+
+
+def feed_of(
+    shown: Any, *, mode: Mode | None, key: Sequence[str], every: float, event: EventType | None
+) -> Feed:
+    """Return the feed of what a person wants to see.
+
+    Raises:
+        InputError: If it is nothing that moves; or a name, and there is neither a table nor a topic of it.
+    """
+    if isinstance(shown, Feed):
+        return shown
+    if isinstance(shown, Architecture):
+        return ArchitectureFeed(shown)
+    if type(shown).__name__ == "StreamingQuery":
+        tables = {each.name for each in serving_tables.tables()}
+        return TableFeed(shown.name) if shown.name in tables else QueryFeed(shown)
+    if is_spark(shown):
+        if not shown.isStreaming:
+            raise InputError("this frame does not move", found="a static DataFrame", fix="give rta.read_stream(…)")  # fmt: skip
+        return FrameFeed(shown, mode=mode, key=key, every=every)
+    if isinstance(shown, str):
+        if event is None and shown in (known := [each.name for each in serving_tables.tables()]):
+            return TableFeed(shown)
+        if shown in (there := [each.name for each in topics.list_topics()]):
+            return TopicFeed(shown, event)
+        raise InputError(
+            f"there is neither a table nor a topic {shown!r}", found=f"tables {', '.join(known) or 'none'}; topics {', '.join(there) or 'none'}",
+            fix="give one of them; a table is there once its query has written to it",
+        )  # fmt: skip
+    raise InputError(
+        "nothing that moves", found=type(shown).__name__,
+        fix="give a table's or topic's name, a streaming DataFrame, a query, or what rta.lambda_() or rta.kappa() returned",
+    )  # fmt: skip
