@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
@@ -21,6 +21,7 @@ from tests.support.waiting import HANG
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SCREENSHOTS: Final = ROOT / ".make" / "screenshots"
+ELSEWHERE: Final = re.compile(r"^\w+://(?!127\.0\.0\.1[:/])")
 ARGUMENTS: Final = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-default-apps", "--disable-extensions", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server",
@@ -57,15 +58,11 @@ def offline(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
     foreign: list[str] = []
     errors: list[str] = []
 
-    def only_loopback(route: Route) -> None:
-        parts = urlsplit(route.request.url)
-        if parts.scheme in {"data", "blob"} or parts.hostname == "127.0.0.1":
-            route.continue_()
-        else:
-            foreign.append(route.request.url)
-            route.abort()
+    def refuse(route: Route) -> None:
+        foreign.append(route.request.url)
+        route.abort()
 
-    context.route("**/*", only_loopback)
+    context.route(ELSEWHERE, refuse)
     context.on("weberror", lambda error: errors.append(str(error.error)))
     try:
         yield context

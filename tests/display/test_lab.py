@@ -1,0 +1,60 @@
+"""The page of a live view in real JupyterLab: a cell blocks, a kernel restarts, a cell runs again."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.display.browser import picture
+from tests.display.lab import Lab
+from tests.support.waiting import HANG
+
+SHOW = "from tests.display.ticking import Ticking\nview = Ticking()\nview"
+BLOCK = """import time
+from pathlib import Path
+while not Path("go").exists():
+    time.sleep(0.02)
+"""
+COUNTED = "() => document.querySelector('.rta-live td:nth-child(2)')?.textContent"
+PATIENT = HANG * 1000
+
+
+def counted_on(page: Page) -> None:
+    """Wait until three more frames were drawn."""
+    for _ in range(3):
+        before = page.evaluate(COUNTED)
+        page.wait_for_function(f"before => {{ const now = ({COUNTED})(); return now && now !== before; }}", arg=before)  # fmt: skip
+
+
+def test_a_live_view_in_jupyterlab(jupyterlab: Lab, page: Page) -> None:
+    """It moves, also while a cell blocks; after a restart it says that it is old, and runs again."""
+    notebook = jupyterlab.open(page, "ticking.ipynb", [SHOW, BLOCK])
+    note, live = page.locator(".rta-note"), page.locator(".rta-live")
+
+    notebook.run(0)
+    notebook.wait_for(".rta-live td")
+    counted_on(page)
+    picture(page, "lab-light")
+
+    notebook.run(1)
+    page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")  # fmt: skip
+    counted_on(page)
+    page.get_by_role("button", name="stop ticking").press("Enter")
+    expect(note).to_contain_text("is a cell running?", timeout=PATIENT)
+    assert notebook.status() == "busy"
+    Path(jupyterlab.folder, "go").touch()
+    expect(page.locator(".rta-state")).to_have_text("stopped", timeout=PATIENT)
+    expect(note).to_be_hidden()
+
+    notebook.run(0)
+    counted_on(page)
+    assert live.count() == 1
+    notebook.restart()
+    expect(note).to_contain_text("is the kernel alive?", timeout=PATIENT)
+    picture(page, "lab-restarted")
+
+    notebook.theme("JupyterLab Dark")
+    notebook.run(0)
+    counted_on(page)
+    expect(note).to_be_hidden(timeout=PATIENT)
+    assert live.count() == 1
+    picture(page, "lab-dark")
