@@ -31,5 +31,11 @@ import lazy_loader
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
+
+def load_ipython_extension(shell: object) -> None:
+    """Give a notebook the magics `%rta`, `%%batch_sql` and `%%stream_sql`: `%load_ext rta` calls this."""
+    import_module("rta.display.magics").register(shell)
+
+
 if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
     import_module("rta.kernel").prepare(shell)

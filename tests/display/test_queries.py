@@ -87,7 +87,7 @@ def test_a_drain_that_was_stopped_from_elsewhere_says_so(
     rta.publish(rta.user_events(spark, rows=60), name)
     errors: list[Exception] = []
 
-    def drain(**most: int) -> None:
+    def drain(**most: Any) -> None:
         try:
             rta.drain(name, rta.transforms.totals, table="cut_short", **HOW, **most)
         except QueryError as error:
