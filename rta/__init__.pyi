@@ -42,6 +42,7 @@ from .jobs.runner import run as run
 from .kafka.broker import down as down
 from .kafka.broker import up as up
 from .kafka.consumer_groups import lag as lag
+from .kafka.replaying import replay as replay
 from .monitor.query_health import health as health
 from .monitor.state_store import state as state
 from .store.serving import accounting as accounting

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.dataframes.internals import execution, walk
-from rta.errors import BrokerError, InputError
+from rta.errors import InputError
 from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
 from rta.html import table
 from rta.kafka.auth_errors import raising_refused
@@ -152,12 +152,7 @@ def publish(
         )  # fmt: skip
     messages = Messages(source, key=key, event=event)
     done = sent(messages, topic, partitions=partitions, headers=headers, options=options)
-    if done.failed or done.unknown:
-        found = "; ".join(f"{count:,} times: {why}" for why, count in done.reasons.items())
-        text = f"{done.ok:,} of {done.sent:,} events are on topic {topic!r}"
-        if done.unknown:
-            raise BrokerError(text + ", the others may be", found=found, fix="read the topic, then publish those that are missing")  # fmt: skip
-        raise InputError(text + "; Kafka refused the others", found=found, fix="correct them, and publish only them")  # fmt: skip
+    done.require_all()
     return Published(
         topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
     )

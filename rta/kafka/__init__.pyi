@@ -8,6 +8,8 @@ from .consumer_groups import Lag as Lag
 from .consumer_groups import groups as groups
 from .consumer_groups import lag as lag
 from .paced import publish_paced as publish_paced
+from .replaying import Replay as Replay
+from .replaying import replay as replay
 from .tail import Record as Record
 from .tail import records as records
 from .topics import Topic as Topic

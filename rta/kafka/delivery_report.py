@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
 
+from rta.errors import BrokerError, InputError
 from rta.kafka import client
 
 NOT_THIS_TIME: Final = "Kafka refuses the record's time: over an hour ahead of Kafka's clock, or older than the topic allows"
@@ -43,6 +44,21 @@ class DeliveryReport:
     reasons: Mapping[str, int]
     log: Path | None = None
 
+    def require_all(self) -> None:
+        """Raise an error if not all events are on the topic.
+
+        Raises:
+            BrokerError: if some may be there.
+            InputError: if Kafka has refused some.
+        """
+        if not self.failed and not self.unknown:
+            return
+        found = "; ".join(f"{count:,} times: {why}" for why, count in self.reasons.items())
+        text = f"{self.ok:,} of {self.sent:,} events are on topic {self.topic!r}"
+        if self.unknown:
+            raise BrokerError(text + ", the others may be", found=found, fix="read the topic, then publish those that are missing")  # fmt: skip
+        raise InputError(text + "; Kafka refused the others", found=found, fix="correct them, and publish only them")  # fmt: skip
+
     def __repr__(self) -> str:
         """Return one line, and one more for each reason of a failure."""
         why = "".join(f"\n  {number:,} times: {reason}" for reason, number in self.reasons.items())
@@ -71,14 +87,16 @@ class Deliveries:
         key: bytes | None,
         value: bytes | None,
         headers: Iterable[tuple[str, bytes | None]],
+        *,
+        partition: int | None = None,
     ) -> None:
-        """Send one event, and note its outcome once it is known."""
+        """Send one event, to the partition of its key by default, and note its outcome once it is known."""
         from kafka.errors import KafkaError
 
         number, self.sent = self.sent, self.sent + 1
         self.pending.add(number)
         try:
-            future = client.send(producer, topic, value, key, headers)
+            future = client.send(producer, topic, value, key, headers, partition=partition)
         except (KafkaError, ValueError) as error:  # it never left this process
             self.settle(
                 number, "failed", reason=why_not(error, producer.config["max_request_size"])

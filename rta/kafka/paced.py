@@ -13,6 +13,7 @@ from rta.kafka import client, internals
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.delivery_report import Deliveries, DeliveryReport
 from rta.kafka.messages import Messages
+from rta.kafka.pace import Pace
 from rta.kafka.topics import ensure_topic
 from rta.progress import bar
 
@@ -79,7 +80,7 @@ def publish_paced(
             "rate and speed_up must be above 0", found=(rate, speed_up), fix="correct it"
         )
     messages = Messages(events, key=key, time=time, event=event)
-    pace = _Pace(rate, speed_up)
+    pace = Pace(rate, speed_up)
     return sent(
         messages,
         topic,
@@ -95,7 +96,7 @@ def publish_paced(
 def sent(
     messages: Messages,
     topic: str,
-    pace: _Pace | None = None,
+    pace: Pace | None = None,
     *,
     partitions: int = 4,
     headers: Mapping[str, str | bytes | None] | None = None,
@@ -188,34 +189,3 @@ def flush(producer: KafkaProducer, timeout: float) -> None:
         else:
             return
     raise KafkaTimeoutError("events are without an answer")
-
-
-class _Pace:
-    """The clock of intended send times; it never waits for an answer."""
-
-    def __init__(self, rate: float | None, speed_up: float) -> None:
-        self.rate, self.speed_up = rate, speed_up
-        self.began, self.wall = clock.monotonic(), clock.time()
-        self.number, self.behind = 0, 0.0
-        self.first: int | None = None
-
-    def wait(self, moment: int | None) -> int:
-        """Wait for the next intended time; return it in microseconds since the epoch."""
-        if (
-            self.first is None
-        ):  # the clock starts with the first event, not with the query behind it
-            self.began, self.wall = clock.monotonic(), clock.time()
-            self.first = moment or 0
-        if moment is not None:
-            delta = (moment - self.first) / 1e6 / self.speed_up
-        elif self.rate is not None:
-            delta = self.number / self.rate
-        else:
-            delta = clock.monotonic() - self.began
-        self.number += 1
-        early = self.began + delta - clock.monotonic()
-        if early > 0:
-            clock.sleep(early)
-        else:
-            self.behind = max(self.behind, -early)
-        return round((self.wall + delta) * 1e6)
