@@ -33,13 +33,15 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@echo "Spark starts faster once its class-data archive is there, which the first session leaves behind: rta doctor says so"
 
 test: $(ENV)  ## what proves it, but for the faults: style, types, laws, notebooks, README, docstrings
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/rta archive  # half a minute once; each of the JVMs then takes 4 s less
+	@$(MAKE) --no-print-directory -j 2 -O lint archive  # each keeps one core busy
 	@$(PYTEST) --ignore=tests/faults --junitxml=.make/tests.xml
 
 faults: $(ENV)  ## the faults: brokers, drivers and kernels killed, networks broken, disks full; tests/faults/README.md lists them
-	@$(BIN)/rta archive
+	@$(MAKE) --no-print-directory archive
 	@$(PYTEST) tests/faults --junitxml=.make/faults.xml
+
+archive: $(ENV)
+	@$(BIN)/rta archive  # half a minute once; each of the JVMs then takes 4 s less
 
 soak: $(ENV)  ## what takes longer: repeated kills, a random schedule (SEED=…), ten minutes of load (SECONDS=…)
 	@$(BIN)/pytest -q -m soak --durations=0 --timeout=3600 --session-timeout=36000
@@ -85,4 +87,4 @@ down: $(ENV)  ## stop the embedded Apache Kafka
 clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
 	@rm -rf $(VENV) docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test faults soak bench docs lab lint notebooks env lock down clean
+.PHONY: help demo test faults archive soak bench docs lab lint notebooks env lock down clean

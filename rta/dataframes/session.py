@@ -31,6 +31,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.sql.shuffle.partitions": str(min(4, max(2, os.cpu_count() or 2))),
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    # Else a query that waits for events asks Kafka for new offsets a hundred times a second: 0.4 of a core for nothing.
+    "spark.sql.streaming.pollingDelay": "100ms",
     "spark.sql.streaming.stopTimeout": "120s",  # stop() may block for ever on Kafka
     "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",  # real-time mode: else up to 100 ms
     # Else any other job that holds the slots while an interval begins fails the query for ever; rta counts them beforehand.
