@@ -1,5 +1,6 @@
 from . import architectures as architectures
 from . import charts as charts
+from . import dashboards as dashboards
 from . import dataframes as dataframes
 from . import display as display
 from . import dlq as dlq

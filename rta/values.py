@@ -24,13 +24,11 @@ def python_value(who: str, given: Any) -> Any:
     """
     if given is None or type(given).__name__ in ("NaTType", "NAType"):
         return None
-    numpy = sys.modules.get("numpy")  # if it was never loaded, this is none of its values
-    if numpy and isinstance(given, numpy.datetime64):
+    if isinstance(given, _kind("numpy", "datetime64")):
         import pandas as pd
 
         return python_value(who, pd.Timestamp(given))
-    pandas = sys.modules.get("pandas")
-    if pandas and isinstance(given, pandas.Timestamp):
+    if isinstance(given, _kind("pandas", "Timestamp")):
         if given.nanosecond:
             raise InputError(
                 f"{who} has nanoseconds, which no column keeps",
@@ -38,6 +36,11 @@ def python_value(who: str, given: Any) -> Any:
                 fix="round it: .round('us')",
             )
         return given.to_pydatetime()
-    if numpy and isinstance(given, numpy.generic):
+    if isinstance(given, _kind("numpy", "generic")):
         return given.item()
     return given
+
+
+def _kind(library: str, name: str) -> Any:
+    """Return a type of a library, or none: if it was never loaded, or another thread is loading it, no value has it."""
+    return getattr(sys.modules.get(library), name, ())

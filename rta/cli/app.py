@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from rta.cli.dashboard_command import dashboard
 from rta.cli.dlq_commands import dlq
 from rta.cli.printing import AS_JSON, print_json, print_rows
 from rta.cli.table_commands import queries, reset, sql, tables
@@ -51,7 +52,7 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
-for _command in (dlq, topics, groups, publish, tail, tables, queries, sql, reset):
+for _command in (dashboard, dlq, topics, groups, publish, tail, tables, queries, sql, reset):
     main.add_command(_command)
 
 

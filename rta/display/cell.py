@@ -57,10 +57,14 @@ def _shell() -> Any:
 
 @cache
 def _esm(*, chart: bool) -> str:
-    """Return the page's module; with Vega in it, made once and kept, if there is a chart."""
+    """Return the page's module; with Vega in it if there is a chart."""
     source = MODULE.read_text()
-    if not chart:
-        return source
+    return bundled(source) if chart else source
+
+
+@cache
+def bundled(source: str) -> str:
+    """Return a module with Vega in it, made once and kept."""
     import hashlib
     from importlib.metadata import version
 

@@ -75,7 +75,7 @@ def execute(
                 None, nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook),
                 resources={"metadata": {"path": str(cwd)}}, start_timeout=int(start_timeout),
                 progress_bar=False, on_cell_execute=lambda **_: begun(),
-                kernel_manager_class=_kernel_class(environment, log),
+                kernel_manager_class=kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip
     except CellTimeoutError:
@@ -106,7 +106,7 @@ def _line(name: str, value: Any) -> str:
     return f"{name} = __import__('ast').literal_eval(__import__('os').environ.pop({_SECRET_PREFIX + name!r}))"
 
 
-def _kernel_class(environment: Mapping[str, str], log: Any) -> type:
+def kernel_class(environment: Mapping[str, str], log: Any) -> type:
     """Return the kernel manager of one run: its kernel is this interpreter, whatever kernelspecs are installed."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
