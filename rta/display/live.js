@@ -8,7 +8,7 @@
  * @typedef {{name: string, type: "text" | "number" | "decimal" | "time" | "bool" | "json"}} Column
  * @typedef {Record<string, any>} Frame   what protocol calls a frame: seq, full, columns, put, order, vitals, …
  * @typedef {Record<string, any> & {at: number}} Vitals
- * @typedef {{send: (message: object) => void, listen: (take: (frame: Frame) => void) => (() => void) | void, chart?: any}} Channel
+ * @typedef {{send: (message: object) => void, listen: (hear: (frame: Frame) => void, lost: () => void) => (() => void) | void, chart?: any}} Channel
  */
 
 const ROW = 24; // px: each row of a table is as high, so that a place is a row's number
@@ -40,6 +40,8 @@ function span(ms) {
   if (s < 7200) return `${sign}${Math.round(s / 60)} min`;
   return sign + (s < 172_800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86_400)} days`);
 }
+/** @param {number} n @param {string} noun */
+const counted = (n, noun) => (n ? `${n} ${noun}${n === 1 ? "" : "s"}` : "");
 /** @param {number} ms */
 const clock = (ms) => new Date(ms).toTimeString().slice(0, 8);
 
@@ -231,7 +233,6 @@ function grid(name) {
       if (tr === next) next = next.nextSibling;
       else body.insertBefore(tr, next);
       tr.setAttribute("aria-rowindex", String(first + i + 2));
-      tr.classList.toggle("rta-odd", (first + i) % 2 === 1);
       fill(tr, id);
     });
     above.style.height = `${first * ROW}px`;
@@ -264,22 +265,23 @@ const behindEvents = (/** @type {Vitals} */ v) => {
   const [event, mark] = [epoch(v.event_time), epoch(v.watermark)];
   return event === null || mark === null ? null : event - mark;
 };
-/** @typedef {{name: string, says: string, figures: [string, (v: Vitals) => number | null, (n: number) => string][], lines: number, wide?: boolean}} Tile */
+/** @typedef {[label: string, of: (v: Vitals) => number | null, words: (n: number) => string]} Figure */
+/** @typedef {{name: string, says: string, figures: Figure[], aside?: (v: Vitals) => string, wide?: boolean}} Tile   a line for each figure */
 /** @type {Tile[]} */
 const TILES = [
-  { name: "events/s", says: "events a second that came in, and that were processed", wide: true, lines: 2, figures: [["in", (v) => v.in_rate, rate], ["processed", (v) => v.out_rate, rate]] },
-  { name: "behind", says: "records on the topic that were not processed yet", lines: 1, figures: [["records", (v) => v.behind, count]] },
-  { name: "batch", says: "time of the last micro-batch", lines: 1, figures: [["", (v) => v.batch_ms, span]] },
-  { name: "latency", says: "from event to result", lines: 1, figures: [["", (v) => v.latency_ms, span]] },
-  { name: "watermark", says: "how far the watermark is behind the newest event time", lines: 1, figures: [["behind event time", behindEvents, span]] },
-  { name: "state", says: "what the query keeps", lines: 1, figures: [["rows", (v) => v.state_rows, count], ["", (v) => v.state_bytes, bytes]] },
+  { name: "events/s", says: "events a second that came in, and that were processed", wide: true, figures: [["in", (v) => v.in_rate, rate], ["processed", (v) => v.out_rate, rate]] },
+  { name: "behind", says: "records on the topic that were not processed yet", figures: [["records", (v) => v.behind, count]], aside: (v) => counted(Object.values(v.lag ?? {}).flat().length, "partition") },
+  { name: "batch", says: "time of the last micro-batch", figures: [["", (v) => v.batch_ms, span]] },
+  { name: "latency", says: "from event to result", figures: [["", (v) => v.latency_ms, span]] },
+  { name: "watermark", says: "how far the watermark is behind the newest event time; the watermark in UTC", figures: [["behind", behindEvents, span]], aside: (v) => shown(v.watermark ?? "", "time").slice(5, 16) },
+  { name: "state", says: "rows and bytes that the query keeps", figures: [["rows", (v) => v.state_rows, count]], aside: (v) => ((v.state_bytes ?? null) === null ? "" : bytes(v.state_bytes)) },
 ];
 const FATES = ["used", "late", "duplicate", "quarantined"];
 
-/** Round up to 1, 2 or 5 and zeros, so that a scale moves seldom. @param {number} top */
+/** Round up to a few figures and zeros, so that a scale moves seldom. @param {number} top */
 function roomy(top) {
   const power = 10 ** Math.floor(Math.log10(top || 1));
-  return power * ([1, 2, 5].find((n) => n * power >= top) ?? 10);
+  return power * ([1, 1.5, 2, 3, 5, 7].find((n) => n * power >= top) ?? 10);
 }
 
 /** Figures as tiles with small moving lines. @param {(what: string) => void} open asks for the events, or the partitions, behind a figure */
@@ -289,14 +291,14 @@ function strip(open) {
   let pointed = /** @type {number | null} */ (null);
   const tiles = TILES.map((tile) => {
     const figures = tile.figures.map(([label]) => ({ value: h("b"), label: h("small", {}, label) }));
-    const lines = Array.from({ length: tile.lines }, (_, i) => h("polyline", { class: `rta-line${i}` }));
+    const lines = tile.figures.map((_, i) => h("polyline", { class: `rta-line${i}` }));
     const cuts = h("path", { class: "rta-cut" }), cursor = h("path", { class: "rta-cursor" });
     const labels = h("div", { class: "rta-labels" });
-    const more = tile.name === "behind" ? h("button", { class: "rta-more", onclick: () => open("lag"), hidden: "" }) : "";
+    const aside = tile.name === "behind" ? h("button", { title: "list the partitions", onclick: () => open("lag") }) : h("span");
     const svg = h("svg", { viewBox: "0 0 240 36", preserveAspectRatio: "none", "aria-hidden": "true" }, cuts, ...lines, cursor);
     const node = h("div", { class: `rta-tile${tile.wide ? " rta-wide" : ""}`, role: "group", "aria-label": tile.name, title: tile.says, "data-tile": tile.name },
-      h("div", { class: "rta-name" }, h("span", {}, tile.name), more), h("div", { class: "rta-figures" }, ...figures.map((f) => h("span", {}, f.value, f.label))), h("div", { class: "rta-plot" }, svg, labels));
-    return { ...tile, node, boxes: figures, lines, cuts, cursor, labels, more };
+      h("div", { class: "rta-name" }, h("span", {}, tile.name), aside), h("div", { class: "rta-figures" }, ...figures.map((f) => h("span", {}, f.value, f.label))), h("div", { class: "rta-plot" }, svg, labels));
+    return { ...tile, node, boxes: figures, lines, cuts, cursor, labels, margin: aside };
   });
   const fates = FATES.map((what) => {
     const value = h("b");
@@ -304,7 +306,7 @@ function strip(open) {
     return { what, value, node };
   });
   const fate = h("div", { class: "rta-tile rta-fates", role: "group", "aria-label": "what became of the events", "data-tile": "events" }, h("div", { class: "rta-name" }, "events"), h("div", { class: "rta-fate" }, ...fates.map((f) => f.node)));
-  const when = h("span", { class: "rta-when" });
+  const when = h("div", { class: "rta-when" });
   const row = h("div", { class: "rta-tiles" }, ...tiles.slice(0, 5).map((t) => t.node), fate, tiles[5].node);
   row.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     const plot = /** @type {Element} */ (event.target).closest(".rta-tile")?.querySelector(".rta-plot")?.getBoundingClientRect();
@@ -319,11 +321,25 @@ function strip(open) {
     return [Math.min(ring[0]?.at ?? 0, to - SPAN), to];
   }
 
+  /** Name the marks beside their lines, as far as there is room; the newest first. @param {any} node @param {{label: string, x: number}[]} named */
+  function label(node, named) {
+    const width = node.clientWidth || 240;
+    let free = width + 1;
+    node.replaceChildren();
+    for (const { label, x } of named.reverse()) {
+      const wide = 6 * label.length + 6;
+      if (x * width + wide < free) node.append(h("span", { style: `left: ${(x * width).toFixed(0)}px` }, label));
+      free = x * width;
+    }
+  }
+
   function draw() {
     const [from, to] = range(), x = (/** @type {number} */ at) => ((at - from) / (to - from)) * 240;
     const now = pointed === null ? ring.at(-1) : ring.reduce((best, v) => (Math.abs(v.at - /** @type {number} */ (pointed)) < Math.abs(best.at - /** @type {number} */ (pointed)) ? v : best), ring[0]);
-    say(when, pointed === null || !now ? "" : `at ${clock(now.at)}`);
     const visible = marks.filter((m) => m.at >= from && m.at <= to);
+    const told = pointed === null ? visible.slice(-3) : visible.filter((m) => Math.abs(x(m.at) - x(/** @type {number} */ (pointed))) < 4);
+    say(when, (pointed === null || !now ? "" : `at ${clock(now.at)}${told.length ? ": " : ""}`) + told.map((m) => `${clock(m.at)} ${m.label}`).join(" · "));
+    when.classList.toggle("rta-marked", told.length > 0);
     const cuts = visible.map((m) => `M${x(m.at).toFixed(1)} 0V36`).join("");
     for (const tile of tiles) {
       tile.node.hidden = !now || !ring.some((v) => tile.figures.some(([, of]) => (of(v) ?? null) !== null));
@@ -333,16 +349,12 @@ function strip(open) {
         say(tile.boxes[i].value, value === null ? "–" : words(value));
       });
       const series = tile.lines.map((_, i) => ring.map((v) => [v.at, tile.figures[i][1](v)]).filter(([, y]) => (y ?? null) !== null));
-      const top = roomy(Math.max(0, ...series.flat().map(([, y]) => /** @type {number} */ (y))));
+      const top = roomy(1.05 * Math.max(0, ...series.flat().map(([, y]) => /** @type {number} */ (y))));
       series.forEach((points, i) => tile.lines[i].setAttribute("points", points.map(([at, y]) => `${x(/** @type {number} */ (at)).toFixed(1)},${(35 - (34 * Math.max(0, /** @type {number} */ (y))) / top).toFixed(1)}`).join(" ")));
       tile.cuts.setAttribute("d", cuts);
       tile.cursor.setAttribute("d", pointed === null ? "" : `M${x(now.at).toFixed(1)} 0V36`);
-      if (tile.wide) tile.labels.replaceChildren(...visible.slice(-4).map((m) => h("span", { style: `left: ${((x(m.at) / 240) * 100).toFixed(1)}%`, title: `${clock(m.at)} ${m.label}`, ...(x(m.at) > 150 ? { class: "rta-left" } : {}) }, m.label)));
-      if (tile.more) {
-        const parts = Object.values(now.lag ?? {}).flat().length;
-        tile.more.hidden = !parts;
-        say(tile.more, parts === 1 ? "1 partition" : `${parts} partitions`);
-      }
+      if (tile.wide) label(tile.labels, visible.map((m) => ({ ...m, x: x(m.at) / 240 })));
+      say(tile.margin, tile.aside?.(now) ?? "");
     }
     fate.hidden = !now || FATES.every((what) => (now[what] ?? null) === null);
     for (const f of fates) {
@@ -378,6 +390,9 @@ function steady(vega) {
   return vega;
 }
 
+/** Copy rows: Vega marks those that it holds. @param {any[]} values */
+const copied = (values) => values.map((value) => ({ ...value }));
+
 /** A chart that takes new data without being drawn anew. @param {any} embed */
 function plot(embed) {
   const node = h("div", { class: "rta-chart", hidden: "" });
@@ -396,16 +411,21 @@ function plot(embed) {
       axis: { ...words, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11 }, axisY: { minExtent: 44 }, axisX: { minExtent: 20 }, range: dark ? { category: { scheme: "set2" } } : {} };
     const drawn = single() ? { ...spec, width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } } : spec;
     const inner = h("div");
-    const result = await embed(inner, { ...drawn, background: null }, { actions: false, renderer: "canvas", config, patch: steady, tooltip: { theme: dark ? "dark" : "light" } });
+    const first = values;
+    const patch = (/** @type {any} */ vega) => {
+      for (const data of vega.data) if (data.name === "rta") data.values = copied(first);
+      return steady(vega);
+    };
+    const result = await embed(inner, { ...drawn, background: null }, { actions: false, renderer: "canvas", config, patch, tooltip: { theme: dark ? "dark" : "light" } });
     if (mine !== turn) return result.finalize();
     made?.finalize();
-    made = result;
+    made = node.rtaView = result;
     node.replaceChildren(inner);
-    fill();
+    if (first !== values) fill();
   }
 
   function fill() {
-    made?.view.change("rta", made.view.changeset().remove(() => true).insert(values.map((v) => ({ ...v })))).runAsync();
+    made?.view.change("rta", made.view.changeset().remove(() => true).insert(copied(values))).runAsync();
   }
 
   return {
@@ -415,7 +435,8 @@ function plot(embed) {
       const other = JSON.stringify(wanted) !== JSON.stringify(spec);
       [spec, values] = [wanted, data];
       node.hidden = !spec;
-      if (spec && (other || !turn)) build().catch((error) => node.replaceChildren(h("p", { class: "rta-note" }, `the chart cannot be drawn: ${error.message}`)));
+      if (spec && !values.length && !made) node.replaceChildren(h("p", { class: "rta-empty" }, "no rows to draw yet"));
+      else if (spec && (other || !turn)) build().catch((error) => node.replaceChildren(h("p", { class: "rta-note" }, `the chart cannot be drawn: ${error.message}`)));
       else if (spec && fresh) fill();
     },
     theme: () => { if (spec) build(); },
@@ -505,10 +526,15 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     try {
       send(message);
     } catch (error) {
-      console.warn("rta: the kernel cannot be reached", error); // its channel is closed: what is seen is the last picture
-      gone = true;
-      tick();
+      console.warn("rta: the kernel cannot be reached", error); // its channel is closed
+      lost();
     }
+  }
+
+  /** Say that what is seen is the last picture, until news come. */
+  function lost() {
+    gone = true;
+    drawHead();
   }
 
   function hello() {
@@ -565,7 +591,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     root.dataset.state = now.state;
     say(title, now.title);
     say(kind, [now.kind, now.kind === "query" ? now.mode : ""].filter(Boolean).join(", "));
-    say(state, now.state || "waiting");
+    say(state, `${stale ? "was " : ""}${now.state || "waiting"}`);
     say(verdict, now.verdict?.text ?? "");
     root.setAttribute("aria-label", `live view of ${now.title}`);
     for (const button of buttons) {
@@ -637,7 +663,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   lab.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
   document.addEventListener("visibilitychange", seen);
   const timer = setInterval(tick, 1000);
-  const deaf = listen(hear);
+  const deaf = listen(hear, lost);
   drawHead();
   hello();
 
@@ -659,9 +685,13 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
 function render({ model, el }) {
   return mount(el, {
     send: (message) => model.send(message),
-    listen(hear) {
+    listen(hear, lost) {
       model.on("msg:custom", hear);
-      return () => model.off("msg:custom", hear);
+      model.on("comm_live_update", lost); // the kernel ended or began anew
+      return () => {
+        model.off("msg:custom", hear);
+        model.off("comm_live_update", lost);
+      };
     },
   });
 }
@@ -702,11 +732,11 @@ const STYLE = `
 .rta-live button[aria-disabled=true] { opacity: .45; cursor: default; }
 .rta-live :focus-visible { outline: 2px solid var(--rta-brand); outline-offset: 1px; }
 .rta-note { margin: 6px 0 0; padding: 3px 8px; border-left: 3px solid var(--rta-warn); background: color-mix(in srgb, var(--rta-warn) 12%, transparent); }
-.rta-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 6px; margin-top: 8px; }
-.rta-tile { min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
-.rta-tile.rta-wide { grid-column: span 2; }
-.rta-name { display: flex; justify-content: space-between; color: var(--rta-dim); font-size: 11px; white-space: nowrap; }
-.rta-more { text-decoration: underline dotted !important; }
+.rta-tiles { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 8px; }
+.rta-tile { flex: 1 1 112px; min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
+.rta-tile.rta-wide { flex: 3 1 220px; } .rta-tile:is([data-tile=state], [data-tile=watermark], [data-tile=behind]) { flex-basis: 150px; }
+.rta-name { display: flex; justify-content: space-between; gap: 8px; color: var(--rta-dim); font-size: 11px; white-space: nowrap; }
+.rta-name > :last-child { overflow: hidden; text-overflow: ellipsis; } .rta-live .rta-name button { text-decoration: underline dotted; text-underline-offset: 2px; }
 .rta-figures { display: flex; gap: 12px; white-space: nowrap; overflow: hidden; }
 .rta-tile b { font-size: 15px; font-weight: 600; } .rta-tile small { margin-left: 4px; color: var(--rta-dim); font-size: 11px; }
 .rta-wide .rta-figures span:first-child b { color: var(--rta-brand); } .rta-wide .rta-figures span:last-child b { color: var(--rta-second); }
@@ -714,15 +744,15 @@ const STYLE = `
 .rta-plot :is(polyline, path) { fill: none; stroke-width: 1.4; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
 .rta-line0 { stroke: var(--rta-brand); } .rta-line1 { stroke: var(--rta-second); }
 .rta-plot .rta-cut { stroke: var(--rta-bad); stroke-width: 1; } .rta-plot .rta-cursor { stroke: var(--rta-dim); stroke-width: 1; }
-.rta-labels span { position: absolute; top: -2px; padding: 0 3px; font-size: 10px; line-height: 12px; color: var(--rta-bad); white-space: nowrap; } .rta-labels .rta-left { transform: translateX(-100%); }
-.rta-fate { display: grid; grid-template-columns: 1fr 1fr; gap: 1px 8px; } .rta-fate > * { display: flex; justify-content: space-between; align-items: baseline; gap: 4px; white-space: nowrap; min-width: 0; }
-.rta-fates { grid-column: span 2; } .rta-fate button small { text-decoration: underline dotted; } .rta-fate .rta-some b { color: var(--rta-bad); }
-.rta-when { display: block; height: 14px; margin-bottom: -6px; color: var(--rta-dim); font-size: 11px; }
+.rta-labels { position: absolute; inset: 0; overflow: hidden; pointer-events: none; } .rta-labels span { position: absolute; top: 0; padding: 0 3px; font-size: 10px; line-height: 12px; color: var(--rta-bad); white-space: nowrap; }
+.rta-fate { display: grid; grid-template-columns: max-content max-content; gap: 1px 18px; margin-top: 1px; } .rta-fate > * { white-space: nowrap; }
+.rta-tile.rta-fates { flex: 1 1 220px; } .rta-fate b { font-size: 14px; } .rta-fate button small { text-decoration: underline dotted; text-underline-offset: 2px; } .rta-fate .rta-some b { color: var(--rta-bad); }
+.rta-when { height: 15px; margin: 2px 0 -6px; color: var(--rta-dim); font-size: 11px; line-height: 15px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .rta-marked::before { content: "│ "; color: var(--rta-bad); }
 .rta-drawer { margin-top: 6px; padding: 6px 8px; border: 1px solid var(--rta-line); border-radius: 3px; }
 .rta-drawer-head { display: flex; align-items: center; gap: 10px; } .rta-drawer-head button { margin-left: auto; } .rta-said { color: var(--rta-dim); }
 .rta-body { display: grid; gap: 10px; margin-top: 6px; } .rta-body > * { min-width: 0; }
 @container (min-width: 980px) { .rta-body:has(.rta-chart:not([hidden])) { grid-template-columns: 1fr 1fr; } }
-.rta-chart { overflow-x: auto; min-height: 60px; }
+.rta-chart { overflow-x: auto; min-height: 60px; } .rta-empty { color: var(--rta-dim); }
 .rta-bar { display: flex; align-items: center; gap: 10px; margin: 4px 0; }
 .rta-bar input { font: inherit; width: 150px; min-width: 60px; padding: 1px 6px; color: inherit; background: var(--rta-raised); border: 1px solid var(--rta-line); border-radius: 3px; } .rta-counts { color: var(--rta-dim); }
 .rta-scroller { max-height: 330px; overflow: auto; overflow-anchor: none; resize: vertical; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
@@ -733,10 +763,10 @@ const STYLE = `
 .rta-live td { height: ${ROW}px; padding: 0 9px; line-height: ${ROW - 1}px; border-bottom: 1px solid color-mix(in srgb, var(--rta-line) 50%, transparent); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-align: left; }
 .rta-live [data-type=number], .rta-live [data-type=decimal] { text-align: right; } .rta-live th:is([data-type=number], [data-type=decimal]) button { flex-direction: row-reverse; }
 .rta-live td[data-type=json] { font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px; }
-.rta-live .rta-odd td { background: color-mix(in srgb, var(--rta-tint) 45%, transparent); } .rta-live tr:hover td { background: var(--rta-tint); } .rta-live .rta-null { color: var(--rta-idle); font-style: italic; }
+.rta-live tr:hover td { background: var(--rta-tint); } .rta-live .rta-null { color: var(--rta-idle); font-style: italic; }
 .rta-live .rta-hot { animation: rta-hot 1.4s ease-out; } .rta-live .rta-hot2 { animation: rta-hot2 1.4s ease-out; }
 @keyframes rta-hot { from { background-color: var(--rta-hot); } } @keyframes rta-hot2 { from { background-color: var(--rta-hot); } }
-.rta-stale > :is(.rta-strip, .rta-body, .rta-drawer) { filter: grayscale(1); opacity: .5; }
+.rta-stale .rta-verdict { opacity: .6; } .rta-stale > :is(.rta-strip, .rta-body, .rta-drawer) { filter: grayscale(1); opacity: .5; }
 @media (prefers-reduced-motion: reduce) { .rta-live * { animation: none !important; transition: none !important; } }
-@container (max-width: 420px) { .rta-buttons { margin-left: 0; width: 100%; } .rta-buttons button { flex: 1; text-align: center; padding: 5px; } .rta-tiles { grid-template-columns: 1fr 1fr; } }
+@container (max-width: 420px) { .rta-buttons { margin-left: 0; width: 100%; } .rta-buttons button { flex: 1; text-align: center; padding: 5px; } .rta-tile.rta-wide { flex-basis: 100%; } }
 `;

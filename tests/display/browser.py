@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.support.waiting import HANG
 
@@ -40,6 +40,7 @@ def chromium() -> str:
 @contextmanager
 def started() -> Iterator[Browser]:
     """Start the browser. While it runs, asyncio belongs to Playwright in this thread: close it before another file's tests."""
+    expect.set_options(timeout=HANG * 1000)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         try:

@@ -1,0 +1,400 @@
+"""The page of a live view in a real browser, with a scripted kernel: no Jupyter, no Spark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+import rta.display
+from tests.display.browser import offline, picture, served
+from tests.support.waiting import until
+
+MODULE: Final = Path(rta.display.__file__).with_name("live.js")
+EVIL: Final = "<img src=x onerror='window.harmed = true'>"
+COLUMNS: Final = [
+    {"name": "window", "type": "time"}, {"name": "origin", "type": "text"},
+    {"name": "flights", "type": "number"}, {"name": "delay", "type": "decimal"},
+]  # fmt: skip
+EWR: Final = [0, ["2013-12-01T05:00:00Z", "EWR", 1234567, "10.10"]]
+JFK: Final = [1, ["2013-12-01T05:00:00.500Z", "JFK", 15, "9.50"]]
+LGA: Final = [2, ["2013-12-01T06:00:00Z", "LGA", None, "-3.00"]]
+VITALS: Final = {
+    "in_rate": 1020.4, "out_rate": 9.26, "lag": {"flights": [3000, 2000]}, "behind": 5000, "batch_ms": 820, "latency_ms": None,
+    "watermark": "2013-12-01T05:50:00Z", "event_time": "2013-12-01T06:00:00Z", "used": 1381324, "late": 618676, "duplicate": 0,
+    "quarantined": None, "state_rows": 20000, "state_bytes": 12_400_000,
+}  # fmt: skip
+
+
+def vitals(at: int, **other: object) -> dict[str, object]:
+    """Return figures of a moment, in milliseconds after an hour."""
+    return {"at": 1_385_874_000_000 + at} | VITALS | other
+
+
+@dataclass
+class View:
+    """A live view in a page: what the kernel says to it, and what it says back."""
+
+    page: Page
+    seq: int = field(default=-1)
+
+    def full(self, *, drawn: bool = True, **more: object) -> None:
+        """Send a full frame."""
+        frame = {
+            "full": True, "title": "delays", "kind": "table", "mode": "update", "columns": COLUMNS, "key": ["window", "origin"],
+            "put": [EWR, JFK, LGA], "order": [2, 1, 0], "total": 14_203, "state": "running", "every": 0.25,
+            "verdict": {"text": "keeping up", "level": "good"}, "history": [vitals(k * 1000) for k in range(60)],
+        }  # fmt: skip
+        self.frame(drawn=drawn, **frame | more)
+
+    def frame(self, *, drawn: bool = True, seq: int | None = None, **frame: object) -> None:
+        """Send a frame; without a number of its own it is the next."""
+        self.seq = self.seq + 1 if seq is None else seq
+        self.page.evaluate("frame => deliver(frame)", {"seq": self.seq} | frame)
+        if drawn:
+            until(lambda: self.acknowledged() == self.seq)
+
+    def sent(self, what: str) -> list[dict[str, Any]]:
+        """Return what the page has sent of a kind."""
+        return [each for each in self.page.evaluate("sent") if each["do"] == what]
+
+    def acknowledged(self) -> int:
+        """Return the number of the last frame that was drawn."""
+        return int(acks[-1]["seq"]) if (acks := self.sent("ack")) else -1
+
+    def column(self, number: int) -> list[str]:
+        """Return the texts of a column, from the top."""
+        return self.page.locator(f".rta-body td:nth-child({number})").all_inner_texts()
+
+    def counts(self) -> str:
+        """Return what stands beside the filter."""
+        return self.page.locator(".rta-body .rta-counts").inner_text()
+
+    def header(self, name: str) -> Locator:
+        """Return the button of a column."""
+        return self.page.locator(".rta-body thead").get_by_role("button", name=name)
+
+    def note(self) -> Locator:
+        """Return the sentence under the title."""
+        return self.page.locator(".rta-note")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the page and the module."""
+    made = tmp_path_factory.mktemp("page")
+    shutil.copy(Path(__file__).with_name("page.html"), made)
+    shutil.copy(MODULE, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """Serve the page."""
+    with served(folder) as url:
+        yield f"{url}/page.html"
+
+
+@pytest.fixture
+def view(page: Page, address: str) -> View:
+    """Open the page; the kernel has said nothing yet."""
+    return opened(page, address)
+
+
+def opened(page: Page, address: str) -> View:
+    """Open the page at an address."""
+    page.goto(address)
+    page.wait_for_function("() => window.sent?.length")
+    return View(page)
+
+
+def test_a_full_frame_is_a_picture(view: View) -> None:
+    """Title, state, verdict, counts, figures and cells stand there as words."""
+    assert view.sent("hello") == [{"do": "hello"}]
+    view.full(marks=[{"at": vitals(20_000)["at"], "label": "broker killed"}])
+    text = view.page.locator(".rta-live").inner_text()
+    for words in (
+        "delays", "running", "keeping up", "3 of 14,203", "1,020", "9.3", "5,000", "2 partitions", "820 ms", "10 min", "20,000",
+        "12.4 MB", "618,676", "broker killed",
+    ):  # fmt: skip
+        assert words in text
+    assert view.column(1) == [
+        "2013-12-01 06:00:00",
+        "2013-12-01 05:00:00.500",
+        "2013-12-01 05:00:00",
+    ]
+    assert view.column(3) == ["null", "15", "1,234,567"]
+    assert view.column(4) == ["-3.00", "9.50", "10.10"]
+    tiles = view.page.locator(".rta-tile:visible")
+    assert tiles.evaluate_all("all => all.map((tile) => tile.dataset.tile)") == ["events/s", "behind", "batch", "watermark", "events", "state"]  # fmt: skip
+    assert view.page.locator("[data-what=quarantined]").is_hidden()
+    assert view.page.locator("[data-tile='events/s'] polyline").count() == 2
+
+
+def test_what_changed_is_changed_in_place_and_glows(view: View) -> None:
+    """Other cells are the same elements as before; rows come, and rows that are not in the order go."""
+    view.full()
+    jfk = view.page.get_by_role("row", name="JFK").element_handle()
+    view.frame(put=[[1, [*JFK[1][:2], 16, "9.50"]], [3, ["2013-12-01T07:00:00Z", "EWR", 1, "0.00"]]], order=[3, 2, 1], total=14_204)  # fmt: skip
+    assert view.column(3) == ["1", "null", "16"]
+    assert view.column(2) == ["EWR", "LGA", "JFK"]
+    hot = view.page.locator(".rta-body td[class*=rta-hot]")
+    assert hot.all_inner_texts() == ["2013-12-01 07:00:00", "EWR", "1", "0.00", "16"]
+    assert jfk.inner_text().split("\t")[1:3] == ["JFK", "16"]
+    view.frame(put=[[1, [*JFK[1][:2], 17, "9.50"]]])
+    assert view.column(3) == ["1", "null", "17"]
+    view.frame(verdict={"text": "falling behind: 12 s and growing", "level": "warn"})
+    expect(view.page.locator(".rta-verdict")).to_have_text("falling behind: 12 s and growing")
+
+
+def test_no_motion_for_who_does_not_want_it(view: View) -> None:
+    """Nothing is animated where the person asked for less motion."""
+    view.page.emulate_media(reduced_motion="reduce")
+    view.full()
+    view.frame(put=[[1, [*JFK[1][:2], 16, "9.50"]]])
+    hot = view.page.locator("td[class*=rta-hot]")
+    assert hot.evaluate("cell => getComputedStyle(cell).animationName") == "none"
+
+
+def test_a_header_sorts_by_the_type(view: View) -> None:
+    """Ascending, descending, newest first again; decimals exactly, also those that a float cannot tell apart."""
+    put = [EWR, JFK, LGA, [3, ["2013-12-01T07:00:00Z", "a10", "9007199254740993", "9007199254740992.2"]],
+           [4, ["2013-12-01T07:00:00Z", "a9", "9007199254740992", "9007199254740992.10"]]]  # fmt: skip
+    view.full(put=put, order=[4, 3, 2, 1, 0])
+    order = view.column(2)
+    view.header("delay").click()
+    assert view.column(4) == ["-3.00", "9.50", "10.10", "9007199254740992.10", "9007199254740992.2"]
+    view.header("delay").click()
+    assert view.column(4)[:2] == ["9007199254740992.2", "9007199254740992.10"]
+    assert view.page.locator("th[aria-sort=descending]").count() == 1
+    view.header("delay").click()
+    assert view.column(2) == order
+    view.header("flights").click()
+    assert view.column(3) == ["null", "15", "1,234,567", "9,007,199,254,740,992", "9,007,199,254,740,993"]  # fmt: skip
+    view.header("origin").click()
+    assert view.column(2) == ["a9", "a10", "EWR", "JFK", "LGA"]
+    view.header("window").click()
+    assert view.column(1)[:2] == ["2013-12-01 05:00:00", "2013-12-01 05:00:00.500"]
+
+
+def test_a_filter_is_said_in_the_count(view: View) -> None:
+    """Rows with the text in any cell; what is shown, held and there at all."""
+    view.full()
+    view.page.get_by_label("filter rows").fill("jf")
+    assert view.column(2) == ["JFK"]
+    assert view.counts() == "1 of 3 shown, 14,203 in all"
+    view.frame(put=[[3, ["2013-12-01T07:00:00Z", "JFK", 1, "0.00"]]], order=[3, 2, 1, 0], total=4)
+    assert view.column(2) == ["JFK", "JFK"]
+    assert view.counts() == "2 of 4 shown"
+    view.page.get_by_label("filter rows").fill("")
+    assert view.counts() == "4 rows"
+
+
+def test_ten_thousand_rows_are_a_few_elements(view: View) -> None:
+    """What the person looks at stays where it is while rows come and go; focus and sort stay too."""
+    rows = [[i, ["2013-12-01T05:00:00Z", f"row {i}", i, "0.00"]] for i in range(10_000)]
+    view.full(put=rows, order=[i for i, _ in reversed(rows)], total=10_000)
+    page, place = view.page, "document.querySelector('.rta-body .rta-scroller')"
+    top = f"(() => {{ const at = {place}.getBoundingClientRect(); return document.elementFromPoint(at.left + 200, at.top + 60).textContent; }})()"
+    assert page.locator(".rta-body tbody tr").count() < 60
+    page.evaluate(f"{place}.scrollTop = 24 * 4000 + 7")
+    page.wait_for_function(f"() => {top} === 'row 5998'")
+    assert page.locator(".rta-body tbody tr").count() < 60
+
+    new = [[10_000 + i, ["2013-12-01T06:00:00Z", f"row {10_000 + i}", 1, "0.00"]] for i in range(40)]  # fmt: skip
+    view.frame(put=new, order=list(reversed(range(40, 10_040))))
+    assert page.evaluate(top) == "row 5998"
+    assert page.evaluate(f"{place}.scrollTop % 24") == 7
+
+    view.header("flights").focus()
+    page.keyboard.press("Enter")
+    page.evaluate(f"{place}.scrollTop = 24 * 100")
+    page.wait_for_function(f"() => {place}.querySelector('td:nth-child(3)').textContent === '88'")
+    view.frame(put=[[9_000, ["2013-12-01T05:00:00Z", "row 9000", -1, "0.00"]]])
+    assert page.evaluate("document.activeElement.textContent.startsWith('flights')")
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("flights")
+    page.evaluate(f"{place}.scrollTop = 0")
+    page.wait_for_function(f"() => {place}.querySelector('td:nth-child(3)').textContent === '-1'")
+
+
+def test_a_missing_frame_is_asked_for(view: View) -> None:
+    """An old frame is ignored, a gap makes the page say hello, several frames at once are one picture."""
+    view.full()
+    view.frame(seq=5, drawn=False, put=[[1, [*JFK[1][:2], 99, "9.50"]]])
+    until(lambda: len(view.sent("hello")) == 2)
+    assert view.column(3) == ["null", "15", "1,234,567"]
+    view.full(seq=6)
+    view.frame(seq=3, drawn=False, put=[[1, [*JFK[1][:2], 98, "9.50"]]])
+    view.full(seq=4, drawn=False, title="an old one")
+    acks = len(view.sent("ack"))
+    view.page.evaluate("for (let seq = 7; seq < 17; seq++) deliver({seq, put: [[1, ['2013-12-01T05:00:00Z', 'JFK', seq, '9.50']]]})")  # fmt: skip
+    until(lambda: view.acknowledged() == 16)
+    assert len(view.sent("ack")) == acks + 1
+    assert view.column(3) == ["null", "16", "1,234,567"]
+    expect(view.page.locator(".rta-title")).to_have_text("delays")
+
+
+def test_a_hidden_page_draws_nothing(view: View) -> None:
+    """It asks for all as soon as somebody looks again; a kernel that began anew counts from 0."""
+    view.full(seq=70)
+    view.page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true}); window.away = true")  # fmt: skip
+    view.frame(drawn=False, put=[[1, [*JFK[1][:2], 99, "9.50"]]])
+    view.page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: len(view.sent("hello")) == 2)
+    assert view.column(3) == ["null", "15", "1,234,567"]
+    view.full(seq=0, put=[JFK], order=[1])
+    assert view.column(3) == ["15"]
+
+
+def test_counts_list_their_events(view: View) -> None:
+    """A count is a button; the answer stands in a panel, which Escape closes."""
+    view.full(vitals=vitals(61_000, quarantined=17))
+    late = view.page.locator("[data-what=late]")
+    late.press("Enter")
+    assert view.sent("list") == [{"do": "list", "what": "late"}]
+    drawer = view.page.locator(".rta-drawer")
+    expect(drawer).to_contain_text("asking the kernel")
+    view.frame(list={"what": "late", "columns": COLUMNS, "rows": [EWR[1], [*LGA[1][:1], EVIL, 1, "1"]], "note": "the newest 2"})  # fmt: skip
+    expect(drawer.locator("td:nth-child(2)")).to_have_text(["EWR", EVIL])
+    expect(drawer).to_contain_text("the newest 2")
+    drawer.get_by_label("filter late").press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(late).to_be_focused()
+    view.page.locator("[data-what=quarantined]").click()
+    view.frame(
+        list={"what": "late", "columns": COLUMNS, "rows": [EWR[1]]}
+    )  # an answer that came too late
+    expect(drawer.locator("td")).to_have_count(0)
+    view.frame(list={"what": "quarantined", "columns": COLUMNS, "rows": []})
+    expect(drawer).to_contain_text("none")
+
+
+def test_partitions_are_listed_and_move(view: View) -> None:
+    """The records behind stand by partition in the same panel."""
+    view.full()
+    view.page.get_by_role("button", name="2 partitions").click()
+    figures = view.page.locator(".rta-drawer td:nth-child(3)")
+    expect(figures).to_have_text(["3,000", "2,000"])
+    view.frame(vitals=vitals(61_000, lag={"flights": [2999, 0]}))
+    expect(figures).to_have_text(["2,999", "0"])
+
+
+def test_silence_is_said(page: Page, address: str) -> None:
+    """After ten seconds without a frame the picture is grey and old; a view that was stopped is not."""
+    page.clock.install()
+    view = opened(page, address)
+    view.full()
+    grey = page.locator(".rta-live.rta-stale")
+    page.clock.fast_forward(9_000)
+    expect(grey).to_have_count(0)
+    page.clock.fast_forward(14_000)
+    expect(view.note()).to_contain_text("no news for 23 s: is the kernel alive? the picture is of")
+    expect(grey).to_have_count(1)
+    picture(page, "page-stale")
+    view.frame(verdict={"text": "keeping up", "level": "good"})
+    expect(grey).to_have_count(0)
+    expect(view.note()).to_be_hidden()
+    view.frame(state="stopped", verdict={"text": "stopped", "level": "idle"})
+    page.clock.fast_forward(60_000)
+    expect(grey).to_have_count(0)
+
+
+def test_a_kernel_that_is_gone(view: View) -> None:
+    """What cannot be sent, and a channel that closes, are said at once."""
+    view.full()
+    view.page.evaluate("end(); start(true)")
+    expect(view.note()).to_contain_text("the kernel is gone")
+    assert view.page.locator(".rta-live").count() == 1
+
+
+def test_buttons(page: Page, address: str) -> None:
+    """Each asks once, says what it waits for, and offers what can be done next."""
+    page.clock.install()
+    view = opened(page, address)
+    view.full()
+    pause, stop = (page.get_by_role("button", name=name) for name in ("pause", "stop"))
+    pause.click()
+    assert view.sent("pause") == [{"do": "pause"}]
+    expect(view.note()).to_have_text("pausing…")
+    page.clock.fast_forward(4_000)
+    expect(view.note()).to_contain_text("is a cell running?")
+    view.frame(state="paused")
+    expect(view.note()).to_be_hidden()
+    page.get_by_role("button", name="resume").click()
+    view.frame(state="running")
+    stop.click()
+    view.frame(state="stopped")
+    stop.press("Enter")  # there is nothing to stop any more
+    assert [each["do"] for each in page.evaluate("sent") if each["do"] not in {"hello", "ack"}] == ["pause", "resume", "stop"]  # fmt: skip
+    page.get_by_role("button", name="restart").click()
+    expect(view.note()).to_have_text("restarting…")
+    view.full(can=[])
+    expect(page.locator(".rta-buttons button:visible")).to_have_count(0)
+
+
+def test_data_is_text_everywhere(view: View) -> None:
+    """Markup in whatever comes from the kernel stays text."""
+    view.full(
+        title=EVIL, kind=EVIL, verdict={"text": EVIL, "level": EVIL}, columns=[{"name": EVIL, "type": "text"}, {"name": EVIL, "type": EVIL}],
+        put=[[0, [EVIL, EVIL]]], order=[0], marks=[{"at": vitals(59_000)["at"], "label": EVIL}],
+        vitals=vitals(60_000, lag={EVIL: [1]}, watermark=EVIL),
+    )  # fmt: skip
+    view.page.get_by_role("button", name="1 partition").click()
+    view.frame(list={"what": "late", "columns": [], "rows": [], "note": EVIL})
+    view.header(EVIL).first.click()
+    view.page.locator(".rta-scroller").last.hover()
+    assert view.page.locator("img").count() == 0
+    assert view.page.evaluate("window.harmed") is None
+    assert view.column(1) == [EVIL]
+    expect(view.page.locator(".rta-title")).to_have_text(EVIL)
+
+
+def test_the_keyboard_alone(view: View) -> None:
+    """Tab reaches each button, the counts, the filter, the headers and the rows, and it is seen where one is."""
+    view.full()
+    focused = "(() => { const at = document.activeElement; return at.getAttribute('aria-label') ?? at.textContent; })()"
+    reached = []
+    for _ in range(12):
+        view.page.keyboard.press("Tab")
+        reached.append(view.page.evaluate(focused))
+        assert view.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+        if reached[-1] == "stop delays":
+            view.page.keyboard.press("Enter")
+        if reached[-1] == "flights":
+            view.page.keyboard.press("Space")
+    assert reached == [
+        "pause delays", "stop delays", "restart delays", "2 partitions", "618,676late", "0duplicate",
+        "filter rows", "rows, rows", "window", "origin", "flights", "delay",
+    ]  # fmt: skip
+    assert view.sent("stop") == [{"do": "stop"}]
+    assert view.column(3) == ["null", "15", "1,234,567"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_light_and_dark_narrow_and_wide(
+    chromium: Browser, address: str, scheme: str, width: int
+) -> None:
+    """It has the colours that the person prefers, and fits a phone."""
+    with offline(chromium, viewport={"width": width, "height": 900}, color_scheme=scheme) as context:  # fmt: skip
+        view = opened(context.new_page(), address)
+        view.full(verdict={"text": "falling behind: 12 s and growing", "level": "warn"})
+        picture(view.page, f"page-{scheme}-{width}")
+        light = view.page.evaluate("getComputedStyle(document.querySelector('.rta-live')).backgroundColor")  # fmt: skip
+        assert light == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 28)")
+        assert view.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_view_that_is_removed_leaves_nothing(view: View) -> None:
+    """It hears nothing, asks nothing and holds no element."""
+    view.full()
+    view.page.evaluate("end()")
+    view.frame(drawn=False, put=[[1, [*JFK[1][:2], 99, "9.50"]]])
+    view.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert view.page.locator("#host > *").count() == 0
+    assert view.page.evaluate("sent.length") == 2  # hello and one picture
