@@ -57,6 +57,12 @@ def analyzed(frame: DataFrame) -> Any:
     return execution(frame).analyzed()
 
 
+def streams_of(frame: DataFrame) -> list[str]:
+    """Return what a streaming frame reads: topics by name, other sources by their format."""
+    relations = (node for node in walk(analyzed(frame)) if node.nodeName() == "StreamingRelationV2")
+    return [node.extraOptions().get("subscribe") or node.sourceName() for node in relations]
+
+
 def framed(session: SparkSession, plan: Any) -> DataFrame:
     """Make a DataFrame of one of Spark's plans."""
     from pyspark.sql import DataFrame

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
     from rta.store.serving_tables import Table
 
-_LISTED = 200
 Mode = Literal["append", "update", "complete"]
 State = Literal["running", "stopped", "ended", "failed"]
 
@@ -185,16 +184,27 @@ class TableFeed(Feed):
         return running[-1] if running else self.title
 
     def listed(self, what: str) -> tuple[pd.DataFrame, str]:
-        from rta.dataframes import quarantined
+        import pandas as pd
+
+        from rta.dlq import dead_letters
         from rta.engines import late
 
         if what == "late":
-            return late(self.title), "late for the watermark; rta.late() lists them"
+            return late(self.title), f"rta.late({self.title!r}) has all of them"
         if what == "quarantined" and self.table.topic:
-            return (
-                quarantined(self.table.topic).limit(_LISTED).toPandas(),
-                "rta.dataframes.quarantined() lists them; rta.dlq.redrive() sends them again",
+            found = [
+                [each.origin, each.kafka_timestamp, each.reason, each.value]
+                for each in dead_letters(self.table.topic)
+            ]
+            frame = pd.DataFrame(
+                found[::-1], columns=["origin", "kafka_timestamp", "reason", "value"]
             )
+            return (
+                frame,
+                f"of topic {self.table.topic}; rta.dlq.redrive({self.table.topic!r}) sends them again",
+            )
+        if what == "duplicate":
+            return pd.DataFrame(), "duplicates are counted, not kept: their first copy is used"
         return super().listed(what)
 
     def queries(self) -> list[StreamingQuery]:

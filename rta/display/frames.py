@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.internals import streams_of
 from rta.display.feeds import Feed, Mode, State
 from rta.display.rows import Rows, types_of
 from rta.display.vitals import Vitals, vitals_of
@@ -46,17 +47,18 @@ class FrameFeed(Feed):
         structs = _structs(frame)
         by = [*key] or (grouped or [] if self.mode == "update" else [])
         self.key = tuple(part for name in by for part in structs.get(name, [name]))
-        self.frame, self.title = _flattened(frame), f"live_{next(_numbers)}"
+        self.frame, self.title = _flattened(frame), f"stream of {', '.join(streams_of(frame))}"
+        self._name = f"live_{next(_numbers)}"
         self._every, self._lock, self._ring = every, Lock(), dict[Any, tuple[Any, ...]]()
         self._count, self._unread, self._dropped = 0, True, False
         self._types = types_of(self.frame.schema)
         self._places = [self.frame.columns.index(name) for name in self.key]
-        self._folder = _folder() / f"{os.getpid()}-{self.title}"
+        self._folder = _folder() / f"{os.getpid()}-{self._name}"
         self.query = self._started()
 
     def _started(self) -> StreamingQuery:
         writer = (
-            self.frame.writeStream.queryName(self.title).outputMode(self.mode).foreachBatch(self._take)
+            self.frame.writeStream.queryName(self._name).outputMode(self.mode).foreachBatch(self._take)
             .option("checkpointLocation", str(self._folder)).trigger(processingTime=f"{self._every * 1000:.0f} milliseconds")
         )  # fmt: skip
         with failures_said(str(self._folder), self.title), none_left_behind():

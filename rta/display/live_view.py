@@ -46,6 +46,7 @@ class LiveView:
             cast("Drawn | None", None),
             "",
         )
+        self._drawn_rows: Rows | None = None
         self._marks: list[dict[str, Any]] = []
         self._differ, self._seq, self._told = Differ(), 0, cast("tuple[Any, ...]", ())
         self._lock, self._wake, self._ended, self._paused = RLock(), Event(), Event(), False
@@ -199,10 +200,11 @@ class LiveView:
         if vitals or not self.history:
             seen = [self.feed.vitals()] if self.history else self.feed.history()
         found = self.feed.rows(self.limit)
-        picture = drawn(self._chart, found) if found and self._chart is not None else None
         with self._lock:
-            self.rows, self._drawn = found or self.rows, picture or self._drawn
+            self.rows = found or self.rows
             self.history.extend(seen)
+        if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
+            self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
 
     def _parked_said(self) -> str | None:
         """Stop the query that only this view needs if no page shows it; return the sentence that says so."""

@@ -37,6 +37,15 @@ def test_analyzed_and_walk(spark: SparkSession) -> None:
     assert internals.execution(counted).optimizedPlan().nodeName() == "Aggregate"
 
 
+def test_streams_of(spark: SparkSession) -> None:
+    """Topics by name, other sources by their format; none of a static frame."""
+    kafka = spark.readStream.format("kafka").option("kafka.bootstrap.servers", "127.0.0.1:1")
+    both = kafka.option("subscribe", "clicks").load().select("timestamp")
+    both = both.union(spark.readStream.format("rate").load().select("timestamp"))
+    assert internals.streams_of(both) == ["clicks", "rate"]
+    assert internals.streams_of(spark.range(3)) == []
+
+
 def test_framed(spark: SparkSession) -> None:
     """A node of a plan is a frame again."""
     counted = spark.range(3).groupBy("id").count()
