@@ -408,7 +408,7 @@ function plot(embed) {
     const dark = luminance(look.color) > 0.5;
     const words = { labelColor: dim, titleColor: look.color, labelFont: look.fontFamily, titleFont: look.fontFamily };
     const config = { background: "transparent", font: look.fontFamily, view: { stroke: null }, title: { color: look.color }, legend: words, header: words,
-      axis: { ...words, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11 }, axisY: { minExtent: 44 }, axisX: { minExtent: 20 }, range: dark ? { category: { scheme: "set2" } } : {} };
+      axis: { ...words, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11, labelLimit: 120 }, axisY: { minExtent: 44 }, axisX: { minExtent: 20 }, range: dark ? { category: { scheme: "set2" } } : {} };
     const drawn = single() ? { ...spec, width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } } : spec;
     const inner = h("div");
     const first = values;
@@ -734,7 +734,7 @@ const STYLE = `
 .rta-note { margin: 6px 0 0; padding: 3px 8px; border-left: 3px solid var(--rta-warn); background: color-mix(in srgb, var(--rta-warn) 12%, transparent); }
 .rta-tiles { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 8px; }
 .rta-tile { flex: 1 1 112px; min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
-.rta-tile.rta-wide { flex: 3 1 220px; } .rta-tile:is([data-tile=state], [data-tile=watermark], [data-tile=behind]) { flex-basis: 150px; }
+.rta-tile.rta-wide { flex: 3 1 210px; } .rta-tile:is([data-tile=state], [data-tile=behind]) { flex-basis: 150px; } .rta-tile[data-tile=watermark] { flex-basis: 162px; }
 .rta-name { display: flex; justify-content: space-between; gap: 8px; color: var(--rta-dim); font-size: 11px; white-space: nowrap; }
 .rta-name > :last-child { overflow: hidden; text-overflow: ellipsis; } .rta-live .rta-name button { text-decoration: underline dotted; text-underline-offset: 2px; }
 .rta-figures { display: flex; gap: 12px; white-space: nowrap; overflow: hidden; }
@@ -745,8 +745,8 @@ const STYLE = `
 .rta-line0 { stroke: var(--rta-brand); } .rta-line1 { stroke: var(--rta-second); }
 .rta-plot .rta-cut { stroke: var(--rta-bad); stroke-width: 1; } .rta-plot .rta-cursor { stroke: var(--rta-dim); stroke-width: 1; }
 .rta-labels { position: absolute; inset: 0; overflow: hidden; pointer-events: none; } .rta-labels span { position: absolute; top: 0; padding: 0 3px; font-size: 10px; line-height: 12px; color: var(--rta-bad); white-space: nowrap; }
-.rta-fate { display: grid; grid-template-columns: max-content max-content; gap: 1px 18px; margin-top: 1px; } .rta-fate > * { white-space: nowrap; }
-.rta-tile.rta-fates { flex: 1 1 220px; } .rta-fate b { font-size: 14px; } .rta-fate button small { text-decoration: underline dotted; text-underline-offset: 2px; } .rta-fate .rta-some b { color: var(--rta-bad); }
+.rta-fate { display: grid; grid-template-columns: max-content max-content; gap: 1px 14px; margin-top: 1px; } .rta-fate > * { white-space: nowrap; }
+.rta-tile.rta-fates { flex: 1 1 236px; } .rta-fate b { font-size: 14px; } .rta-fate button small { text-decoration: underline dotted; text-underline-offset: 2px; } .rta-fate .rta-some b { color: var(--rta-bad); }
 .rta-when { height: 15px; margin: 2px 0 -6px; color: var(--rta-dim); font-size: 11px; line-height: 15px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .rta-marked::before { content: "│ "; color: var(--rta-bad); }
 .rta-drawer { margin-top: 6px; padding: 6px 8px; border: 1px solid var(--rta-line); border-radius: 3px; }
 .rta-drawer-head { display: flex; align-items: center; gap: 10px; } .rta-drawer-head button { margin-left: auto; } .rta-said { color: var(--rta-dim); }
@@ -755,12 +755,14 @@ const STYLE = `
 .rta-chart { overflow-x: auto; min-height: 60px; } .rta-empty { color: var(--rta-dim); }
 .rta-bar { display: flex; align-items: center; gap: 10px; margin: 4px 0; }
 .rta-bar input { font: inherit; width: 150px; min-width: 60px; padding: 1px 6px; color: inherit; background: var(--rta-raised); border: 1px solid var(--rta-line); border-radius: 3px; } .rta-counts { color: var(--rta-dim); }
-.rta-scroller { max-height: 330px; overflow: auto; overflow-anchor: none; resize: vertical; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
+.rta-scroller { max-height: 330px; overflow: auto; overflow-anchor: none; contain: content; resize: vertical; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
 .rta-drawer .rta-scroller { max-height: 190px; }
 .rta-live table { table-layout: fixed; min-width: 100%; border-collapse: separate; border-spacing: 0; margin: 0; font-size: 12.5px; }
-.rta-live th { position: sticky; top: 0; z-index: 1; height: 25px; padding: 0; background: var(--rta-tint); border-bottom: 1px solid var(--rta-line); font-weight: 600; text-align: left; }
+.rta-live thead { position: sticky; top: 0; z-index: 1; }
+.rta-live th { height: 25px; padding: 0; background: var(--rta-tint); border-bottom: 1px solid var(--rta-line); font-weight: 600; text-align: left; }
 .rta-live th button { display: flex; width: 100%; height: 24px; align-items: center; gap: 3px; padding: 0 9px; white-space: nowrap; } .rta-live th span { overflow: hidden; text-overflow: ellipsis; } .rta-live th i { font-style: normal; font-size: 8px; }
-.rta-live td { height: ${ROW}px; padding: 0 9px; line-height: ${ROW - 1}px; border-bottom: 1px solid color-mix(in srgb, var(--rta-line) 50%, transparent); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-align: left; }
+.rta-live td { height: ${ROW}px; padding: 0 9px; line-height: ${ROW - 1}px; border-bottom: 1px solid color-mix(in srgb, var(--rta-line) 50%, transparent); white-space: nowrap; text-align: left; }
+.rta-live td:not([data-type=number], [data-type=time], [data-type=bool]) { overflow: hidden; text-overflow: ellipsis; }
 .rta-live [data-type=number], .rta-live [data-type=decimal] { text-align: right; } .rta-live th:is([data-type=number], [data-type=decimal]) button { flex-direction: row-reverse; }
 .rta-live td[data-type=json] { font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px; }
 .rta-live tr:hover td { background: var(--rta-tint); } .rta-live .rta-null { color: var(--rta-idle); font-style: italic; }

@@ -398,3 +398,63 @@ def test_a_view_that_is_removed_leaves_nothing(view: View) -> None:
     view.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert view.page.locator("#host > *").count() == 0
     assert view.page.evaluate("sent.length") == 2  # hello and one picture
+
+
+CHART: Final = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v6.json", "data": {"name": "rta"}, "mark": "bar",
+    "encoding": {
+        "x": {"field": "origin", "type": "nominal"}, "y": {"field": "flights", "type": "quantitative"},
+        "color": {"field": "origin", "type": "nominal"}, "tooltip": [{"field": "origin"}, {"field": "flights"}],
+    },
+}  # fmt: skip
+
+
+def bars(**flights: int) -> list[dict[str, object]]:
+    """Return the rows of the chart."""
+    return [{"origin": name, "flights": n} for name, n in flights.items()]
+
+
+@pytest.fixture(scope="module")
+def charted(folder: Path) -> Iterator[str]:
+    """Serve the page with Vega in it, as a cell with a chart has it."""
+    from vl_convert import javascript_bundle
+
+    made = folder / "charted"
+    made.mkdir()
+    shutil.copy(folder / "page.html", made)
+    (made / "live.js").write_text(javascript_bundle(MODULE.read_text(), vl_version="6.4"))
+    with served(made) as url:
+        yield f"{url}/page.html"
+
+
+def test_a_chart_follows_the_data(page: Page, charted: str) -> None:
+    """One canvas for all updates; an axis grows at once and shrinks late; the legend and the tooltip are text."""
+    view = opened(page, charted)
+    view.full(spec=CHART, values=[])
+    expect(page.locator(".rta-chart")).to_contain_text("no rows to draw yet")
+    view.frame(values=bars(EWR=10, JFK=80))
+    canvas = page.locator(".rta-chart canvas").element_handle()
+    top = "document.querySelector('.rta-chart').rtaView.view.scale('y').domain()[1]"
+    size = "JSON.stringify(document.querySelector('.rta-chart').getBoundingClientRect())"
+    assert page.evaluate(top) == 80
+    before = page.evaluate(size)
+    for values, expected in ((bars(EWR=10, JFK=160), 160), (bars(EWR=90), 160), (bars(EWR=20), 20)):
+        view.frame(values=values)
+        page.wait_for_function(f"top => {top} === top", arg=expected)
+    assert page.evaluate(size) == before
+    assert canvas.evaluate("canvas => canvas.isConnected")
+
+    view.frame(values=[{"origin": EVIL, "flights": 20}])
+    box = page.locator(".rta-chart canvas").bounding_box()
+    assert box
+    page.wait_for_function("() => document.querySelector('.rta-chart').rtaView.view.data('rta')[0].origin.startsWith('<img')")  # fmt: skip
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 6, steps=3)
+    expect(page.locator("#vg-tooltip-element")).to_contain_text(EVIL)
+    assert page.locator("img").count() == 0
+
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("canvas => !canvas.isConnected", arg=canvas)
+    view.frame(values=bars(EWR=20, JFK=30, LGA=7))
+    picture(page, "page-chart-dark")
+    view.frame(spec=CHART | {"mark": "nonsense"})
+    expect(page.locator(".rta-chart")).to_contain_text("the chart cannot be drawn")
