@@ -6,6 +6,7 @@ vl-convert, is visible everywhere without a network: in JupyterLab, in a report,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 _INK, _QUIET, _GRID = "#222222", "#666666", "#e6e6e6"
 _TICKS: Final = (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3_600, 36_000, 864_000, 8_640_000)  # seconds
+_FORMS: Final = ((10, "%H:%M:%S.%L"), (1_200, "%H:%M:%S"), (72_000, "%H:%M"), (864_000, "%b %-d %H:%M"), (float("inf"), "%Y-%m-%d"))  # fmt: skip
 _LABEL: Final = (
     "datum.value < 1 ? format(datum.value * 1000, '.0f') + ' ms' : datum.value < 60 ? datum.value + ' s'"
     " : datum.value < 3600 ? datum.value / 60 + ' min' : datum.value < 86400 ? datum.value / 3600 + ' h'"
@@ -115,6 +117,62 @@ def state(history: pd.DataFrame) -> alt.VConcatChart:
         title="How much has the watermark evicted?", height=90
     )
     return alt.vconcat(grown, gone)
+
+
+def event_times(
+    events: pd.DataFrame,
+    *,
+    late: pd.DataFrame | None = None,
+    watermarks: pd.DataFrame | None = None,
+    caption: Sequence[str] = (),
+) -> alt.LayerChart:
+    """Draw when events happened against when they arrived, the watermark as a line, and late events in another colour and shape.
+
+    Args:
+        events: event_time and arrived_at (moments in UTC), partition, offset of the events that were not late.
+        late: The same of late events, and late_seconds.
+        watermarks: query_id, batch_id, committed_at and watermark of micro-batches.
+        caption: Lines under the title.
+
+    >>> import pandas as pd
+    >>> one = {"event_time": [pd.Timestamp(0, tz="UTC")], "arrived_at": [pd.Timestamp(9, tz="UTC")], "partition": [0], "offset": [0]}
+    >>> len(event_times(pd.DataFrame(one)).layer)
+    1
+    """
+    import altair as alt
+
+    kinds = ["in time", "late", "watermark"]
+    arrived, happened = "when it arrived in Kafka (UTC)", "event time (UTC)"
+    legend = {} if late is None else {"legend": alt.Legend(title=None, orient="top", symbolOpacity=1, symbolStrokeWidth=2)}  # fmt: skip
+    colour = alt.Color("kind:N", legend=legend.get("legend")).scale(domain=kinds, range=[COLOURS[0], COLOURS[3], COLOURS[6]])  # fmt: skip
+    shape = alt.Shape("kind:N").scale(domain=kinds, range=["circle", "triangle-up", "stroke"])
+    x = _moments("arrived_at", events["arrived_at"], alt.X, arrived)
+    y = _moments("event_time", events["event_time"], alt.Y, happened)
+
+    def moment(column: str, title: str) -> alt.Tooltip:
+        return alt.Tooltip(f"{column}:T", title=title, timeUnit="utcyearmonthdatehoursminutesseconds")  # fmt: skip
+
+    times = [moment("event_time", "event time"), moment("arrived_at", "arrived")]
+    places = [alt.Tooltip("partition:Q"), alt.Tooltip("offset:Q", format=",")]
+    on_time = alt.Chart(events.assign(kind=kinds[0])).mark_point(filled=True, size=18, opacity=0.4)
+    layers: list[alt.Chart] = [on_time.encode(x, y, colour, shape, tooltip=[*times, *places])]
+    if watermarks is not None:
+        line = alt.Chart(watermarks.assign(kind=kinds[2])).mark_line(interpolate="step-before", strokeWidth=2)  # fmt: skip
+        told = [moment("watermark", "watermark"), alt.Tooltip("batch_id:Q", title="of micro-batch", format=","), moment("committed_at", "committed")]  # fmt: skip
+        layers.append(line.encode(alt.X("committed_at:T", title=arrived), alt.Y("watermark:T", title=happened), colour, alt.Detail("query_id:N"), tooltip=told))  # fmt: skip
+    if late is not None:
+        marks = alt.Chart(late.assign(kind=kinds[1])).mark_point(filled=True, size=60, opacity=1)
+        by = alt.Tooltip("late_seconds:Q", title="late by (s)", format=",.1f")
+        layers.append(marks.encode(x, y, colour, shape, tooltip=[*times, by, *places]))
+    title = alt.TitleParams("When did it happen, and when did it arrive?", subtitle=[*caption])
+    return alt.layer(*layers).properties(title=title, height=320)
+
+
+def _moments(column: str, drawn: pd.Series[pd.Timestamp], axis: Any, title: str) -> Any:
+    """Return an axis of moments in UTC, each tick as short as the span of all allows."""
+    span = (drawn.max() - drawn.min()).total_seconds() if len(drawn) else 0
+    ticks = next(form for longest, form in _FORMS if span <= longest)
+    return axis(f"{column}:T", title=title).scale(type="utc", nice=False, padding=12).axis(format=ticks, labelOverlap="greedy")  # fmt: skip
 
 
 def _theme() -> Any:

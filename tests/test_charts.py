@@ -73,9 +73,42 @@ def test_the_ticks_say_their_unit() -> None:
 def test_every_chart_of_ours_names_its_axes_and_tells_a_mark_on_hover() -> None:
     """No axis is without a title, no mark without a tooltip."""
     columns = {"query": ["q"], "batch_id": [0], "name": ["dedupe"], "rows": [5], "evicted": [0]}
-    for chart in (_compared([0.1]), charts.state(pd.DataFrame(columns)).to_dict()):
-        for part in chart["vconcat"]:
+    for chart in (
+        _compared([0.1]),
+        charts.state(pd.DataFrame(columns)).to_dict(),
+        _event_times("2024-11-15T10:00:01Z"),
+    ):
+        for part in chart.get("vconcat", [chart]):
             for layer in part.get("layer", [part]):
                 assert layer["encoding"]["x"]["title"]
                 assert layer["encoding"]["y"]["title"]
                 assert layer["encoding"]["tooltip"]
+
+
+def _event_times(*moments: str) -> dict[str, Any]:
+    """Draw an event for each moment, all at the same event time; the first is late, too."""
+    times = pd.to_datetime([*moments])
+    events = pd.DataFrame({"arrived_at": times, "event_time": times[0], "partition": 0, "offset": range(len(times))})  # fmt: skip
+    late = events.head(1).assign(late_seconds=60.0)
+    lines = {"query_id": ["q"], "batch_id": [0], "committed_at": times[:1], "watermark": times[:1]}
+    drawn = charts.event_times(events, late=late, watermarks=pd.DataFrame(lines), caption=["t: 1"])
+    return dict(drawn.to_dict())
+
+
+def test_moments_are_told_in_utc_as_short_as_their_span_allows() -> None:
+    """The same on each machine: a day has its date, a minute its seconds; a mark keeps its own colour and shape."""
+    for last, told in (
+        ("10:00:02", ["10:00:02.000"]),
+        ("10:01:00", ["10:00:30"]),
+        ("23:00:00", ["15:00"]),
+    ):
+        chart = _event_times("2024-11-15T10:00:01Z", f"2024-11-15T{last}Z")
+        labels = re.findall(r">([\d:.]+)<", vl_convert.vegalite_to_svg(chart))
+        assert set(told) <= set(labels), labels
+    on_time, line, late = chart["layer"]
+    assert [each["mark"]["type"] for each in (on_time, line, late)] == ["point", "line", "point"]
+    assert line["mark"]["interpolate"] == "step-before"
+    assert on_time["encoding"]["shape"] == late["encoding"]["shape"]
+    scale = on_time["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True))["late"] == charts.COLOURS[3]
+    assert vl_convert.vegalite_to_png(chart)[:4] == b"\x89PNG"

@@ -1,3 +1,4 @@
+from .event_times import event_time_chart as event_time_chart
 from .live_view import LiveView as LiveView
 from .queries import ListedQuery as ListedQuery
 from .queries import Queries as Queries
