@@ -1,20 +1,32 @@
 /**
  * The page of a live view: a strip of figures, a table that updates in place, a chart.
  *
- * One module for the cell (`render`, by anywidget) and for a dashboard (`mount`). Frames come from the kernel: a full one
- * holds all, the next ones what changed. Whatever comes from events becomes a text node: no markup is ever made of data.
+ * One module for the cell (`render`, by anywidget) and for a dashboard (`mount`); it stands alone, for a widget's
+ * module is one text. Frames come from the kernel: a full one holds all, the next ones what changed. Whatever comes
+ * from events becomes a text node: no markup is ever made of data.
  *
  * @typedef {null | boolean | string | number} Cell
  * @typedef {{name: string, type: "text" | "number" | "decimal" | "time" | "bool" | "json"}} Column
- * @typedef {Record<string, any>} Frame   what protocol calls a frame: seq, full, columns, put, order, vitals, …
- * @typedef {Record<string, any> & {at: number}} Vitals
- * @typedef {{send: (message: object) => void, listen: (hear: (frame: Frame) => void, lost: () => void) => (() => void) | void, chart?: any}} Channel
+ * @typedef {Record<string, any>} Frame   seq, and what is new: columns, put, order, vitals, …; if it is full, all
+ * @typedef {Record<string, any> & {at: number}} Vitals   figures of a moment
+ * @typedef {{at: number, label: string}} Mark   what happened, on the time axis
+ * @typedef {Map<number, Set<number>>} Glow   the cells that changed, by row
+ * @typedef {{columns: Column[], rows: Map<number, Cell[]>, order: number[], total: number | null}} Rows
+ *
+ * @typedef {object} Channel
+ * @property {(message: object) => void} send   to the kernel; it may throw if there is none any more
+ * @property {(hear: (frame: Frame) => void, lost: () => void) => (() => void) | void} listen   returns how to end
+ * @property {any} [chart]   vegaEmbed; without it there are no charts
  */
 
 const ROW = 24; // px: each row of a table is as high, so that a place is a row's number
-const RING = 240; // vitals in the small lines
 const SPARE = 12; // rows drawn above and below what is seen
+const WIDEST = 40; // characters of a column
+const MEASURED = 500; // rows that tell how wide columns are at first
+const RING = 240; // vitals in the small lines
 const SPAN = 30_000; // ms: the small lines show at least as much
+const PLOT = { width: 240, height: 36 }; // their units
+const PATIENCE = 3_000; // ms: then a person is told what the page waits for
 
 // ---------------------------------------------------------------- words for figures
 
@@ -27,10 +39,10 @@ const count = (n) => (Math.abs(n) < 1e6 ? grouped.format(Math.round(n)) : compac
 /** @param {number} n */
 const rate = (n) => (Math.abs(n) < 10 ? grouped.format(Math.round(n * 10) / 10) : count(n));
 /** @param {number} n */
-const bytes = (n) => {
-  const power = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, n)) / 3)));
+function bytes(n) {
+  const power = Math.min(4, Math.floor(Math.log10(Math.max(1, n)) / 3));
   return `${Number((n / 1000 ** power).toPrecision(3))} ${["B", "kB", "MB", "GB", "TB"][power]}`;
-};
+}
 /** @param {number} ms */
 function span(ms) {
   const s = Math.abs(ms) / 1000, sign = ms < 0 ? "−" : "";
@@ -45,45 +57,48 @@ const counted = (n, noun) => (n ? `${n} ${noun}${n === 1 ? "" : "s"}` : "");
 /** @param {number} ms */
 const clock = (ms) => new Date(ms).toTimeString().slice(0, 8);
 
-/** Say a cell in words: integers with separators, decimals as they came, times without T and Z. @param {Cell} cell @param {string} type */
+/**
+ * Say a cell in words: integers with separators, decimals as they came, times without T and Z.
+ * @param {Cell} cell @param {string} type
+ */
 function shown(cell, type) {
-  if (cell === null || cell === undefined) return "null";
-  if (type === "number" && /^-?\d+$/.test(String(cell))) return String(cell).replace(/\B(?=(\d{3})+$)/g, ",");
-  if (type === "time") return String(cell).replace("T", " ").replace(/(?:\.0+)?(?:Z|\+00:00)$/, "");
-  return String(cell);
+  const text = String(cell ?? null);
+  if (type === "number" && /^-?\d+$/.test(text)) return text.replace(/\B(?=(\d{3})+$)/g, ",");
+  return type === "time" ? text.replace("T", " ").replace(/(?:\.0+)?(?:Z|\+00:00)$/, "") : text;
 }
 
 /** Order two exact decimals that floats cannot tell apart. @param {string} a @param {string} b */
 function exactly(a, b) {
+  if (![a, b].every((text) => /^-?\d+(\.\d+)?$/.test(text))) return words.compare(a, b);
   const [[i, f = ""], [j, g = ""]] = [a.split("."), b.split(".")], digits = Math.max(f.length, g.length);
-  try {
-    const [x, y] = [BigInt(i + f.padEnd(digits, "0")), BigInt(j + g.padEnd(digits, "0"))];
-    return x < y ? -1 : x > y ? 1 : 0;
-  } catch {
-    return words.compare(a, b); // exponents, NaN
-  }
+  const [x, y] = [BigInt(i + f.padEnd(digits, "0")), BigInt(j + g.padEnd(digits, "0"))];
+  return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** Order two cells by their type; null is the least, then NaN. @param {Cell} a @param {Cell} b @param {string} type @returns {number} */
+/** Order two cells by their type; null is the least, NaN the greatest. @param {Cell} a @param {Cell} b @param {string} type */
 function compare(a, b, type) {
   if (a === b) return 0;
   if (a === null || b === null) return a === null ? -1 : 1;
-  if (type === "text" || type === "json") return words.compare(String(a), String(b));
-  const number = type === "time" ? (/** @type {any} */ x) => Date.parse(x) : Number;
-  const [x, y] = [number(a), number(b)];
-  if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(y)) - Number(Number.isNaN(x));
-  return x - y || (type === "time" ? words.compare(String(a), String(b)) : exactly(String(a), String(b)));
+  const [s, t] = [String(a), String(b)];
+  if (type === "text" || type === "json") return words.compare(s, t);
+  const [x, y] = type === "time" ? [Date.parse(s), Date.parse(t)] : [Number(a), Number(b)];
+  if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
+  if (x !== y) return x < y ? -1 : 1;
+  return type === "time" ? words.compare(s, t) : exactly(s, t);
 }
 
 // ---------------------------------------------------------------- elements
 
+const SVG = new Set(["svg", "polyline", "path"]);
+
 /**
  * Make an element; strings among the children become text.
- * @param {string} tag @param {Record<string, any>} [traits] @param {...(Node | string)} children @returns {any}
+ * @param {string} tag @param {Record<string, any>} [traits] attributes, and listeners as onclick
+ * @param {...(Node | string)} children @returns {any}
  */
 function h(tag, traits = {}, ...children) {
-  const svg = ["svg", "polyline", "path", "line"].includes(tag);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  const svg = "http://www.w3.org/2000/svg";
+  const node = SVG.has(tag) ? document.createElementNS(svg, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(traits)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value);
@@ -99,55 +114,70 @@ const say = (node, text) => node.textContent === text || (node.textContent = tex
 
 /** A table that updates in place: it sorts, filters, and holds only the rows that are seen. @param {string} name */
 function grid(name) {
-  /** @type {Column[]} */ let columns = [];
-  /** @type {Map<number, Cell[]>} */ let rows = new Map();
-  /** @type {number[]} */ let order = [];
-  /** @type {number[]} */ let places = []; // ids in the order of the screen
-  /** @type {number | null} */ let total = null;
-  /** @type {Map<number, Set<number>>} */ let glow = new Map();
-  /** @type {number[]} */ let widths = [];
-  let sort = { at: -1, down: false }, beat = false;
-  const texts = new WeakMap(), live = new Map(), spare = /** @type {any[]} */ ([]);
+  let now = /** @type {Rows} */ ({ columns: [], rows: new Map(), order: [], total: null });
+  let glow = /** @type {Glow} */ (new Map()), beat = false; // two names of one animation: so it can begin again
+  let places = /** @type {number[]} */ ([]); // ids from the top of the table to its end
+  let widths = /** @type {number[]} */ ([]);
+  let sort = { at: -1, down: false };
+  const texts = new WeakMap(), live = new Map(); // text of rows, elements of those that are drawn
+  let spare = /** @type {any[]} */ ([]); // elements of rows that are not seen any more
 
   const counts = h("span", { class: "rta-counts" });
-  const filter = h("input", { type: "search", placeholder: "filter", "aria-label": `filter ${name}`, spellcheck: "false", oninput: () => draw(true) });
+  const filter = h("input", {
+    type: "search", placeholder: "filter", "aria-label": `filter ${name}`, spellcheck: "false", oninput: again,
+  });
   const head = h("tr"), cols = h("colgroup"), above = h("tr"), below = h("tr");
   const body = h("tbody", {}, above, below);
   const table = h("table", { "aria-label": name }, cols, h("thead", {}, head), body);
-  const scroller = h("div", { class: "rta-scroller", tabindex: "0", role: "region", "aria-label": `${name}, rows`, onscroll: () => draw(false) }, table);
-  const node = h("div", { class: "rta-grid" }, h("div", { class: "rta-bar" }, filter, counts), scroller);
-  const resized = new ResizeObserver(() => draw(false));
+  const scroller = h("div", {
+    class: "rta-scroller", tabindex: "0", role: "region", "aria-label": `${name}, rows`, onscroll: drawRows,
+  }, table);
+  const resized = new ResizeObserver(drawRows);
   resized.observe(scroller);
+
+  /** The person wants another order or other rows: they begin at the top. */
+  function again() {
+    arrange();
+    drawSort();
+    scroller.scrollTop = 0;
+    drawRows();
+  }
 
   /** @param {number} at */
   function sortBy(at) {
     if (sort.at !== at) sort = { at, down: false };
     else sort = sort.down ? { at: -1, down: false } : { at, down: true };
-    draw(true);
+    again();
   }
 
-  function drawHead() {
-    const focused = [...head.children].findIndex((th) => th.contains(document.activeElement));
-    const kept = [...head.children].slice(0, -1).map((th) => th.dataset.column);
-    if (kept.join("\n") !== columns.map((c) => `${c.name}:${c.type}`).join("\n") || !head.lastChild) {
-      head.replaceChildren(...columns.map((c, i) => h("th", { scope: "col", "data-type": c.type, "data-column": `${c.name}:${c.type}` },
-        h("button", { title: `${c.name}: ${c.type}${c.type === "time" ? ", UTC" : ""}; sort`, onclick: () => sortBy(i) }, h("span", {}, c.name), h("i", { "aria-hidden": "true" })))), h("th", { class: "rta-fill", "aria-hidden": "true" }));
-      if (focused >= 0) head.children[focused]?.querySelector("button")?.focus();
-    }
-    columns.forEach((_, i) => {
+  function drawSort() {
+    now.columns.forEach((_, i) => {
       const mine = sort.at === i;
       head.children[i].setAttribute("aria-sort", mine ? (sort.down ? "descending" : "ascending") : "none");
       say(head.children[i].querySelector("i"), mine ? (sort.down ? "▼" : "▲") : "");
     });
   }
 
-  /** Widen columns for what came; they never shrink, so that nothing jumps. @param {Iterable<Cell[]>} news */
-  function widen(news) {
-    let grew = widths.length !== columns.length;
-    if (grew) widths = columns.map((c) => c.name.length + 2);
+  /** Begin anew for other columns. */
+  function drawHead() {
+    head.replaceChildren(...now.columns.map(({ name, type }, i) => {
+      const title = `${name}: ${type}${type === "time" ? ", UTC" : ""}; sort`;
+      const button = h("button", { title, onclick: () => sortBy(i) }, h("span", {}, name), h("i", { "aria-hidden": "true" }));
+      return h("th", { scope: "col", "data-type": type }, button);
+    }), h("th", { "aria-hidden": "true" }));
+    if (sort.at >= now.columns.length) sort = { at: -1, down: false };
+    for (const tr of live.values()) tr.remove();
+    live.clear();
+    spare = [];
+    widths = now.columns.map((c) => c.name.length + 2);
+    widen([...now.rows.values()].slice(-MEASURED), true);
+  }
+
+  /** Widen columns for what came; they never shrink, so nothing jumps. @param {Cell[][]} news @param {boolean} grew */
+  function widen(news, grew) {
     for (const cells of news) {
-      columns.forEach((c, i) => {
-        const wide = Math.min(40, shown(cells[i], c.type).length);
+      now.columns.forEach((c, i) => {
+        const wide = Math.min(WIDEST, shown(cells[i], c.type).length);
         if (wide > widths[i]) [widths[i], grew] = [wide, true];
       });
     }
@@ -156,102 +186,97 @@ function grid(name) {
     table.style.width = `calc(${widths.reduce((a, b) => a + b, 0)}ch + ${18 * widths.length}px)`;
   }
 
+  /** @param {number} id @returns {Cell[]} */
+  const cellsOf = (id) => now.rows.get(id) ?? [];
+
   /** @param {number} id */
   function text(id) {
-    const cells = /** @type {Cell[]} */ (rows.get(id));
-    if (!texts.has(cells)) texts.set(cells, cells.map((cell, i) => shown(cell, columns[i]?.type)).join("\n").toLowerCase());
+    const cells = cellsOf(id), said = () => cells.map((cell, i) => shown(cell, now.columns[i]?.type)).join("\n");
+    if (!texts.has(cells)) texts.set(cells, said().toLowerCase());
     return texts.get(cells);
   }
 
+  /** Find out which rows are shown, in which order, and say how many they are. */
   function arrange() {
-    const wanted = filter.value.trim().toLowerCase();
-    places = wanted ? order.filter((id) => text(id).includes(wanted)) : order.slice();
-    if (sort.at >= 0 && columns[sort.at]) {
-      const { at, down } = sort, type = columns[at].type, way = down ? -1 : 1;
-      const cell = (/** @type {number} */ id) => /** @type {Cell[]} */ (rows.get(id))[at];
-      places.sort((a, b) => way * compare(cell(a), cell(b), type));
-    }
-    const n = count(order.length), all = total !== null && total !== order.length ? count(total) : "";
-    say(counts, wanted ? `${count(places.length)} of ${n} shown${all && `, ${grouped.format(total ?? 0)} in all`}` : `${grouped.format(order.length)}${all && ` of ${grouped.format(total ?? 0)}`} rows`);
+    const wanted = filter.value.trim().toLowerCase(), { at, down } = sort, type = now.columns[at]?.type;
+    places = wanted ? now.order.filter((id) => text(id).includes(wanted)) : now.order.slice();
+    if (type) places.sort((a, b) => (down ? -1 : 1) * compare(cellsOf(a)[at], cellsOf(b)[at], type));
+    const held = grouped.format(now.order.length), more = now.total !== null && now.total !== now.order.length;
+    const all = more ? grouped.format(now.total ?? 0) : "";
+    if (wanted) say(counts, `${grouped.format(places.length)} of ${held} shown${all && `, ${all} in all`}`);
+    else say(counts, `${held}${all && ` of ${all}`} rows`);
   }
 
-  /** Keep the row at the top of what the person looks at where it is, though others come and go. @param {number[]} before */
-  function hold(before) {
-    const top = scroller.scrollTop;
-    if (top < ROW || before === places) return top;
-    const now = new Map(places.map((id, at) => [id, at])), first = Math.floor(top / ROW);
+  /** Where the row at the top of what the person looks at is now, though others came and went. @param {number[]} before */
+  function held(before) {
+    const top = scroller.scrollTop, first = Math.floor(top / ROW);
+    if (top < ROW) return top;
+    const found = new Map(places.map((id, at) => [id, at]));
     for (let at = first; at < before.length; at++) {
-      const found = now.get(before[at]);
-      if (found !== undefined) return (found - (at - first)) * ROW + (top % ROW);
+      const moved = found.get(before[at]);
+      if (moved !== undefined) return (moved - (at - first)) * ROW + (top % ROW);
     }
     return top;
   }
 
   /** @param {any} tr @param {number} id */
   function fill(tr, id) {
-    const cells = /** @type {Cell[]} */ (rows.get(id)), hot = glow.get(id);
-    if (tr.cellsDrawn === cells && !hot && tr.idDrawn === id) return;
-    columns.forEach((c, i) => {
-      const td = tr.children[i], cell = cells[i];
-      say(td, shown(cell, c.type));
-      const old = tr.idDrawn === id ? (td.className.match(/rta-hot2?/)?.[0] ?? "") : "";
-      const look = `${cell === null ? "rta-null " : ""}${hot?.has(i) ? (beat ? "rta-hot" : "rta-hot2") : old}`;
+    const cells = cellsOf(id), hot = glow.get(id), same = tr.idDrawn === id;
+    if (tr.cellsDrawn === cells && same && !hot) return;
+    now.columns.forEach((c, i) => {
+      const td = tr.children[i], said = shown(cells[i], c.type);
+      say(td, said);
+      if (said.length > WIDEST || td.title) td.title = said.length > WIDEST ? said : "";
+      const old = same ? (td.className.match(/rta-hot2?/)?.[0] ?? "") : "";
+      const look = `${cells[i] === null ? "rta-null " : ""}${hot?.has(i) ? (beat ? "rta-hot" : "rta-hot2") : old}`;
       if (td.className !== look) td.className = look;
     });
     [tr.cellsDrawn, tr.idDrawn] = [cells, id];
   }
 
-  /** @param {boolean} moved whether rows came or went, or the person sorts or filters */
-  function draw(moved) {
-    if (moved) {
-      const before = places;
-      arrange();
-      drawHead();
-      const top = hold(before);
-      above.style.height = "0px";
-      below.style.height = `${Math.max(0, places.length - live.size) * ROW}px`;
-      if (Math.abs(top - scroller.scrollTop) >= 1) scroller.scrollTop = top;
-    }
-    const first = Math.max(0, Math.min(Math.floor(scroller.scrollTop / ROW), places.length) - SPARE);
-    const last = Math.min(places.length, first + Math.ceil((scroller.clientHeight || 320) / ROW) + 2 * SPARE);
+  const blankRow = () => h("tr", {}, ...now.columns.map((c) => h("td", { "data-type": c.type })), h("td"));
+
+  /** Draw the rows that are seen; elements of rows that stay are kept, so a selection stays too. */
+  function drawRows() {
+    const top = Math.min(Math.floor(scroller.scrollTop / ROW), places.length), first = Math.max(0, top - SPARE);
+    const last = Math.min(places.length, first + Math.ceil((scroller.clientHeight || 330) / ROW) + 2 * SPARE);
     const wanted = places.slice(first, last), keep = new Set(wanted);
     for (const [id, tr] of live) {
-      if (keep.has(id) && tr.children.length === columns.length + 1) continue;
+      if (keep.has(id)) continue;
       live.delete(id);
       tr.remove();
-      if (tr.children.length === columns.length + 1) spare.push(tr);
+      spare.push(tr);
     }
-    spare.splice(100);
     let next = above.nextSibling;
     wanted.forEach((id, i) => {
-      let tr = live.get(id);
-      if (!tr) {
-        do tr = spare.pop() ?? h("tr", {}, ...columns.map((c) => h("td", { "data-type": c.type })), h("td", { "aria-hidden": "true" }));
-        while (tr.children.length !== columns.length + 1);
-        live.set(id, tr);
-      }
+      const tr = live.get(id) ?? spare.pop() ?? blankRow();
+      live.set(id, tr);
       if (tr === next) next = next.nextSibling;
       else body.insertBefore(tr, next);
       tr.setAttribute("aria-rowindex", String(first + i + 2));
       fill(tr, id);
     });
+    spare.splice(2 * SPARE);
     above.style.height = `${first * ROW}px`;
     below.style.height = `${(places.length - last) * ROW}px`;
     table.setAttribute("aria-rowcount", String(places.length + 1));
   }
 
   return {
-    node,
-    /** @param {{columns: Column[], rows: Map<number, Cell[]>, order: number[], total: number | null, glow?: Map<number, Set<number>>}} now */
-    update(now) {
-      const other = now.columns !== columns;
-      ({ columns, rows, order, total } = now);
-      if (other) [widths, sort] = [[], sort.at < columns.length ? sort : { at: -1, down: false }];
-      glow = now.glow ?? new Map();
-      beat = !beat;
-      if (other) for (const tr of live.values()) tr.cellsDrawn = null;
-      widen(other ? [...rows.values()].slice(-500) : [...glow.keys()].map((id) => rows.get(id) ?? []));
-      draw(true);
+    node: h("div", { class: "rta-grid" }, h("div", { class: "rta-bar" }, filter, counts), scroller),
+    /** @param {Rows} news @param {Glow} [hot] */
+    update(news, hot = new Map()) {
+      const before = places, other = news.columns !== now.columns;
+      [now, glow, beat] = [{ ...news }, hot, !beat];
+      if (other) drawHead();
+      else widen([...glow.keys()].map(cellsOf), false);
+      arrange();
+      drawSort();
+      const top = held(before);
+      above.style.height = "0px"; // room to scroll in, whatever was drawn before
+      below.style.height = `${places.length * ROW}px`;
+      if (Math.abs(top - scroller.scrollTop) >= 1) scroller.scrollTop = top;
+      drawRows();
       glow = new Map();
     },
     close: () => resized.disconnect(),
@@ -260,23 +285,38 @@ function grid(name) {
 
 // ---------------------------------------------------------------- the strip of figures
 
-const epoch = (/** @type {string | null | undefined} */ iso) => (iso ? Date.parse(iso) : null);
-const behindEvents = (/** @type {Vitals} */ v) => {
-  const [event, mark] = [epoch(v.event_time), epoch(v.watermark)];
-  return event === null || mark === null ? null : event - mark;
-};
-/** @typedef {[label: string, of: (v: Vitals) => number | null, words: (n: number) => string]} Figure */
-/** @typedef {{name: string, says: string, figures: Figure[], aside?: (v: Vitals) => string, wide?: boolean}} Tile   a line for each figure */
-/** @type {Tile[]} */
+/** @typedef {[label: string, of: (v: Vitals) => number | null | undefined, words: (n: number) => string]} Figure */
+/** @typedef {{name: string, says: string, figures: Figure[], aside?: (v: Vitals) => string, wide?: boolean}} Tile */
+
+/** @param {Vitals} v how far the watermark is behind the newest event, in ms */
+const behindEvents = (v) => (v.event_time && v.watermark ? Date.parse(v.event_time) - Date.parse(v.watermark) : null);
+
+/** Each figure of a tile has a line. @type {Tile[]} */
 const TILES = [
-  { name: "events/s", says: "events a second that came in, and that were processed", wide: true, figures: [["in", (v) => v.in_rate, rate], ["processed", (v) => v.out_rate, rate]] },
-  { name: "behind", says: "records on the topic that were not processed yet", figures: [["records", (v) => v.behind, count]], aside: (v) => counted(Object.values(v.lag ?? {}).flat().length, "partition") },
+  {
+    name: "events/s", says: "events a second that came in, and that were processed", wide: true,
+    figures: [["in", (v) => v.in_rate, rate], ["processed", (v) => v.out_rate, rate]],
+  },
+  {
+    name: "behind", says: "records on the topic that were not processed yet",
+    figures: [["records", (v) => v.behind, count]],
+    aside: (v) => counted(Object.values(v.lag ?? {}).flat().length, "partition"),
+  },
   { name: "batch", says: "time of the last micro-batch", figures: [["", (v) => v.batch_ms, span]] },
   { name: "latency", says: "from event to result", figures: [["", (v) => v.latency_ms, span]] },
-  { name: "watermark", says: "how far the watermark is behind the newest event time; the watermark in UTC", figures: [["behind", behindEvents, span]], aside: (v) => shown(v.watermark ?? "", "time").slice(5, 16) },
-  { name: "state", says: "rows and bytes that the query keeps", figures: [["rows", (v) => v.state_rows, count]], aside: (v) => ((v.state_bytes ?? null) === null ? "" : bytes(v.state_bytes)) },
+  {
+    name: "watermark", says: "how far the watermark is behind the newest event time; the watermark, UTC",
+    figures: [["behind", behindEvents, span]], aside: (v) => shown(v.watermark ?? "", "time").slice(5, 16),
+  },
+  {
+    name: "state", says: "rows and bytes that the query keeps",
+    figures: [["rows", (v) => v.state_rows, count]], aside: (v) => (known(v.state_bytes) ? bytes(v.state_bytes) : ""),
+  },
 ];
 const FATES = ["used", "late", "duplicate", "quarantined"];
+
+/** @param {any} value */
+const known = (value) => value !== null && value !== undefined;
 
 /** Round up to a few figures and zeros, so that a scale moves seldom. @param {number} top */
 function roomy(top) {
@@ -284,108 +324,145 @@ function roomy(top) {
   return power * ([1, 1.5, 2, 3, 5, 7].find((n) => n * power >= top) ?? 10);
 }
 
-/** Figures as tiles with small moving lines. @param {(what: string) => void} open asks for the events, or the partitions, behind a figure */
+/** Figures as tiles with small moving lines. @param {(what: string) => void} open lists what is behind a figure */
 function strip(open) {
-  /** @type {Vitals[]} */ let ring = [];
-  /** @type {{at: number, label: string}[]} */ let marks = [];
-  let pointed = /** @type {number | null} */ (null);
-  const tiles = TILES.map((tile) => {
-    const figures = tile.figures.map(([label]) => ({ value: h("b"), label: h("small", {}, label) }));
-    const lines = tile.figures.map((_, i) => h("polyline", { class: `rta-line${i}` }));
-    const cuts = h("path", { class: "rta-cut" }), cursor = h("path", { class: "rta-cursor" });
-    const labels = h("div", { class: "rta-labels" });
-    const aside = tile.name === "behind" ? h("button", { title: "list the partitions", onclick: () => open("lag") }) : h("span");
-    const svg = h("svg", { viewBox: "0 0 240 36", preserveAspectRatio: "none", "aria-hidden": "true" }, cuts, ...lines, cursor);
-    const node = h("div", { class: `rta-tile${tile.wide ? " rta-wide" : ""}`, role: "group", "aria-label": tile.name, title: tile.says, "data-tile": tile.name },
-      h("div", { class: "rta-name" }, h("span", {}, tile.name), aside), h("div", { class: "rta-figures" }, ...figures.map((f) => h("span", {}, f.value, f.label))), h("div", { class: "rta-plot" }, svg, labels));
-    return { ...tile, node, boxes: figures, lines, cuts, cursor, labels, margin: aside };
-  });
-  const fates = FATES.map((what) => {
-    const value = h("b");
-    const node = what === "used" ? h("span", {}, value, h("small", {}, what)) : h("button", { "data-what": what, title: `list the ${what} events`, onclick: () => open(what) }, value, h("small", {}, what));
-    return { what, value, node };
-  });
-  const fate = h("div", { class: "rta-tile rta-fates", role: "group", "aria-label": "what became of the events", "data-tile": "events" }, h("div", { class: "rta-name" }, "events"), h("div", { class: "rta-fate" }, ...fates.map((f) => f.node)));
+  let ring = /** @type {Vitals[]} */ ([]), marks = /** @type {Mark[]} */ ([]);
+  let pointed = /** @type {number | null} */ (null); // the moment that the pointer is on
+  const tiles = TILES.map(tileOf), fates = FATES.map(fateOf);
+  const fate = h("div", { class: "rta-tile rta-fates", role: "group", "aria-label": "what became of events", "data-tile": "events" },
+    h("div", { class: "rta-name" }, "events"), h("div", { class: "rta-fate" }, ...fates.map((f) => f.node)));
   const when = h("div", { class: "rta-when" });
-  const row = h("div", { class: "rta-tiles" }, ...tiles.slice(0, 5).map((t) => t.node), fate, tiles[5].node);
-  row.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-    const plot = /** @type {Element} */ (event.target).closest(".rta-tile")?.querySelector(".rta-plot")?.getBoundingClientRect();
-    const [from, to] = range();
-    pointed = plot ? from + ((event.clientX - plot.left) / plot.width) * (to - from) : null;
+  const row = h("div", { class: "rta-tiles", onpointermove: point, onpointerleave: leave },
+    ...tiles.slice(0, 5).map((t) => t.node), fate, tiles[5].node);
+
+  /** @param {Tile} tile */
+  function tileOf(tile) {
+    const values = tile.figures.map(() => h("b")), lines = values.map((_, i) => h("polyline", { class: `rta-line${i}` }));
+    const cuts = h("path", { class: "rta-cut" }), cursor = h("path", { class: "rta-cursor" });
+    const labels = h("div", { class: "rta-labels", "aria-hidden": "true" });
+    const listed = { title: "list the partitions", onclick: () => open("lag") };
+    const aside = tile.name === "behind" ? h("button", listed) : h("span");
+    const box = { viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
+    const traits = { role: "group", "aria-label": tile.name, title: tile.says, "data-tile": tile.name };
+    const node = h("div", { class: `rta-tile${tile.wide ? " rta-wide" : ""}`, ...traits },
+      h("div", { class: "rta-name" }, h("span", {}, tile.name), aside),
+      h("div", { class: "rta-figures" }, ...values.map((b, i) => h("span", {}, b, h("small", {}, tile.figures[i][0])))),
+      h("div", { class: "rta-plot" }, h("svg", box, cuts, ...lines, cursor), labels));
+    return { tile, node, values, lines, cuts, cursor, labels, aside };
+  }
+
+  /** @param {string} what */
+  function fateOf(what) {
+    const value = h("b"), noun = h("small", {}, what);
+    const asks = { "data-what": what, title: `list the ${what} events`, onclick: () => open(what) };
+    return { what, value, node: what === "used" ? h("span", {}, value, noun) : h("button", asks, value, noun) };
+  }
+
+  /** @param {PointerEvent & {target: Element}} event */
+  function point({ target, clientX }) {
+    const plot = target.closest(".rta-tile")?.querySelector(".rta-plot")?.getBoundingClientRect(), [from, to] = range();
+    pointed = plot ? from + ((clientX - plot.left) / plot.width) * (to - from) : null;
     draw();
-  });
-  row.addEventListener("pointerleave", () => { pointed = null; draw(); });
+  }
+  function leave() {
+    pointed = null;
+    draw();
+  }
 
   function range() {
     const to = ring.at(-1)?.at ?? 0;
     return [Math.min(ring[0]?.at ?? 0, to - SPAN), to];
   }
 
-  /** Name the marks beside their lines, as far as there is room; the newest first. @param {any} node @param {{label: string, x: number}[]} named */
-  function label(node, named) {
-    const width = node.clientWidth || 240;
+  /** Name the marks beside their lines, as far as there is room. @param {any} node @param {Mark[]} seen @param {(at: number) => number} x */
+  function label(node, seen, x) {
+    const width = node.clientWidth || PLOT.width;
     let free = width + 1;
     node.replaceChildren();
-    for (const { label, x } of named.reverse()) {
-      const wide = 6 * label.length + 6;
-      if (x * width + wide < free) node.append(h("span", { style: `left: ${(x * width).toFixed(0)}px` }, label));
-      free = x * width;
+    for (const { at, label } of [...seen].reverse()) {
+      const left = (x(at) / PLOT.width) * width;
+      if (left + 6 * label.length + 6 < free) node.append(h("span", { style: `left: ${left.toFixed(0)}px` }, label));
+      free = left;
     }
+  }
+
+  /** The moment that figures are shown of: the newest, or that under the pointer. */
+  function moment() {
+    if (pointed === null) return ring.at(-1);
+    const at = pointed, far = (/** @type {Vitals} */ v) => Math.abs(v.at - at);
+    return ring.reduce((best, v) => (far(v) < far(best) ? v : best), ring[0]);
   }
 
   function draw() {
-    const [from, to] = range(), x = (/** @type {number} */ at) => ((at - from) / (to - from)) * 240;
-    const now = pointed === null ? ring.at(-1) : ring.reduce((best, v) => (Math.abs(v.at - /** @type {number} */ (pointed)) < Math.abs(best.at - /** @type {number} */ (pointed)) ? v : best), ring[0]);
-    const visible = marks.filter((m) => m.at >= from && m.at <= to);
-    const told = pointed === null ? visible.slice(-3) : visible.filter((m) => Math.abs(x(m.at) - x(/** @type {number} */ (pointed))) < 4);
-    say(when, (pointed === null || !now ? "" : `at ${clock(now.at)}${told.length ? ": " : ""}`) + told.map((m) => `${clock(m.at)} ${m.label}`).join(" · "));
+    const [from, to] = range(), now = moment(), seen = marks.filter(({ at }) => at >= from && at <= to);
+    const x = (/** @type {number} */ at) => ((at - from) / (to - from)) * PLOT.width;
+    const stroke = (/** @type {number} */ at) => `M${x(at).toFixed(1)} 0V${PLOT.height}`;
+    const cuts = seen.map(({ at }) => stroke(at)).join(""), cursor = now && pointed !== null ? stroke(now.at) : "";
+    const told = pointed === null ? seen.slice(-3) : seen.filter(({ at }) => Math.abs(x(at) - x(pointed ?? 0)) < 4);
+    const named = told.map(({ at, label }) => `${clock(at)} ${label}`).join(" · ");
+    say(when, [cursor && now ? `at ${clock(now.at)}` : "", named].filter(Boolean).join(": "));
     when.classList.toggle("rta-marked", told.length > 0);
-    const cuts = visible.map((m) => `M${x(m.at).toFixed(1)} 0V36`).join("");
-    for (const tile of tiles) {
-      tile.node.hidden = !now || !ring.some((v) => tile.figures.some(([, of]) => (of(v) ?? null) !== null));
-      if (tile.node.hidden || !now) continue;
+
+    for (const { tile, node, ...parts } of tiles) {
+      const series = tile.figures.map(([, of]) => ring.filter((v) => known(of(v))).map((v) => [v.at, Number(of(v))]));
+      node.hidden = !now || !series.flat().length;
+      if (node.hidden || !now) continue;
+      const top = roomy(1.05 * Math.max(0, ...series.flat().map(([, y]) => y)));
+      const y = (/** @type {number} */ n) => PLOT.height - 1 - ((PLOT.height - 2) * Math.max(0, n)) / top;
       tile.figures.forEach(([, of, words], i) => {
-        const value = of(now) ?? null;
-        say(tile.boxes[i].value, value === null ? "–" : words(value));
+        const value = of(now);
+        say(parts.values[i], known(value) ? words(Number(value)) : "–");
+        parts.lines[i].setAttribute("points", series[i].map(([at, n]) => `${x(at).toFixed(1)},${y(n).toFixed(1)}`).join(" "));
       });
-      const series = tile.lines.map((_, i) => ring.map((v) => [v.at, tile.figures[i][1](v)]).filter(([, y]) => (y ?? null) !== null));
-      const top = roomy(1.05 * Math.max(0, ...series.flat().map(([, y]) => /** @type {number} */ (y))));
-      series.forEach((points, i) => tile.lines[i].setAttribute("points", points.map(([at, y]) => `${x(/** @type {number} */ (at)).toFixed(1)},${(35 - (34 * Math.max(0, /** @type {number} */ (y))) / top).toFixed(1)}`).join(" ")));
-      tile.cuts.setAttribute("d", cuts);
-      tile.cursor.setAttribute("d", pointed === null ? "" : `M${x(now.at).toFixed(1)} 0V36`);
-      if (tile.wide) label(tile.labels, visible.map((m) => ({ ...m, x: x(m.at) / 240 })));
-      say(tile.margin, tile.aside?.(now) ?? "");
+      parts.cuts.setAttribute("d", cuts);
+      parts.cursor.setAttribute("d", cursor);
+      if (tile.wide) label(parts.labels, seen, x);
+      say(parts.aside, tile.aside?.(now) ?? "");
     }
-    fate.hidden = !now || FATES.every((what) => (now[what] ?? null) === null);
-    for (const f of fates) {
-      f.node.hidden = (now?.[f.what] ?? null) === null;
-      if (!f.node.hidden) say(f.value, grouped.format(now?.[f.what]));
-      f.node.classList.toggle("rta-some", f.what !== "used" && now?.[f.what] > 0);
+    fate.hidden = !now || !FATES.some((what) => known(now[what]));
+    for (const { what, node, value } of fates) {
+      const n = now?.[what];
+      node.hidden = !known(n);
+      if (known(n)) say(value, grouped.format(n));
+      node.classList.toggle("rta-some", what !== "used" && n > 0);
     }
   }
 
-  return { node: h("div", { class: "rta-strip" }, row, when), /** @param {Vitals[]} vitals @param {typeof marks} events */ update: (vitals, events) => { [ring, marks] = [vitals, events]; draw(); } };
+  return {
+    node: h("div", { class: "rta-strip" }, row, when),
+    /** @param {Vitals[]} history @param {Mark[]} events */
+    update(history, events) {
+      [ring, marks] = [history, events];
+      draw();
+    },
+  };
 }
 
 // ---------------------------------------------------------------- the chart
 
 /**
- * Let the scales of a compiled chart hold still: an end of the axis moves outwards at once, inwards only if the data
- * fills less than half of it.
+ * Let the axes of a compiled chart hold still: an end moves outwards at once, and inwards only if the data fills less
+ * than half of what was shown.
  * @param {any} vega
  */
 function steady(vega) {
   for (const scale of vega.scales ?? []) {
-    const { data, fields, field } = scale.domain ?? {};
-    if (scale.type !== "linear" || !data || scale.domainMax !== undefined || !(fields ?? (typeof field === "string" && [field]))?.every((/** @type {any} */ f) => typeof f === "string")) continue;
-    const names = (fields ?? [field]).map((/** @type {string} */ f, /** @type {number} */ i) => {
-      const signal = `rta_${scale.name}_${i}`;
-      vega.data.push({ name: `${signal}_data`, source: data, transform: [{ type: "extent", field: f, signal }] });
-      return signal;
+    const { data, field, fields = [field] } = scale.domain ?? {};
+    if (scale.type !== "linear" || !data || !fields.every((/** @type {any} */ f) => typeof f === "string")) continue;
+    if (known(scale.domainMin) || known(scale.domainMax)) continue;
+    const held = `rta_${scale.name}`, ends = fields.map((/** @type {string} */ _, /** @type {number} */ i) => `${held}_${i}`);
+    fields.forEach((/** @type {string} */ field, /** @type {number} */ i) => {
+      vega.data.push({ name: `${ends[i]}_data`, source: data, transform: [{ type: "extent", field, signal: ends[i] }] });
     });
-    const held = `rta_${scale.name}_held`, top = `max(${names.map((/** @type {string} */ n) => `${n}[1]`).join(",")})`;
-    (vega.signals ??= []).push({ name: held, value: 0, on: [{ events: names.map((/** @type {string} */ signal) => ({ signal })), update: `isValid(${top}) && (${top} > ${held} || ${top} < ${held} / 2) ? ${top} : ${held}` }] });
-    scale.domainMax = { signal: `${held} > 0 ? ${held} : ${top}` };
+    const of = (/** @type {number} */ end) => [...ends.map((/** @type {string} */ e) => `${e}[${end}]`), ...(scale.zero ? [0] : [])];
+    const [low, high] = [`min(${of(0)})`, `max(${of(1)})`];
+    const kept = `[min(${low}, ${held}[0]), max(${high}, ${held}[1])]`;
+    const fills = `${held} && 2 * (${high} - ${low}) >= ${held}[1] - ${held}[0]`;
+    const update = `isFinite(${low} + ${high}) ? (${fills} ? ${kept} : [${low}, ${high}]) : ${held}`;
+    const events = ends.map((/** @type {string} */ signal) => ({ signal }));
+    (vega.signals ??= []).push({ name: held, value: null, on: [{ events, update }] });
+    scale.domainMin = { signal: `${held} ? ${held}[0] : null` };
+    scale.domainMax = { signal: `${held} ? ${held}[1] : null` };
   }
   return vega;
 }
@@ -393,30 +470,49 @@ function steady(vega) {
 /** Copy rows: Vega marks those that it holds. @param {any[]} values */
 const copied = (values) => values.map((value) => ({ ...value }));
 
+/** @param {any} spec whether it is one plot, which can be as wide as there is room */
+const single = (spec) => !["facet", "hconcat", "vconcat", "concat", "repeat"].some((part) => part in spec) &&
+  !["row", "column", "facet"].some((channel) => spec.encoding?.[channel]);
+
+/** Colours and fonts of a chart, as the page has them. @param {Element} node */
+function look(node) {
+  const style = getComputedStyle(node), of = (/** @type {string} */ name) => style.getPropertyValue(name);
+  const [red = 0, green = 0, blue = 0] = (style.color.match(/[\d.]+/g) ?? []).map(Number), font = style.fontFamily;
+  const dark = 0.3 * red + 0.59 * green + 0.11 * blue > 127; // light letters
+  const text = { labelColor: of("--rta-dim"), titleColor: style.color, labelFont: font, titleFont: font };
+  const lines = { gridColor: of("--rta-line"), domainColor: of("--rta-line"), tickColor: of("--rta-line") };
+  const axis = { ...text, ...lines, titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11, labelLimit: 120 };
+  return {
+    dark,
+    config: {
+      background: "transparent", font, view: { stroke: null }, title: { color: style.color }, legend: text, header: text, axis,
+      axisX: { minExtent: 20 }, axisY: { minExtent: 44 }, // room for longer labels: the plot does not move
+      ...(dark ? { range: { category: { scheme: "set2" } } } : {}),
+    },
+  };
+}
+
 /** A chart that takes new data without being drawn anew. @param {any} embed */
 function plot(embed) {
   const node = h("div", { class: "rta-chart", hidden: "" });
-  let spec = /** @type {any} */ (null), values = /** @type {any[]} */ ([]), made = /** @type {any} */ (null), turn = 0;
-  const single = () => !["layer", "facet", "hconcat", "vconcat", "concat", "repeat"].some((k) => k !== "layer" && k in spec) && !spec.encoding?.row && !spec.encoding?.column && !spec.encoding?.facet;
+  let spec = /** @type {any} */ (null), values = /** @type {any[]} */ ([]);
+  let made = /** @type {any} */ (null), turn = 0; // only the last one that was begun is shown
   const room = () => Math.max(240, node.clientWidth - 2);
-  const fluid = () => single() && (spec.width === undefined || spec.width === "container");
-  const resized = new ResizeObserver(() => { if (made && fluid() && node.clientWidth) made.view.width(room()).runAsync(); });
+  const fluid = () => single(spec) && (spec.width === undefined || spec.width === "container");
+  const resized = new ResizeObserver(() => {
+    if (made && node.clientWidth && fluid()) made.view.width(room()).runAsync();
+  });
   resized.observe(node);
 
   async function build() {
-    const mine = ++turn, look = getComputedStyle(node), dim = look.getPropertyValue("--rta-dim"), line = look.getPropertyValue("--rta-line");
-    const dark = luminance(look.color) > 0.5;
-    const words = { labelColor: dim, titleColor: look.color, labelFont: look.fontFamily, titleFont: look.fontFamily };
-    const config = { background: "transparent", font: look.fontFamily, view: { stroke: null }, title: { color: look.color }, legend: words, header: words,
-      axis: { ...words, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11, labelLimit: 120 }, axisY: { minExtent: 44 }, axisX: { minExtent: 20 }, range: dark ? { category: { scheme: "set2" } } : {} };
-    const drawn = single() ? { ...spec, width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } } : spec;
-    const inner = h("div");
-    const first = values;
+    const mine = ++turn, first = values, inner = h("div"), { dark, config } = look(node);
+    const size = { width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } };
     const patch = (/** @type {any} */ vega) => {
-      for (const data of vega.data) if (data.name === "rta") data.values = copied(first);
+      for (const data of vega.data) if (data.name === "rta") data.values = copied(first); // no empty picture before
       return steady(vega);
     };
-    const result = await embed(inner, { ...drawn, background: null }, { actions: false, renderer: "canvas", config, patch, tooltip: { theme: dark ? "dark" : "light" } });
+    const options = { actions: false, renderer: "canvas", config, patch, tooltip: { theme: dark ? "dark" : "light" } };
+    const result = await embed(inner, { ...spec, background: null, ...(single(spec) ? size : {}) }, options);
     if (mine !== turn) return result.finalize();
     made?.finalize();
     made = node.rtaView = result;
@@ -428,70 +524,86 @@ function plot(embed) {
     made?.view.change("rta", made.view.changeset().remove(() => true).insert(copied(values))).runAsync();
   }
 
+  const failed = (/** @type {Error} */ error) => tell(`the chart cannot be drawn: ${error.message}`, "rta-note");
+  const tell = (/** @type {string} */ text, look = "rta-empty") => node.replaceChildren(h("p", { class: look }, text));
+
   return {
     node,
-    /** @param {any} wanted @param {any[]} data @param {boolean} fresh */
+    /** @param {any} wanted @param {any[]} data @param {boolean} fresh whether the data is new */
     update(wanted, data, fresh) {
       const other = JSON.stringify(wanted) !== JSON.stringify(spec);
       [spec, values] = [wanted, data];
       node.hidden = !spec;
-      if (spec && !values.length && !made) node.replaceChildren(h("p", { class: "rta-empty" }, "no rows to draw yet"));
-      else if (spec && (other || !turn)) build().catch((error) => node.replaceChildren(h("p", { class: "rta-note" }, `the chart cannot be drawn: ${error.message}`)));
-      else if (spec && fresh) fill();
+      if (!spec) return;
+      if (!values.length && !made) tell("no rows to draw yet");
+      else if (other || !turn) build().catch(failed);
+      else if (fresh) fill();
     },
-    theme: () => { if (spec) build(); },
-    close: () => { turn++; resized.disconnect(); made?.finalize(); },
+    theme() {
+      if (made) build().catch(failed);
+    },
+    close() {
+      turn++;
+      resized.disconnect();
+      made?.finalize();
+    },
   };
-}
-
-/** @param {string} color rgb(…) @returns {number} 0 black, 1 white */
-function luminance(color) {
-  const [r = 0, g = 0, b = 0] = (color.match(/[\d.]+/g) ?? []).map(Number);
-  return (0.3 * r + 0.59 * g + 0.11 * b) / 255;
 }
 
 // ---------------------------------------------------------------- frames
 
 /** What the page knows: nothing yet. */
-const blank = () => ({ seq: -1, title: "", kind: "", mode: "", state: "", verdict: { text: "", level: "idle" }, can: ["pause", "stop", "restart"], every: 1,
-  columns: /** @type {Column[]} */ ([]), key: /** @type {string[]} */ ([]), rows: /** @type {Map<number, Cell[]>} */ (new Map()), order: /** @type {number[]} */ ([]), total: /** @type {number | null} */ (null),
-  history: /** @type {Vitals[]} */ ([]), marks: /** @type {{at: number, label: string}[]} */ ([]), spec: /** @type {any} */ (null), values: /** @type {any[]} */ ([]) });
+const blank = () => ({
+  seq: -1, title: "", kind: "", mode: "", state: "", verdict: { text: "", level: "idle" }, every: 1,
+  can: ["pause", "stop", "restart"],
+  columns: /** @type {Column[]} */ ([]), rows: /** @type {Map<number, Cell[]>} */ (new Map()),
+  order: /** @type {number[]} */ ([]), total: /** @type {number | null} */ (null),
+  history: /** @type {Vitals[]} */ ([]), marks: /** @type {Mark[]} */ ([]),
+  spec: /** @type {any} */ (null), values: /** @type {any[]} */ ([]),
+});
+const TAKEN = ["seq", "title", "kind", "mode", "state", "verdict", "every", "can", "columns", "total", "marks", "spec", "values"];
 
 /**
- * Take a frame in: it says what changed, or that it is old, or that one before it is missing.
- * @param {ReturnType<typeof blank>} now @param {Frame} frame @param {boolean} asked a full frame was asked for, so one of a kernel that counts anew is good
- * @returns {"old" | "gap" | {glow: Map<number, Set<number>>}}
+ * Take a frame in: it says which cells changed, or that the frame is old, or that one before it is missing.
+ * @param {ReturnType<typeof blank>} now @param {Frame} frame
+ * @param {boolean} asked a full frame was asked for: then also one of a kernel that counts anew is good
+ * @returns {"old" | "gap" | Glow}
  */
 function take(now, frame, asked) {
-  if (frame.full ? frame.seq <= now.seq && !asked : frame.seq <= now.seq) return "old";
+  if (frame.seq <= now.seq && !(frame.full && asked)) return "old";
   if (!frame.full && frame.seq !== now.seq + 1) return "gap";
-  const was = now.rows, glow = new Map(), columns = now.columns;
+  const was = now.rows, columns = now.columns, glow = new Map();
   if (frame.full) Object.assign(now, blank());
-  for (const name of ["seq", "title", "kind", "mode", "state", "verdict", "can", "every", "columns", "key", "total", "marks", "spec", "values"]) {
-    if (name in frame) /** @type {any} */ (now)[name] = frame[name];
-  }
+  for (const name of TAKEN) if (name in frame) Object.assign(now, { [name]: frame[name] });
   if (JSON.stringify(columns) === JSON.stringify(now.columns)) now.columns = columns; // the same: widths and sort stay
   for (const [id, cells] of frame.put ?? []) {
-    const old = was.get(id);
-    const fresh = cells.map((/** @type {Cell} */ cell, /** @type {number} */ i) => (old && Object.is(old[i], cell) ? -1 : i)).filter((/** @type {number} */ i) => i >= 0);
-    if (fresh.length && was.size) glow.set(id, new Set(fresh));
-    now.rows.set(id, fresh.length || !old ? cells : old);
+    const old = was.get(id), changed = new Set();
+    for (const [i, cell] of cells.entries()) if (!old || !Object.is(old[i], cell)) changed.add(i);
+    if (changed.size && was.size) glow.set(id, changed);
+    now.rows.set(id, changed.size || !old ? cells : old);
   }
   if (frame.order) {
     now.order = frame.order.filter((/** @type {number} */ id) => now.rows.has(id));
     const kept = new Set(now.order);
     for (const id of now.rows.keys()) if (!kept.has(id)) now.rows.delete(id);
   }
-  const vitals = [...(frame.history ?? []), ...(frame.vitals ? [frame.vitals] : [])];
-  for (const v of vitals) if (v.at > (now.history.at(-1)?.at ?? -1)) now.history.push(v);
+  for (const vitals of [...(frame.history ?? []), frame.vitals ?? []].flat()) {
+    if (vitals.at > (now.history.at(-1)?.at ?? -1)) now.history.push(vitals);
+  }
   now.history.splice(0, now.history.length - RING);
-  return { glow };
+  return glow;
 }
 
 // ---------------------------------------------------------------- the page
 
-const BUTTONS = /** @type {const} */ ({ pause: ["running"], resume: ["paused"], stop: ["running", "paused"], restart: ["running", "paused", "stopped", "ended", "failed"] });
+/** Which buttons do something in which state. @type {Record<string, string[]>} */
+const BUTTONS = {
+  pause: ["running"], resume: ["paused"], stop: ["running", "paused"],
+  restart: ["running", "paused", "stopped", "ended", "failed"],
+};
+/** @type {Record<string, string>} */
 const DOING = { pause: "pausing", resume: "resuming", stop: "stopping", restart: "restarting" };
+const LAG = [{ name: "topic", type: "text" }, { name: "partition", type: "number" }, { name: "records behind", type: "number" }];
 
 /**
  * Show a live view in an element, until the returned function is called.
@@ -499,27 +611,26 @@ const DOING = { pause: "pausing", resume: "resuming", stop: "stopping", restart:
  */
 export function mount(el, { send, listen, chart = typeof vegaEmbed === "function" ? vegaEmbed : null }) {
   const now = blank();
-  let queue = /** @type {Frame[]} */ ([]), drawing = 0, asked = 0, heard = Date.now(), gone = false, missed = false;
-  let wish = /** @type {{what: keyof typeof BUTTONS, at: number} | null} */ (null);
-  let panel = /** @type {any} */ (null);
+  let queue = /** @type {Frame[]} */ ([]), drawing = 0; // what came since the last picture
+  let dirty = { rows: false, strip: false, values: false }, hot = /** @type {Glow} */ (new Map()), inView = true;
+  let asked = 0, heard = Date.now(), gone = false; // when the page said hello, and last heard of the kernel
+  let wish = /** @type {{what: string, at: number} | null} */ (null); // a button was pressed
+  let panel = /** @type {any} */ (null); // what is listed
 
-  const title = h("strong", { class: "rta-title" }), kind = h("span", { class: "rta-kind" }), state = h("span", { class: "rta-state", role: "status" }), verdict = h("span", { class: "rta-verdict" });
-  const buttons = ["pause", "stop", "restart"].map((what) => h("button", { "data-do": what, onclick: (/** @type {any} */ e) => press(e.currentTarget) }));
+  const title = h("strong", { class: "rta-title" }), kind = h("span", { class: "rta-kind" });
+  const state = h("span", { class: "rta-state", role: "status" }), verdict = h("span", { class: "rta-verdict" });
+  const buttons = ["pause", "stop", "restart"].map((what) => h("button", { "data-do": what, onclick: press }));
   const note = h("p", { class: "rta-note", role: "status", hidden: "" });
   const table = grid("rows"), figures = strip(open), picture = chart ? plot(chart) : null;
-  const drawer = h("div", { class: "rta-drawer", hidden: "", onkeydown: (/** @type {KeyboardEvent} */ e) => { if (e.key === "Escape") shut(); } });
-  const parts = h("div", { class: "rta-body" }, ...(picture ? [picture.node] : []), table.node);
-  const root = h("section", { class: "rta-live", "aria-label": "live view", "data-lm-suppress-shortcuts": "true" },
-    h("style", {}, STYLE), h("header", {}, h("span", { class: "rta-dot", "aria-hidden": "true" }), title, kind, state, verdict, h("span", { class: "rta-buttons" }, ...buttons)), note, figures.node, drawer, parts);
+  const drawer = h("div", { class: "rta-drawer", hidden: "", onkeydown: escape });
+  const root = h("section", { class: "rta-live", "data-lm-suppress-shortcuts": "true" }, // keys are ours, not JupyterLab's
+    h("style", {}, STYLE),
+    h("header", {}, h("span", { class: "rta-dot", "aria-hidden": "true" }), title, kind, state, verdict,
+      h("span", { class: "rta-buttons" }, ...buttons)),
+    note, figures.node, drawer, h("div", { class: "rta-body" }, picture?.node ?? "", table.node));
   el.append(root);
 
-  /** @param {any} button */
-  function press(button) {
-    if (button.getAttribute("aria-disabled") === "true") return;
-    wish = { what: button.dataset.do, at: Date.now() };
-    tell({ do: wish.what });
-    drawHead();
-  }
+  // What the page says
 
   /** @param {object} message */
   function tell(message) {
@@ -531,27 +642,34 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     }
   }
 
-  /** Say that what is seen is the last picture, until news come. */
-  function lost() {
-    gone = true;
-    drawHead();
-  }
-
   function hello() {
     asked = Date.now();
     tell({ do: "hello" });
   }
 
+  /** @param {{currentTarget: any}} event */
+  function press({ currentTarget: button }) {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    wish = { what: button.dataset.do, at: Date.now() };
+    tell({ do: wish.what });
+    drawHead();
+  }
+
+  // What is listed: events, or partitions
+
   /** @param {string} what */
   function open(what) {
-    if (panel?.what === what) return shut();
+    const again = panel?.what === what;
     shut();
-    const rows = grid(what), said = h("span", { class: "rta-said" }, what === "lag" ? "" : "asking the kernel…");
-    panel = { what, rows, said, at: Date.now(), from: document.activeElement, full: what === "lag" };
-    drawer.replaceChildren(h("div", { class: "rta-drawer-head" }, h("strong", {}, what === "lag" ? "behind, by partition" : `${what} events`), said, h("button", { "aria-label": `close ${what}`, onclick: shut }, "close")), rows.node);
+    if (again) return;
+    const lag = what === "lag", rows = grid(what), said = h("span", { class: "rta-said" }, lag ? "" : "asking the kernel…");
+    panel = { what, rows, said, at: Date.now(), from: document.activeElement, answered: lag };
+    const name = h("strong", {}, lag ? "behind, by partition" : `${what} events`);
+    const close = h("button", { "aria-label": `close ${what}`, onclick: shut }, "close");
+    drawer.replaceChildren(h("div", { class: "rta-drawer-head" }, name, said, close), rows.node);
     rows.node.hidden = true;
     drawer.hidden = false;
-    if (what === "lag") drawLag();
+    if (lag) drawLag();
     else tell({ do: "list", what });
   }
 
@@ -563,106 +681,134 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     drawer.hidden = true;
   }
 
-  function drawLag() {
-    const lag = Object.entries(now.history.at(-1)?.lag ?? {}), flat = lag.flatMap(([topic, parts]) => parts.map((/** @type {number} */ n, /** @type {number} */ p) => [topic, p, n]));
-    panel.columns ??= [{ name: "topic", type: "text" }, { name: "partition", type: "number" }, { name: "records behind", type: "number" }];
-    fillPanel(panel.columns, flat);
+  /** @param {KeyboardEvent} event */
+  function escape({ key }) {
+    if (key === "Escape") shut();
   }
 
-  /** @param {Column[]} columns @param {Cell[][]} rows */
-  function fillPanel(columns, rows) {
+  /** @param {any} columns @param {Cell[][]} rows */
+  function list(columns, rows) {
     panel.rows.node.hidden = !rows.length;
-    panel.rows.update({ columns, rows: new Map(rows.map((cells, i) => [i, cells])), order: rows.map((_, i) => i), total: null });
+    panel.rows.update({ columns, rows: new Map(rows.entries()), order: [...rows.keys()], total: null });
   }
 
-  /** @param {Frame} list */
-  function answer(list) {
-    if (panel?.what !== list.what) return;
-    panel.full = true;
-    say(panel.said, list.note ?? (list.rows.length ? "" : "none"));
-    fillPanel(list.columns, list.rows);
+  function drawLag() {
+    const topics = Object.entries(now.history.at(-1)?.lag ?? {});
+    list(LAG, topics.flatMap(([topic, behind]) => behind.map((/** @type {number} */ n, /** @type {number} */ p) => [topic, p, n])));
+  }
+
+  /** @param {Frame} answer */
+  function answered({ what, columns, rows, note: said }) {
+    if (panel?.what !== what) return; // it was closed in the meantime
+    panel.answered = true;
+    say(panel.said, said ?? (rows.length ? "" : "none"));
+    list(columns, rows);
+  }
+
+  // What is seen
+
+  /** Say what a person has to know beside the picture. @param {boolean} stale @param {number} silent */
+  function sentence(stale, silent) {
+    const of = now.seq < 0 ? "" : `the picture is of ${clock(heard)}`;
+    if (gone) return ["the kernel is gone: nothing moves any more", of].filter(Boolean).join("; ");
+    if (stale) return `no news for ${span(silent)}: is the kernel alive? ${of}`;
+    const since = wish?.at ?? (panel && !panel.answered ? panel.at : Infinity), long = Date.now() - since > PATIENCE;
+    if (!wish && !long) return "";
+    const busy = long ? " the kernel has not answered yet: is a cell running?" : "";
+    return `${wish ? DOING[wish.what] : "asking"}…${busy}`;
   }
 
   function drawHead() {
-    const silent = Date.now() - heard, limit = 1000 * Math.max(10, 5 * now.every), alive = ["running", "paused", ""].includes(now.state);
-    const stale = gone || (alive && silent > limit);
+    const silent = Date.now() - heard, moves = ["running", "paused", ""].includes(now.state);
+    const stale = gone || (moves && silent > 1000 * Math.max(10, 5 * now.every));
     root.classList.toggle("rta-stale", stale);
-    root.dataset.level = stale ? "idle" : now.verdict?.level ?? "idle";
+    root.dataset.level = stale ? "idle" : (now.verdict?.level ?? "idle");
     root.dataset.state = now.state;
+    root.setAttribute("aria-label", `live view of ${now.title}`);
     say(title, now.title);
     say(kind, [now.kind, now.kind === "query" ? now.mode : ""].filter(Boolean).join(", "));
     say(state, `${stale ? "was " : ""}${now.state || "waiting"}`);
     say(verdict, now.verdict?.text ?? "");
-    root.setAttribute("aria-label", `live view of ${now.title}`);
     for (const button of buttons) {
-      const what = button.dataset.do === "pause" || button.dataset.do === "resume" ? (now.state === "paused" ? "resume" : "pause") : button.dataset.do;
+      const steers = ["pause", "resume"].includes(button.dataset.do);
+      const what = steers ? (now.state === "paused" ? "resume" : "pause") : button.dataset.do;
       button.dataset.do = what;
-      button.hidden = !now.can.includes(what === "resume" ? "pause" : what);
-      button.setAttribute("aria-disabled", String(gone || !(/** @type {any} */ (BUTTONS)[what].includes(now.state))));
+      button.hidden = !now.can.includes(steers ? "pause" : what);
+      button.setAttribute("aria-disabled", String(gone || !BUTTONS[what].includes(now.state)));
       button.setAttribute("aria-label", `${what} ${now.title}`);
       say(button, what);
     }
-    const picture = now.seq < 0 ? "" : `; the picture is of ${clock(heard)}`;
-    const waits = wish ?? (panel && !panel.full ? { what: "list", at: panel.at } : null), long = waits && Date.now() - waits.at > 3000;
-    const text = gone ? `the kernel is gone: nothing moves any more${picture}`
-      : stale ? `no news for ${span(silent)}: is the kernel alive?${picture.replace(";", "")}`
-      : waits && (wish || long) ? `${wish ? DOING[wish.what] : "asking"}…${long ? " the kernel has not answered yet: is a cell running?" : ""}` : "";
+    const text = sentence(stale, silent);
     say(note, text);
     note.hidden = !text;
   }
 
-  /** Draw all that came since the last picture, once. */
+  /** Take in all that came since the last picture, and draw once. */
   function draw() {
     drawing = 0;
-    if (document.hidden) { missed = true; queue = []; return; }
-    const frames = queue, glow = new Map(), [before, spec, values, columns] = [now.state, now.spec, now.values, now.columns];
-    let rows = false, strips = false, drew = false;
+    const frames = document.hidden ? [] : queue; // nothing is drawn for nobody: it asks for all when somebody looks
+    let news = false;
     queue = [];
     for (const frame of frames) {
-      const news = take(now, frame, asked > 0);
-      if (news === "gap" && (!asked || Date.now() - asked > 2000)) hello();
-      if (typeof news === "string") continue;
+      const before = { ...now }, glow = take(now, frame, asked > 0);
+      if (glow === "gap" && (!asked || Date.now() - asked > 2000)) hello();
+      if (typeof glow === "string") continue;
+      news = true;
       if (frame.full) asked = 0;
-      for (const [id, cells] of news.glow) glow.set(id, new Set([...(glow.get(id) ?? []), ...cells]));
-      drew = true;
-      rows ||= frame.full || frame.put || frame.order || "total" in frame;
-      strips ||= frame.full || frame.vitals || frame.marks;
-      if (frame.full || now.state !== before) wish = null;
-      if (frame.list) answer(frame.list);
+      if (frame.full || now.state !== before.state) wish = null;
+      if (frame.list) answered(frame.list);
+      for (const [id, cells] of glow) hot.set(id, new Set([...(hot.get(id) ?? []), ...cells]));
+      dirty.rows ||= frame.full || frame.put || frame.order || "total" in frame || now.columns !== before.columns;
+      dirty.strip ||= frame.full || frame.vitals || frame.marks;
+      dirty.values ||= now.values !== before.values || now.spec !== before.spec;
     }
-    if (!drew) return drawHead();
     drawHead();
-    if (strips) figures.update(now.history, now.marks);
-    if (strips && panel?.what === "lag") drawLag();
-    if (rows || columns !== now.columns) table.update({ columns: now.columns, rows: now.rows, order: now.order, total: now.total, glow });
-    table.node.hidden = !now.columns.length;
-    if (picture && (now.spec || spec)) picture.update(now.spec, now.values, now.values !== values);
-    tell({ do: "ack", seq: now.seq });
+    if (inView) drawParts();
+    if (news) tell({ do: "ack", seq: now.seq });
   }
+
+  function drawParts() {
+    if (dirty.strip) figures.update(now.history, now.marks);
+    if (dirty.strip && panel?.what === "lag") drawLag();
+    if (dirty.rows) table.update(now, hot);
+    table.node.hidden = !now.columns.length;
+    if (dirty.values) picture?.update(now.spec, now.values, true);
+    [dirty, hot] = [{ rows: false, strip: false, values: false }, new Map()];
+  }
+
+  // What the page hears
 
   /** @param {Frame} frame */
   function hear(frame) {
     [heard, gone] = [Date.now(), false];
-    if (document.hidden) { missed = true; return; } // nothing is drawn for nobody; a full frame comes when somebody looks
     queue.push(frame);
     drawing ||= requestAnimationFrame(draw);
+    if (document.hidden) queue = [];
   }
 
-  function tick() {
-    if (!document.hidden) drawHead();
+  /** What is seen is the last picture, until news come. */
+  function lost() {
+    gone = true;
+    drawHead();
   }
-  function seen() {
+
+  function looked() {
     if (document.hidden) return;
-    if (missed) asked = 0;
-    missed = false;
+    queue = [];
     hello();
   }
+
   const theme = () => picture?.theme();
   const scheme = matchMedia("(prefers-color-scheme: dark)"), lab = new MutationObserver(theme);
+  const scrolled = new IntersectionObserver((seen) => {
+    inView = seen.at(-1)?.isIntersecting ?? true;
+    if (inView) drawParts();
+  });
   scheme.addEventListener("change", theme);
   lab.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
-  document.addEventListener("visibilitychange", seen);
-  const timer = setInterval(tick, 1000);
+  scrolled.observe(root);
+  document.addEventListener("visibilitychange", looked);
+  const timer = setInterval(() => document.hidden || drawHead(), 1000);
   const deaf = listen(hear, lost);
   drawHead();
   hello();
@@ -673,7 +819,8 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     cancelAnimationFrame(drawing);
     scheme.removeEventListener("change", theme);
     lab.disconnect();
-    document.removeEventListener("visibilitychange", seen);
+    scrolled.disconnect();
+    document.removeEventListener("visibilitychange", looked);
     shut();
     table.close();
     picture?.close();
@@ -681,7 +828,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   };
 }
 
-/** @param {{model: any, el: HTMLElement}} cell */
+/** Show a view in a cell. @param {{model: any, el: HTMLElement}} cell */
 function render({ model, el }) {
   return mount(el, {
     send: (message) => model.send(message),

@@ -6,10 +6,12 @@ from playwright.sync_api import Page, expect
 
 from tests.display.browser import picture
 from tests.display.lab import Lab
+from tests.support.waiting import until
 
 SHOW = "from tests.display.ticking import Ticking\nview = Ticking()\nview"
 BLOCK = """import time
 from pathlib import Path
+Path("blocked").touch()
 while not Path("go").exists():
     time.sleep(0.02)
 """
@@ -34,7 +36,7 @@ def test_a_live_view_in_jupyterlab(jupyterlab: Lab, page: Page) -> None:
     picture(page, "lab-light")
 
     notebook.run(1)
-    page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")  # fmt: skip
+    until(Path(jupyterlab.folder, "blocked").exists)
     counted_on(page)
     page.get_by_role("button", name="stop ticking").press("Enter")
     expect(note).to_contain_text("is a cell running?")

@@ -31,7 +31,7 @@ VITALS: Final = {
 }  # fmt: skip
 
 
-def vitals(at: int, **other: object) -> dict[str, object]:
+def vitals(at: int, **other: object) -> dict[str, Any]:
     """Return figures of a moment, in milliseconds after an hour."""
     return {"at": 1_385_874_000_000 + at} | VITALS | other
 
