@@ -165,7 +165,9 @@ def event_times(
         by = alt.Tooltip("late_seconds:Q", title="late by (s)", format=",.1f")
         layers.append(marks.encode(x, y, colour, shape, tooltip=[*times, by, *places]))
     title = alt.TitleParams("When did it happen, and when did it arrive?", subtitle=[*caption])
-    return alt.layer(*layers).properties(title=title, height=320)
+    drawn: Any = alt.layer(*layers)
+    chart: alt.LayerChart = drawn.properties(title=title, height=320)
+    return chart
 
 
 def _moments(column: str, drawn: pd.Series[pd.Timestamp], axis: Any, title: str) -> Any:

@@ -84,7 +84,8 @@ def _points(frame: DataFrame, event: EventType, total: int, most: int) -> pd.Dat
         frame = frame.where(F.pmod(F.xxhash64(*_PLACE), F.lit(-(-total // most))) == 0)
     more = [name for name in ("late_seconds",) if name in frame.columns]
     times = F.col(f"`{event.event_time}`").alias("event_time"), F.col("kafka_timestamp").alias("arrived_at")  # fmt: skip
-    return frame.select(*times, *_PLACE, *more).toArrow().to_pandas()
+    rows: pd.DataFrame = frame.select(*times, *_PLACE, *more).toArrow().to_pandas()
+    return rows
 
 
 def _watermarks(topic: str, table: str, most: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from numbers import Real
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from rta.errors import InputError
@@ -116,8 +116,11 @@ class Replay:
         topics: Source → the topic that it is played into.
         error: What it failed with; None if it did not.
 
-    >>> Replay.__name__
-    'Replay'
+    Example:
+        >>> pages = rta.EventType("doc-pages", "at TIMESTAMP", event_time="at")
+        >>> playing = rta.replay([{"at": "2024-11-15T10:30:00Z"}], event=pages, wait=False)
+        >>> playing.wait().state, f"{playing.position:%H:%M}"
+        ('finished', '10:30')
     """
 
     def __init__(
@@ -139,6 +142,7 @@ class Replay:
         self._deliveries = {target: Deliveries(None) for target in targets.values()}
         self._pace, self._passed = Pace(speed=speed), 0
         self._outcome: State | None = None
+        self._ended = Event()
         self._thread = Thread(target=self._run, name=f"rta replay of {', '.join(targets)}", daemon=True)  # fmt: skip
         _playing.update(dict.fromkeys(self._deliveries, self))
         self._thread.start()
@@ -226,6 +230,7 @@ class Replay:
     def stop(self) -> None:
         """End it: when this returns, Kafka has answered for all that was sent, and no thread is left."""
         self._pace.stop()
+        self._ended.wait()
         self._thread.join()
 
     def wait(self) -> Replay:
@@ -237,7 +242,7 @@ class Replay:
         """
         label = f"replaying {', '.join(self.topics)}"
         with watched(label, self._progress, unit="event"):
-            self._thread.join()
+            self._ended.wait()  # a join() that is interrupted takes a living thread for ended (Python 3.11)
         if self.error:
             raise self.error
         for report in self.reports.values():
@@ -292,6 +297,7 @@ class Replay:
             for target in self._deliveries:
                 if _playing.get(target) is self:
                     del _playing[target]
+            self._ended.set()
 
     def _give_up(self) -> None:
         for each in self._deliveries.values():

@@ -1,6 +1,7 @@
 """rta.replay: history comes again byte for byte, in its order, by one clock that somebody may steer."""
 
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -122,13 +123,17 @@ def test_the_parts_of_a_history_are_the_whole(topic: Topic) -> None:
     assert rta.replay(name, into=again, event=CLICKS, from_=at(51)).sent == 0
 
 
-@pytest.mark.parametrize("form", ["list", "pandas", "file"])
-def test_a_frame_is_played_in_its_own_order(topic: Topic, tmp_path: Path, form: str) -> None:
-    """A list of dicts, a pandas frame, a file of JSON lines: with the key of the event type."""
+@pytest.mark.parametrize("form", ["list", "pandas", "file", "spark"])
+def test_a_frame_is_played_in_its_own_order(
+    request: pytest.FixtureRequest, topic: Topic, tmp_path: Path, form: str
+) -> None:
+    """A list of dicts, a pandas or Spark frame, a file of JSON lines: with the key of the event type."""
     again, events = topic(partitions=1), [click("a", 0), click("b", 30), click("c", 10)]
     source: Any = events
     if form == "pandas":
         source = pd.DataFrame(events)
+    if form == "spark":
+        source = request.getfixturevalue("spark").createDataFrame(events)
     if form == "file":
         source = tmp_path / "clicks.jsonl"
         source.write_text("".join(json.dumps(e | {"at": e["at"].isoformat()}) + "\n" for e in events))  # fmt: skip
@@ -208,6 +213,22 @@ def test_a_cell_that_is_run_again_leaves_one_replay(topic: Topic) -> None:
         until(lambda: rest.sent == second.sent == 1)
         assert second.state == "playing"
     rest.stop()
+
+
+def test_stop_in_a_cell_that_waits_stops_the_replay(topic: Topic) -> None:
+    """No thread goes on behind the back of the one who interrupted it."""
+    name, again = put(topic(), 0, 10), topic(partitions=1)
+
+    def interrupt() -> None:
+        until(lambda: names(again))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        rta.replay(name, into=again, event=CLICKS, speed=STANDS)
+    joined(other)
+    assert not [each for each in threading.enumerate() if each.name.startswith("rta replay")]
 
 
 @pytest.mark.parametrize(
