@@ -45,7 +45,7 @@ def event_time_chart(
     Raises:
         TopicError: If there is no such topic.
         TableError: If there is no such table.
-        InputError: If points is not above 0.
+        InputError: If points is not above 0, or the table is kept up to date with another topic.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-event-times", partitions=1)
@@ -62,18 +62,22 @@ def event_time_chart(
     if table is None:
         return charts.event_times(events, caption=[f"{topic}: {said}"])
     entries = late(table)
-    lost = bool(entries["offset"].isna().any())  # the transform has dropped where they are
-    missed = events.iloc[:0]
-    if not lost:
+    entries = entries[entries["corrected_at"].isna()]
+    marks = _watermarks(topic, table, points)
+    told, missed = f"{len(entries):,} late events", events.iloc[:0]
+    if entries["offset"].isna().any():
+        told += ", their places are not known"  # the transform has dropped where they are
+    else:
         found = late_events(topic, table=table, event=event, options=options)
         missed = _points(found, event, len(entries), points)
-    on_time = events.merge(missed[_PLACE], how="left", indicator=True)
-    on_time = on_time[on_time["_merge"] == "left_only"].drop(columns="_merge")
-    told = "their places are not known" if lost else f"{len(missed):,} of them here" if len(missed) < len(entries) else ""  # fmt: skip
-    return charts.event_times(
-        on_time, late=missed, watermarks=_watermarks(topic, table, points),
-        caption=[f"{topic}: {said}", f"{table}: {len(entries):,} late events{told and ', ' + told}. An event below the line is late only if its window had ended."],
-    )  # fmt: skip
+        if len(missed) < len(entries):
+            told += f", {len(missed):,} of them here"
+        places = entries[_PLACE].astype(events.dtypes[_PLACE])
+        both = events.merge(places, how="left", on=_PLACE, indicator="in")
+        events = events[(both["in"] == "left_only").to_numpy()]
+    below = "An event below the line is late only if its window had ended."
+    caption = [f"{topic}: {said}", f"{table}: {told}. {below}"]
+    return charts.event_times(events, late=missed, watermarks=marks, caption=caption)
 
 
 def _points(frame: DataFrame, event: EventType, total: int, most: int) -> pd.DataFrame:
@@ -93,11 +97,13 @@ def _watermarks(topic: str, table: str, most: int) -> pd.DataFrame:
     import pandas as pd
 
     view = views.find(table)
-    found = [
+    batches = [one for name in (view.parts if view else [table]) for one in ledger.batches(name)]
+    if batches and topic not in (read := {each.topic for each in batches}):
+        raise InputError(f"table {table!r} is not kept up to date with topic {topic!r}", found=sorted(read), fix="give that topic")  # fmt: skip
+    marks = [
         (each.query_id, each.batch_id, each.committed_at, each.watermark)
-        for name in (view.parts if view else [table])
-        for each in ledger.batches(name)
+        for each in batches
         if each.watermark is not None and each.topic == topic
     ]
-    frame = pd.DataFrame(found, columns=["query_id", "batch_id", "committed_at", "watermark"])
+    frame = pd.DataFrame(marks, columns=["query_id", "batch_id", "committed_at", "watermark"])
     return frame.iloc[:: -(-len(frame) // most) or 1]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rta.errors import InputError
+from rta.errors import InputError, TopicError
 from rta.kafka import client
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.messages import Headers, Messages
@@ -186,10 +186,12 @@ def arrivals(topic: str, ranges: Mapping[int, tuple[int, int]], event: EventType
     Raises:
         BrokerError: if no record comes for 30 s.
         RefusedError: if this user may not read it.
+        TopicError: if some of the records were deleted meanwhile.
     """
     from kafka import TopicPartition
 
-    with raising_refused(), closing(client.consumer(max_partition_fetch_bytes=_FETCHED)) as reader:
+    options = {"max_partition_fetch_bytes": _FETCHED, "auto_offset_reset": "none"}
+    with _deleted_said(topic), raising_refused(), closing(client.consumer(**options)) as reader:
 
         def lane(partition: int, first: int, end: int) -> Iterator[tuple[tuple[int, int, int], Arrived]]:  # fmt: skip
             """Yield the records of a partition, each with its place among those of the others."""
@@ -205,3 +207,17 @@ def arrivals(topic: str, ranges: Mapping[int, tuple[int, int]], event: EventType
         lanes = [lane(partition, first, end) for partition, (first, end) in ranges.items()]
         for _, record in heapq.merge(*lanes, key=itemgetter(0)):
             yield record
+
+
+@contextmanager
+def _deleted_said(topic: str) -> Iterator[None]:
+    """Turn Kafka's error for an offset that is no more into a sentence: by default its reader goes on with the newest record, and says nothing."""
+    from kafka.errors import OffsetOutOfRangeError
+
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        raise TopicError(
+            f"Kafka has deleted records of {topic!r} since the replay began", found=str(error),
+            fix="begin anew: what is left is played; raise the topic's retention.bytes to keep more",
+        ) from error  # fmt: skip

@@ -61,5 +61,7 @@ def test_it_shows_what_was_late_and_by_which_watermark(topic: Callable[..., str]
     assert chart["layer"][0]["encoding"]["color"]["legend"] is None
     with pytest.raises(InputError, match="at least one point"):
         drawn(name, points=0)
+    with pytest.raises(InputError, match="not kept up to date with topic"):
+        drawn(rta.kafka.create_topic("drawn-by-none", partitions=1).name, table=table)
     with pytest.raises(TableError, match="no_such"):
         drawn(name, table="no_such")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 import pytest
+from kafka import TopicPartition
 
 import rta
 from rta.errors import InputError, RtaError, TopicError
@@ -168,6 +169,19 @@ def test_a_seek_backward_sends_events_again(topic: Topic) -> None:
         until(lambda: playing.sent == 7)
     assert playing.state == "stopped"
     assert names(again) == ["e0", "e1", "e2", "e3", "e1", "e2", "e3"]
+
+
+def test_history_that_is_deleted_meanwhile_is_an_error(topic: Topic) -> None:
+    """A seek backward to what Kafka has no more fails and says so; nothing is skipped in silence."""
+    name, again = put(topic(partitions=1), 0, 10, 400_000), topic(partitions=1)
+    playing = rta.replay(name, into=again, event=CLICKS, speed=1e5, wait=False)
+    until(lambda: playing.sent == 2)
+    with client.administrator() as admin:
+        admin.delete_records({TopicPartition(name, 0): 1})
+    playing.seek(at(0))
+    with pytest.raises(TopicError, match="has deleted records"):
+        playing.wait()
+    assert (playing.state, names(again)) == ("failed", ["e0", "e1"])
 
 
 def test_the_clock_goes_on_from_where_it_was_paused() -> None:
