@@ -35,6 +35,7 @@ __all__ = [
 
 
 PARTITIONS: Final = "spark.sql.shuffle.partitions"
+CALL_SITES: Final = "spark.python.sql.dataFrameDebugging.enabled"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,15 +58,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """Lend the one real Spark session: rta's own, with one shuffle partition.
+    """Lend the one real Spark session: rta's own, with one shuffle partition, and without the call sites in Spark's errors.
 
-    Each is a state store that commits in each micro-batch. Children, jobs and notebooks have as many as people,
-    and so has a test that takes `as_delivered`.
+    Each partition is a state store that commits in each micro-batch. For the call site PySpark asks the JVM five questions at
+    each function of a column. Children, jobs and notebooks have both as people have, and so many partitions has a test that
+    takes `as_delivered`.
     """
     from rta.dataframes.internals import end_jvm
     from rta.dataframes.session import spark as start
 
-    session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1"})
+    session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1", CALL_SITES: "false"})
     yield session
     for query in session.streams.active:
         query.stop()

@@ -41,7 +41,7 @@ def running_execution(session: SparkSession) -> Any:
 
 def observed(execution: Any, prefix: str) -> list[Mapping[str, int]]:
     """Return what the observations whose names begin with a prefix have counted in one execution of a plan."""
-    pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics())]
+    pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics().toSeq())]
     return [json.loads(row.json()) for name, row in pairs if name.startswith(prefix)]
 
 
