@@ -192,7 +192,7 @@ def _late(
         if rule and rows and not watermark.startswith("1970-01-01"):
             span = static.where(f"offset >= {first} AND offset < {first + len(rows)}")
             found = late_rows(span, transform, rule, datetime.fromisoformat(watermark))
-            late |= {row.offset for row in found.select("offset").distinct().collect()}
+            late |= {row.offset for row in found.select("offset").collect()}
         first += len(rows)
     return late
 
