@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS
@@ -18,7 +16,7 @@ _MICROSECONDS: Final = {
     "day": 86_400 * 10**6,
 }  # fmt: skip
 
-_VIEWS, _PURCHASES = 0.50, 0.95  # half are views, 45 % purchases, 5 % refunds
+_VIEWS, _PURCHASES = "0.50D", "0.95D"  # half are views, 45 % purchases, 5 % refunds
 
 
 def user_events(
@@ -77,59 +75,62 @@ def user_events(
         (users, rate, skew),
     )
 
-    happened = F.lit(_instant(start)) + F.floor(F.col("id") * F.lit(1e6 / rate))
-    late = F.when(_uniform(seed, "late") < late_share, _up_to(lateness, _uniform(seed, "lateness")))
-    again = F.col("copy") * (1 + _up_to(duplicate_delay, _uniform(seed, "delay")))
-    arrived = happened + F.coalesce(late, F.lit(0)) + again
-    copies = F.when(_uniform(seed, "copies") < duplicates, F.array(F.lit(0), F.lit(1)))
-    numbered = spark.range(first_row, first_row + rows).withColumn(
-        "copy", F.explode(F.coalesce(copies, F.array(F.lit(0)))) if duplicates else F.lit(0)
-    )
+    happened = f"({_instant(start)} + floor(id * {_double(1e6 / rate)}))"
+    late = f"CASE WHEN {_uniform(seed, 'late')} < {_double(late_share)} THEN {_up_to(lateness, _uniform(seed, 'lateness'))} END"
+    again = f"copy * (1 + {_up_to(duplicate_delay, _uniform(seed, 'delay'))})"
+    copies = f"CASE WHEN {_uniform(seed, 'copies')} < {_double(duplicates)} THEN array(0, 1) ELSE array(0) END"
     kind = _uniform(seed, "action")
-    return numbered.select(
-        F.concat(F.lit(f"{seed}-"), F.col("id")).alias("event_id"),
-        _user(users, skew, _uniform(seed, "user")).alias("user_id"),
-        F.when(kind < _VIEWS, "view")
-        .when(kind < _PURCHASES, "purchase")
-        .otherwise("refund")
-        .alias("action"),
-        _amount(kind, _uniform(seed, "amount")).alias("amount"),
-        F.timestamp_micros(happened).alias("timestamp"),
-        F.timestamp_micros(arrived).alias("reported_at"),
-    ).select(*USER_EVENTS.columns)
+    # As text each column is one call to the JVM; by functions it would be a thousand.
+    numbered = spark.range(first_row, first_row + rows).selectExpr(
+        "id", f"explode({copies}) AS copy" if duplicates else "0 AS copy"
+    )
+    columns = {
+        "event_id": f"concat('{seed}-', id)",
+        "user_id": _user(users, skew, _uniform(seed, "user")),
+        "action": f"CASE WHEN {kind} < {_VIEWS} THEN 'view' WHEN {kind} < {_PURCHASES} THEN 'purchase' ELSE 'refund' END",
+        "amount": _amount(kind, _uniform(seed, "amount")),
+        "timestamp": f"timestamp_micros({happened})",
+        "reported_at": f"timestamp_micros({happened} + coalesce({late}, 0) + {again})",
+    }
+    return numbered.selectExpr(*(f"{columns[name]} AS {name}" for name in USER_EVENTS.columns))
 
 
-def _uniform(seed: int, salt: str) -> Column:
-    """Build a number in [0, 1) that depends on seed, row number and salt alone: 53 bits of a hash."""
-    hashed = F.xxhash64(F.col("id"), F.lit(seed).cast("bigint"), F.lit(salt))
-    return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
+def _double(number: float) -> str:
+    """Write a number as Spark's SQL does: the same 64 bits."""
+    return f"{float(number)!r}D"
 
 
-def _user(users: int, skew: float, uniform: Column) -> Column:
+def _uniform(seed: int, salt: str) -> str:
+    """Write a number in [0, 1) that depends on seed, row number and salt alone: 53 bits of a hash."""
+    return f"(shiftrightunsigned(xxhash64(id, {seed}L, '{salt}'), 11) * {_double(2.0**-53)})"
+
+
+def _user(users: int, skew: float, uniform: str) -> str:
     """Draw a rank from 1 to `users` by the inverse of the continuous Zipf law.
 
     All powers are Spark's: it uses StrictMath, which gives the same bits on every machine.
     """
+    most = _double(users + 1.0)
     if skew == 0:
-        rank = 1 + uniform * users
+        rank = f"1 + {uniform} * {users}"
     elif skew == 1:
-        rank = F.pow(F.lit(users + 1.0), uniform)
+        rank = f"pow({most}, {uniform})"
     else:
-        span = F.pow(F.lit(users + 1.0), F.lit(1.0 - skew)) - 1
-        rank = F.pow(1 + uniform * span, F.lit(1 / (1.0 - skew)))
-    return F.least(F.floor(rank), F.lit(users)).cast("bigint")
+        span = f"(pow({most}, {_double(1.0 - skew)}) - 1)"
+        rank = f"pow(1 + {uniform} * {span}, {_double(1 / (1.0 - skew))})"
+    return f"CAST(least(floor({rank}), {users}) AS BIGINT)"
 
 
-def _amount(kind: Column, uniform: Column) -> Column:
+def _amount(kind: str, uniform: str) -> str:
     """Draw an amount: from 2.99, with a Pareto tail to 5,000.00; cents are whole until they are DECIMAL."""
-    cents = F.least(F.floor(299 / F.pow(1 - uniform, F.lit(0.7))), F.lit(500_000))
-    signed = F.when(kind < _VIEWS, F.lit(0)).when(kind < _PURCHASES, cents).otherwise(-cents)
-    return (signed.cast("decimal(10,0)") * F.lit(Decimal("0.01"))).cast("decimal(12,2)")
+    cents = f"least(floor(299 / pow(1 - {uniform}, 0.7D)), 500000)"
+    signed = f"CASE WHEN {kind} < {_VIEWS} THEN 0 WHEN {kind} < {_PURCHASES} THEN {cents} ELSE -{cents} END"
+    return f"CAST(CAST({signed} AS DECIMAL(10, 0)) * 0.01BD AS DECIMAL(12, 2))"
 
 
-def _up_to(duration: str, uniform: Column) -> Column:
+def _up_to(duration: str, uniform: str) -> str:
     """Draw whole microseconds from 0 to just under the duration."""
-    return F.floor(uniform * _microseconds(duration))
+    return f"floor({uniform} * {_microseconds(duration)})"
 
 
 def _microseconds(duration: str) -> int:
