@@ -499,6 +499,7 @@ function plot(embed) {
   let made = /** @type {any} */ (null), turn = 0; // only the last one that was begun is shown
   const room = () => Math.max(240, node.clientWidth - 2);
   const fluid = () => single(spec) && (spec.width === undefined || spec.width === "container");
+  let wore = ""; // the look that it was drawn with
   const resized = new ResizeObserver(() => {
     if (made && node.clientWidth && fluid()) made.view.width(room()).runAsync();
   });
@@ -506,6 +507,7 @@ function plot(embed) {
 
   async function build() {
     const mine = ++turn, first = values, inner = h("div"), { dark, config } = look(node);
+    wore = JSON.stringify({ dark, config });
     const size = { width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } };
     const patch = (/** @type {any} */ vega) => {
       for (const data of vega.data) if (data.name === "rta") data.values = copied(first); // no empty picture before
@@ -524,6 +526,11 @@ function plot(embed) {
     made?.view.change("rta", made.view.changeset().remove(() => true).insert(copied(values))).runAsync();
   }
 
+  /** Draw it anew if the theme is another; a page that changes its theme may be without a look for a moment. */
+  function dress() {
+    if (made && node.clientWidth && JSON.stringify(look(node)) !== wore) build().catch(failed);
+  }
+
   const failed = (/** @type {Error} */ error) => tell(`the chart cannot be drawn: ${error.message}`, "rta-note");
   const tell = (/** @type {string} */ text, look = "rta-empty") => node.replaceChildren(h("p", { class: look }, text));
 
@@ -539,9 +546,7 @@ function plot(embed) {
       else if (other || !turn) build().catch(failed);
       else if (fresh) fill();
     },
-    theme() {
-      if (made) build().catch(failed);
-    },
+    dress,
     close() {
       turn++;
       resized.disconnect();
@@ -798,17 +803,17 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     hello();
   }
 
-  const theme = () => picture?.theme();
-  const scheme = matchMedia("(prefers-color-scheme: dark)"), lab = new MutationObserver(theme);
   const scrolled = new IntersectionObserver((seen) => {
     inView = seen.at(-1)?.isIntersecting ?? true;
     if (inView) drawParts();
   });
-  scheme.addEventListener("change", theme);
-  lab.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
   scrolled.observe(root);
   document.addEventListener("visibilitychange", looked);
-  const timer = setInterval(() => document.hidden || drawHead(), 1000);
+  const timer = setInterval(() => {
+    if (document.hidden) return;
+    drawHead();
+    picture?.dress();
+  }, 1000);
   const deaf = listen(hear, lost);
   drawHead();
   hello();
@@ -817,8 +822,6 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     deaf?.();
     clearInterval(timer);
     cancelAnimationFrame(drawing);
-    scheme.removeEventListener("change", theme);
-    lab.disconnect();
     scrolled.disconnect();
     document.removeEventListener("visibilitychange", looked);
     shut();
@@ -880,8 +883,8 @@ const STYLE = `
 .rta-live :focus-visible { outline: 2px solid var(--rta-brand); outline-offset: 1px; }
 .rta-note { margin: 6px 0 0; padding: 3px 8px; border-left: 3px solid var(--rta-warn); background: color-mix(in srgb, var(--rta-warn) 12%, transparent); }
 .rta-tiles { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 8px; }
-.rta-tile { flex: 1 1 112px; min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
-.rta-tile.rta-wide { flex: 3 1 210px; } .rta-tile:is([data-tile=state], [data-tile=behind]) { flex-basis: 150px; } .rta-tile[data-tile=watermark] { flex-basis: 162px; }
+.rta-tile { flex: 1 1 90px; max-width: 340px; min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
+.rta-tile.rta-wide { flex: 3 1 200px; max-width: none; } .rta-tile[data-tile=state] { flex-basis: 118px; } .rta-tile[data-tile=behind] { flex-basis: 134px; } .rta-tile[data-tile=watermark] { flex-basis: 152px; }
 .rta-name { display: flex; justify-content: space-between; gap: 8px; color: var(--rta-dim); font-size: 11px; white-space: nowrap; }
 .rta-name > :last-child { overflow: hidden; text-overflow: ellipsis; } .rta-live .rta-name button { text-decoration: underline dotted; text-underline-offset: 2px; }
 .rta-figures { display: flex; gap: 12px; white-space: nowrap; overflow: hidden; }
@@ -917,5 +920,5 @@ const STYLE = `
 @keyframes rta-hot { from { background-color: var(--rta-hot); } } @keyframes rta-hot2 { from { background-color: var(--rta-hot); } }
 .rta-stale .rta-verdict { opacity: .6; } .rta-stale > :is(.rta-strip, .rta-body, .rta-drawer) { filter: grayscale(1); opacity: .5; }
 @media (prefers-reduced-motion: reduce) { .rta-live * { animation: none !important; transition: none !important; } }
-@container (max-width: 420px) { .rta-buttons { margin-left: 0; width: 100%; } .rta-buttons button { flex: 1; text-align: center; padding: 5px; } .rta-tile.rta-wide { flex-basis: 100%; } }
+@container (max-width: 420px) { .rta-buttons { margin-left: 0; width: 100%; } .rta-buttons button { flex: 1; text-align: center; padding: 5px; } .rta-tile.rta-wide { flex-basis: 100%; } .rta-tile { max-width: none; } }
 `;

@@ -74,7 +74,7 @@ def heap(page: Page) -> float:
     """Return what the page's objects take after a collection, in MB."""
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
-    used = session.send("Runtime.getHeapUsage")["usedSize"]
+    used: int = session.send("Runtime.getHeapUsage")["usedSize"]
     session.detach()
     return round(used / 1e6, 1)
 

@@ -21,9 +21,9 @@ COLUMNS: Final = [
     {"name": "window", "type": "time"}, {"name": "origin", "type": "text"},
     {"name": "flights", "type": "number"}, {"name": "delay", "type": "decimal"},
 ]  # fmt: skip
-EWR: Final = [0, ["2013-12-01T05:00:00Z", "EWR", 1234567, "10.10"]]
-JFK: Final = [1, ["2013-12-01T05:00:00.500Z", "JFK", 15, "9.50"]]
-LGA: Final = [2, ["2013-12-01T06:00:00Z", "LGA", None, "-3.00"]]
+EWR: Final[list[Any]] = [0, ["2013-12-01T05:00:00Z", "EWR", 1234567, "10.10"]]
+JFK: Final[list[Any]] = [1, ["2013-12-01T05:00:00.500Z", "JFK", 15, "9.50"]]
+LGA: Final[list[Any]] = [2, ["2013-12-01T06:00:00Z", "LGA", None, "-3.00"]]
 VITALS: Final = {
     "in_rate": 1020.4, "out_rate": 9.26, "lag": {"flights": [3000, 2000]}, "behind": 5000, "batch_ms": 820, "latency_ms": None,
     "watermark": "2013-12-01T05:50:00Z", "event_time": "2013-12-01T06:00:00Z", "used": 1381324, "late": 618676, "duplicate": 0,
@@ -43,9 +43,9 @@ class View:
     page: Page
     seq: int = field(default=-1)
 
-    def full(self, *, drawn: bool = True, **more: object) -> None:
+    def full(self, *, drawn: bool = True, **more: Any) -> None:
         """Send a full frame."""
-        frame = {
+        frame: dict[str, Any] = {
             "full": True, "title": "delays", "kind": "table", "mode": "update", "columns": COLUMNS, "key": ["window", "origin"],
             "put": [EWR, JFK, LGA], "order": [2, 1, 0], "total": 14_203, "state": "running", "every": 0.25,
             "verdict": {"text": "keeping up", "level": "good"}, "history": [vitals(k * 1000) for k in range(60)],
@@ -458,3 +458,29 @@ def test_a_chart_follows_the_data(page: Page, charted: str) -> None:
     picture(page, "page-chart-dark")
     view.frame(spec=CHART | {"mark": "nonsense"})
     expect(page.locator(".rta-chart")).to_contain_text("the chart cannot be drawn")
+
+
+def test_what_is_out_of_view_is_not_drawn(view: View) -> None:
+    """Frames are taken in and acknowledged; the picture comes when the person scrolls to it."""
+    view.full()
+    view.page.evaluate("document.body.style.paddingTop = '3000px'")
+    view.page.wait_for_function("() => document.querySelector('#host').getBoundingClientRect().top > 2000")  # fmt: skip
+    view.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # fmt: skip
+    view.frame(put=[[1, [*JFK[1][:2], 16, "9.50"]]])
+    assert view.column(3) == ["null", "15", "1,234,567"]
+    view.page.locator(".rta-live").scroll_into_view_if_needed()
+    view.page.wait_for_function("() => document.querySelector('.rta-live').innerText.includes('16')")  # fmt: skip
+    assert view.column(3) == ["null", "16", "1,234,567"]
+
+
+def test_other_columns_begin_anew(view: View) -> None:
+    """A frame with other columns replaces header, types and widths; NaN is the greatest number."""
+    view.full()
+    put = [[0, ["NaN", "EWR"]], [1, [2.5, "JFK"]], [2, [None, "LGA"]]]
+    columns = [{"name": "mean", "type": "number"}, {"name": "origin", "type": "text"}]
+    view.full(columns=columns, put=put, order=[0, 1, 2], total=None)
+    assert view.page.locator(".rta-body th button").all_inner_texts() == ["mean", "origin"]
+    assert view.counts() == "3 rows"
+    view.header("mean").click()
+    assert view.column(1) == ["null", "2.5", "NaN"]
+    assert view.page.locator(".rta-body td[data-type=number]").count() == 3
