@@ -39,3 +39,4 @@ def load_ipython_extension(shell: object) -> None:
 
 if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
     import_module("rta.kernel").prepare(shell)
+    import_module("rta.display.looks").prepare(shell)

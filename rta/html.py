@@ -5,12 +5,13 @@ What is shown came from outside, such as an event's value or a topic's name, so 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from numbers import Integral, Real
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 Fact = TypeVar("Fact")
 _COLOURS: Final = {"good": "#2e9e5b", "idle": "#888", "warn": "#d98e04", "bad": "#d6453d"}
@@ -51,14 +52,44 @@ class Facts(list[Fact]):
         self._row = row
 
     def _repr_html_(self) -> str:
-        rows = [self._row(fact) for fact in self[:_SHOWN]]
-        more = len(self) - len(rows)
-        rest = f"<p>… and {more:,} more</p>" if more else ""
-        return (
-            table([list(row.values()) for row in rows], list(rows[0])) + rest
-            if rows
-            else "<p>none</p>"
-        )
+        rows, columns, more = self._cells()
+        rest = f"<p>{more}</p>" if more else ""
+        return table(rows, columns) + rest if rows else "<p>none</p>"
+
+    def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
+        """Show the same as text in IPython; repr() and print() are those of a list."""
+        rows, columns, more = self._cells()
+        lines = [*plain(rows, columns), *([more] if more else [])] if rows else ["none"]
+        printer.text("\n".join(lines))
+
+    def _cells(self) -> tuple[list[list[object]], list[str], str]:
+        """Return the first rows, their columns, and how many more there are."""
+        shown = [self._row(fact) for fact in list(self)[:_SHOWN]]
+        more = f"… and {len(self) - len(shown):,} more" if len(self) > len(shown) else ""
+        return [list(row.values()) for row in shown], list(shown[0]) if shown else [], more
+
+
+def described(rows: Iterable[tuple[str, object]], then: str = "") -> str:
+    """Return facts as text, a line for each, and what a person can do next.
+
+    >>> print(described([("topic", "clicks"), ("events", 1234)], "`rta.live('clicks')` shows them arrive"))
+    topic      clicks
+    events     1,234
+    next       rta.live('clicks') shows them arrive
+    """
+    told = [*rows, *([("next", then.replace("`", ""))] if then else [])]
+    return "\n".join(f"{label:<10} {text(value)}" for label, value in told)
+
+
+def card(rows: Iterable[tuple[str, object]], then: str = "") -> str:
+    """Return the same for a notebook; what stands in backticks is code.
+
+    >>> card([("topic", "<b>")], "`rta.read('t')` reads it").partition("<p")[2]
+    ' style="opacity:.75">next: <code>rta.read(&#x27;t&#x27;)</code> reads it</p>'
+    """
+    said = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(then))
+    shown = table(facts) if (facts := list(rows)) else ""
+    return shown + (f'<p style="opacity:.75">next: {said}</p>' if then else "")
 
 
 @dataclass(frozen=True)
@@ -92,8 +123,9 @@ def plain(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> list[str]
 
 def _cell(tag: str, value: object) -> str:
     side = "right" if isinstance(value, Real) and not isinstance(value, bool) else "left"
+    whole = ";white-space:nowrap" if isinstance(value, datetime) else ""
     dot = f'<span style="color:{_COLOURS[value.level]}">●</span> ' if isinstance(value, Marked) else ""  # fmt: skip
-    return f'<{tag} style="text-align:{side}">{dot}{escape(text(value))}</{tag}>'
+    return f'<{tag} style="text-align:{side}{whole}">{dot}{escape(text(value))}</{tag}>'
 
 
 def text(value: object) -> str:

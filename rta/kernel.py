@@ -1,4 +1,4 @@
-"""What rta changes in a kernel that imports it: charts are visible offline, Stop is one sentence, queries show their state.
+"""What rta changes in a kernel that imports it: charts are visible offline, Stop is one sentence.
 
 It uses IPython's own hooks, and does not load Altair. JupyterLab has no renderer for charts of Altair 6, Altair's default
 renderer asks a CDN, and a report shows neither that nor a widget.
@@ -14,8 +14,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.html import table
-
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -26,37 +24,11 @@ _DEEP: Final = (str(Path(__file__).parent), "/pyspark/", "/py4j/")
 
 
 def prepare(shell: Any) -> None:
-    """Show charts of Altair as pictures, Spark's queries as tables and Stop as one sentence in an IPython shell."""
+    """Show charts of Altair as pictures and Stop as one sentence in an IPython shell."""
     bundles = shell.display_formatter.mimebundle_formatter
     bundles.for_type_by_name("altair.vegalite.v6.api", "TopLevelMixin", _shown)
-    query = ("pyspark.sql.streaming.query", "StreamingQuery")
-    formatters = shell.display_formatter.formatters
-    formatters["text/html"].for_type_by_name(*query, lambda each: table(_facts(each)))
-    formatters["text/plain"].for_type_by_name(*query, _print_facts)
     if not shell.custom_exceptions:  # else somebody has set their own
         shell.set_custom_exc((KeyboardInterrupt,), _stopped)
-
-
-def _facts(query: Any) -> list[tuple[str, str]]:
-    """Return what is known of a query at once; rta.health(query) asks the broker and the ledger, too."""
-    from py4j.protocol import Py4JError
-
-    try:
-        progress = query.lastProgress
-        state = "active" if query.isActive else "failed" if query.exception() else "stopped"
-        message = query.status["message"]
-        name = query.name or str(query.id)
-    except (OSError, Py4JError):
-        return [("query", "of a Spark session that has ended")]
-    facts = [("query", name), (state, message)]
-    if progress:
-        rate = progress["processedRowsPerSecond"] or 0
-        facts += [("last batch", f"{progress['batchId']:,}: {progress['numInputRows']:,} rows, {rate:,.0f} rows/s")]  # fmt: skip
-    return [*facts, ("more", "rta.health(query), query.stop()")]
-
-
-def _print_facts(query: Any, printer: Any, _cycle: object) -> None:
-    printer.text("\n".join(f"{label:<10} {text}" for label, text in _facts(query)))
 
 
 def _shown(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:

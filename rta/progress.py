@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Final, TypeVar
 
 Item = TypeVar("Item")
 Advance = Callable[..., None]  # takes a count, and the total once it is known
 _MANY: Final = 10_000  # shown as 10.0k
+_SOON: Final = 0.4  # seconds until a wait in a cell shows itself
+_TICK: Final = 0.5  # seconds between two looks of its line
+_shown: Final[ContextVar[Wait | None]] = ContextVar("shown", default=None)  # the innermost wait
 
 
 def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterable[Item]:
@@ -31,37 +35,81 @@ def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterab
 
 @contextmanager
 def bar(label: str, *, total: int | None = None, unit: str = "item") -> Iterator[Advance]:
-    """Show a progress bar after a second, and remove it at the end; lend `advance(count)`.
+    """Show a progress bar if the block takes a moment, and remove it at the end; lend `advance(count)`.
 
-    It shows how many of all are done, how fast, and how long the rest will take; advance(0) updates the time.
+    It shows how many of all are done, how fast, how long the rest will take, and what doing() was told. In a notebook its time goes on
+    by itself; advance(0) updates the one on a terminal.
 
     >>> with bar("counting", total=2) as advance:
     ...     advance(1)
     """
-    with _in_cell(label, total, unit) if _in_notebook() else _on_terminal(label, total, unit) as advance:  # fmt: skip
+    wait = Wait(label, total, unit)
+    shown = _in_cell(wait) if _in_notebook() else _on_terminal(wait)
+    with _inside(wait), shown as advance:
         yield advance
 
 
 @contextmanager
-def watched(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str) -> Iterator[None]:
+def _inside(wait: Wait) -> Iterator[Wait]:
+    """Let a wait be the one that doing() tells, and that is shown in place of the one around it."""
+    around = _shown.get()
+    token = _shown.set(wait)
+    if around:
+        around.covered += 1
+    try:
+        yield wait
+    finally:
+        _shown.reset(token)
+        if around:
+            around.covered -= 1
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Show that the block goes on, for how long, and what doing() was told, where there is nothing to count.
+
+    >>> with waiting("starting the query"):
+    ...     doing("planning")
+    """
+    with bar(label, unit=""):
+        yield
+
+
+def doing(text: str) -> None:
+    """Tell the wait that this call is in what goes on now; nothing happens if there is none.
+
+    >>> doing("planning")
+    """
+    if wait := _shown.get():
+        wait.doing = text
+
+
+@contextmanager
+def watched(
+    label: str, look: Callable[[], tuple[int, int | None]], *, unit: str, phase: Callable[[], str] = str
+) -> Iterator[None]:  # fmt: skip
     """Show a progress bar while the block waits.
 
-    A wait of less than a second asks nothing. Errors of look() are ignored: the block meets them, too, and raises them.
+    A wait of less than a second asks nothing. Errors of look() and phase() are ignored: the block meets them, too, and raises them.
 
     Args:
         label: What is going on.
         look: Returns how many are done, and of how many; it is asked every second.
         unit: What is counted, in the singular.
+        phase: Returns what is done at the moment; an empty text leaves what doing() was told.
 
     >>> with watched("counting", lambda: (1, 2), unit="event"):
     ...     pass
     """
     ended = Event()
     with bar(label, unit=unit) as advance:
+        wait = _shown.get() or Wait(label, None, unit)
 
         def follow() -> None:
             shown = 0
             while not ended.wait(1):
+                with suppress(Exception):
+                    doing(phase() or wait.doing)
                 with suppress(Exception):
                     now, total = look()
                     if not ended.is_set():
@@ -78,44 +126,108 @@ def watched(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str
             thread.join(1)  # look() may still wait for an answer that nobody needs
 
 
+@dataclass
+class Wait:
+    """What is shown of a wait.
+
+    >>> wait = Wait("clicks → totals", None, "event")
+    >>> wait.doing = "planning"
+    >>> wait.text(2)
+    'clicks → totals: planning, for 2 s'
+    >>> wait.known, wait.done, wait.total = True, 250, 1000
+    >>> wait.text(10)
+    'clicks → totals: 250 of 1,000 events, 25/s, about 30 s left; planning'
+    """
+
+    label: str
+    total: int | None
+    unit: str
+    done: int = 0
+    known: bool = False  # whether something was counted
+    doing: str = ""
+    covered: int = 0  # by how many waits inside, which are shown in its place
+    began: float = field(default_factory=time.monotonic)
+
+    def text(self, seconds: float) -> str:
+        """Return the line after some seconds."""
+        if not self.known:
+            return f"{self.label}: {f'{self.doing}, ' if self.doing else ''}for {seconds:.0f} s"
+        doing = f"; {self.doing}" if self.doing else ""
+        return f"{self.label}: {told_of(self.done, self.total, self.unit, seconds)}{doing}"
+
+    def advanced(self, count: int, total: int | None = None) -> None:
+        """Count what was done."""
+        self.done, self.known = self.done + count, True
+        self.total = self.total if total is None else total
+
+
 @contextmanager
-def _on_terminal(label: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _on_terminal(wait: Wait) -> Iterator[Advance]:
     """Show a bar on stderr; only every 10 s in a log, because each update is a line there."""
     from tqdm import tqdm
 
-    began, alive = time.monotonic(), sys.stderr.isatty()
+    alive = sys.stderr.isatty()
     with tqdm(
-        total=total, desc=label, unit=f" {unit}s", leave=False, delay=1,
-        unit_scale=(total or _MANY) >= _MANY, mininterval=0.1 if alive else 10, dynamic_ncols=True,
+        total=wait.total, desc=wait.label, unit=f" {wait.unit}s", leave=False, delay=1,
+        unit_scale=(wait.total or _MANY) >= _MANY, mininterval=0.1 if alive else 10, dynamic_ncols=True,
     ) as shown:  # fmt: skip
 
         def advance(count: int, all_of_them: int | None = None) -> None:
-            shown.total = total if all_of_them is None else all_of_them
+            wait.advanced(count, all_of_them)
+            shown.total = wait.total
+            shown.set_postfix_str(wait.doing, refresh=False)
             shown.update(count)
-            if alive and time.monotonic() - began > 1:
+            if alive and time.monotonic() - wait.began > 1:
                 shown.refresh()
 
         yield advance
 
 
 @contextmanager
-def _in_cell(label: str, total: int | None, unit: str) -> Iterator[Advance]:
-    """Show a line in the running cell."""
-    began, done, tell = time.monotonic(), 0, None
-
-    def advance(count: int, all_of_them: int | None = None) -> None:
-        nonlocal done, tell
-        done += count
-        seconds = time.monotonic() - began
-        if tell or seconds > 1:
-            tell = tell or _line()
-            tell(f"{label}: {told_of(done, total if all_of_them is None else all_of_them, unit, seconds)}")  # fmt: skip
-
+def _in_cell(wait: Wait) -> Iterator[Advance]:
+    """Show a line in the running cell, whose time goes on by itself."""
+    if wait.total is not None:
+        wait.known = True
+    ticking = _ticking(wait.text, first=_SOON, hidden=lambda: bool(wait.covered))
+    tell: Callable[[str], object] = str
     try:
-        yield advance
+        with ticking as tell:
+            yield wait.advanced
     finally:
-        if tell:
-            tell("")
+        tell(
+            wait.text(time.monotonic() - wait.began)
+        )  # a record of the cell's outputs has the whole of it
+        tell("")
+
+
+@contextmanager
+def _ticking(
+    text: Callable[[float], str], *, first: float = 0, hidden: Callable[[], bool] = bool
+) -> Iterator[Callable[[str], None]]:
+    """Show a text of the seconds in the running cell, again and again; lend what shows the last one, if there was a first one."""
+    began, ended, lines = time.monotonic(), Event(), list[Callable[[str], None]]()
+
+    def draw() -> None:
+        pause, last = first or _TICK, ""
+        while not ended.wait(pause):
+            now = "" if hidden() else text(time.monotonic() - began)
+            if now != last:
+                if not lines:
+                    lines.append(_line())
+                lines[0](now)
+            pause, last = _TICK, now
+
+    if not first:
+        lines.append(_line())
+        lines[0](text(0))
+    # The context tells IPython to which cell an output belongs.
+    thread = Thread(target=copy_context().run, args=(draw,), daemon=True, name="progress")
+    thread.start()
+    try:
+        yield lambda last: lines[0](last) if lines else None
+    finally:
+        ended.set()
+        thread.join()
 
 
 def told_of(done: int, total: int | None, unit: str, seconds: float) -> str:
@@ -142,12 +254,18 @@ def step(label: str) -> Iterator[None]:
     >>> with step("counting"):
     ...     pass
     """
-    began, tell = time.monotonic(), _line()
-    tell(f"{label} …")
-    yield
-    took = time.monotonic() - began
-    if took >= 1 or _in_notebook():
-        tell(f"{label}: {took:.1f} s")
+    began = time.monotonic()
+    doing(label)
+    if not _in_notebook():
+        said(f"{label} …")
+        yield
+        if (took := time.monotonic() - began) >= 1:
+            said(f"{label}: {took:.1f} s")
+        return
+    with _inside(Wait(label, None, "")) as wait:
+        with _ticking(lambda seconds: f"{label} … {seconds:.0f} s", hidden=lambda: bool(wait.covered)) as tell:  # fmt: skip
+            yield
+        tell(f"{label}: {time.monotonic() - began:.1f} s")
 
 
 def said(sentence: str) -> None:

@@ -1,14 +1,21 @@
 """What a notebook shows of facts: tables in which nothing from outside is HTML."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from IPython.lib import pretty as ipython
 
 from rta.engines.spark.following import Drained
-from rta.html import Facts, table
+from rta.html import Facts, Marked, card, table
+from rta.jobs import Receipt
+from rta.kafka import Broker
 from rta.kafka.topics import Topic
+from rta.store import Version, View
 from rta.store.ledger import Accounting
 
+pretty: Callable[[object], str] = ipython.pretty
 EVIL = "<img src=x onerror='alert(1)'>&"
 
 
@@ -29,6 +36,11 @@ def test_facts_stay_a_list() -> None:
     assert facts._repr_html_().count("<tr>") == 3
     assert "1,234" in facts._repr_html_()
     assert Facts[Topic]([])._repr_html_() == "<p>none</p>"
+    assert (
+        pretty(facts)
+        == "name    partitions  events\nclicks           2   1,234\nviews            1       0"
+    )
+    assert pretty(Facts[Topic]([])) == "none"
 
 
 def test_long_lists_are_cut_in_the_notebook_alone() -> None:
@@ -37,6 +49,7 @@ def test_long_lists_are_cut_in_the_notebook_alone() -> None:
     assert len(facts) == 1000
     assert facts._repr_html_().count("<tr>") == 51
     assert "… and 950 more" in facts._repr_html_()
+    assert pretty(facts).endswith("… and 950 more")
 
 
 def test_an_accounting_that_does_not_add_up_says_so() -> None:
@@ -66,3 +79,31 @@ def test_values_are_written_for_a_person() -> None:
     assert ">0.750<" in shown
     assert ">yes<" in shown
     assert "2024-11-15 10:00:00 UTC" in shown
+
+
+def test_a_mark_is_a_dot_before_its_text() -> None:
+    """Its colour says how good it is; the text is text."""
+    shown = card([("state", Marked(EVIL, "bad"))], f"`{EVIL}` ends it")
+    assert "●" in shown
+    assert "<img" not in shown
+    assert shown.count("<code>") == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (Broker(7, 0.0, "127.0.0.1:9092", EVIL), ("127.0.0.1:9092", "process 7", "rta.down()")),
+        (View("v", EVIL, 2, {1: Version(("v_v1",)), 2: Version(("v_v2",))}), ("version 2: v_v2", "rta.read(")),
+        (
+            Receipt("j", "r", "n.ipynb", {}, "failed", EVIL, datetime.now(UTC), None, 1.0, {}, {"t": Accounting()}, {}, "f", None, "r.html"),
+            ("j failed", "consumed 0", "r.html", "rta.jobs.history("),
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_cell_returns_says_what_it_is_and_what_comes_next(shown: Any, told: tuple[str, ...]) -> None:  # fmt: skip
+    """A table in a notebook, nothing from outside is HTML, and a next step."""
+    html = shown._repr_html_()
+    for each in told:
+        assert each in html
+    assert "next:" in html
+    assert "<img" not in html

@@ -146,7 +146,7 @@ def test_a_query_says_what_it_does(kernel: Kernel) -> None:
     """Spark's own query as the value of a cell: a table, and a text, of what it is called and whether it goes on."""
     started = RATE.replace("'q'", "'shown'")
     kernel.run(f"{SPARK}\nshown = {started}")
-    for code, state in (("shown", "active"), ("shown.stop()\nshown", "stopped")):
+    for code, state in (("shown", "running"), ("shown.stop()\nshown", "stopped")):
         result = _shown(kernel.run(code))
         for kind in ("text/html", "text/plain"):
             assert "shown" in result[kind]

@@ -2,11 +2,13 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
+from functools import partial
 from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
@@ -19,6 +21,7 @@ from jupyter_client.manager import start_new_kernel
 from pyspark.sql import SparkSession
 
 import rta
+from rta import progress
 from rta.architectures import base
 from rta.dataframes import producer
 from rta.engines.spark import following
@@ -48,8 +51,9 @@ def test_a_wait_shows_its_progress_in_its_own_cell() -> None:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     told = [line for line in lines if line]
-    assert told[0].startswith("clicks → totals: 100 of 1,000 events, ")
-    assert "s left" in told[0]
+    assert all(line.startswith("clicks → totals: ") for line in told)
+    assert "00 of 1,000 events, " in told[-1]
+    assert "s left" in told[-1]
     assert lines[-1] == ""
 
 
@@ -107,9 +111,16 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int | N
     seen: list[tuple[str, tuple[int, int | None]]] = []
 
     @contextmanager
-    def spy(label: str, look: Callable[[], tuple[int, int | None]], *, unit: str) -> Iterator[None]:
+    def spy(
+        label: str,
+        look: Callable[[], tuple[int, int | None]],
+        *,
+        unit: str,
+        phase: Callable[[], str],
+    ) -> Iterator[None]:
         seen.append((label, look()))
-        with watched(label, look, unit=unit):
+        with watched(label, look, unit=unit, phase=phase):
+            assert isinstance(phase(), str)
             yield
         seen.append((label, look()))
 
@@ -135,3 +146,62 @@ def test_publish_drain_and_recompute_tell_how_many_of_all(
         wired.recompute()
     assert looks[:2] == [(f"{name} → its archive", (done, 80)) for done in (0, 80)]
     assert looks[2] == (f"archive of {name} → {view}_batch_1", (0, 80))
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Show waits as in a notebook, at once, and keep what is shown."""
+    shown: list[str] = []
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_line", lambda: shown.append)
+    monkeypatch.setattr(progress, "_SOON", 0)
+    return shown
+
+
+def test_no_long_call_is_silent(
+    spark: SparkSession, topic: Callable[..., str], lines: list[str], tmp_path: Path
+) -> None:
+    """Each shows what it does before its end, in one line that is wiped away: phases, then events of all."""
+    name = topic(partitions=1)
+    how: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}
+
+    def said(call: Callable[[], Any]) -> Any:
+        lines.clear()
+        answer = call()
+        assert lines[-1] == ""
+        return answer
+
+    def phases(label: str) -> list[str]:
+        """Return the lines of a wait that tell more than its time."""
+        return [
+            line
+            for line in lines
+            if line.startswith(f"{label}: ") and not re.search(": for [0-9]+ s$", line)
+        ]
+
+    said(lambda: rta.publish(rta.user_events(spark, rows=30), name))
+    assert phases(f"publishing to {name}")
+    said(lambda: rta.drain(name, rta.transforms.totals, table="silent", **how))
+    assert phases(f"{name} → silent")
+    query = said(lambda: rta.follow(name, rta.transforms.totals, table="silent_too", **how))
+    query.stop()
+    assert phases("starting silent_too")
+    with rta.batch(name, rta.transforms.totals, table="silent_batch", **how) as wired:
+        said(wired.recompute)
+    assert any(line.startswith("recomputing silent_batch: ") for line in lines)
+    assert phases(f"{name} → its archive")
+    assert phases(f"archive of {name} → silent_batch_batch_1")
+    with said(lambda: rta.kappa(name, rta.transforms.totals, table="silent_kappa", **how)) as kappa:
+        wider = partial(rta.transforms.totals, window="1 hour")
+        replay = said(lambda: kappa.replay(wider))
+        assert phases("starting silent_kappa_v2")
+        said(replay.wait)
+        assert all(" of 30 events, " in line for line in phases(f"{name} → silent_kappa_v2"))
+    notebook = tmp_path / "silent.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), notebook)
+    said(lambda: rta.run(notebook))
+    for part in ("running silent.ipynb: ", "silent.ipynb: ", "writing the report: "):
+        assert any(line.startswith(part) for line in lines)
+    with progress.step("a step"):
+        assert lines[-1] == "a step … 0 s"
+    assert lines[-1].startswith("a step: ")

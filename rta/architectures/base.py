@@ -25,17 +25,18 @@ from rta.architectures.archives import archive, archived
 from rta.architectures.batch_views import batch_view
 from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
-from rta.dataframes.task_metrics import note
+from rta.dataframes.task_metrics import group_of, note, underway
 from rta.engines.spark import following
 from rta.engines.spark.checkpoint_lock import none_left_behind
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.realtime.materializer import Materialized, materialize
-from rta.errors import TableError
+from rta.errors import RtaError, TableError
 from rta.events.event_types import EventType
+from rta.html import Marked, card, described
 from rta.kafka.topics import headway
 from rta.names import checked
-from rta.progress import watched
+from rta.progress import doing, watched
 from rta.store import ledger, serving, views
 from rta.store.ledger import Accounting, Batch
 
@@ -64,6 +65,7 @@ class Architecture(ABC):
     architecture: ClassVar[str]
     after_a_crash: ClassVar[str]  # what the next start does
     first_answer: ClassVar[str]  # what to do for one
+    then: ClassVar[str]  # what a person can do with it
 
     def __post_init__(self) -> None:
         checked("table", f"{self.table}_batch_99999")  # the names of its tables are longer
@@ -73,6 +75,28 @@ class Architecture(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        """Return what a notebook shows of it; a database that is away is no reason to show nothing."""
+        facts: list[tuple[str, object]] = [(self.architecture, f"{self.topic} → {self.table}")]
+        try:
+            view = self.view
+            served = f"version {view.served}: {' and '.join(view.parts)}" if view else self.first_answer  # fmt: skip
+            facts += [("served" if view else "no answer", served)]
+            facts += [("events", ledger.summed(*view.parts))] if view else []
+        except RtaError as away:
+            facts.append(("no answer", away))
+        for query in self.queries:
+            level = "good" if query.isActive else "bad" if query.exception() else "idle"
+            said = {"good": "running", "bad": "failed: rta.health(query) says why", "idle": "stopped"}[level]  # fmt: skip
+            facts.append(("query", Marked(f"{query.name}: {said}", level)))
+        return facts, self.then
+
+    def __repr__(self) -> str:
+        return described(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return card(*self._facts())
 
     @property
     def queries(self) -> list[StreamingQuery]:
@@ -172,7 +196,7 @@ class Architecture(ABC):
         else:
             query = self.running[number]
             part = str(query.name)
-            with self._watched(part, lambda: ledger.offsets(part).get(self.topic, {})):
+            with self._watched(part, lambda: ledger.offsets(part).get(self.topic, {}), [query]):
                 query.processAllAvailable()
 
     @contextmanager
@@ -218,13 +242,23 @@ class Architecture(ABC):
     def _batch_view(self, part: str) -> dict[int, int]:
         """Archive what is new, and compute the answer over the archive to a table; return where the archive ends."""
         began = time.monotonic()
-        with none_left_behind(), self._watched("its archive", lambda: archived(self.topic)):
-            archiving = archive(self.topic, event=self.event)
+        begun: list[StreamingQuery] = []
+        with none_left_behind(), self._watched("its archive", lambda: archived(self.topic), begun):
+            doing("the archive is opened")
+            begun.append(archiving := archive(self.topic, event=self.event))
             archiving.awaitTermination()
         note(spark(), f"archive of {self.topic}", str(archiving.runId))
         before = archived(self.topic)
-        many = sum(before.values())
-        with watched(f"archive of {self.topic} → {part}", lambda: (0, many), unit="event"):
+        many, jobs = sum(before.values()), group_of(part)
+        session = spark()
+
+        def read() -> tuple[int, str]:
+            return underway(session, jobs)
+
+        with watched(
+            f"archive of {self.topic} → {part}", lambda: (min(read()[0], many), many), unit="event", phase=lambda: read()[1],
+        ):  # fmt: skip
+            doing("the transform is planned")
             batch_view(
                 self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
             )  # fmt: skip
@@ -232,10 +266,11 @@ class Architecture(ABC):
         return before
 
     def _watched(
-        self, into: str, reached: Callable[[], Mapping[int, int]]
+        self, into: str, reached: Callable[[], Mapping[int, int]], begun: Sequence[StreamingQuery]
     ) -> AbstractContextManager[None]:
         """Show progress through the topic while the block waits. reached: tells partition → the next offset to take."""
-        return watched(f"{self.topic} → {into}", headway(self.topic, reached), unit="event")
+        look = following.reading(headway(self.topic, reached), begun)
+        return watched(f"{self.topic} → {into}", look, unit="event", phase=following.phase(begun))
 
     def _keep_only_served(self) -> None:
         """Drop all versions but the one that is served."""

@@ -8,6 +8,7 @@ from rta.architectures.base import Architecture
 from rta.engines.spark import following
 from rta.engines.spark.lateness import Transform
 from rta.events.event_types import EventType, event_type
+from rta.progress import waiting
 from rta.store import views
 from rta.store.ledger import Accounting
 from rta.store.views import Version
@@ -46,6 +47,7 @@ class Batch(Architecture):
     architecture = "batch"
     after_a_crash = "the answer stays; the next recompute() starts over"
     first_answer = "call recompute() or catch_up()"
+    then = "`.recompute()` takes what is new, `.read()` reads the answer"
 
     def catch_up(self) -> None:
         """Recompute the answer over everything that is in the topic now."""
@@ -56,7 +58,7 @@ class Batch(Architecture):
         number = self._next()
         part = f"{self.table}_batch_{number}"
         following.reset(part)
-        with self._made(number, (part,)):
+        with waiting(f"recomputing {self.table}"), self._made(number, (part,)):
             self._batch_view(part)
             views.switch(self.table, number, Version((part,)))
         self._keep_only_served()

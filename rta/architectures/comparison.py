@@ -16,6 +16,7 @@ from rta.engines.spark.late_reading import late
 from rta.errors import InputError
 from rta.events.event_types import ORIGIN
 from rta.html import table
+from rta.progress import waiting
 from rta.store import ledger
 from rta.store.ledger import Batch
 
@@ -115,8 +116,6 @@ def compare(*architectures: Architecture, since: datetime | None = None) -> Comp
         ...     compare(b, k).equal
         True
     """
-    import pandas as pd
-
     if len({wired.topic for wired in architectures}) != 1:
         found = sorted({wired.topic for wired in architectures})
         raise InputError(
@@ -124,6 +123,13 @@ def compare(*architectures: Architecture, since: datetime | None = None) -> Comp
             found=found,
             fix="give two or more of one topic",
         )
+    with waiting("comparing " + ", ".join(wired.table for wired in architectures)):
+        return _compared(architectures, since)
+
+
+def _compared(architectures: Sequence[Architecture], since: datetime | None) -> Comparison:
+    import pandas as pd
+
     answers = [wired.read() for wired in architectures]
     records = _good_records(architectures[0])
     if since is not None:

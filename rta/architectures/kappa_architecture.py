@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta.architectures.base import Architecture
+from rta.engines.spark.following import phase
 from rta.engines.spark.lateness import Transform
-from rta.errors import QueryError
+from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType, event_type
+from rta.html import card, described
 from rta.kafka.topics import TopicDescription, description
-from rta.progress import bar
+from rta.progress import bar, doing, waiting
 from rta.retries import retried
 from rta.store import ledger, views
 from rta.store.views import Version
@@ -59,6 +61,7 @@ class Kappa(Architecture):
     architecture = "kappa"
     after_a_crash = "each version goes on from its checkpoint, a half replay too"
     first_answer = "its view was dropped: call rta.kappa(…) again"
+    then = "`.read()` reads the answer, `.replay(transform)` counts anew by another formula, `.stop()` stops it; `rta.live(…)` shows it move"
 
     def catch_up(self) -> None:
         """Wait until the served version has everything that is in the topic now. In real-time mode its query is restarted."""
@@ -79,7 +82,8 @@ class Kappa(Architecture):
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
         began = time.monotonic(), events_in(part, description(self.topic))
-        query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
+        with waiting(f"starting version {number} of {self.table}"):
+            query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
         return Replay(self, number, part, query, began)
 
@@ -96,7 +100,10 @@ class Kappa(Architecture):
                 fix="call replay(transform) first, or name the version: switch(2)",
             )  # fmt: skip
         version = Version((f"{self.table}_v{number}",))
-        with self._held(view.served if (view := self.view) else number, number):
+        with (
+            waiting(f"switching to version {number} of {self.table}"),
+            self._held(view.served if (view := self.view) else number, number),
+        ):
             return views.switch(self.table, number, version)
 
     def roll_back(self) -> views.View:
@@ -173,6 +180,21 @@ class Replay:
     query: StreamingQuery
     began: tuple[float, int]  # when, and with how many events in the table
 
+    def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        facts: list[tuple[str, object]] = [("replay", f"{self.wired.topic} → {self.table}, version {self.version}")]  # fmt: skip
+        try:
+            facts.append(("progress", self.progress()))
+        except RtaError as away:
+            facts.append(("progress", away))
+        then = "`.wait()` waits for it, `.progress()` looks again; then `.switch()` of its architecture shows it to readers"
+        return facts, then
+
+    def __repr__(self) -> str:
+        return described(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return card(*self._facts())
+
     def progress(self) -> ReplayProgress:
         """Return how far it is."""
         return self._progress(retried(lambda: description(self.wired.topic)))
@@ -189,8 +211,10 @@ class Replay:
         # The goal is what is there now: retention must not move it.
         topic, shown = retried(lambda: description(self.wired.topic)), 0
         goal = topic.events
+        look = phase([self.query])
         with bar(f"{topic.name} → {self.table}", total=goal, unit="event") as advance:
             while (now := self._progress(topic)).done < goal:
+                doing(look())
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
                     self.query.awaitTermination()

@@ -14,6 +14,7 @@ from rta.engines.spark import following
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
 from rta.events.event_types import EventType, event_type
+from rta.progress import doing, waiting
 from rta.store import views
 from rta.store.ledger import Accounting
 from rta.store.merge_rules import Merge, merges
@@ -65,6 +66,7 @@ class Lambda(Architecture):
     architecture = "lambda"
     after_a_crash = "the speed view goes on from its checkpoint; a half batch view is made anew"
     first_answer = "its view was dropped: call rta.lambda_(…) again"
+    then = "`.read()` reads the answer, `.recompute()` makes the next batch view, `.stop()` stops it; `rta.live(…)` shows it move"
 
     def catch_up(self) -> None:
         """Wait until the speed view has everything that is in the topic now. In real-time mode its query is restarted."""
@@ -77,7 +79,11 @@ class Lambda(Architecture):
         The old speed view stops when the new batch view is ready. The new one takes all events since the cut-off in one micro-batch, so it
         drops nothing as late that readers have seen, and no value decreases. Until then the old version is served.
         """
-        number = self._next()
+        with waiting(f"recomputing {self.table}"):
+            self._recompute(self._next())
+        return self.accounting()
+
+    def _recompute(self, number: int) -> None:
         parts = self._parts(number)
         for part in parts:
             following.reset(part)
@@ -88,9 +94,9 @@ class Lambda(Architecture):
             self._speed(number, cut_off)
             if not self.real_time:
                 self._level(number)
+            doing("readers are switched")
             views.switch(self.table, number, Version(parts, cut_off), merges=merges)
         self._keep_only_served()
-        return self.accounting()
 
     def _start(self) -> None:
         """Continue the speed view of the served version; create the first version if there is none."""

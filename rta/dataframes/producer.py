@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.dataframes.internals import execution, walk
+from rta.dataframes.task_metrics import group_of, noted, underway
 from rta.errors import InputError
 from rta.events.json_format import KAFKA, as_messages, is_message, message_columns
-from rta.html import table
+from rta.html import card, table
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.client import WRITING, spark_options
 from rta.kafka.delivery_report import NOT_THIS_TIME, DeliveryReport
 from rta.kafka.messages import Messages, is_spark, refuse_streaming
 from rta.kafka.paced import INTENDED, publish_paced, sent
 from rta.kafka.topics import ensure_topic, offsets
-from rta.progress import watched
+from rta.progress import doing, waiting, watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +82,9 @@ class Published:
         """Show the same as tables."""
         facts = {"topic": self.topic, "events": self.events, "seconds": round(self.seconds, 1)}
         spans = [(p, low, high, high - low) for p, (low, high) in self.offsets.items()]
-        return table((facts | self._beside()).items()) + table(
-            spans, ["partition", "from", "to the next", "events"]
-        )
+        then = f"`rta.live({self.topic!r})` shows it, `rta.read_batch({self.topic!r})` reads it, `rta.follow({self.topic!r}, …)` keeps a table"
+        columns = ["partition", "from", "to the next", "events"]
+        return table((facts | self._beside()).items()) + table(spans, columns) + card([], then)
 
     def _beside(self) -> dict[str, Any]:
         """Return what was not sent, or not as it was asked for."""
@@ -136,26 +137,27 @@ def publish(
         >>> publish([{"user_id": 7, "page": "home"}, {"user_id": 8, "page": "cart"}], "doc-publish", key="user_id").events
         2
     """
-    if is_spark(source):
-        ordering = [order_by] if isinstance(order_by, str) else list(order_by or ())
-        frame, left_out = _ordered(
-            cast("DataFrame", source), event, key, ordering, parallel=parallel
+    with waiting(f"publishing to {topic}"):
+        if is_spark(source):
+            ordering = [order_by] if isinstance(order_by, str) else list(order_by or ())
+            frame, left_out = _ordered(
+                cast("DataFrame", source), event, key, ordering, parallel=parallel
+            )
+            if headers:
+                frame = frame.withColumn("headers", _with_headers(frame, headers))
+            ensure_topic(topic, partitions=partitions, right="WRITE")
+            return replace(_in_bulk(frame, topic, options or {}), left_out=left_out)
+        if order_by is not None or parallel:
+            raise InputError(
+                "this source is sent in its own order", found=f"order_by={order_by!r}, parallel={parallel}",
+                fix="sort it before, or leave both out",
+            )  # fmt: skip
+        messages = Messages(source, key=key, event=event)
+        done = sent(messages, topic, partitions=partitions, headers=headers, options=options)
+        done.require_all()
+        return Published(
+            topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
         )
-        if headers:
-            frame = frame.withColumn("headers", _with_headers(frame, headers))
-        ensure_topic(topic, partitions=partitions, right="WRITE")
-        return replace(_in_bulk(frame, topic, options or {}), left_out=left_out)
-    if order_by is not None or parallel:
-        raise InputError(
-            "this source is sent in its own order", found=f"order_by={order_by!r}, parallel={parallel}",
-            fix="sort it before, or leave both out",
-        )  # fmt: skip
-    messages = Messages(source, key=key, event=event)
-    done = sent(messages, topic, partitions=partitions, headers=headers, options=options)
-    done.require_all()
-    return Published(
-        topic, done.ok, done.seconds, done.offsets, (), messages.skipped, messages.keyless
-    )
 
 
 def _ordered(
@@ -202,8 +204,10 @@ def _in_bulk(frame: DataFrame, topic: str, options: Mapping[str, Any]) -> Publis
     def so_far() -> tuple[int, int | None]:
         return sum(high - before[p][1] for p, (_, high) in offsets(topic).items()), total()
 
-    watch = watched(f"publishing to {topic}", so_far, unit="event")
-    with _refused_record_said(), raising_refused(), watch:
+    session, owner = messages.sparkSession, f"publishing to {topic}"
+    watch = watched(owner, so_far, unit="event", phase=lambda: underway(session, group_of(owner))[1])  # fmt: skip
+    with _refused_record_said(), raising_refused(), watch, noted(session, owner):
+        doing("the frame is planned")
         messages.write.format("kafka").options(**settings).save()
     seconds = time.monotonic() - began
     ranges = {p: (before[p][1], latest) for p, (_, latest) in offsets(topic).items()}

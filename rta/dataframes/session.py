@@ -39,6 +39,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.driver.memory": "2g",
+    "spark.executor.heartbeatInterval": "1s",  # how far a long task is; by default it tells every 10 s
     "spark.ui.showConsoleProgress": "false",
     # The driver grows with what the UI keeps.
     "spark.ui.retainedJobs": "50",
@@ -101,10 +102,11 @@ def spark(
         properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
         with broker.starting(if_it_holds_topics=True), step("starting Spark"):
             _start(app_name, master, properties)
+            session = SparkSession.builder.getOrCreate()
         unarchived = "SharedArchiveFile" not in properties["spark.driver.extraJavaOptions"]
         if unarchived and settings().class_data == "auto":
             class_data.build_at_exit()
-        return SparkSession.builder.getOrCreate()
+        return session
     session = SparkSession.builder.config(map=dict(conf or {})).getOrCreate()
     _require_connector(session)
     return session

@@ -56,6 +56,28 @@ def note(
     return retried
 
 
+def underway(session: SparkSession, group: str) -> tuple[int, str]:
+    """Return how many rows the jobs of a group that run now have read, and which of their tasks are done, in words.
+
+    >>> underway(spark, "nobody's")
+    (0, '')
+    """
+    tracker, rows, done, tasks = session.sparkContext.statusTracker(), 0, 0, 0
+    for job in jobs_of(session, group):
+        known = tracker.getJobInfo(job)
+        if known is None or known.status != "RUNNING":
+            continue
+        for told in filter(None, (stage(session, number) for number in known.stageIds)):
+            rows += told.inputRecords()
+            done, tasks = done + told.numCompleteTasks(), tasks + told.numTasks()
+    return rows, f"{done:,} of {tasks:,} tasks" if tasks else ""
+
+
+def group_of(owner: str) -> str:
+    """Return the job group of a noted() block."""
+    return f"rta cpu {owner}"
+
+
 @contextmanager
 def noted(session: SparkSession, owner: str) -> Iterator[Callable[[], bool]]:
     """Add what the jobs of this block spend, in this thread.
@@ -63,7 +85,7 @@ def noted(session: SparkSession, owner: str) -> Iterator[Callable[[], bool]]:
     Yields:
         A function that adds what was spent so far, and tells what note() tells.
     """
-    context, group = session.sparkContext, f"rta cpu {owner}"
+    context, group = session.sparkContext, group_of(owner)
     before = context.getLocalProperty("spark.jobGroup.id")
     context.setLocalProperty("spark.jobGroup.id", group)
     try:

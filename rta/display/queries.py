@@ -6,7 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from rta.display.vitals import Verdict, Vitals, history_of, in_ledger, state_of, verdict
 from rta.engines.spark.checkpoint_lock import started_here, stop_elsewhere
@@ -14,6 +14,7 @@ from rta.engines.spark.running import QuerySummary
 from rta.engines.spark.running import queries as known_queries
 from rta.errors import BrokerError, QueryError, TopicError
 from rta.html import Facts, plain
+from rta.progress import waiting
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -91,9 +92,11 @@ class Queries(Facts[ListedQuery]):
         raise QueryError(f"there is no query {which!r}", found=names or "none", fix="correct the name")  # fmt: skip
 
     def __repr__(self) -> str:
-        if not self:
-            return _NOTHING
-        return "\n".join(plain([list(_row(each).values()) for each in self], list(_row(self[0]))))
+        rows = [list(_row(each).values()) for each in self]
+        return "\n".join(plain(rows, list(_row(self[0])))) if rows else _NOTHING
+
+    def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
+        printer.text(repr(self))
 
     def _repr_html_(self) -> str:
         if not self:
@@ -121,6 +124,11 @@ def queries() -> Queries:
         >>> query.isActive
         False
     """
+    with waiting("looking at the queries"):
+        return _found()
+
+
+def _found() -> Queries:
     known = {each.table: each for each in known_queries()}
     here = {query.name or str(query.id): query for query in _of_this_process()}
     moved = {name for name, query in here.items() if not query.isActive and _elsewhere(known.get(name))}  # fmt: skip

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from rta.html import Marked, card
 from rta.store.ledger import Accounting, Batch, batches
 
 Span = tuple[int, int]  # offsets: the first one consumed, the next one to consume
@@ -101,11 +102,14 @@ class Receipt:
         return str(self).partition("\n")[0]
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        first, *rest = str(self).splitlines()
-        body = "".join(f"<div>{escape(line)}</div>" for line in rest)
-        return f"<div><b>{escape(first)}</b>{body}</div>"
+        took = "" if self.seconds is None else f" in {self.seconds:,.1f} s"
+        level = {"succeeded": "good", "running": "idle"}.get(self.outcome, "bad")
+        named = {"message": self.message, "report": self.report, "notebook": self.executed}
+        return card([
+            ("job", Marked(f"{self.job} {self.outcome}{took}", level)), ("run", self.run_id),
+            *((table, each) for table, each in self.accounting.items()),
+            *((name, value) for name, value in named.items() if value),
+        ], f"`rta.jobs.history({self.job!r})` lists its runs" + ("; open the report in a browser" if self.report else ""))  # fmt: skip
 
 
 def consumed(run_id: str) -> tuple[dict[str, Accounting], dict[str, dict[str, dict[int, Span]]]]:

@@ -14,7 +14,7 @@ from rta.jobs import parameters as rules
 from rta.jobs.receipts import Receipt, consumed, versions
 from rta.jobs.runs import history, receipt
 from rta.names import checked
-from rta.progress import step, watched
+from rta.progress import doing, step, waiting, watched
 
 __all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
 
@@ -52,9 +52,15 @@ def run(
     Traceback (most recent call last):
     rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
-    source = Path(notebook)
+    with waiting(f"running {Path(notebook).name}"):
+        return _run(Path(notebook), parameters or {}, name, timeout, start_timeout, show_code=show_code)  # fmt: skip
+
+
+def _run(
+    source: Path, parameters: Mapping[str, Any], name: str | None, timeout: float | None, start_timeout: float, *, show_code: bool,
+) -> Receipt:  # fmt: skip
     document = read_notebook(source)
-    values = rules.checked(document, parameters or {})
+    values = rules.checked(document, parameters)
     job = checked("job", name or source.stem)
     with runs.claimed(job) as claim:
         started = _started(claim, source, document, values)
@@ -147,12 +153,18 @@ def _execute(
     nbformat.write(prepared, target)
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in prepared.cells)
     begun: list[None] = []
+
+    def next_cell() -> None:
+        begun.append(None)
+        doing(f"in cell {len(begun)}")
+
     with (
         step(f"running {source.name}"),
         watched(source.name, lambda: (max(len(begun) - 1, 0), cells), unit="cell"),
     ):
+        doing("its kernel starts")
         return execution.execute(
-            target, cwd=source.parent, timeout=timeout, start_timeout=start, begun=lambda: begun.append(None),
+            target, cwd=source.parent, timeout=timeout, start_timeout=start, begun=next_cell,
             environment={"RTA_RUN_ID": started.run_id, **execution.secret_environment(values)},
         )  # fmt: skip
 
@@ -168,7 +180,8 @@ def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt
         executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
     try:
-        report.to_html(executed, page, receipt=ended, show_code=show_code)
+        with waiting("writing the report"):
+            report.to_html(executed, page, receipt=ended, show_code=show_code)
         ended = replace(ended, report=str(page))
     except (OSError, ValueError) as error:  # ValueError: a full disk has truncated the notebook
         ended = _spoiled(ended, f"its report cannot be written: {error}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from rta.errors import InputError, JobError
+from rta.html import Facts, Marked
 from rta.jobs.receipts import TIMES, Receipt, consumed
 from rta.names import checked
 from rta.settings import private_folder, settings
@@ -74,7 +75,7 @@ def record(receipt: Receipt) -> None:
             connection.execute(JOBS.insert().values(row))
 
 
-def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
+def history(job: str | None = None, *, limit: int = 20) -> Facts[Receipt]:
     """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table.
 
     Args:
@@ -89,7 +90,15 @@ def history(job: str | None = None, *, limit: int = 20) -> list[Receipt]:
         with (_job_folder(name) / "lock").open("a+") as lock:
             if _taken(lock, LOCK_SH):
                 _bury(name)
-    return _rows(wanted, limit)
+    return Facts(_rows(wanted, limit), row=_row)
+
+
+def _row(receipt: Receipt) -> dict[str, object]:
+    level = {"succeeded": "good", "running": "idle"}.get(receipt.outcome, "bad")
+    return {
+        "job": receipt.job, "outcome": Marked(receipt.outcome, level), "started": receipt.started_at, "seconds": receipt.seconds,
+        "message": receipt.message, "run": receipt.run_id,
+    }  # fmt: skip
 
 
 def receipt(run_id: str) -> Receipt:

@@ -20,6 +20,7 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, Final
 
+from rta.html import card, described
 from rta.kafka.broker_config import (
     JVM_OPTIONS,
     KAFKA_PORT,
@@ -49,6 +50,17 @@ class Broker:
     started: float  # seconds from the machine's start to the process's: pids are reused
     bootstrap: str
     folder: str
+
+    def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        at = f"{self.bootstrap} (process {self.pid})"
+        then = "`rta.publish(events, topic)` makes a topic, `rta.kafka.list_topics()` shows what there is, `rta.down()` stops it"
+        return [("Kafka", at), ("topics in", self.folder)], then
+
+    def __repr__(self) -> str:
+        return described(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return card(*self._facts())
 
 
 def bootstrap() -> str:

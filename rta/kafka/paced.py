@@ -15,7 +15,7 @@ from rta.kafka.delivery_report import Deliveries, DeliveryReport
 from rta.kafka.messages import Messages
 from rta.kafka.pace import Pace
 from rta.kafka.topics import ensure_topic
-from rta.progress import bar
+from rta.progress import bar, waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,8 @@ def sent(
 
     pace: the clock to send by; each event then bears its intended time in a header.
     """
-    ensure_topic(topic, partitions=partitions, right="WRITE")
+    with waiting(f"publishing to {topic}"):
+        ensure_topic(topic, partitions=partitions, right="WRITE")
     constant = [
         (name, v.encode() if isinstance(v, str) else v) for name, v in (headers or {}).items()
     ]

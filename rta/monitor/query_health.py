@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rta.engines.spark.query_errors import OURS
 from rta.errors import QueryError, TopicError
-from rta.html import table
+from rta.html import Marked, card
 from rta.kafka import topics
 from rta.kafka.auth_errors import refusal
 from rta.monitor.state_store import state_warnings
@@ -49,7 +49,8 @@ class Health:
             for topic, partitions in self.lag.items()
         )
         facts = {
-            "query": f"{self.name}, {'active' if self.active else 'stopped'}: {self.message}",
+            # If it has failed, Spark's words are a whole trace.
+            "query": f"{self.name}, {'active' if self.active else 'stopped'}: {self.message if not self.error else 'it has failed'}",
             "batch": "none yet" if self.batch_id is None else f"{self.batch_id:,}",
             "rates": f"{self.input_rate:,.0f} rows/s in, {self.processing_rate:,.0f} rows/s processed",
             "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items())
@@ -68,7 +69,10 @@ class Health:
         return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
 
     def _repr_html_(self) -> str:
-        return table(self.rows())
+        level = "bad" if self.error else "warn" if self.warnings else "good" if self.active else "idle"  # fmt: skip
+        (label, said), *rest = self.rows()
+        then = "`rta.live(query)` shows it move" + (", `rta.state(table)` what it keeps" if self.state_rows else "")  # fmt: skip
+        return card([(label, Marked(said, level)), *rest], then)
 
 
 def health(query: StreamingQuery | None = None) -> Health:

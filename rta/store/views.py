@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rta.errors import QueryError, TableError
+from rta.html import card
 from rta.names import checked
 from rta.store import database, late_rows, ledger, serving_tables
 from rta.store.catalog import VIEWS
@@ -45,6 +46,12 @@ class View:
     def parts(self) -> tuple[str, ...]:
         """The tables that readers see now."""
         return self.versions[self.served].parts
+
+    def _repr_html_(self) -> str:
+        served = f"version {self.served}: {' and '.join(self.parts)}"
+        others = ", ".join(str(each) for each in sorted(self.versions) if each != self.served)
+        facts = {"view": self.name, "topic": self.topic, "served": served, "other versions": others or "none"}  # fmt: skip
+        return card(facts.items(), f"`rta.read({self.name!r})` reads it")
 
 
 def find(name: str, *, on: Engine | None = None) -> View | None:

@@ -66,6 +66,8 @@ def test_jobs_of_and_stage(spark: SparkSession) -> None:
     told = internals.stage(spark, max(info.stageIds))
     assert told.executorCpuTime() > 0
     assert (told.inputBytes(), told.attemptId(), told.numFailedTasks()) == (0, 0, 0)
+    assert (told.numTasks(), told.numCompleteTasks()) == (1, 1)
+    assert sum(internals.stage(spark, number).inputRecords() for number in info.stageIds) == 9
     assert internals.stage(spark, 10**6) is None
 
 

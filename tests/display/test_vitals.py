@@ -33,6 +33,15 @@ def test_a_view_is_looked_at_where_it_is_filled_and_later_in_the_ledger(
         assert here.state_rows == len(rta.read("vital"))
         assert here.event_time is not None
         assert here.event_time.year == 2024
+        for shown in (repr(wired), wired._repr_html_()):
+            for told in (
+                f"{name} → vital",
+                "version 1: vital_v1",
+                "vital_v1: running",
+                "consumed 200 = used 200",
+                ".replay(transform)",
+            ):
+                assert told in shown
         first = history_of(query)[0]
         assert (first.in_rate, first.behind) == (None, 0)
         assert (first.out_rate or 0) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
 from rta.dataframes import sources
-from rta.dataframes.session import spark
+from rta.dataframes.session import running, spark
 from rta.dataframes.starting_offsets import Position
+from rta.dataframes.task_metrics import underway
 from rta.engines import changelog
 from rta.engines.spark import checkpoints, topic_identity
 from rta.engines.spark.checkpoint_lock import (
@@ -36,7 +37,7 @@ from rta.events.event_types import EventType, event_type
 from rta.kafka import topics
 from rta.kafka.topics import TopicDescription, headway
 from rta.names import checked
-from rta.progress import said, watched
+from rta.progress import doing, said, waiting, watched
 from rta.settings import private_folder, settings
 from rta.store import ledger, serving_tables
 from rta.store.database import engine
@@ -78,7 +79,13 @@ class Drained:
 
     def _repr_html_(self) -> str:
         facts = [("table", self.table), ("topic", self.topic), ("rows written", f"{self.rows:,}"), ("seconds", f"{self.seconds:,.1f}")]  # fmt: skip
-        return html.table(facts) + self.accounting._repr_html_()
+        return html.card(facts) + self.accounting._repr_html_() + html.card([], self._next())
+
+    def _next(self) -> str:
+        """Say what a person can do with it."""
+        late = f", `rta.late({self.table!r})` its late events" if self.accounting.late else ""
+        bad = f", `rta.dlq.dead_letters({self.topic!r})` the bad ones" if self.accounting.quarantined else ""  # fmt: skip
+        return f"`rta.read({self.table!r})` reads the table{late}{bad}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ def follow(
         topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
         dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
-    with none_left_behind():
+    with waiting(f"starting {table}"), none_left_behind():
         query, target = _started(asked)
         serving_tables.make(target)
     return query
@@ -213,14 +220,20 @@ def drain(
         doc_drain: nothing new in doc-drain (... s)
     """
     start = time.monotonic()
-    before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
-    asked = _Request(
-        topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
-        _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
-    )  # fmt: skip
-    reached = headway(topic, lambda: ledger.offsets(table).get(topic, {}))
-    with watched(f"{topic} → {table}", reached, unit="event"), none_left_behind():
+    begun: list[StreamingQuery] = []
+    taken_in = headway(topic, lambda: ledger.offsets(table).get(topic, {}))
+    with (
+        watched(f"{topic} → {table}", reading(taken_in, begun), unit="event", phase=phase(begun)),
+        none_left_behind(),
+    ):
+        before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)  # fmt: skip
+        asked = _Request(
+            topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
+            _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
+        )  # fmt: skip
         query, target = _started(asked)
+        begun.append(query)
+        doing("its first micro-batch is planned")
         with failures_said(asked.checkpoint, table):
             query.awaitTermination()
     if by := stopped_by(asked.checkpoint):
@@ -235,9 +248,43 @@ def drain(
     return _drained(table, topic, taken, time.monotonic() - start)
 
 
+def reading(
+    taken: Callable[[], tuple[int, int]], begun: Sequence[StreamingQuery]
+) -> Callable[[], tuple[int, int]]:
+    """Return a function for rta.progress.watched(): what is in the table, and what the running micro-batch has read so far.
+
+    Args:
+        taken: Returns how many events are in the table, and of how many.
+        begun: The query, once it is started.
+    """
+
+    def look() -> tuple[int, int]:
+        done, total = taken()
+        session = running()  # none is started here
+        rows = sum(underway(session, str(query.runId))[0] for query in begun if session)
+        return min(done + rows, total), total
+
+    return look
+
+
+def phase(begun: Sequence[StreamingQuery]) -> Callable[[], str]:
+    """Return a function that says what a query does at the moment: Spark's tasks, or Spark's own words between them."""
+
+    def look() -> str:
+        session = running()
+        return "; ".join(
+            underway(session, str(query.runId))[1] or str(query.status["message"])
+            for query in begun if session and query.isActive
+        )  # fmt: skip
+
+    return look
+
+
 def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
     """Start a query; return it with its table, which the first micro-batch creates if it does not exist by then."""
+    doing("Spark")
     session, database, place = spark(), engine(), asked.checkpoint
+    doing("topic and checkpoint are checked")
     with failures_said(place, asked.table):
         require_shared(session, place)
         # An existing checkpoint has its offsets; the topic may no longer have those where it began.
@@ -247,8 +294,10 @@ def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
             topic, asked.event, starting="earliest" if goes_on else asked.starting, max_skew=asked.max_skew,
             max_events_per_batch=asked.max_events_per_batch, options=asked.options,
         )  # fmt: skip
+        doing("the transform is planned")
         stream = observed_around(streamed(events, asked.transform))
         plan = fingerprint(events, asked.transform)
+        doing("the query starts")
         _stop_same(session, asked, same := (asked, plan, database))
         with locked(session, place, asked.table):
             query, target = _begun(asked, topic, stream, plan, database)

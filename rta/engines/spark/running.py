@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rta.engines.spark.checkpoint_lock import working
+from rta.html import Facts
 from rta.store.rows import own_rows
 
 _NEWEST = """SELECT table_name, topic, query_id, batch_id, watermark, committed_at FROM rta_batches AS one
@@ -44,7 +45,7 @@ class QuerySummary:
         return f"{self.topic or '?'} → {self.table}: {state}, {batch}"
 
 
-def queries() -> list[QuerySummary]:
+def queries() -> Facts[QuerySummary]:
     """List the queries of this RTA_HOME and its serving database: running ones first, then by table.
 
     Example:
@@ -63,4 +64,9 @@ def queries() -> list[QuerySummary]:
                 row.get("batch_id"), row.get("committed_at"), row.get("watermark"), row.get("query_id"),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda query: (not query.active, query.table))
+    return Facts(sorted(found, key=lambda query: (not query.active, query.table)), row=_row)
+
+
+def _row(query: QuerySummary) -> dict[str, object]:
+    """Return the cells of a query by column; the id of a process is a name, not a number."""
+    return vars(query) | {"process": query.process and str(query.process)}

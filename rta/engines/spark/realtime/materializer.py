@@ -33,6 +33,7 @@ from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType
 from rta.events.json_format import json_column
 from rta.kafka import topics
+from rta.progress import waiting
 from rta.retries import retried
 from rta.settings import settings
 from rta.store import database, late_rows, ledger, serving_tables
@@ -77,7 +78,7 @@ def materialize(
         max_events_per_batch: For the first micro-batches of a new table.
     """
     place = str(following.checkpoint_of(table))
-    with failures_said(place, table), none_left_behind():
+    with waiting(f"starting {table}"), failures_said(place, table), none_left_behind():
         described = topics.description(topic)
         events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
         stream = observed_around(streamed(events, transform))
