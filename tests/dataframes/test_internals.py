@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyspark
@@ -54,7 +55,7 @@ def test_framed(spark: SparkSession) -> None:
     assert below.count() == 3
 
 
-def test_jobs_of_and_stage(spark: SparkSession) -> None:
+def test_jobs_of_and_stage(spark: SparkSession, tmp_path: Path) -> None:
     """A stage that ran has its CPU time, bytes and attempts; one that never was is None."""
     spark.sparkContext.setJobGroup("contract", "")
     spark.range(9).agg(F.sum("id")).collect()
@@ -67,7 +68,11 @@ def test_jobs_of_and_stage(spark: SparkSession) -> None:
     assert told.executorCpuTime() > 0
     assert (told.inputBytes(), told.attemptId(), told.numFailedTasks()) == (0, 0, 0)
     assert (told.numTasks(), told.numCompleteTasks()) == (1, 1)
-    assert sum(internals.stage(spark, number).inputRecords() for number in info.stageIds) == 9
+    spark.range(9).write.parquet(str(tmp_path / "nine"))
+    spark.read.parquet(str(tmp_path / "nine")).agg(F.sum("id")).collect()
+    jobs = filter(None, map(tracker.getJobInfo, internals.jobs_of(spark, "contract")))
+    told_of_all = [internals.stage(spark, number) for job in jobs for number in job.stageIds]
+    assert max(each.inputRecords() for each in told_of_all if each) == 9
     assert internals.stage(spark, 10**6) is None
 
 
