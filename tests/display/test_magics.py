@@ -59,6 +59,13 @@ def test_one_text_is_a_batch_and_a_kept_table(
     # It is the transform of rta.transforms.totals, so that may continue the table.
     rta.drain(name, rta.transforms.totals, table="sql_totals", key=["window", "user_id"], event=rta.USER_EVENTS)  # fmt: skip
     oracle.check_accounted("sql_totals", name, used=300)
+    view = shell.run_cell_magic(
+        "stream_sql",
+        "--event CLICKS",
+        f"SELECT user_id, COUNT(*) AS events FROM `{name}` GROUP BY user_id",
+    )
+    assert view.snapshot().frame["events"].sum() == 300
+    view.stop()
     few = shell.run_cell_magic("batch_sql", "--event CLICKS --limit 3", f"SELECT * FROM `{name}`")
     assert len(few) == 3
 
