@@ -51,6 +51,10 @@ class Facts(list[Fact]):
         super().__init__(facts)
         self._row = row
 
+    def cells(self, fact: Fact) -> Mapping[str, object]:
+        """Return an item as a row of the table: its cells by column."""
+        return self._row(fact)
+
     def _repr_html_(self) -> str:
         rows, columns, more = self._cells()
         rest = f"<p>{more}</p>" if more else ""

@@ -131,7 +131,7 @@ class Board:
             return
         do, seen = message.get("do"), viewer.views.setdefault(str(view), _Seen())
         if do == "hello":
-            seen.missed, seen.drawn = True, seen.sent
+            seen.missed, seen.sent, seen.drawn = True, -1, -1
         elif do == "ack" and isinstance(number := message.get("seq"), int):
             seen.drawn = max(seen.drawn, min(number, seen.sent))
         elif do == "list" and message.get("what") in _LISTS:

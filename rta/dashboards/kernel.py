@@ -35,6 +35,8 @@ class NotebookKernel:
         board.ask = self._ask
         self._manager: Any = None
         self._client: Any = None
+        # Says what pages say. A socket of its own, for ZeroMQ: to send on one consumes the news that an answer is there.
+        self._voice: Any = None
         self._log: Any = None
         self._cells: dict[str, _Cell] = {}  # by the message that asked to run it
         self._done: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
@@ -51,8 +53,9 @@ class NotebookKernel:
         self._manager, self._log = kernel_class(environment, log)(), log
         try:
             await self._manager.start_kernel(cwd=str(cwd))
-            self._client = self._manager.client()
+            self._client, self._voice = self._manager.client(), self._manager.client()
             self._client.start_channels()
+            self._voice.start_channels(iopub=False, stdin=False, hb=False, control=False)
             await self._client.wait_for_ready(timeout=_START)
         except RuntimeError as error:
             raise JobError(f"the kernel of dashboard {self.name!r} did not start", found=str(error)[:300], fix=f"read {log.name}") from None  # fmt: skip
@@ -72,7 +75,7 @@ class NotebookKernel:
         Raises:
             JobError: If a cell fails.
         """
-        cells = [each for each in document.cells if not {LEFT_OUT, "skip-execution"} & {*each.metadata.get("tags", ())}]  # fmt: skip
+        cells = shown(document)
         for number, cell in enumerate(cells):
             if cell.cell_type == "markdown":
                 self.board.put((number, 0), html=prose(cell.source))
@@ -104,6 +107,7 @@ class NotebookKernel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             self._client.stop_channels()
+            self._voice.stop_channels()
         if self._manager is not None and self._manager.has_kernel:
             await self._manager.shutdown_kernel(now=True)
 
@@ -139,13 +143,13 @@ class NotebookKernel:
             elif kind == "update_display_data":
                 for cell in self._cells.values():
                     cell.updated(content)
-            elif cell := self._cells.get(message["parent_header"].get("msg_id", "")):
-                cell.said(kind, content)
+            elif asked := self._cells.get(message["parent_header"].get("msg_id", "")):
+                asked.said(kind, content)
 
     def _ask(self, view: str, message: Mapping[str, Any]) -> None:
         """Tell a view something, as its page does."""
         content = {"comm_id": view, "data": {"method": "custom", "content": dict(message)}}
-        self._client.shell_channel.send(self._client.session.msg("comm_msg", content))
+        self._voice.shell_channel.send(self._voice.session.msg("comm_msg", content))
 
 
 class _Cell:
@@ -167,8 +171,9 @@ class _Cell:
             self._clear()
             self._printed += content["text"]
             self._board.put((self._number, 1), html=printed(self._printed))
-        elif kind == "stream":
-            self._log.write(content["text"])
+        elif kind in ("stream", "error"):
+            text = content["text"] if kind == "stream" else "\n".join(content["traceback"]) + "\n"
+            self._log.write(text)
             self._log.flush()
         elif kind in ("display_data", "execute_result"):
             self._clear()
@@ -202,6 +207,11 @@ class _Cell:
 
 
 def title_of(document: Any, name: str) -> str:
-    """Return the first heading of a notebook, or its name."""
-    lines = (line for cell in document.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())  # fmt: skip
+    """Return the first heading of what is shown of a notebook, or its name."""
+    lines = (line for cell in shown(document) if cell.cell_type == "markdown" for line in cell.source.splitlines())  # fmt: skip
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), name)
+
+
+def shown(document: Any) -> list[Any]:
+    """Return the cells of a notebook that are for its page."""
+    return [each for each in document.cells if not {LEFT_OUT, "skip-execution"} & {*each.metadata.get("tags", ())}]  # fmt: skip

@@ -81,10 +81,10 @@ def clean(html: str) -> str:
     import bleach
     from bleach.css_sanitizer import CSSSanitizer
 
-    return bleach.clean(
+    return str(bleach.clean(
         _MUTE.sub("", html), tags=_TAGS, attributes=_harmless, protocols={"http", "https", "mailto", "data"}, strip=True,
         css_sanitizer=CSSSanitizer(allowed_css_properties=_STYLES),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _harmless(tag: str, name: str, value: str) -> bool:

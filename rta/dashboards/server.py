@@ -74,12 +74,16 @@ class _Gate:
         self.token, self._names = token, LOOPBACK | {host, socket.gethostname().lower(), *names}
         self._any = _is_any(host)
 
+    def knows(self, host: str) -> bool:
+        """Tell whether we serve under a name: a page of somebody else's whose name leads to this machine brings its own."""
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in self._names or (self._any and _is_address(name))
+
     def closed(self, request: RequestHandler) -> str | None:
         """Return why a request is refused, or None."""
-        host = urlsplit(f"//{request.request.host}").hostname or ""
-        # A page of somebody else's whose name leads to this machine brings its own name.
-        if host not in self._names and not (self._any and _is_address(host)):
-            return f"this dashboard is not served under the name {host[:100]!r}"
+        host = request.request.host
+        if not self.knows(host):
+            return f"this dashboard is not served under the name {host.partition(':')[0][:100]!r}"
         given = request.get_query_argument("token", "")
         if not hmac.compare_digest(given.encode(), self.token.encode()):
             return (

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rta.display.rows import Rows, types_of
-from rta.display.vitals import Vitals, history_of, vitals_of
+from rta.display.vitals import Verdict, Vitals, history_of, verdict, vitals_of
 from rta.engines import changelog
 from rta.errors import InputError
 from rta.kafka import client, topics
@@ -71,6 +71,10 @@ class Feed(ABC):
     def error(self) -> str | None:
         """Why the query has ended, if it failed."""
         return None
+
+    def verdict(self, history: Sequence[Vitals], state: str) -> Verdict:
+        """Say in words how it does; its state may be "paused", too."""
+        return verdict(history, state, self.error if state == "failed" else None)
 
     def caught_up(self, now: Vitals) -> bool:
         """Tell whether everything that was there is shown, from its figures of before the last look at its rows."""

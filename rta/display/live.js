@@ -755,6 +755,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     let news = false;
     queue = [];
     for (const frame of frames) {
+      if (frame.list && !("seq" in frame)) { answered(frame.list); continue; } // an answer alone: it belongs to no picture
       const before = { ...now }, glow = take(now, frame, asked > 0);
       if (glow === "gap" && (!asked || Date.now() - asked > 2000)) hello();
       if (typeof glow === "string") continue;
@@ -785,7 +786,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
 
   /** @param {Frame} frame */
   function hear(frame) {
-    [heard, gone] = [Date.now(), false];
+    [heard, gone] = [Date.now() - (frame.age ?? 0), false]; // who joins late is told how old the picture is
     queue.push(frame);
     drawing ||= requestAnimationFrame(draw);
     if (document.hidden) queue = [];

@@ -15,7 +15,7 @@ from rta.display.feeds import Feed
 from rta.display.moving_chart import Drawn, drawn
 from rta.display.rows import Differ, Rows
 from rta.display.still import Snapshot
-from rta.display.vitals import Verdict, Vitals, as_message, spoken, verdict
+from rta.display.vitals import Verdict, Vitals, as_message, spoken
 from rta.errors import RtaError
 
 _HISTORY: Final = 240  # moments that are kept, in the kernel and in the page
@@ -90,7 +90,7 @@ class LiveView:
             return Verdict(self._trouble, "bad")
         if (state := self.state) == "ended":
             return Verdict(self._why, "idle")
-        return verdict(list(self.history), state, self.feed.error if state == "failed" else None)
+        return self.feed.verdict(list(self.history), state)
 
     def pause(self) -> None:
         """Hold the picture; the query goes on."""

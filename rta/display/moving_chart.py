@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DATA: Final = "rta"  # the name of the data in the specification
+_WIDE: Final = 480  # of a still picture; a page has the width that it has
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Drawn:
 
     def whole(self) -> dict[str, Any]:
         """Return the specification with its data."""
-        return self.spec | {"data": {"values": self.values}}
+        return {"width": _WIDE} | self.spec | {"data": {"values": self.values}}
 
 
 def drawn(chart: Any, rows: Rows) -> Drawn:
@@ -65,7 +66,6 @@ def drawn(chart: Any, rows: Rows) -> Drawn:
         spec = made.to_dict()
     if spec.pop("datasets", None):
         raise InputError("the chart has data of its own beside the view's", fix="draw all layers from one frame: alt.layer(…, data=frame)")  # fmt: skip
-    spec.setdefault("width", 480)
     return Drawn(spec, values_of(frame))
 
 

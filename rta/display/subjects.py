@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rta.architectures.base import Architecture
 from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed, TopicFeed
 from rta.display.frames import FrameFeed
+from rta.display.function_feed import FunctionFeed
 from rta.errors import InputError
 from rta.kafka import topics
 from rta.kafka.messages import is_spark
@@ -37,15 +38,22 @@ def feed_of(
             raise InputError("this frame does not move", found="a static DataFrame", fix="give rta.read_stream(…)")  # fmt: skip
         return FrameFeed(shown, mode=mode, key=key, every=every)
     if isinstance(shown, str):
-        if event is None and shown in (known := [each.name for each in serving_tables.tables()]):
-            return TableFeed(shown)
-        if shown in (there := [each.name for each in topics.list_topics()]):
-            return TopicFeed(shown, event)
-        raise InputError(
-            f"there is neither a table nor a topic {shown!r}", found=f"tables {', '.join(known) or 'none'}; topics {', '.join(there) or 'none'}",
-            fix="give one of them; a table is there once its query has written to it",
-        )  # fmt: skip
+        return _named(shown, event)
+    if callable(shown):
+        return FunctionFeed(shown, key)
     raise InputError(
         "nothing that moves", found=type(shown).__name__,
-        fix="give a table's or topic's name, a streaming DataFrame, a query, or what rta.lambda_() or rta.kappa() returned",
+        fix="give a table's or topic's name, a streaming DataFrame, a query, a function that returns rows, or what rta.lambda_() or rta.kappa() returned",
+    )  # fmt: skip
+
+
+def _named(name: str, event: EventType | None) -> Feed:
+    """Return the feed of a table, or of a topic."""
+    if event is None and name in (known := [each.name for each in serving_tables.tables()]):
+        return TableFeed(name)
+    if name in (there := [each.name for each in topics.list_topics()]):
+        return TopicFeed(name, event)
+    raise InputError(
+        f"there is neither a table nor a topic {name!r}", found=f"tables {', '.join(known) or 'none'}; topics {', '.join(there) or 'none'}",
+        fix="give one of them; a table is there once its query has written to it",
     )  # fmt: skip

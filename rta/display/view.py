@@ -48,10 +48,11 @@ def live(
 
     Args:
         shown: The name of a table or topic; a query; a streaming DataFrame, for which a query of its own is started and removed at
-            the end; or what rta.batch(), rta.lambda_() or rta.kappa() returned.
+            the end; what rta.batch(), rta.lambda_() or rta.kappa() returned; or a function, such as rta.queries, that returns a pandas
+            DataFrame or a list of rows and is asked again and again.
         chart: A chart of Altair, without data of its own; or a function that makes one of a pandas DataFrame of the rows.
         mode: Of a streaming DataFrame: "append", "update" or "complete"; by default "update" if it is an aggregate.
-        key: Of a streaming DataFrame in update mode: the columns that identify a row; by default those that it is grouped by.
+        key: The columns that identify a row; of a streaming DataFrame in update mode, by default those that it is grouped by; of a function.
         event: Shows a topic's records as the fields of this type; for a name that is a table, too, it means the topic.
         limit: The most rows that are shown, newest first.
         every: The least seconds from one update to the next.
@@ -147,6 +148,8 @@ def _stop_same(place: str, shown: Any) -> None:
 
 
 def _named(shown: Any) -> str:
-    return (
-        shown if isinstance(shown, str) else getattr(shown, "table", None) or type(shown).__name__
+    if isinstance(shown, str):
+        return shown
+    return str(
+        getattr(shown, "table", None) or getattr(shown, "__qualname__", type(shown).__name__)
     )

@@ -1,0 +1,89 @@
+"""A live view of what a function returns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import rta
+from rta.display.function_feed import FunctionFeed
+from rta.display.vitals import Verdict
+from rta.errors import InputError
+from rta.html import Facts
+from rta.values import python_value
+
+
+@dataclass
+class Airport:
+    """A row."""
+
+    name: str
+    delays: int
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"name": ["JFK"], "delays": [7]}),
+        [{"name": "JFK", "delays": 7}],
+        [Airport("JFK", 7)],
+        Facts([Airport("JFK", 7)]),
+    ],
+    ids=["pandas", "dictionaries", "dataclasses", "facts"],
+)
+def test_rows_of_each_form_are_shown(rows: Any) -> None:
+    """A DataFrame, dictionaries, dataclasses and what rta lists give the same rows."""
+
+    def worst_airports() -> Any:
+        return rows
+
+    view = rta.live(worst_airports, key="name")
+    assert view.feed.title == "worst airports"
+    shown = view.snapshot()
+    assert shown.frame.to_dict("records") == [{"name": "JFK", "delays": 7}]
+    assert (shown.rows.types, shown.rows.total) == ({"name": "text", "delays": "number"}, 1)
+
+
+def test_types_come_from_the_values_and_stay_when_there_are_none() -> None:
+    """A column that is empty now keeps its type, and a list that is empty now its columns."""
+    some = {"at": datetime(2024, 11, 15, tzinfo=UTC), "sum": Decimal("1.5"), "late": True, "of": [1], "why": None}  # fmt: skip
+    answers: list[Any] = [[], [dict.fromkeys(some, None)], [some]]
+    feed = FunctionFeed(answers.pop, key=["at"])
+    types = {"at": "time", "sum": "decimal", "late": "bool", "of": "json", "why": "text"}
+    for verdict in ("up to date", "up to date", "nothing there"):
+        assert feed.rows(10).types == types
+        assert feed.verdict([], "running").text == verdict
+
+
+def test_the_worst_verdict_stands_above() -> None:
+    """Of rows with verdicts the worst is that of the view."""
+    rows = [{"v": Verdict("keeping up", "good")}, {"v": Verdict("no data for 40 s", "idle")}, {"v": Verdict("behind: 3 min", "bad")}]  # fmt: skip
+    feed = FunctionFeed(lambda: rows)
+    feed.rows(1)
+    assert feed.verdict([], "running") == Verdict("behind: 3 min", "bad")
+    assert feed.verdict([], "paused").text == "paused"
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [(lambda: 7, "a live view of a function needs rows"), (lambda: ["a"], "a live view of a function needs rows"), (lambda: [{"b": 1}], "there is no such column")],
+)  # fmt: skip
+def test_what_is_no_rows_is_refused(function: Callable[[], Any], what: str) -> None:
+    """The error comes with the first look."""
+    with pytest.raises(InputError, match=what):
+        FunctionFeed(function, key=["a"]).rows(10)
+
+
+def test_a_library_that_another_thread_is_loading_has_no_values_yet(monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A cell that imports pandas while a thread publishes does not stop the thread."""
+    for name in ("numpy", "pandas"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert python_value("field 'n'", 7) == 7
