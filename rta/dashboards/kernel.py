@@ -6,6 +6,7 @@ To the kernel we are a page like JupyterLab: we name the cell that we run, so rt
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final
@@ -55,6 +56,10 @@ class NotebookKernel:
             await self._manager.start_kernel(cwd=str(cwd))
             self._client, self._voice = self._manager.client(), self._manager.client()
             self._client.start_channels()
+            self._voice.session = self._manager.session.clone()
+            self._voice.session.session = secrets.token_hex(
+                16
+            )  # two of one name: the kernel hears one of them
             self._voice.start_channels(iopub=False, stdin=False, hb=False, control=False)
             await self._client.wait_for_ready(timeout=_START)
         except RuntimeError as error:

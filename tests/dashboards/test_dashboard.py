@@ -52,7 +52,7 @@ def page(chromium: Browser, dashboard: Served) -> Iterator[Page]:
 def opened(page: Page, dashboard: Served) -> Page:
     """Open the link of a dashboard, and wait until it is whole."""
     page.goto(link(dashboard.name))
-    expect(page.locator(".rta-live")).to_be_visible()
+    until(lambda: page.locator(".rta-live").count(), dashboard.process)
     expect(page.locator("#status")).to_be_hidden()
     return page
 
