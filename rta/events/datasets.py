@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from rta.errors import SetupError
 from rta.events.event_types import PURCHASES, WEATHER
+from rta.progress import waiting
 from rta.settings import settings
 
 
@@ -111,4 +112,5 @@ def _read(spark: SparkSession, name: str) -> DataFrame:
             found=str(path),
             fix="set RTA_DATA to the repository's data/",
         )
-    return spark.read.parquet(str(path))
+    with waiting(f"opening {name}"):  # the first plan of a session takes seconds
+        return spark.read.parquet(str(path))

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS
+from rta.progress import waiting
 
 _MICROSECONDS: Final = {
     "microsecond": 1, "millisecond": 10**3, "second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6,
@@ -80,10 +81,6 @@ def user_events(
     again = f"copy * (1 + {_up_to(duplicate_delay, _uniform(seed, 'delay'))})"
     copies = f"CASE WHEN {_uniform(seed, 'copies')} < {_double(duplicates)} THEN array(0, 1) ELSE array(0) END"
     kind = _uniform(seed, "action")
-    # As text each column is one call to the JVM; by functions it would be a thousand.
-    numbered = spark.range(first_row, first_row + rows).selectExpr(
-        "id", f"explode({copies}) AS copy" if duplicates else "0 AS copy"
-    )
     columns = {
         "event_id": f"concat('{seed}-', id)",
         "user_id": _user(users, skew, _uniform(seed, "user")),
@@ -92,7 +89,12 @@ def user_events(
         "timestamp": f"timestamp_micros({happened})",
         "reported_at": f"timestamp_micros({happened} + coalesce({late}, 0) + {again})",
     }
-    return numbered.selectExpr(*(f"{columns[name]} AS {name}" for name in USER_EVENTS.columns))
+    # As text each column is one call to the JVM; by functions it would be a thousand.
+    with waiting("planning user events"):  # the first plan of a session takes seconds
+        numbered = spark.range(first_row, first_row + rows).selectExpr(
+            "id", f"explode({copies}) AS copy" if duplicates else "0 AS copy"
+        )
+        return numbered.selectExpr(*(f"{columns[name]} AS {name}" for name in USER_EVENTS.columns))
 
 
 def _double(number: float) -> str:
