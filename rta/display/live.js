@@ -757,7 +757,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     for (const frame of frames) {
       if (frame.list && !("seq" in frame)) { answered(frame.list); continue; } // an answer alone: it belongs to no picture
       const before = { ...now }, glow = take(now, frame, asked > 0);
-      if (glow === "gap" && (!asked || Date.now() - asked > 2000)) hello();
+      if (glow === "gap" && (!asked || Date.now() - asked > 10_000)) hello();
       if (typeof glow === "string") continue;
       news = true;
       if (frame.full) asked = 0;
