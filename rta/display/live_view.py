@@ -120,7 +120,7 @@ class LiveView:
         self._close()
 
     def wait(self) -> Self:
-        """Wait until the bound of the view is reached: for_, or until."""
+        """Wait until the view has ended by its bound."""
         self._thread.join()
         return self
 
