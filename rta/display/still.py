@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 20  # rows
 _LISTED: Final = 200
+_LINE: Final = 3  # points: a line of two says nothing
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def bundle(shown: Snapshot) -> dict[str, str]:
     """Return a view as text and as HTML, whose pictures need no script and no network."""
     head = Rows(shown.frame.head(_SHOWN), shown.rows.types)
     pictures = [_png(shown.chart)] if shown.chart else []
-    if len(shown.history) > 2:  # noqa: PLR2004 - a line of two points says nothing
-        pictures.append(_png(over_time(shown.history, shown.marks)))
+    if (happened := over_time(shown.history, shown.marks))["vconcat"]:
+        pictures.append(_png(happened))
     drawn = "".join(
         f'<div><img alt="{html.text(shown.title)}" src="data:image/png;base64,{each}"></div>'
         for each in pictures
@@ -115,12 +117,14 @@ def bundle(shown: Snapshot) -> dict[str, str]:
 
 
 def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return the specification of a picture of what happened: events per second, records behind, and the marks.
+    """Return the specification of a picture of what happened: events per second, records behind, and the marks; nothing of what is unknown.
 
     >>> import datetime as dt
     >>> moments = [Vitals(dt.datetime(2024, 11, 15, 10, 0, n, tzinfo=dt.UTC), 10.0, 9.0, behind=n) for n in range(3)]
     >>> [each["title"]["text"] for each in over_time(moments)["vconcat"]]
     ['Events per second', 'Records behind']
+    >>> over_time([Vitals(dt.datetime(2024, 11, 15, 10, 0, n, tzinfo=dt.UTC)) for n in range(3)])["vconcat"]
+    []
     """
     points = [
         {"at": each.at.timestamp() * 1000, "what": what, "value": value}
@@ -144,8 +148,8 @@ def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()
         return {"title": {"text": title, "anchor": "start", "fontSize": 12}, "width": 560, "height": 90, "layer": [line, *rules, *words]}  # fmt: skip
 
     panels = (("Events per second", "arriving", "processed"), ("Records behind", "behind"))
-    known = {point["what"] for point in points}
-    shown = [panel(title, *what) for title, *what in panels if known & {*what}]
+    known = Counter(point["what"] for point in points)
+    shown = [panel(title, *what) for title, *what in panels if max(known[w] for w in what) >= _LINE]
     return {"vconcat": shown, "config": {"view": {"stroke": "#ddd"}}}
 
 
