@@ -28,7 +28,7 @@ demo: $(ENV)  ## real flights through Kafka and Spark into a table and a report;
 	@echo
 	@echo "What next:"
 	@echo "  $(BIN)/rta publish flights --from 2013-12-01   December arrives: then make demo takes exactly those flights"
-	@echo "  make lab                                          the same notebook, by hand"
+	@echo "  make lab                                          see a stream move: open 1-foundations/00-watch-a-stream, and run it"
 	@echo "  $(BIN)/rta jobs                                   the history of runs"
 	@echo "Spark starts faster once its class-data archive is there, which the first session leaves behind: rta doctor says so"
 
