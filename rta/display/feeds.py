@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
 from rta.display.vitals import Verdict, Vitals, history_of, verdict, vitals_of
 from rta.engines import changelog
@@ -184,8 +185,8 @@ class TableFeed(Feed):
         return history_of(self._stream())
 
     def _stream(self) -> StreamingQuery | str:
-        running = self.queries()
-        return running[-1] if running else self.title
+        here = self.queries()
+        return here[-1] if here else self.title
 
     def listed(self, what: str) -> tuple[pd.DataFrame, str]:
         import pandas as pd
@@ -213,9 +214,7 @@ class TableFeed(Feed):
 
     def queries(self) -> list[StreamingQuery]:
         """Return the queries of this session that fill it."""
-        from pyspark.sql import SparkSession
-
-        session, parts = SparkSession.getActiveSession(), set(self._parts())
+        session, parts = running(), set(self._parts())
         return [each for each in session.streams.active if each.name in parts] if session else []
 
     def vitals(self) -> Vitals:
@@ -229,9 +228,9 @@ class TableFeed(Feed):
         return "running" if self.queries() or any(q.active and q.table in parts for q in queries()) else "stopped"  # fmt: skip
 
     def stop_query(self) -> None:
-        if not (running := self.queries()):
+        if not (here := self.queries()):
             super().stop_query()
-        for query in running:
+        for query in here:
             query.stop()
 
     def restart(self) -> None:

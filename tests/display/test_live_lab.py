@@ -20,7 +20,7 @@ query.processAllAvailable()
 count = iter(range(1_000_000))
 
 def more(**fields):
-    event = {"event_id": f"new-{next(count)}", "user_id": 7, "action": "view", "amount": "1.50", "timestamp": "2024-11-15T10:30:01Z"}
+    event = {"event_id": f"new-{next(count)}", "user_id": 7, "action": "view", "amount": "1.50", "timestamp": "2024-11-15T10:36:01Z"}
     rta.publish([event | fields], "watched")
 """
 TABLE = """view = rta.live("watched", chart=alt.Chart().mark_bar().encode(x="user_id:O", y="sum(event_count):Q"))
