@@ -14,7 +14,9 @@ from tests.docs.test_article import KAFKA_EXAMPLE
 from tests.notebooks.nbval_all import NOTEBOOKS, Runs
 
 MACHINE = re.compile(r"/(?:root|home|tmp|work|usr|opt|Users|var)/\w")
-PNG = re.compile(r'"image/png": "[^"]*"|data:image/png;base64,[^"\\]*')  # base64 has slashes, and any letters between them
+PNG = re.compile(
+    r'"image/png": "[^"]*"|data:image/png;base64,[^"\\]*'
+)  # base64 has slashes, and any letters between them
 PICTURES = {"image/png", "image/svg+xml"}
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
