@@ -100,7 +100,8 @@ def text(shown: Snapshot) -> str:
 def bundle(shown: Snapshot) -> dict[str, str]:
     """Return a view as text and as HTML, whose pictures need no script and no network."""
     head = Rows(shown.frame.head(_SHOWN), shown.rows.types)
-    pictures = [_png(shown.chart)] if shown.chart else []
+    # Vega gives a chart without data no size.
+    pictures = [_png(shown.chart)] if shown.chart and shown.chart["data"]["values"] else []
     if (happened := over_time(shown.history, shown.marks))["vconcat"]:
         pictures.append(_png(happened))
     drawn = "".join(
