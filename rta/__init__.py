@@ -15,6 +15,8 @@ beside this file is the table of contents, and so in each room. A room imports o
     engines        a table kept up to date with a topic, exactly once
     architectures  one function as batch, Lambda and Kappa
     monitor        health and state of a query
+    display        live views, what runs, SQL in cells
+    dashboards     a notebook as a live page for people without Jupyter
     jobs           the notebook as a job
     cli            the command line
     testing        the laws and the oracle, for a transform of your own

@@ -23,7 +23,7 @@ from .dataframes.producer import publish as publish
 from .dataframes.session import spark as spark
 from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
-from .display.queries import queries as queries
+from .display.running_queries import queries as queries
 from .display.view import live as live
 from .engines.spark.following import drain as drain
 from .engines.spark.following import follow as follow

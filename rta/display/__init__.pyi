@@ -1,8 +1,8 @@
 from .event_times import event_time_chart as event_time_chart
 from .live_view import LiveView as LiveView
-from .queries import ListedQuery as ListedQuery
-from .queries import Queries as Queries
-from .queries import queries as queries
+from .running_queries import ListedQuery as ListedQuery
+from .running_queries import Queries as Queries
+from .running_queries import queries as queries
 from .still import Snapshot as Snapshot
 from .vitals import Verdict as Verdict
 from .vitals import Vitals as Vitals

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from rta.display.queries import ListedQuery, Queries, queries
+from rta.display.running_queries import ListedQuery, Queries, queries
 from rta.display.topic_sql import TopicSql, topic_sql
 from rta.errors import InputError, QueryError
 from rta.events.event_types import EventType
