@@ -51,10 +51,10 @@ def _as_png(svg: str) -> tuple[bytes, dict[str, int]]:
     import vl_convert
 
     size = {each: round(float(number)) for each, number in _SIZE.findall(svg[: svg.index(">")])}
-    return _packed(vl_convert.svg_to_png(svg)), size
+    return packed(vl_convert.svg_to_png(svg)), size
 
 
-def _packed(png: bytes) -> bytes:
+def packed(png: bytes) -> bytes:
     """Return a PNG with its pixels compressed at zlib's highest level: a quarter of the bytes in each kept notebook."""
     chunks, at = [], 8
     while at < len(png):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
 from rta.display.rows import Rows, cells_of
 from rta.display.vitals import Verdict, Vitals
+from rta.kernel import packed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 20  # rows
 _LISTED: Final = 200
+_SCALE: Final = 1.25  # of pictures: a notebook keeps each view's
 _LINE: Final = 3  # points: a line of two says nothing
 
 
@@ -111,10 +113,20 @@ def bundle(shown: Snapshot) -> dict[str, str]:
     page = (
         html.table(facts(shown))
         + drawn
-        + html.table(cells_of(head), list(head.types))
+        + html.table(_readable(head), list(head.types))
         + f"<p>{caption(shown)}</p>"
     )
     return {"text/plain": text(shown), "text/html": page}
+
+
+def _readable(rows: Rows) -> Iterator[list[object]]:
+    """Yield the rows of a frame with the moments as a person reads them."""
+    times = [at for at, kind in enumerate(rows.types.values()) if kind == "time"]
+    for row, values in zip(cells_of(rows), rows.frame.itertuples(index=False), strict=True):
+        yield [
+            values[at] if at in times and hasattr(values[at], "astimezone") and told else told
+            for at, told in enumerate(row)
+        ]
 
 
 def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -150,15 +162,23 @@ def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()
 
     panels = (("Events per second", "arriving", "processed"), ("Records behind", "behind"))
     known = Counter(point["what"] for point in points)
-    shown = [panel(title, *what) for title, *what in panels if max(known[w] for w in what) >= _LINE]
-    return {"vconcat": shown, "config": {"view": {"stroke": "#ddd"}}}
+    shown = [
+        panel(title, *(w for w in what if known[w]))
+        for title, *what in panels
+        if max(known[w] for w in what) >= _LINE
+    ]
+    return {
+        "vconcat": shown,
+        "resolve": {"scale": {"color": "independent"}},
+        "config": {"view": {"stroke": "#ddd"}},
+    }
 
 
 def _png(spec: Mapping[str, Any]) -> str:
     """Draw a specification; return the picture in base64."""
     import vl_convert
 
-    return b64encode(vl_convert.vegalite_to_png(dict(spec), scale=2)).decode()
+    return b64encode(packed(vl_convert.vegalite_to_png(dict(spec), scale=_SCALE))).decode()
 
 
 def listed(feed: Feed, what: str) -> dict[str, Any]:
