@@ -58,8 +58,9 @@ def film(path: Path) -> None:
                 for cell in (0, 1, 2):
                     notebook.run(cell)
                     notebook.wait_executed(cell)
-                view = notebook.wait_for(".rta-live td")
+                view = notebook.wait_for(".rta-live")
                 view.evaluate("each => each.closest('.jp-Cell').scrollIntoView()")
+                notebook.wait_for(".rta-live td")  # what is out of view is not drawn
                 shots = []
                 for _ in range(FRAMES):
                     shots.append(Image.open(io.BytesIO(page.screenshot())))
