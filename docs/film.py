@@ -21,7 +21,7 @@ from tests.display.browser import ROOT
 
 FRAMES: Final = 40
 PAUSE: Final = 500  # milliseconds from one frame to the next, filmed and shown
-COLOURS: Final = 64
+COLOURS: Final = 128
 
 START: Final = """import altair as alt
 import rta
@@ -50,7 +50,7 @@ def film(path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="rta-film-") as folder:
         os.environ["RTA_HOME"] = str(Path(folder, "home"))
         with lab.started(Path(folder, "lab")) as server, browser.started() as chrome:
-            size = {"width": 1120, "height": 560}
+            size = {"width": 1120, "height": 780}
             with browser.offline(chrome, viewport=size) as context:
                 page = context.new_page()
                 notebook = server.open(page, "watch.ipynb", [START, PLAY, WATCH])
@@ -58,6 +58,9 @@ def film(path: Path) -> None:
                 for cell in (0, 1, 2):
                     notebook.run(cell)
                     notebook.wait_executed(cell)
+                page.evaluate(
+                    "() => void jupyterapp.shell.currentWidget.content.scrollToItem(2, 'start')"
+                )
                 view = notebook.wait_for(".rta-live")
                 view.evaluate("each => each.closest('.jp-Cell').scrollIntoView()")
                 notebook.wait_for(".rta-live td")  # what is out of view is not drawn

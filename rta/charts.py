@@ -59,7 +59,7 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
         column = drawn[name]
         if isinstance(column.dtype, pd.Int64Dtype):
             drawn[name] = column.astype("float64" if column.hasnans else "int64")
-        elif column.map(lambda value: isinstance(value, Decimal)).any():
+        elif column.dtype == object and any(isinstance(value, Decimal) for value in column):
             drawn[name] = column.astype("float64")
     return drawn
 
