@@ -25,8 +25,7 @@ def alive() -> bool:
 
     JupyterLab, Notebook 7 and VS Code tell the kernel which cell they run; papermill, nbclient and nbval do not, and show no widget.
     """
-    kernel = getattr(_shell(), "kernel", None)
-    return kernel is not None and "cellId" in kernel.get_parent("shell").get("metadata", {})
+    return bool(place())
 
 
 def place() -> str:

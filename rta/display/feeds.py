@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
-from rta.display.vitals import Verdict, Vitals, history_of, verdict, vitals_of
+from rta.display.vitals import Verdict, Vitals, history_of, state_of, verdict, vitals_of
 from rta.engines import changelog
 from rta.errors import InputError
 from rta.kafka import client, topics
@@ -95,7 +95,27 @@ class Feed(ABC):
         """Remove what the feed has made."""
 
 
-class QueryFeed(Feed):
+class OneQuery(Feed):
+    """A feed of one query of this session: how it does, and how to stop it."""
+
+    query: StreamingQuery
+
+    def vitals(self) -> Vitals:
+        return vitals_of(self.query)
+
+    @property
+    def state(self) -> State:
+        return cast("State", state_of(self.query)[0])
+
+    @property
+    def error(self) -> str | None:
+        return state_of(self.query)[1]
+
+    def stop_query(self) -> None:
+        self.query.stop()
+
+
+class QueryFeed(OneQuery):
     """A query that fills no table of rta: its newest micro-batches."""
 
     kind = "query"
@@ -125,24 +145,6 @@ class QueryFeed(Feed):
             for each in reversed(progress)
         ]  # fmt: skip
         return Rows(pd.DataFrame(found, columns=list(types)), types, total=None)
-
-    def vitals(self) -> Vitals:
-        return vitals_of(self.query)
-
-    @property
-    def state(self) -> State:
-        return (
-            "running" if self.query.isActive else "failed" if self.query.exception() else "stopped"
-        )
-
-    @property
-    def error(self) -> str | None:
-        from rta.monitor import health
-
-        return health(self.query).error
-
-    def stop_query(self) -> None:
-        self.query.stop()
 
 
 class TableFeed(Feed):

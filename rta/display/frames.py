@@ -12,9 +12,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import streams_of
-from rta.display.feeds import Feed, Mode, State
+from rta.display.feeds import Mode, OneQuery
 from rta.display.rows import Rows, types_of
-from rta.display.vitals import Vitals, vitals_of
 from rta.engines.spark.checkpoint_lock import begun, none_left_behind
 from rta.engines.spark.query_errors import failures_said
 from rta.settings import private_folder, settings
@@ -34,7 +33,7 @@ _AT: Final = "rta.live.at"
 _numbers = itertools.count(1)
 
 
-class FrameFeed(Feed):
+class FrameFeed(OneQuery):
     """A streaming frame; the checkpoint of its query is removed with it."""
 
     kind = "frame"
@@ -114,24 +113,6 @@ class FrameFeed(Feed):
             exact = kind in KINDS
             columns[field.name] = series(values, kind, nullable=True) if exact else pd.Series(values, dtype=object)  # fmt: skip
         return pd.DataFrame(columns)
-
-    def vitals(self) -> Vitals:
-        return vitals_of(self.query)
-
-    @property
-    def state(self) -> State:
-        return (
-            "running" if self.query.isActive else "failed" if self.query.exception() else "stopped"
-        )
-
-    @property
-    def error(self) -> str | None:
-        from rta.monitor import health
-
-        return health(self.query).error
-
-    def stop_query(self) -> None:
-        self.query.stop()
 
     def restart(self) -> None:
         self.query.stop()

@@ -86,9 +86,12 @@ class LiveView:
     @property
     def verdict(self) -> Verdict:
         """How the stream does, in words."""
+        return self._judged(self.state)
+
+    def _judged(self, state: str) -> Verdict:
         if self._trouble:
             return Verdict(self._trouble, "bad")
-        if (state := self.state) == "ended":
+        if state == "ended":
             return Verdict(self._why, "idle")
         return self.feed.verdict(list(self.history), state)
 
@@ -229,7 +232,8 @@ class LiveView:
             if not self.pages or not (full or all(page.ready() for page in self.pages)):
                 return
             figures = self.history[-1] if self.history else None
-            now = (self.rows, self._drawn, figures, self._marks, self.verdict, self.state)
+            state = self.state  # asked once: a table looks for its query in other processes, too
+            now = (self.rows, self._drawn, figures, self._marks, self._judged(state), state)
             before = self._told or (None,) * len(now)
             same = all(one is two for one, two in zip(now[:4], before[:4], strict=True))
             if full or beat or not same or now[4:] != before[4:]:
