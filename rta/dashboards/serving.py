@@ -56,8 +56,8 @@ def serve(
     from rta.jobs import parameters as rules
     from rta.jobs.runner import read_notebook
 
+    document = read_notebook(Path(notebook))
     source = Path(notebook).absolute()
-    document = read_notebook(source)
     values = rules.checked(document, parameters or {})
     title = title_of(document, called := name or source.stem)
 

@@ -70,9 +70,9 @@ def planned(
         TableError: There is a table of this name with another schema or key.
 
     >>> from pyspark.sql.types import StructType
-    >>> planned("not_made", StructType().add("page", "string"), key=["page"])
-    Table(not_made: page STRING; key page)
-    >>> "not_made" in [each.name for each in tables()]
+    >>> planned("only_planned", StructType().add("page", "string"), key=["page"])
+    Table(only_planned: page STRING; key page)
+    >>> "only_planned" in [each.name for each in tables()]
     False
     """
     wanted = _wanted(name, schema, key, topic)
