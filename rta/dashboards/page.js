@@ -4,7 +4,7 @@ const board = /** @type {HTMLElement} */ (document.getElementById("board"));
 const banner = /** @type {HTMLElement} */ (document.getElementById("status"));
 /** @type {Map<string, {node: HTMLElement, html?: string, view?: string, end?: () => void}>} */
 const shownParts = new Map();
-/** @type {Map<string, (frame: any) => void>} */
+/** @type {Map<string, {hear: (frame: any) => void, lost: (why: string) => void}>} */
 const ears = new Map();
 let socket = /** @type {WebSocket | null} */ (null), wait = 1000, lostAt = 0, ending = "", told = { text: "starting", level: "idle" };
 
@@ -34,8 +34,8 @@ function partOf(part) {
   else {
     now.end = mount(node, {
       send: (message) => tell({ view: part.view, ...message }),
-      listen(hear) {
-        ears.set(part.view, hear);
+      listen(hear, lost) {
+        ears.set(part.view, { hear, lost });
         return () => ears.delete(part.view);
       },
       chart,
@@ -79,11 +79,12 @@ function connect() {
   mine.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.page) takePage(message.page);
-    else ears.get(message.view)?.(message.frame);
+    else ears.get(message.view)?.hear(message.frame);
   };
   mine.onclose = ({ reason }) => {
     lostAt ||= Date.now();
     ending ||= reason;
+    for (const { lost } of ears.values()) lost(ending || "no connection");
     drawStatus();
     setTimeout(connect, wait);
     wait = Math.min(15_000, wait * 2);

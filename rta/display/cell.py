@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MODULE: Final = Path(__file__).with_name("live.js")
 _VEGA: Final = "6.4"
 _ONE_FRAME: Final = (
-    1.0  # seconds that a page may take to draw; while a cell blocks, its answers do not arrive
+    1.0  # seconds that a page may take to draw; while a cell blocks, its answers may not arrive
 )
 
 
@@ -122,10 +122,16 @@ class Page:
         """Return the widget, and beside it what is shown where there are none."""
         return {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}} | shown  # fmt: skip
 
-    def close(self, shown: dict[str, Any]) -> None:
-        """Leave the last picture in place of the widget."""
+    def leave(self, shown: dict[str, Any]) -> None:
+        """Put the last picture in place of the widget, in the tab that ran the cell: only there its output has an id.
+
+        In another tab of the notebook the widget stays, and says that the view has ended.
+        """
         if self.handle is not None:
             self.handle.update(shown, raw=True)
+
+    def close(self) -> None:
+        """Remove the widget from all tabs."""
         self._widget.close()
 
 

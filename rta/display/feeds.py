@@ -7,17 +7,19 @@ with a bounded ring of rows in the driver, and removes it at the end.
 from __future__ import annotations
 
 import json
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
 from rta.display.vitals import Verdict, Vitals, history_of, state_of, verdict, vitals_of
 from rta.engines import changelog
+from rta.engines.spark.checkpoint_lock import working
 from rta.errors import InputError
 from rta.kafka import client, topics
 from rta.kafka.auth_errors import raising_refused
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["append", "update", "complete"]
 State = Literal["running", "stopped", "ended", "failed"]
+_LOCKS: Final = 1.0  # seconds from one look at the lock of another process to the next
 
 
 class Feed(ABC):
@@ -156,6 +159,7 @@ class TableFeed(Feed):
         self.table: Table = serving_tables.table(name)
         self.title = name
         self._seen: object = None
+        self._sure = 0.0  # until when it is taken to run
         moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
         # The newest window first; a table whose key has no time is sorted by its key.
         self._order = [f"-{each}" for each in moments] + [
@@ -224,10 +228,15 @@ class TableFeed(Feed):
 
     @property
     def state(self) -> State:
-        from rta.engines import queries
-
+        if self.queries() or time.monotonic() < self._sure:
+            return "running"
         parts = set(self._parts())
-        return "running" if self.queries() or any(q.active and q.table in parts for q in queries()) else "stopped"  # fmt: skip
+        held = [lock["pid"] for lock in working() if lock["table"] in parts]
+        if {*held} - {
+            os.getpid()
+        }:  # of another process: its lock is not looked at four times a second
+            self._sure = time.monotonic() + _LOCKS
+        return "running" if held else "stopped"
 
     def stop_query(self) -> None:
         if not (here := self.queries()):

@@ -15,7 +15,7 @@
  *
  * @typedef {object} Channel
  * @property {(message: object) => void} send   to the kernel; it may throw if there is none any more
- * @property {(hear: (frame: Frame) => void, lost: () => void) => (() => void) | void} listen   returns how to end
+ * @property {(hear: (frame: Frame) => void, lost: (why?: string) => void) => (() => void) | void} listen   returns how to end
  * @property {any} [chart]   vegaEmbed; without it there are no charts
  */
 
@@ -618,7 +618,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   const now = blank();
   let queue = /** @type {Frame[]} */ ([]), drawing = 0; // what came since the last picture
   let dirty = { rows: false, strip: false, values: false }, hot = /** @type {Glow} */ (new Map()), inView = true;
-  let asked = 0, heard = Date.now(), gone = false; // when the page said hello, and last heard of the kernel
+  let asked = 0, heard = Date.now(), gone = ""; // when the page said hello, and last heard of the kernel; why it hears no more
   let wish = /** @type {{what: string, at: number} | null} */ (null); // a button was pressed
   let panel = /** @type {any} */ (null); // what is listed
 
@@ -715,7 +715,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   /** Say what a person has to know beside the picture. @param {boolean} stale @param {number} silent */
   function sentence(stale, silent) {
     const of = now.seq < 0 ? "" : `the picture is of ${clock(heard)}`;
-    if (gone) return ["the kernel is gone: nothing moves any more", of].filter(Boolean).join("; ");
+    if (gone) return [`${gone}: nothing moves any more`, of].filter(Boolean).join("; ");
     if (stale) return `no news for ${span(silent)}: is the kernel alive? ${of}`;
     const since = wish?.at ?? (panel && !panel.answered ? panel.at : Infinity), long = Date.now() - since > PATIENCE;
     if (!wish && !long) return "";
@@ -725,7 +725,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
 
   function drawHead() {
     const silent = Date.now() - heard, moves = ["running", "paused", ""].includes(now.state);
-    const stale = gone || (moves && silent > 1000 * Math.max(10, 5 * now.every));
+    const stale = Boolean(gone) || (moves && silent > 1000 * Math.max(10, 5 * now.every));
     root.classList.toggle("rta-stale", stale);
     root.dataset.level = stale ? "idle" : (now.verdict?.level ?? "idle");
     root.dataset.state = now.state;
@@ -739,7 +739,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
       const what = steers ? (now.state === "paused" ? "resume" : "pause") : button.dataset.do;
       button.dataset.do = what;
       button.hidden = !now.can.includes(steers ? "pause" : what);
-      button.setAttribute("aria-disabled", String(gone || !BUTTONS[what].includes(now.state)));
+      button.setAttribute("aria-disabled", String(Boolean(gone) || !BUTTONS[what].includes(now.state)));
       button.setAttribute("aria-label", `${what} ${now.title}`);
       say(button, what);
     }
@@ -786,15 +786,15 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
 
   /** @param {Frame} frame */
   function hear(frame) {
-    [heard, gone] = [Date.now() - (frame.age ?? 0), false]; // who joins late is told how old the picture is
+    [heard, gone] = [Date.now() - (frame.age ?? 0), ""]; // who joins late is told how old the picture is
     queue.push(frame);
     drawing ||= requestAnimationFrame(draw);
     if (document.hidden) queue = [];
   }
 
-  /** What is seen is the last picture, until news come. */
-  function lost() {
-    gone = true;
+  /** What is seen is the last picture, until news come. @param {string} [why] */
+  function lost(why = "the kernel is gone") {
+    gone = why;
     drawHead();
   }
 
@@ -838,10 +838,11 @@ function render({ model, el }) {
     send: (message) => model.send(message),
     listen(hear, lost) {
       model.on("msg:custom", hear);
-      model.on("comm_live_update", lost); // the kernel ended or began anew
+      const ended = () => lost();
+      model.on("comm_live_update", ended); // the kernel ended or began anew
       return () => {
         model.off("msg:custom", hear);
-        model.off("comm_live_update", lost);
+        model.off("comm_live_update", ended);
       };
     },
   });

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from threading import Event, RLock, Thread, current_thread
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from rta.display import cell, still
 from rta.display.feeds import Feed
@@ -28,6 +28,23 @@ _SHARE: Final = 4  # a look may take a fifth of the time: the query has the rest
 _PATIENCE: Final = 10.0  # seconds for a look that is under way
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """What the pages show at one moment."""
+
+    verdict: Verdict
+    state: str = ""
+    rows: Rows | None = None
+    drawn: Drawn | None = None
+    vitals: Vitals | None = None
+    marks: Sequence[Mapping[str, Any]] = ()
+
+    def same(self, other: _Picture) -> bool:
+        """Tell whether nothing is new."""
+        parts = ((self.rows, other.rows), (self.drawn, other.drawn), (self.vitals, other.vitals), (self.marks, other.marks))  # fmt: skip
+        return all(one is two for one, two in parts) and (self.verdict, self.state) == (other.verdict, other.state)  # fmt: skip
+
+
 class LiveView:
     """A view of something that moves; rta.live() makes it. It is a context manager that stops at its end."""
 
@@ -40,15 +57,11 @@ class LiveView:
         self.rows: Rows | None = None
         self.history: deque[Vitals] = deque(maxlen=_HISTORY)
         self.began = time.monotonic()
-        self._chart, self._ends, self._drawn, self._trouble = (
-            chart,
-            ends,
-            cast("Drawn | None", None),
-            "",
-        )
+        self._chart, self._ends, self._trouble = chart, ends, ""
+        self._drawn: Drawn | None = None
         self._drawn_rows: Rows | None = None
         self._marks: list[dict[str, Any]] = []
-        self._differ, self._seq, self._told = Differ(), 0, cast("tuple[Any, ...]", ())
+        self._differ, self._seq, self._told = Differ(), 0, _Picture(Verdict("", "idle"))
         self._lock, self._wake, self._ended, self._paused = RLock(), Event(), Event(), False
         self._closed, self._parked, self._why = False, False, "ended"
         self._thread = Thread(target=self.run, daemon=True, name=f"live {feed.title}")
@@ -145,6 +158,8 @@ class LiveView:
     def told(self, message: Mapping[str, Any]) -> None:
         """Do what a person asks for in a page: hello, pause, resume, stop, restart, list."""
         do = message.get("do")
+        if self._closed and do not in ("hello", "list"):
+            return  # what it could steer is gone
         try:
             if do in ("pause", "resume"):
                 getattr(self, do)()
@@ -232,45 +247,30 @@ class LiveView:
             if not self.pages or not (full or all(page.ready() for page in self.pages)):
                 return
             figures = self.history[-1] if self.history else None
-            state = self.state  # asked once: a table looks for its query in other processes, too
-            now = (self.rows, self._drawn, figures, self._marks, self._judged(state), state)
-            before = self._told or (None,) * len(now)
-            same = all(one is two for one, two in zip(now[:4], before[:4], strict=True))
-            if full or beat or not same or now[4:] != before[4:]:
-                self._send(self._frame(now, before, full=full or not self._told))
+            state = self.state
+            now = _Picture(self._judged(state), state, self.rows, self._drawn, figures, self._marks)
+            if full or beat or not now.same(self._told):
+                self._send(self._frame(now, self._told, full=full or not self._seq))
                 self._told = now
 
-    def _frame(
-        self, now: tuple[Any, ...], before: tuple[Any, ...], *, full: bool
-    ) -> dict[str, Any]:
-        rows, picture, vitals, marks, word, state = now
+    def _frame(self, now: _Picture, before: _Picture, *, full: bool) -> dict[str, Any]:
         self._seq += 1
-        frame: dict[str, Any] = {
-            "seq": self._seq,
-            "full": full,
-            "state": state,
-            "verdict": asdict(word),
-        }
-        if rows is not None and rows is not before[0]:
-            frame |= self._differ.different(rows)
+        frame: dict[str, Any] = {"seq": self._seq, "full": full, "state": now.state, "verdict": asdict(now.verdict)}  # fmt: skip
+        if now.rows is not None and now.rows is not before.rows:
+            frame |= self._differ.different(now.rows)
         if full:
-            frame |= {
-                "title": self.feed.title,
-                "kind": self.feed.kind,
-                "mode": self.feed.mode,
-                "every": self.every,
-            }
-            frame |= self._differ.everything() | {
-                "history": [as_message(each) for each in self.history]
-            }
-        if full or vitals is not before[2]:
-            frame |= {"vitals": as_message(vitals)} if vitals else {}
-        if full or marks is not before[3]:
-            frame["marks"] = marks
-        if picture and (full or picture is not before[1]):
-            frame["values"] = picture.values
-            if full or not before[1] or picture.spec != before[1].spec:
-                frame["spec"] = picture.spec
+            frame |= {"title": self.feed.title, "kind": self.feed.kind, "mode": self.feed.mode, "every": self.every}  # fmt: skip
+            frame |= {"can": []} if self._closed else {}
+            frame |= self._differ.everything()
+            frame["history"] = [as_message(each) for each in self.history]
+        if now.vitals and (full or now.vitals is not before.vitals):
+            frame["vitals"] = as_message(now.vitals)
+        if full or now.marks is not before.marks:
+            frame["marks"] = now.marks
+        if now.drawn and (full or now.drawn is not before.drawn):
+            frame["values"] = now.drawn.values
+            if full or not before.drawn or now.drawn.spec != before.drawn.spec:
+                frame["spec"] = now.drawn.spec
         return frame
 
     def _send(self, frame: dict[str, Any]) -> None:
@@ -285,4 +285,10 @@ class LiveView:
         self.feed.close()
         self._tell(full=True)
         for page in self.pages:
-            page.close(still.bundle(self.snapshot()))
+            page.leave(still.bundle(self.snapshot()))
+
+    def forget(self) -> None:
+        """End the view, and remove it from all tabs: its cell has another one."""
+        self.stop()
+        for page in self.pages:
+            page.close()

@@ -144,7 +144,7 @@ def _ends(
 def _stop_same(place: str, shown: Any) -> None:
     """Stop the view that the same cell has made before."""
     if view := _live.pop((place, _named(shown)), None):
-        view.stop()
+        view.forget()
 
 
 def _named(shown: Any) -> str:

@@ -195,7 +195,7 @@ def test_a_kernel_that_dies_ends_the_command_and_the_page_says_so(chromium: Brow
         assert "has died" in told
         expect(page.locator("#status")).to_contain_text("what you see is of")
         expect(page.locator("#board")).to_have_class("lost")
-        expect(page.locator(".rta-note")).to_contain_text("is the kernel alive?")
+        expect(page.locator(".rta-note")).to_contain_text("nothing moves any more")
         picture(page, "dashboard-ended")
 
 

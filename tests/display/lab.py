@@ -60,6 +60,10 @@ class Lab:
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
         nbformat.write(notebook, self.folder / name)
+        return self.visit(page, name)
+
+    def visit(self, page: Page, name: str) -> Notebook:
+        """Open a notebook that is there, in a tab of its own, and wait for its kernel."""
         window = f"{self.url}/lab/workspaces/w{next(_windows)}/tree/{name}"
         page.goto(f"{window}?token={self.token}&reset")
         page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.isReady")
@@ -86,6 +90,9 @@ class Lab:
 
 
 _KERNEL: Final = "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel"
+_NUMBER: Final = (
+    "cell => jupyterapp.shell.currentWidget.content.model.cells.get(cell).executionCount"
+)
 
 _RAISED: Final = """() => [...jupyterapp.shell.currentWidget.content.model.cells]
     .flatMap((cell) => cell.outputs?.toJSON() ?? [])
@@ -113,6 +120,13 @@ class Notebook:
         self.page.evaluate("cell => { jupyterapp.shell.currentWidget.content.activeCellIndex = cell; }", cell)  # fmt: skip
         self.command("notebook:run-cell")
 
+    def run_to_end(self, cell: int) -> None:
+        """Run one cell, and wait until it has ended."""
+        number = self.page.evaluate(_NUMBER, cell)
+        self.run(cell)
+        ended = f"([cell, before]) => {{ const now = ({_NUMBER})(cell); return now && now !== before && {_KERNEL}?.status === 'idle'; }}"
+        self.page.wait_for_function(ended, arg=[cell, number])
+
     def wait_idle(self) -> None:
         """Wait until nothing runs any more."""
         self.page.wait_for_function(f"() => {_KERNEL}?.status === 'idle'")
@@ -130,10 +144,7 @@ class Notebook:
 
     def wait_executed(self, cell: int) -> None:
         """Wait until a cell has ended: it has its number."""
-        self.page.wait_for_function(
-            "cell => jupyterapp.shell.currentWidget.content.model.cells.get(cell).executionCount",
-            arg=cell,
-        )
+        self.page.wait_for_function(_NUMBER, arg=cell)
 
     def status(self) -> str:
         """Return what the kernel does: idle, busy, restarting, …."""
@@ -143,6 +154,11 @@ class Notebook:
         """Restart the kernel as a person does who confirms, and wait until it is there again."""
         self.page.evaluate(f"() => {_KERNEL}.restart()")
         self.wait_idle()
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self.command("docmanager:save")
+        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
 
     def interrupt(self) -> None:
         """Interrupt the kernel."""

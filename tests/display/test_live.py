@@ -48,7 +48,7 @@ class Recorded:
         """Be away for as long as a test says."""
         return self.away
 
-    def close(self, shown: dict[str, Any]) -> None:
+    def leave(self, shown: dict[str, Any]) -> None:
         """Keep what is left."""
         self.left = shown
 

@@ -1,10 +1,13 @@
 """rta.live in real JupyterLab, over the real broker and Spark: what a person sees, presses and leaves."""
 
-import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.display.browser import picture
-from tests.display.lab import Lab
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.display.browser import offline, picture
+from tests.display.lab import Lab, Notebook
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -26,62 +29,121 @@ def more(**fields):
 TABLE = """view = rta.live("watched", chart=alt.Chart().mark_bar().encode(x="window_start:O", y="sum(event_count):Q"))
 view"""
 STREAM = 'stream = rta.live(rta.read_stream("watched", event=rta.USER_EVENTS), limit=3)\nstream'
+FOREVER = """from pathlib import Path
+Path("waiting").touch()
+rta.queries()["watched"].query.awaitTermination()
+"""
+QUERIES = "print(sorted(each.name for each in spark.streams.active))"
+AFTER = "import rta\nprint({each.name: each.state for each in rta.queries()})"
 
 
-def test_a_person_watches_steers_and_leaves(
-    jupyterlab: Lab, context: BrowserContext, page: Page
-) -> None:
-    """From the first row to the picture that stays: arrivals, buttons, hostile text, the end, a restart."""
+@pytest.fixture(scope="module")
+def watched(lab_server: Lab, chromium: Browser) -> Iterator[Notebook]:
+    """Open a notebook that watches a table and a stream."""
     cells = [
-        START,
-        TABLE,
-        "more(user_id=4001)",
-        STREAM,
-        'more(event_id="<img src=x onerror=alert(1)>")',
-        "view.stop()",
-    ]
-    notebook = jupyterlab.open(page, "watched.ipynb", cells)
-    for cell in (0, 1):
-        notebook.run(cell)
-        notebook.wait_executed(cell)
-    live, stream = page.locator(".rta-live").nth(0), page.locator(".rta-live").nth(1)
-    expect(live.locator("td").first).to_be_visible()
-    expect(live.locator("canvas, svg.marks").first).to_be_visible()
+        START, TABLE, STREAM, "more(user_id=4001)", 'more(event_id="<img src=x onerror=alert(1)>")', FOREVER, "more(user_id=4002)",
+        QUERIES, "view.stop()", AFTER,
+    ]  # fmt: skip
+    with offline(chromium) as context:
+        notebook = lab_server.open(context.new_page(), "watched.ipynb", cells)
+        for cell in range(3):
+            notebook.run(cell)
+            notebook.wait_executed(cell)
+        yield notebook
+    lab_server.close_kernels()
 
-    # The table and the chart change as events arrive.
-    before = live.locator(".rta-chart, .vega-embed").first.screenshot()
-    notebook.run(2)
-    expect(live.locator("td", has_text="4,001")).to_be_visible()
-    until(lambda: live.locator(".rta-chart, .vega-embed").first.screenshot() != before)
 
-    # A stream needs nothing else; what comes from events is text.
-    notebook.run(3)
-    notebook.wait_executed(3)
+def test_a_person_watches_and_steers(watched: Notebook) -> None:
+    """Table, chart and stream move as events arrive, hostile text is text, and each button does what it says."""
+    table, stream = views(watched.page)
+    chart = table.locator(".rta-chart, .vega-embed").first
+    expect(table.locator("td").first).to_be_visible()
+    expect(table.locator("canvas, svg.marks").first).to_be_visible()
+    before = chart.screenshot()
+    watched.run(3)
+    expect(table.locator("td", has_text="4,001")).to_be_visible()
+    until(lambda: chart.screenshot() != before)
+
     stream.scroll_into_view_if_needed()  # what is out of view is not drawn
-    expect(stream.locator("td").first).to_be_visible()
-    notebook.run(4)
+    watched.run(4)
     expect(stream.locator("td", has_text="<img src=x onerror=alert(1)>")).to_be_visible()
-    assert page.locator("img[src=x]").count() == 0
-    picture(page, "live-lab")
+    assert watched.page.locator("img[src=x]").count() == 0
+    picture(watched.page, "live-lab")
 
     # Pause holds, stop stops the query, restart goes on: by keyboard.
-    live.scroll_into_view_if_needed()
-    notebook.wait_idle()
-    for button, state in (
-        ("pause", "paused"),
-        ("resume", "running"),
-        ("stop", "stopped"),
-        ("restart", "running"),
-    ):
-        live.get_by_role("button", name=button).first.press("Enter")
-        expect(live.locator(".rta-state")).to_have_text(state)
+    table.scroll_into_view_if_needed()
+    watched.wait_idle()
+    for button in ("pause", "resume", "stop", "restart"):
+        press(table, button)
 
-    # At its end a view leaves a picture in place of what looks alive.
-    notebook.run(5)
-    notebook.wait_executed(5)
+
+def test_nothing_is_left_that_nobody_looks_at(watched: Notebook, lab_server: Lab) -> None:
+    """An interrupt, a second run, two tabs, the end and a restart of the kernel: no query is left, no picture looks alive that is not."""
+    page = watched.page
+    _, stream = views(page)
+
+    # An interrupt ends the cell that runs: queries and views go on.
+    watched.run(5)
+    until(Path(lab_server.folder, "waiting").exists)
+    watched.interrupt()
+    until(lambda: "KeyboardInterrupt" in watched.text(5))
+    watched.run(6)
+    stream.scroll_into_view_if_needed()
+    expect(stream.locator("td", has_text="4,002")).to_be_visible()
+    assert said(watched, 7) == "['live_1', 'watched']"
+
+    # A cell that runs again has one view and one query, the new ones.
+    watched.run(2)
+    until(lambda: said(watched, 7) == "['live_2', 'watched']")
+    expect(page.locator(".rta-live")).to_have_count(2)
+    stream.scroll_into_view_if_needed()
+    expect(stream.locator("td", has_text="4,002")).to_be_visible()
+
+    # Two tabs show the same, and what is pressed in one is seen in the other.
+    watched.save()
+    second = lab_server.visit(page.context.new_page(), watched.name)
+    for tab, button in ((second.page, "pause"), (page, "resume")):
+        table, _ = views(tab)
+        table.scroll_into_view_if_needed()
+        expect(table.locator("td", has_text="4,002")).to_be_visible()
+        press(table, button)
+    there, stream = views(second.page)
+    expect(there.locator(".rta-state")).to_have_text("running")
+    picture(second.page, "live-lab-second")
+
+    # At its end a view leaves a picture in place of what looks alive; in the other tab it says that it has ended.
+    watched.run(8)
+    watched.wait_executed(8)
     expect(page.locator(".rta-live")).to_have_count(1)
     expect(page.locator('.jp-OutputArea-output img[src^="data:image/png"]').first).to_be_visible()
+    expect(there.locator(".rta-state")).to_have_text("ended")
+    expect(there.get_by_role("button", name="restart")).to_be_hidden()
     picture(page, "live-lab-left")
 
-    notebook.restart()
-    expect(page.locator(".rta-note")).to_contain_text("the kernel is gone")
+    # A tab that is closed takes nothing with it; a restart of the kernel ends all queries, and what is left of a view says so.
+    page.close()
+    second.run(6)
+    stream.scroll_into_view_if_needed()
+    expect(stream.locator("td", has_text="4,002")).to_have_count(2)
+    second.restart()
+    expect(second.page.locator(".rta-note").last).to_contain_text("the kernel is gone")
+    picture(second.page, "live-lab-restarted")
+    until(lambda: said(second, 9) == "{'watched': 'stopped'}")
+
+
+def views(page: Page) -> tuple[Locator, Locator]:
+    """Return the view of the table and that of the stream."""
+    return page.locator(".rta-live").nth(0), page.locator(".rta-live").nth(1)
+
+
+def press(view: Locator, button: str) -> None:
+    """Press a button of a view, and wait until its state tells of it."""
+    states = {"pause": "paused", "resume": "running", "stop": "stopped", "restart": "running"}
+    view.get_by_role("button", name=button).first.press("Enter")
+    expect(view.locator(".rta-state")).to_have_text(states[button])
+
+
+def said(notebook: Notebook, cell: int) -> str:
+    """Run a cell, and return what it prints."""
+    notebook.run_to_end(cell)
+    return notebook.text(cell).strip()
