@@ -17,6 +17,7 @@ beside this file is the table of contents, and so in each room. A room imports o
     monitor        health and state of a query
     display        live views, what runs, SQL in cells
     dashboards     a notebook as a live page for people without Jupyter
+    laboratory     faults on purpose, and what survives them
     jobs           the notebook as a job
     cli            the command line
     testing        the laws and the oracle, for a transform of your own

@@ -9,6 +9,7 @@ from . import errors as errors
 from . import events as events
 from . import jobs as jobs
 from . import kafka as kafka
+from . import laboratory as laboratory
 from . import monitor as monitor
 from . import retries as retries
 from . import settings as settings
@@ -44,6 +45,7 @@ from .kafka.broker import down as down
 from .kafka.broker import up as up
 from .kafka.consumer_groups import lag as lag
 from .kafka.replaying import replay as replay
+from .laboratory.laboratories import lab as lab
 from .monitor.query_health import health as health
 from .monitor.state_store import state as state
 from .store.serving import accounting as accounting

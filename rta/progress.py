@@ -17,6 +17,7 @@ _MANY: Final = 10_000  # shown as 10.0k
 _SOON: Final = 0.4  # seconds until a wait in a cell shows itself
 _TICK: Final = 0.5  # seconds between two looks of its line
 _shown: Final[ContextVar[Wait | None]] = ContextVar("shown", default=None)  # the innermost wait
+_instead: Final[ContextVar[Callable[[str], None] | None]] = ContextVar("instead", default=None)
 
 
 def progress(items: Sequence[Item], label: str, *, unit: str = "item") -> Iterable[Item]:
@@ -276,6 +277,21 @@ def said(sentence: str) -> None:
     _line()(sentence)
 
 
+@contextmanager
+def told_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Give a function what a cell would show while the block works: the work of a button belongs to no cell.
+
+    >>> with told_to(print):
+    ...     said("done")
+    done
+    """
+    token = _instead.set(tell)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def _in_notebook() -> bool:
     """Return whether a kernel runs this, so that a person looks at cells and not at a terminal."""
     ipython = sys.modules.get("IPython")
@@ -284,6 +300,8 @@ def _in_notebook() -> bool:
 
 def _line() -> Callable[[str], None]:
     """Return a function that shows a text: in place of its last one in the running cell, or as a line on stderr."""
+    if tell := _instead.get():
+        return tell
     if not _in_notebook():
         return lambda text: print(text, file=sys.stderr, flush=True)
     from IPython.display import display

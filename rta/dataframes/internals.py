@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from subprocess import TimeoutExpired
+from subprocess import Popen, TimeoutExpired
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -141,13 +141,18 @@ def exit_code(*, patience: float = 0) -> int | None:
     Args:
         patience: Seconds to wait for its end.
     """
-    from pyspark import SparkContext
-
-    process = getattr(SparkContext._gateway, "proc", None)
+    process = own_jvm()
     try:
         return process.wait(patience) if process else None
     except TimeoutExpired:
         return None
+
+
+def own_jvm() -> Popen[bytes] | None:
+    """Return the JVM that this process has started for its session; None if there is none, or it was lent by another process."""
+    from pyspark import SparkContext
+
+    return getattr(SparkContext._gateway, "proc", None)
 
 
 def forget_session() -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import exit_code, forget_session, has_class, launch
 from rta.errors import InputError, SetupError
@@ -61,6 +61,9 @@ LOOPBACK: Final[Mapping[str, str]] = {
     "spark.driver.bindAddress": "127.0.0.1",
 }
 
+_asked: Final[dict[str, Any]] = {}
+"""The arguments that the session of this process was started with, for one that replaces it."""
+
 
 def spark(
     *, app_name: str = "rta", master: str | None = None, conf: Mapping[str, str] | None = None
@@ -103,13 +106,24 @@ def spark(
         with broker.starting(if_it_holds_topics=True), step("starting Spark"):
             _start(app_name, master, properties)
             session = SparkSession.builder.getOrCreate()
+        _asked.update(app_name=app_name, master=master, conf=dict(conf or {}))
         unarchived = "SharedArchiveFile" not in properties["spark.driver.extraJavaOptions"]
         if unarchived and settings().class_data == "auto":
             class_data.build_at_exit()
         return session
     session = SparkSession.builder.config(map=dict(conf or {})).getOrCreate()
+    _asked.setdefault("conf", {}).update(conf or {})
     _require_connector(session)
     return session
+
+
+def again() -> SparkSession:
+    """Start a session as the one of this process was started whose JVM has ended; one that lives is returned.
+
+    >>> again() is spark
+    True
+    """
+    return spark(**_asked)
 
 
 def running() -> SparkSession | None:

@@ -89,7 +89,7 @@ class Drained:
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
     """The arguments of follow() or drain(). Two are equal if their queries would do the same, apart from the transform."""
 
     topic: str
@@ -156,7 +156,7 @@ def follow(
         >>> rta.accounting("doc_follow").consumed
         100
     """
-    asked = _Request(
+    asked = Request(
         topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
         dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
     )  # fmt: skip
@@ -182,11 +182,21 @@ def restart(table: str) -> StreamingQuery:
         Traceback (most recent call last):
         rta.errors.QueryError: this session has started no query for 'doc_never_followed'; fix: call rta.follow(...)
     """
-    for _, (asked, *_) in reversed(_running.values()):
-        if asked.table == table and asked.trigger != _NOW:
-            with none_left_behind():
-                return _started(asked)[0]
-    raise QueryError(f"this session has started no query for {table!r}", fix="call rta.follow(…)")
+    if (asked := kept_here().get(table)) is None:
+        raise QueryError(
+            f"this session has started no query for {table!r}", fix="call rta.follow(…)"
+        )
+    with none_left_behind():
+        return _started(asked)[0]
+
+
+def kept_here() -> dict[str, Request]:
+    """Return what follow() was asked for last, by table: what restart() can start again.
+
+    >>> "doc_never_followed" in kept_here()
+    False
+    """
+    return {asked.table: asked for _, (asked, *_) in _running.values() if asked.trigger != _NOW}
 
 
 def drain(
@@ -227,7 +237,7 @@ def drain(
         none_left_behind(),
     ):
         before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)  # fmt: skip
-        asked = _Request(
+        asked = Request(
             topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
             _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
         )  # fmt: skip
@@ -280,7 +290,7 @@ def phase(begun: Sequence[StreamingQuery]) -> Callable[[], str]:
     return look
 
 
-def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
+def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
     """Start a query; return it with its table, which the first micro-batch creates if it does not exist by then."""
     doing("Spark")
     session, database, place = spark(), engine(), asked.checkpoint
@@ -305,7 +315,7 @@ def _started(asked: _Request) -> tuple[StreamingQuery, serving_tables.Table]:
     return query, target
 
 
-def _stop_same(session: SparkSession, asked: _Request, same: object) -> None:
+def _stop_same(session: SparkSession, asked: Request, same: object) -> None:
     """Stop the query that this process has started with the same arguments: a cell was run again."""
     run, before = _running.get(asked.checkpoint, (None, None))
     if run is None or before != same:
@@ -318,7 +328,7 @@ def _stop_same(session: SparkSession, asked: _Request, same: object) -> None:
 
 
 def _begun(
-    asked: _Request,
+    asked: Request,
     topic: TopicDescription,
     stream: DataFrame,
     plan: list[str],
