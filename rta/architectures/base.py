@@ -28,6 +28,7 @@ from rta.dataframes.starting_offsets import Position
 from rta.dataframes.task_metrics import group_of, note, underway
 from rta.engines.spark import following
 from rta.engines.spark.checkpoint_lock import none_left_behind
+from rta.engines.spark.how_far import phase, reading
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.realtime.materializer import Materialized, materialize
@@ -269,8 +270,8 @@ class Architecture(ABC):
         self, into: str, reached: Callable[[], Mapping[int, int]], begun: Sequence[StreamingQuery]
     ) -> AbstractContextManager[None]:
         """Show progress through the topic while the block waits. reached: tells partition → the next offset to take."""
-        look = following.reading(headway(self.topic, reached), begun)
-        return watched(f"{self.topic} → {into}", look, unit="event", phase=following.phase(begun))
+        look = reading(headway(self.topic, reached), begun)
+        return watched(f"{self.topic} → {into}", look, unit="event", phase=phase(begun))
 
     def _keep_only_served(self) -> None:
         """Drop all versions but the one that is served."""

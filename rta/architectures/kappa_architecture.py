@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta.architectures.base import Architecture
-from rta.engines.spark.following import phase
+from rta.engines.spark.how_far import phase
 from rta.engines.spark.lateness import Transform
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType, event_type

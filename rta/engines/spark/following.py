@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
 from rta.dataframes import sources
-from rta.dataframes.session import running, spark
+from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
-from rta.dataframes.task_metrics import underway
 from rta.engines import changelog
 from rta.engines.spark import checkpoints, topic_identity
 from rta.engines.spark.checkpoint_lock import (
@@ -28,6 +27,7 @@ from rta.engines.spark.checkpoint_lock import (
 from rta.engines.spark.checkpoints import located, taken_back
 from rta.engines.spark.duplicates import observed_around
 from rta.engines.spark.exactly_once import Plan, write_batch
+from rta.engines.spark.how_far import phase, reading
 from rta.engines.spark.lateness import LateRule, Transform, streamed
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.rollback import named_state, roll_back
@@ -256,38 +256,6 @@ def drain(
     if flawed := [batch for batch in taken if batch.flaw]:
         warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
     return _drained(table, topic, taken, time.monotonic() - start)
-
-
-def reading(
-    taken: Callable[[], tuple[int, int]], begun: Sequence[StreamingQuery]
-) -> Callable[[], tuple[int, int]]:
-    """Return a function for rta.progress.watched(): what is in the table, and what the running micro-batch has read so far.
-
-    Args:
-        taken: Returns how many events are in the table, and of how many.
-        begun: The query, once it is started.
-    """
-
-    def look() -> tuple[int, int]:
-        done, total = taken()
-        session = running()  # none is started here
-        rows = sum(underway(session, str(query.runId))[0] for query in begun if session)
-        return min(done + rows, total), total
-
-    return look
-
-
-def phase(begun: Sequence[StreamingQuery]) -> Callable[[], str]:
-    """Return a function that says what a query does at the moment: Spark's tasks, or Spark's own words between them."""
-
-    def look() -> str:
-        session = running()
-        return "; ".join(
-            underway(session, str(query.runId))[1] or str(query.status["message"])
-            for query in begun if session and query.isActive
-        )  # fmt: skip
-
-    return look
 
 
 def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
