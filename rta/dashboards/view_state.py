@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-_NAMES: Final = ("title", "kind", "mode", "every", "state", "verdict", "columns", "key", "total", "marks", "spec", "values")  # fmt: skip
+_NAMES: Final = ("title", "kind", "mode", "every", "state", "verdict", "columns", "key", "look", "total", "marks", "spec", "values")  # fmt: skip
 _HISTORY: Final = 240  # as many as the page keeps
 
 

@@ -4,6 +4,7 @@ from .running_queries import ListedQuery as ListedQuery
 from .running_queries import Queries as Queries
 from .running_queries import queries as queries
 from .still import Snapshot as Snapshot
+from .tiles import Tile as Tile
 from .vitals import Verdict as Verdict
 from .vitals import Vitals as Vitals
 from .vitals import verdict as verdict

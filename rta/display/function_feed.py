@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.display.feeds import Feed
 from rta.display.rows import Rows
+from rta.display.tiles import Tile, rows_of
 from rta.display.vitals import Verdict, Vitals
 from rta.errors import InputError
 from rta.html import Facts, Marked
@@ -23,7 +24,7 @@ _TYPES: Final = ((bool, "bool"), (Real, "number"), (Decimal, "decimal"), (date, 
 
 
 class FunctionFeed(Feed):
-    """What a function returns: a pandas DataFrame, or a list of dictionaries or dataclasses."""
+    """What a function returns: a pandas DataFrame, a list of dictionaries or dataclasses, or of tiles."""
 
     kind = "function"
     mode = "complete"
@@ -37,7 +38,11 @@ class FunctionFeed(Feed):
         self._empty = True
 
     def rows(self, limit: int) -> Rows:
-        found = framed(self._function())
+        found = self._function()
+        if isinstance(found, list) and found and all(isinstance(each, Tile) for each in found):
+            self._empty, self._worst = False, None
+            return rows_of(found)
+        found = framed(found)
         if not len(found.columns):  # an empty list: the columns of before stay
             found = found.reindex(columns=list(self._types))
         columns = {str(name): _known(found[name]) for name in found.columns}

@@ -38,6 +38,8 @@ const words = new Intl.Collator("en", { numeric: true });
 const count = (n) => (Math.abs(n) < 1e6 ? grouped.format(Math.round(n)) : compact.format(n));
 /** @param {number} n */
 const rate = (n) => (Math.abs(n) < 10 ? grouped.format(Math.round(n * 10) / 10) : count(n));
+/** Three digits, or all before the point. @param {number} n */
+const figure = (n) => (n >= 100 ? count(n) : grouped.format(Number(n.toPrecision(3))));
 /** @param {number} n */
 function bytes(n) {
   const power = Math.min(4, Math.floor(Math.log10(Math.max(1, n)) / 3));
@@ -283,6 +285,59 @@ function grid(name) {
   };
 }
 
+// ---------------------------------------------------------------- tiles
+
+/** The rows of a view as tiles: a large figure each, its change, a small line. */
+function headline() {
+  const node = h("div", { class: "rta-kpis", hidden: "" });
+  const drawn = new Map(); // name → elements, and the cells that they show
+
+  /** @param {Cell[]} cells */
+  function tileOf([name]) {
+    const parts = { value: h("b"), unit: h("small"), change: h("div", { class: "rta-change" }), line: h("polyline", { class: "rta-line0" }) };
+    const box = { viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
+    const label = h("div", { class: "rta-name" }, h("span", {}, String(name)));
+    const plot = h("div", { class: "rta-plot" }, h("svg", box, parts.line));
+    const tile = h("div", { class: "rta-kpi", role: "group", "aria-label": String(name) }, label, h("div", {}, parts.value, parts.unit), parts.change, plot);
+    return { tile, plot, ...parts, cells: /** @type {Cell[]} */ ([]) };
+  }
+
+  /** @param {any} parts @param {Cell[]} cells */
+  function fill(parts, cells) {
+    const [, value, unit, change, than, trend, past] = cells, by = Number(change), before = than || "before";
+    say(parts.value, String(value));
+    say(parts.unit, String(unit ?? ""));
+    const said = by ? `${by > 0 ? "▲" : "▼"} ${figure(Math.abs(by))} than ${before}` : `= as ${before}`;
+    say(parts.change, known(change) ? said : "");
+    parts.change.dataset.trend = trend ?? "";
+    const line = JSON.parse(String(past ?? "[]")), low = Math.min(...line), wide = Math.max(...line) - low || 1;
+    parts.plot.hidden = line.length < 2;
+    const x = (/** @type {number} */ at) => (at / (line.length - 1)) * PLOT.width;
+    const y = (/** @type {number} */ n) => PLOT.height - 1 - ((PLOT.height - 2) * (n - low)) / wide;
+    if (line.length > 1) parts.line.setAttribute("points", line.map((/** @type {number} */ n, /** @type {number} */ at) => `${x(at).toFixed(1)},${y(n).toFixed(1)}`).join(" "));
+    parts.cells = cells;
+  }
+
+  return {
+    node,
+    /** @param {Rows} rows */
+    update({ rows, order }) {
+      const shown = order.map((id) => rows.get(id) ?? []), names = new Set(shown.map(([name]) => name));
+      for (const [name, { tile }] of drawn) {
+        if (names.has(name)) continue;
+        tile.remove();
+        drawn.delete(name);
+      }
+      shown.forEach((cells, at) => {
+        const [name] = cells, parts = drawn.get(name) ?? tileOf(cells);
+        drawn.set(name, parts);
+        if (node.children[at] !== parts.tile) node.insertBefore(parts.tile, node.children[at] ?? null);
+        if (parts.cells !== cells) fill(parts, cells);
+      });
+    },
+  };
+}
+
 // ---------------------------------------------------------------- the strip of figures
 
 /** @typedef {[label: string, of: (v: Vitals) => number | null | undefined, words: (n: number) => string]} Figure */
@@ -329,7 +384,7 @@ function strip(open) {
   let ring = /** @type {Vitals[]} */ ([]), marks = /** @type {Mark[]} */ ([]);
   let pointed = /** @type {number | null} */ (null); // the moment that the pointer is on
   const tiles = TILES.map(tileOf), fates = FATES.map(fateOf);
-  const fate = h("div", { class: "rta-tile rta-fates", role: "group", "aria-label": "what became of events", "data-tile": "events" },
+  const fate = h("div", { class: "rta-tile rta-fates", role: "group", "aria-label": "what became of events", "data-tile": "events", hidden: "" },
     h("div", { class: "rta-name" }, "events"), h("div", { class: "rta-fate" }, ...fates.map((f) => f.node)));
   const when = h("div", { class: "rta-when" });
   const row = h("div", { class: "rta-tiles", onpointermove: point, onpointerleave: leave },
@@ -343,7 +398,7 @@ function strip(open) {
     const listed = { title: "list the partitions", onclick: () => open("lag") };
     const aside = tile.name === "behind" ? h("button", listed) : h("span");
     const box = { viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, preserveAspectRatio: "none", "aria-hidden": "true" };
-    const traits = { role: "group", "aria-label": tile.name, title: tile.says, "data-tile": tile.name };
+    const traits = { role: "group", "aria-label": tile.name, title: tile.says, "data-tile": tile.name, hidden: "" };
     const node = h("div", { class: `rta-tile${tile.wide ? " rta-wide" : ""}`, ...traits },
       h("div", { class: "rta-name" }, h("span", {}, tile.name), aside),
       h("div", { class: "rta-figures" }, ...values.map((b, i) => h("span", {}, b, h("small", {}, tile.figures[i][0])))),
@@ -474,6 +529,9 @@ const copied = (values) => values.map((value) => ({ ...value }));
 const single = (spec) => !["facet", "hconcat", "vconcat", "concat", "repeat"].some((part) => part in spec) &&
   !["row", "column", "facet"].some((channel) => spec.encoding?.[channel]);
 
+// Those of Okabe and Ito, as in the still pictures: people with any colour vision can tell them apart.
+const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000"];
+
 /** Colours and fonts of a chart, as the page has them. @param {Element} node */
 function look(node) {
   const style = getComputedStyle(node), of = (/** @type {string} */ name) => style.getPropertyValue(name);
@@ -486,8 +544,8 @@ function look(node) {
     dark,
     config: {
       background: "transparent", font, view: { stroke: null }, title: { color: style.color }, legend: text, header: text, axis,
-      axisX: { minExtent: 20 }, axisY: { minExtent: 44 }, // room for longer labels: the plot does not move
-      ...(dark ? { range: { category: { scheme: "set2" } } } : {}),
+      axisX: { minExtent: 20, labelSeparation: 6 }, axisY: { minExtent: 44 }, // room for longer labels: the plot does not move
+      range: { category: dark ? { scheme: "set2" } : COLOURS },
     },
   };
 }
@@ -508,7 +566,7 @@ function plot(embed) {
   async function build() {
     const mine = ++turn, first = values, inner = h("div"), { dark, config } = look(node);
     wore = JSON.stringify({ dark, config });
-    const size = { width: fluid() ? room() : spec.width, autosize: { type: "fit", contains: "padding", resize: true } };
+    const size = { width: fluid() ? room() : spec.width, autosize: { type: known(spec.height?.step) ? "fit-x" : "fit", contains: "padding", resize: true } };
     const patch = (/** @type {any} */ vega) => {
       for (const data of vega.data) if (data.name === "rta") data.values = copied(first); // no empty picture before
       return steady(vega);
@@ -561,12 +619,12 @@ function plot(embed) {
 const blank = () => ({
   seq: -1, title: "", kind: "", mode: "", state: "", verdict: { text: "", level: "idle" }, every: 1,
   can: ["pause", "stop", "restart"],
-  columns: /** @type {Column[]} */ ([]), rows: /** @type {Map<number, Cell[]>} */ (new Map()),
+  look: "table", columns: /** @type {Column[]} */ ([]), rows: /** @type {Map<number, Cell[]>} */ (new Map()),
   order: /** @type {number[]} */ ([]), total: /** @type {number | null} */ (null),
   history: /** @type {Vitals[]} */ ([]), marks: /** @type {Mark[]} */ ([]),
   spec: /** @type {any} */ (null), values: /** @type {any[]} */ ([]),
 });
-const TAKEN = ["seq", "title", "kind", "mode", "state", "verdict", "every", "can", "columns", "total", "marks", "spec", "values"];
+const TAKEN = ["seq", "title", "kind", "mode", "state", "verdict", "every", "can", "columns", "look", "total", "marks", "spec", "values"];
 
 /**
  * Take a frame in: it says which cells changed, or that the frame is old, or that one before it is missing.
@@ -626,13 +684,13 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   const state = h("span", { class: "rta-state", role: "status" }), verdict = h("span", { class: "rta-verdict" });
   const buttons = ["pause", "stop", "restart"].map((what) => h("button", { "data-do": what, onclick: press }));
   const note = h("p", { class: "rta-note", role: "status", hidden: "" });
-  const table = grid("rows"), figures = strip(open), picture = chart ? plot(chart) : null;
+  const table = grid("rows"), kpis = headline(), figures = strip(open), picture = chart ? plot(chart) : null;
   const drawer = h("div", { class: "rta-drawer", hidden: "", onkeydown: escape });
   const root = h("section", { class: "rta-live", "data-lm-suppress-shortcuts": "true" }, // keys are ours, not JupyterLab's
     h("style", {}, STYLE),
     h("header", {}, h("span", { class: "rta-dot", "aria-hidden": "true" }), title, kind, state, verdict,
       h("span", { class: "rta-buttons" }, ...buttons)),
-    note, figures.node, drawer, h("div", { class: "rta-body" }, picture?.node ?? "", table.node));
+    note, figures.node, drawer, kpis.node, h("div", { class: "rta-body" }, picture?.node ?? "", table.node));
   el.append(root);
 
   // What the page says
@@ -776,8 +834,10 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   function drawParts() {
     if (dirty.strip) figures.update(now.history, now.marks);
     if (dirty.strip && panel?.what === "lag") drawLag();
-    if (dirty.rows) table.update(now, hot);
-    table.node.hidden = !now.columns.length;
+    const tiles = now.look === "tiles";
+    if (dirty.rows) (tiles ? kpis : table).update(now, hot);
+    table.node.hidden = tiles || !now.columns.length;
+    kpis.node.hidden = !tiles;
     if (dirty.values) picture?.update(now.spec, now.values, true);
     [dirty, hot] = [{ rows: false, strip: false, values: false }, new Map()];
   }
@@ -885,6 +945,7 @@ const STYLE = `
 .rta-live :focus-visible { outline: 2px solid var(--rta-brand); outline-offset: 1px; }
 .rta-note { margin: 6px 0 0; padding: 3px 8px; border-left: 3px solid var(--rta-warn); background: color-mix(in srgb, var(--rta-warn) 12%, transparent); }
 .rta-tiles { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 8px; }
+.rta-strip:not(:has(.rta-tile:not([hidden]))) { display: none; }
 .rta-tile { flex: 1 1 90px; max-width: 340px; min-width: 0; padding: 4px 8px 5px; border: 1px solid var(--rta-line); border-radius: 3px; background: var(--rta-raised); }
 .rta-tile.rta-wide { flex: 3 1 200px; max-width: none; } .rta-tile[data-tile=state] { flex-basis: 118px; } .rta-tile[data-tile=behind] { flex-basis: 134px; } .rta-tile[data-tile=watermark] { flex-basis: 152px; }
 .rta-name { display: flex; justify-content: space-between; gap: 8px; color: var(--rta-dim); font-size: 11px; white-space: nowrap; }
@@ -900,6 +961,10 @@ const STYLE = `
 .rta-fate { display: grid; grid-template-columns: max-content max-content; gap: 1px 14px; margin-top: 1px; } .rta-fate > * { white-space: nowrap; }
 .rta-tile.rta-fates { flex: 1 1 236px; } .rta-fate b { font-size: 14px; } .rta-fate button small { text-decoration: underline dotted; text-underline-offset: 2px; } .rta-fate .rta-some b { color: var(--rta-bad); }
 .rta-when { height: 15px; margin: 2px 0 -6px; color: var(--rta-dim); font-size: 11px; line-height: 15px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; } .rta-marked::before { content: "│ "; color: var(--rta-bad); }
+.rta-kpis { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 8px; margin-top: 6px; }
+.rta-kpi { min-width: 0; padding: 7px 10px; border: 1px solid var(--rta-line); border-radius: 4px; background: var(--rta-raised); } .rta-kpi .rta-name { font-size: 12px; }
+.rta-kpi b { font-size: 26px; line-height: 1.2; font-weight: 600; overflow-wrap: anywhere; } .rta-kpi small { margin-left: 5px; color: var(--rta-dim); font-size: 12px; }
+.rta-change { min-height: 18px; color: var(--rta-dim); font-size: 12px; } .rta-change[data-trend=good] { color: var(--rta-good); } .rta-change[data-trend=bad] { color: var(--rta-bad); }
 .rta-drawer { margin-top: 6px; padding: 6px 8px; border: 1px solid var(--rta-line); border-radius: 3px; }
 .rta-drawer-head { display: flex; align-items: center; gap: 10px; } .rta-drawer-head button { margin-left: auto; } .rta-said { color: var(--rta-dim); }
 .rta-body { display: grid; gap: 10px; margin-top: 6px; } .rta-body > * { min-width: 0; }

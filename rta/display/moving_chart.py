@@ -18,14 +18,19 @@ _WIDE: Final = 480  # of a still picture; a page has the width that it has
 
 @dataclass(frozen=True)
 class Drawn:
-    """A chart at one moment: the specification without the data, and the data."""
+    """A chart at one moment: the specification without the data, and the data. A page has a look of its own, light or dark."""
 
     spec: dict[str, Any]
     values: list[dict[str, Any]]
 
     def whole(self) -> dict[str, Any]:
-        """Return the specification with its data."""
-        return {"width": _WIDE} | self.spec | {"data": {"values": self.values}}
+        """Return the specification with its data, and with the look of the notebook's charts."""
+        import altair as alt
+
+        theme = alt.theme.get() or dict
+        spec: dict[str, Any] = {"width": _WIDE}
+        spec |= alt.utils.update_nested(theme(), self.spec, copy=True)
+        return spec | {"data": {"values": self.values}}
 
 
 def drawn(chart: Any, rows: Rows) -> Drawn:
@@ -62,7 +67,7 @@ def drawn(chart: Any, rows: Rows) -> Drawn:
     ):  # the function drew a frame of its own
         frame = plain(made.data)
     made.data = alt.NamedData(name=DATA)
-    with alt.data_transformers.disable_max_rows():
+    with alt.data_transformers.disable_max_rows(), alt.theme.enable("none"):
         spec = made.to_dict()
     if spec.pop("datasets", None):
         raise InputError("the chart has data of its own beside the view's", fix="draw all layers from one frame: alt.layer(…, data=frame)")  # fmt: skip

@@ -36,6 +36,7 @@ class Rows:
     types: Mapping[str, str]  # column → text, number, decimal, time, bool or json
     key: Sequence[str] = ()  # the columns that identify a row
     total: int | None = None  # rows there are; None if nobody has counted them
+    look: str = "table"  # or "tiles"
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Differ:
     def different(self, rows: Rows) -> dict[str, Any]:
         """Return the part of a frame that tells what is different from the rows before."""
         columns = [{"name": name, "type": kind} for name, kind in rows.types.items()]
-        shape = {"columns": columns, "key": list(rows.key)}
+        shape = {"columns": columns, "key": list(rows.key), "look": rows.look}
         if shape != self.shape:
             self.shape, self._ids, self._cells = shape, {}, {}
         told: dict[str, Any] = {"total": rows.total} | (shape if not self._cells else {})

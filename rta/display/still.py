@@ -6,9 +6,11 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
+from rta.display import tiles
 from rta.display.rows import Rows, cells_of
 from rta.display.vitals import Verdict, Vitals
 from rta.kernel import packed
@@ -77,7 +79,7 @@ def facts(shown: Snapshot) -> list[tuple[str, str]]:
         "watermark": None if now.watermark is None else html.text(now.watermark),
         "newest event": None if now.event_time is None else html.text(now.event_time),
         "events": ", ".join(f"{name} {count:,}" for name in ("used", "duplicate", "late", "quarantined") if (count := getattr(now, name)) is not None),
-        "state": None if now.state_rows is None else f"{now.state_rows:,} rows, {(now.state_bytes or 0) / 1e6:,.1f} MB",
+        "state": None if now.state_rows is None else f"{now.state_rows:,} rows, {_bytes(now.state_bytes or 0)}",
     }  # fmt: skip
     return [
         (shown.title, shown.verdict.text),
@@ -91,9 +93,15 @@ def _pair(one: float | None, first: str, two: float | None, second: str) -> str:
     )
 
 
+def _bytes(many: int) -> str:
+    return f"{many / 1e6:,.1f} MB" if many >= 100_000 else f"{many / 1e3:,.1f} kB"  # noqa: PLR2004
+
+
 def text(shown: Snapshot) -> str:
     """Return a view for a terminal."""
     lines = [f"{label:<12}  {told}" for label, told in facts(shown)]
+    if shown.rows.look == "tiles":
+        return "\n".join([*lines, "", tiles.text(shown.frame)])
     return "\n".join(
         [*lines, "", shown.frame.head(_SHOWN).to_string(index=False), f"({caption(shown)})"]
     )
@@ -110,23 +118,28 @@ def bundle(shown: Snapshot) -> dict[str, str]:
         f'<div><img alt="{html.text(shown.title)}" src="data:image/png;base64,{each}"></div>'
         for each in pictures
     )
-    page = (
-        html.table(facts(shown))
-        + drawn
-        + html.table(_readable(head), list(head.types))
-        + f"<p>{caption(shown)}</p>"
-    )
-    return {"text/plain": text(shown), "text/html": page}
+    if shown.rows.look == "tiles":
+        rows = tiles.html(shown.frame)
+    else:
+        rows = html.table(_readable(head), list(head.types)) + f"<p>{caption(shown)}</p>"
+    return {"text/plain": text(shown), "text/html": html.table(facts(shown)) + drawn + rows}
 
 
 def _readable(rows: Rows) -> Iterator[list[object]]:
     """Yield the rows of a frame with the moments as a person reads them."""
     times = [at for at, kind in enumerate(rows.types.values()) if kind == "time"]
     for row, values in zip(cells_of(rows), rows.frame.itertuples(index=False), strict=True):
-        yield [
-            values[at] if at in times and hasattr(values[at], "astimezone") and told else told
-            for at, told in enumerate(row)
-        ]
+        yield [_moment(values[at]) if at in times and told else told for at, told in enumerate(row)]  # fmt: skip
+
+
+def _moment(value: object) -> object:
+    """Return a time as a moment, also one that came as text; what is none stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return value
 
 
 def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:

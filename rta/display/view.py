@@ -39,7 +39,7 @@ def live(
     limit: int = 1_000,
     every: float = 0.25,
     for_: float | str | None = None,
-    until: Callable[[pd.DataFrame], bool] | None = None,
+    until: Callable[[pd.DataFrame], bool | str] | None = None,
 ) -> LiveView:
     """Show something that moves: a table that updates in place, a chart that follows, figures, a verdict in words, and buttons.
 
@@ -49,7 +49,7 @@ def live(
     Args:
         shown: The name of a table or topic; a query; a streaming DataFrame, for which a query of its own is started and removed at
             the end; what rta.batch(), rta.lambda_() or rta.kappa() returned; or a function, such as rta.queries, that returns a pandas
-            DataFrame or a list of rows and is asked again and again.
+            DataFrame, a list of rows or a list of rta.display.Tile, and is asked again and again.
         chart: A chart of Altair, without data of its own; or a function that makes one of a pandas DataFrame of the rows.
         mode: Of a streaming DataFrame: "append", "update" or "complete"; by default "update" if it is an aggregate.
         key: The columns that identify a row; of a streaming DataFrame in update mode, by default those that it is grouped by; of a function.
@@ -57,7 +57,7 @@ def live(
         limit: The most rows that are shown, newest first.
         every: The least seconds from one update to the next.
         for_: Seconds after which the view ends, or a text such as "2 minutes".
-        until: Ends the view as soon as this function of the rows is true.
+        until: Ends the view as soon as this function of the rows is true; a text that it returns says why.
 
     Returns:
         The view: snapshot(), pause(), resume(), mark(), stop(), wait(); a context manager.
@@ -113,14 +113,14 @@ def _bound(limit: int, every: float, for_: float | str | None) -> float | None:
 
 
 def _ends(
-    seconds: float | None, until: Callable[[pd.DataFrame], bool] | None, *, alive: bool
+    seconds: float | None, until: Callable[[pd.DataFrame], bool | str] | None, *, alive: bool
 ) -> Callable[[LiveView], str | None]:
     """Return what tells a view why it is at its bound; None if it goes on."""
 
     def ends(view: LiveView) -> str | None:
         age, now = time.monotonic() - view.began, view.history[-1] if view.history else None
-        if until and view.rows is not None and until(view.rows.frame):
-            return "ended: until() is true"
+        if until and view.rows is not None and (why := until(view.rows.frame)):
+            return f"ended: {why}" if isinstance(why, str) else "ended: until() is true"
         if seconds is not None and age >= seconds:
             return f"ended after {spoken(age)}"
         if alive or seconds is not None:

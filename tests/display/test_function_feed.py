@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import rta
+from rta.display import Tile
 from rta.display.function_feed import FunctionFeed
 from rta.display.vitals import Verdict
 from rta.errors import InputError
@@ -50,6 +51,26 @@ def test_rows_of_each_form_are_shown(rows: Any) -> None:
     shown = view.snapshot()
     assert shown.frame.to_dict("records") == [{"name": "JFK", "delays": 7}]
     assert (shown.rows.types, shown.rows.total) == ({"name": "text", "delays": "number"}, 1)
+
+
+def test_tiles_are_shown_as_tiles() -> None:
+    """Where nothing is alive, they are a table of figures that needs no script; whatever they hold is text."""
+    evil = "<img src=x onerror=alert(1)>"
+
+    def figures() -> list[Tile]:
+        return [
+            Tile("mean delay", 54.46, "min", past=[20.0, 48.0], better="down"),
+            Tile(evil, evil),
+        ]
+
+    shown = rta.live(figures).snapshot()._repr_mimebundle_()
+    assert "mean delay" in shown["text/plain"]
+    assert "54.5 min" in shown["text/plain"]
+    assert "▲ 6.5 than before" in shown["text/plain"]
+    assert "54.5" in shown["text/html"]
+    assert evil not in shown["text/html"]
+    with pytest.raises(InputError, match="in which direction"):
+        Tile("late", 7, better="less")  # type: ignore[arg-type]
 
 
 def test_types_come_from_the_values_and_stay_when_there_are_none() -> None:

@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import rta.display
+from rta.display import Tile, tiles
+from rta.display.rows import Differ
 from tests.display.browser import offline, picture, served
 from tests.support.waiting import until
 
@@ -111,6 +113,26 @@ def opened(page: Page, address: str) -> View:
     page.goto(address)
     page.wait_for_function("() => window.sent?.length")
     return View(page)
+
+
+def test_tiles_are_figures_with_their_change(view: View) -> None:
+    """Rows that are tiles become large figures; what is new changes in place, what is gone goes, and all of it is text."""
+    rows = tiles.rows_of([
+        Tile("mean delay", 54.46, "min", past=[20.0, 48.0], than="the hour before", better="down"),
+        Tile(EVIL, EVIL, EVIL, than=EVIL),
+    ])  # fmt: skip
+    differ = Differ()
+    view.full(**differ.different(rows), history=[], kind="function")
+    shown = view.page.locator(".rta-kpi")
+    expect(shown.first).to_have_text("mean delay54.5min▲ 6.5 than the hour before")
+    expect(shown.first.locator("[data-trend=bad]")).to_be_visible()
+    expect(shown.last).to_contain_text(EVIL)
+    assert not view.page.evaluate("window.harmed")
+    expect(view.page.locator(".rta-grid")).to_be_hidden()
+    expect(view.page.locator(".rta-strip")).to_be_hidden()
+    picture(view.page, "tiles")
+    view.frame(**differ.different(tiles.rows_of([Tile("mean delay", 48.0, "min", past=[48.0])])))
+    expect(shown).to_have_text(["mean delay48min= as before"])
 
 
 def test_a_full_frame_is_a_picture(view: View) -> None:
