@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from rta.cli.printing import AS_JSON, YES, print_json, print_rows
+
+if TYPE_CHECKING:
+    from rta.engines.spark.running import QuerySummary
 
 
 @click.command()
@@ -31,16 +35,25 @@ def tables(table: str | None, *, as_json: bool) -> None:
 @click.option("--active", "only_active", is_flag=True, help="Only the running ones.")
 @AS_JSON
 def queries(*, only_active: bool, as_json: bool) -> None:
-    """List the queries that write tables: which run, in which process, and how far they are."""
+    """List the queries that write tables: which run, how they do, in which process, and how far they are."""
     from rta.engines.spark.running import queries as known
 
-    found = [asdict(query) for query in known() if query.active or not only_active]
-    columns = ("table", "topic", "active", "process", "since", "last_batch", "committed_at")
+    found = [asdict(query) | {"verdict": _verdict(query)} for query in known() if query.active or not only_active]  # fmt: skip
+    columns = ("table", "topic", "active", "verdict", "process", "since", "last_batch", "committed_at")  # fmt: skip
     if as_json:
         print_json(found)
         return
     rows = [row | {"process": row["process"] and str(row["process"])} for row in found]
     print_rows(rows, columns, as_json=False)
+
+
+def _verdict(query: QuerySummary) -> str:
+    """Say how a query does; Kafka is asked for what it has not read, and only if it runs."""
+    if not query.active:
+        return "stopped"
+    from rta.display.running_queries import of_summary
+
+    return str(of_summary(query).verdict)
 
 
 @click.command()

@@ -133,7 +133,9 @@ def _found() -> Queries:
     here = {query.name or str(query.id): query for query in _of_this_process()}
     moved = {name for name, query in here.items() if not query.isActive and _elsewhere(known.get(name))}  # fmt: skip
     listed = [_here(name, query, known.get(name)) for name, query in here.items() if name not in moved]  # fmt: skip
-    listed += [_there(each) for name, each in known.items() if name not in here or name in moved]
+    listed += [
+        of_summary(each) for name, each in known.items() if name not in here or name in moved
+    ]
     return Queries(sorted(listed, key=lambda each: (each.state != "running", each.name)))
 
 
@@ -165,7 +167,8 @@ def _here(name: str, query: StreamingQuery, known: QuerySummary | None) -> Liste
     return _judged(listed, lambda: history_of(query), error)
 
 
-def _there(known: QuerySummary) -> ListedQuery:
+def of_summary(known: QuerySummary) -> ListedQuery:
+    """Return a query as its lock, its ledger and Kafka tell of it: from any process, without Spark."""
     name, topic, state = known.table, known.topic, "running" if known.active else "stopped"
     listed = ListedQuery(
         name, topic, state, Verdict("archiving", "good"), known.last_batch, since=_moment(known), process=known.process,

@@ -234,6 +234,7 @@ def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]
     [running] = [row for row in json.loads(rta("queries", "--active", "--json").stdout) if row["table"] == "cli_table"]  # fmt: skip
     assert (running["topic"], running["process"], running["active"]) == (name, os.getpid(), True)
     assert running["last_batch"] >= 0
+    assert running["verdict"].startswith(("keeping up", "no data for"))
     assert f"{name} → cli_table: process {os.getpid()}" in rta("status").stdout
     query.stop()
     query.awaitTermination()
@@ -241,6 +242,8 @@ def test_tables_queries_and_reset(spark: SparkSession, topic: Callable[..., str]
     assert table["rows"] == len(serving.read("cli_table"))
     assert (table["key"], table["topic"]) == (["window_start", "window_end", "user_id"], name)
     assert table["accounting"]["consumed"] == 40
+    [stopped] = [row for row in json.loads(rta("queries", "--json").stdout) if row["table"] == "cli_table"]  # fmt: skip
+    assert (stopped["active"], stopped["verdict"]) == (False, "stopped")
     assert "cli_table" in rta("queries").stdout
     wrong = rta("tables", "cli_tabel")
     assert wrong.exit_code == 1
