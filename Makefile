@@ -53,7 +53,8 @@ docs: $(ENV)  ## build the docs site into docs/_build, offline, with warnings as
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready
+lab: $(ENV)  ## JupyterLab on the notebooks, kernel ready, with a spare driver so that Spark starts at once
+	@$(BIN)/rta up --spare > /dev/null || echo "it goes on without"
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
 lint: $(ENV)  ## ruff, mypy, and which room imports which

@@ -74,13 +74,18 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--spare", is_flag=True, help="Keep a warm driver for the next Spark session, too: 1 GB."
+)
 @AS_JSON
-def up(*, as_json: bool) -> None:
+def up(*, spare: bool, as_json: bool) -> None:
     """Start the embedded Apache Kafka, if it does not run."""
+    from rta.dataframes import spare_driver
     from rta.kafka import broker
     from rta.kafka.broker_config import SERVER_PROPERTIES
 
     running = broker.up()
+    kept = spare_driver.keep() if spare else None
     if as_json:
         print_json(asdict(running))
         return
@@ -89,13 +94,18 @@ def up(*, as_json: bool) -> None:
     click.echo(
         f"A producer's first event creates its topic, with {partitions} partitions; or: rta topics create NAME"
     )
+    if kept:
+        click.echo(f"spare driver: {kept}; it takes half a minute, and rta status shows it")
 
 
 @main.command()
 def down() -> None:
-    """Stop the embedded Apache Kafka; its topics are kept."""
+    """Stop the embedded Apache Kafka, and a spare driver; topics are kept."""
+    from rta.dataframes import spare_driver
     from rta.kafka import broker
 
+    if spare_driver.stop():
+        click.echo("spare driver stopped")
     click.echo(
         "Apache Kafka stopped; its topics are kept"
         if broker.down()
@@ -116,11 +126,13 @@ def archive() -> None:
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where the events of each table went. Exit code 3 if no broker runs."""
+    from rta.dataframes import spare_driver
     from rta.engines.spark.running import queries
     from rta.kafka import broker
     from rta.settings import settings
     from rta.store.overview import overview
 
+    spare = spare_driver.status()
     cluster = settings().kafka_bootstrap
     running = broker.status()
     tables = {each.name: each.accounting for each in overview()}
@@ -129,12 +141,15 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         print_json({
             "bootstrap": cluster or (running.bootstrap if running else None),
             "broker": asdict(running) if running else None,
+            "spare_driver": asdict(spare) if spare else None,
             "queries": [asdict(query) for query in active],
             "tables": {name: asdict(sums) for name, sums in tables.items()},
         })  # fmt: skip
     else:
         broker_line = running.bootstrap if running else "not running (rta up)"
         click.echo(f"cluster   {cluster}" if cluster else f"broker    {broker_line}")
+        if spare:
+            click.echo(f"driver    spare, {spare}")
         for query in active:
             click.echo(f"query     {query}")
         for name, sums in tables.items():

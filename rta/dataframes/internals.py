@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from subprocess import Popen, TimeoutExpired
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyspark import SparkConf
     from pyspark.sql import DataFrame, SparkSession
+
+    from rta.dataframes.spare_driver import Lent
 
 
 def java_class(session: SparkSession, name: str) -> Any:
@@ -107,13 +111,41 @@ def has_class(session: SparkSession, name: str) -> bool:
     return True
 
 
-def launch(conf: SparkConf, output: IO[str]) -> Any:
-    """Start the driver's JVM, with what it prints in a file, or take the one that the environment names; return the gateway to it."""
+def launch(conf: SparkConf, console: Path) -> Any:
+    """Start the driver's JVM, with what it prints in a file, or take the one that the environment names; return the gateway to it.
+
+    PySpark leaves a JVM behind for ever if it is interrupted while it waits for one, so that is ended here.
+    """
+    import psutil
     from pyspark.java_gateway import launch_gateway
 
-    noise = {"stdout": output, "stderr": output}
-    gateway = launch_gateway(conf, popen_kwargs=noise)  # type: ignore[no-untyped-call]
+    before = set(psutil.Process().children())
+    try:
+        with console.open("w") as output:
+            gateway = launch_gateway(conf, popen_kwargs={"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]  # fmt: skip
+    except BaseException:
+        for child in set(psutil.Process().children()) - before:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        raise
     number_proxies_from(gateway, os.getpid() << 32)
+    return gateway
+
+
+def attach(driver: Lent) -> Any:
+    """Return the gateway to a driver that another process has started, as if this one had; relative paths are this process's."""
+    from pyspark.java_gateway import launch_gateway
+
+    door = {"PYSPARK_GATEWAY_PORT": str(driver.port), "PYSPARK_GATEWAY_SECRET": driver.secret}
+    os.environ.update(door)  # where PySpark looks
+    try:
+        gateway: Any = launch_gateway()  # type: ignore[no-untyped-call]
+    finally:
+        for name in door:
+            del os.environ[name]
+    gateway.proc = driver
+    number_proxies_from(gateway, os.getpid() << 32)
+    gateway.jvm.java.lang.System.setProperty("user.dir", os.getcwd())  # noqa: PTH109 - a text
     return gateway
 
 
@@ -148,8 +180,8 @@ def exit_code(*, patience: float = 0) -> int | None:
         return None
 
 
-def own_jvm() -> Popen[bytes] | None:
-    """Return the JVM that this process has started for its session; None if there is none, or it was lent by another process."""
+def own_jvm() -> Popen[bytes] | Lent | None:
+    """Return the JVM of this process's session, started here or taken from the keeper; None if there is none, or others use it, too."""
     from pyspark import SparkContext
 
     return getattr(SparkContext._gateway, "proc", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import exit_code, forget_session, has_class, launch
+from rta.dataframes import spare_driver
+from rta.dataframes.internals import attach, exit_code, forget_session, has_class, launch
 from rta.errors import InputError, SetupError
 from rta.kafka import broker
 from rta.progress import step
@@ -88,7 +90,6 @@ def spark(
         >>> spark().range(3).count()
         3
     """
-    import pyspark
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
@@ -98,16 +99,15 @@ def spark(
             "Spark Connect is not supported", found=master,
             fix="use a master such as local[16] or spark://host:7077; streams are written through foreachBatch on the driver",
         )  # fmt: skip
-    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
     if ended():
         forget_session()
     if SparkContext._active_spark_context is None:
-        properties = {**DEFAULTS, **_placed(master, jars), **(conf or {})}
+        wanted = properties(app_name=app_name, master=master, conf=conf)
         with broker.starting(if_it_holds_topics=True), step("starting Spark"):
-            _start(app_name, master, properties)
+            start(wanted, console=_console())
             session = SparkSession.builder.getOrCreate()
         _asked.update(app_name=app_name, master=master, conf=dict(conf or {}))
-        unarchived = "SharedArchiveFile" not in properties["spark.driver.extraJavaOptions"]
+        unarchived = "SharedArchiveFile" not in wanted["spark.driver.extraJavaOptions"]
         if unarchived and settings().class_data == "auto":
             class_data.build_at_exit()
         return session
@@ -140,6 +140,22 @@ def running() -> SparkSession | None:
     return SparkSession.builder.getOrCreate() if SparkContext._active_spark_context else None
 
 
+def properties(
+    *, app_name: str = "rta", master: str | None = None, conf: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the Spark properties that a session of spark() starts with; see there.
+
+    >>> properties(conf={"spark.driver.memory": "1g"})["spark.driver.memory"]
+    '1g'
+    """
+    import pyspark
+
+    master = master or settings().spark_master
+    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
+    own = {"spark.app.name": app_name, "spark.master": master}
+    return {**own, **DEFAULTS, **_placed(master, jars), **(conf or {})}
+
+
 def _placed(master: str, jars: list[str]) -> dict[str, str]:
     """Return the properties that depend on where Spark runs."""
     folder = private_folder(settings().home)
@@ -159,19 +175,18 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
     return placed | {"spark.jars": ",".join(jars)}
 
 
-def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
-    """Start the driver's JVM, with its messages in a file instead of the notebook."""
+def start(wanted: Mapping[str, str], *, console: Path) -> None:
+    """Start Spark with these properties, in the spare driver or a new JVM, with its messages in a file instead of the notebook."""
     from pyspark import SparkConf, SparkContext
 
     os.environ["JAVA_HOME"] = str(find_java().home)
-    if master.startswith("local"):
+    if wanted["spark.master"].startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # the UI binds to every address otherwise
         # Else the first python3 of the PATH would run UDFs.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = SparkConf().setAppName(app_name).setMaster(master).setAll(list(properties.items()))
+    conf = SparkConf().setAll(list(wanted.items()))
     try:
-        with _console().open("w") as output:
-            gateway = launch(conf, output)
+        gateway = _taken(wanted, console) or launch(conf, console)
         python_log.to_file(settings().home)
         with _same_interrupts():
             SparkContext(conf=conf, gateway=gateway)
@@ -180,6 +195,23 @@ def _start(app_name: str, master: str, properties: Mapping[str, str]) -> None:
         small = "raise spark.driver.memory; " if "DRIVER_MEMORY" in found else ""
         fix = f"{small}see `rta doctor`; the log is spark-console.log under RTA_HOME"
         raise SetupError("Spark did not start", found=found, fix=fix) from error
+
+
+def _taken(wanted: Mapping[str, str], console: Path) -> Any:
+    """Return the gateway to the spare driver, if there is one that fits and lives."""
+    from py4j.protocol import Py4JError
+
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # somebody has chosen a JVM
+        return None
+    spare = spare_driver.claim(spare_driver.needs(wanted))
+    if spare is None:
+        return None
+    try:
+        spare_driver.console().replace(console)
+        return attach(spare)
+    except (Py4JError, OSError) as error:
+        logging.getLogger("rta").warning("the spare driver has just ended, so another one starts: %s", error)  # fmt: skip
+        return None
 
 
 @contextmanager
@@ -214,6 +246,8 @@ def ended(*, patience: float = 0) -> str | None:
     if code is None:
         return None
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    if code == spare_driver.UNKNOWN_EXIT:
+        how = "it has ended"
     return ": ".join(filter(None, (how, _last_words())))
 
 

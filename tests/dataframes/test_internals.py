@@ -96,6 +96,17 @@ def test_launch() -> None:
     assert {"conf", "popen_kwargs"} <= set(signature(launch_gateway).parameters)
 
 
+def test_attach() -> None:
+    """PySpark's launcher takes address and secret from the environment; tests/faults/test_spare_driver.py does it."""
+    from inspect import getsource
+
+    from pyspark.java_gateway import launch_gateway
+
+    assert {"PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"} <= set(
+        getsource(launch_gateway).split('"')
+    )
+
+
 def test_number_proxies_from() -> None:
     """Objects that the JVM calls are numbered from there on."""
     from py4j.java_gateway import PythonProxyPool

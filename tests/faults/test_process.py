@@ -7,11 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
@@ -23,21 +22,11 @@ from rta.kafka import broker
 from rta.setup.processes import still_running
 from rta.store import database, ledger
 from rta.testing import oracle
-from tests.support.truth import KEY, ROOT, child, true_totals
+from tests.support.truth import KEY, ROOT, child, jvm_of, true_totals
 from tests.support.waiting import HANG, finished, until
 
 pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
-
-
-def jvm_of(process: int) -> psutil.Process | None:
-    """Find the driver's JVM under a process; no `java -version`, which is asked before it starts."""
-    below = psutil.Process(process).children(recursive=True)
-    with suppress(psutil.Error):  # one has just ended: asked again
-        return next(
-            (each for each in below if any("SparkSubmit" in w for w in each.cmdline())), None
-        )
-    return None
 
 
 @pytest.mark.soak

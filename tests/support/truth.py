@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
@@ -62,6 +63,16 @@ def child(program: str, *arguments: str, **environment: str) -> subprocess.Popen
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
+
+
+def jvm_of(process: int) -> psutil.Process | None:
+    """Find the driver's JVM under a process; no `java -version`, which is asked before it starts."""
+    below = psutil.Process(process).children(recursive=True)
+    with suppress(psutil.Error):  # one has just ended: asked again
+        return next(
+            (each for each in below if any("SparkSubmit" in w for w in each.cmdline())), None
+        )
+    return None
 
 
 def late_places(
