@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rta.store.serving_tables import Table
 
 Mode = Literal["append", "update", "complete"]
-State = Literal["running", "stopped", "ended", "failed"]
+State = Literal["running", "paused", "stopped", "ended", "failed"]
 _LOCKS: Final = 1.0  # seconds from one look at the lock of another process to the next
 
 
@@ -46,6 +46,8 @@ class Feed(ABC):
     kind: ClassVar[str]
     mode: Mode = "update"
     title: str
+    can: ClassVar[Sequence[str]] = ("pause", "stop", "restart")  # what a person may ask for
+    chart: Any = None  # what is drawn if no other chart is wanted
 
     @abstractmethod
     def rows(self, limit: int) -> Rows | None:
@@ -83,6 +85,25 @@ class Feed(ABC):
     def caught_up(self, now: Vitals) -> bool:
         """Tell whether everything that was there is shown, from its figures of before the last look at its rows."""
         return now.behind == 0
+
+    def over(self) -> str | None:
+        """Say why nothing more will come; None if something may."""
+        return None
+
+    def pause(self) -> bool:
+        """Let what is shown stand still; False if it cannot, and only the picture holds."""
+        return False
+
+    def resume(self) -> None:  # noqa: B027 - most feeds cannot stand still
+        """Let it go on."""
+
+    def controls(self) -> dict[str, Any] | None:
+        """Return what can be set, as it is now; None if there is nothing."""
+        return None
+
+    def steer(self, what: str, value: object) -> None:  # noqa: ARG002
+        """Set something."""
+        raise InputError(f"{self.title}: {what} cannot be set here")
 
     def restart(self) -> None:
         """Start the query again where it was."""

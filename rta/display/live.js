@@ -623,8 +623,9 @@ const blank = () => ({
   order: /** @type {number[]} */ ([]), total: /** @type {number | null} */ (null),
   history: /** @type {Vitals[]} */ ([]), marks: /** @type {Mark[]} */ ([]),
   spec: /** @type {any} */ (null), values: /** @type {any[]} */ ([]),
+  controls: /** @type {{speed: number, at: string | null} | null} */ (null),
 });
-const TAKEN = ["seq", "title", "kind", "mode", "state", "verdict", "every", "can", "columns", "look", "total", "marks", "spec", "values"];
+const TAKEN = ["controls", "seq", "title", "kind", "mode", "state", "verdict", "every", "can", "columns", "look", "total", "marks", "spec", "values"];
 
 /**
  * Take a frame in: it says which cells changed, or that the frame is old, or that one before it is missing.
@@ -683,6 +684,10 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   const title = h("strong", { class: "rta-title" }), kind = h("span", { class: "rta-kind" });
   const state = h("span", { class: "rta-state", role: "status" }), verdict = h("span", { class: "rta-verdict" });
   const buttons = ["pause", "stop", "restart"].map((what) => h("button", { "data-do": what, onclick: press }));
+  const speed = h("input", { type: "number", min: "0", step: "any", "aria-label": "speed", onchange: () => steer("speed", Number(speed.value)) });
+  const seek = h("input", { type: "text", "aria-label": "seek", onchange: () => steer("seek", seek.value.trim()) });
+  const controls = h("div", { class: "rta-controls", role: "group", "aria-label": "replay", hidden: "" },
+    h("label", {}, speed, " times as fast"), h("label", {}, "go to ", seek, " UTC"));
   const note = h("p", { class: "rta-note", role: "status", hidden: "" });
   const table = grid("rows"), kpis = headline(), figures = strip(open), picture = chart ? plot(chart) : null;
   const drawer = h("div", { class: "rta-drawer", hidden: "", onkeydown: escape });
@@ -690,7 +695,7 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     h("style", {}, STYLE),
     h("header", {}, h("span", { class: "rta-dot", "aria-hidden": "true" }), title, kind, state, verdict,
       h("span", { class: "rta-buttons" }, ...buttons)),
-    note, figures.node, drawer, kpis.node, h("div", { class: "rta-body" }, picture?.node ?? "", table.node));
+    note, controls, figures.node, drawer, kpis.node, h("div", { class: "rta-body" }, picture?.node ?? "", table.node));
   el.append(root);
 
   // What the page says
@@ -716,6 +721,13 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     wish = { what: button.dataset.do, at: Date.now() };
     tell({ do: wish.what });
     drawHead();
+  }
+
+  /** @param {"speed" | "seek"} what @param {number | string} value */
+  function steer(what, value) {
+    if (value === "") return;
+    tell({ do: what, value });
+    seek.value = "";
   }
 
   // What is listed: events, or partitions
@@ -801,6 +813,9 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
       button.setAttribute("aria-label", `${what} ${now.title}`);
       say(button, what);
     }
+    controls.hidden = !now.controls || !now.can.includes("speed") || !BUTTONS.stop.includes(now.state);
+    if (now.controls && document.activeElement !== speed) speed.value = String(now.controls.speed);
+    seek.placeholder = now.controls?.at ?? "2013-01-05 07:00";
     const text = sentence(stale, silent);
     say(note, text);
     note.hidden = !text;
@@ -943,6 +958,8 @@ const STYLE = `
 .rta-live button:hover { background: var(--rta-tint); }
 .rta-live button[aria-disabled=true] { opacity: .45; cursor: default; }
 .rta-live :focus-visible { outline: 2px solid var(--rta-brand); outline-offset: 1px; }
+.rta-controls { display: flex; flex-wrap: wrap; gap: 4px 16px; margin-top: 6px; color: var(--rta-dim); }
+.rta-controls input { font: inherit; width: 11.5em; padding: 1px 6px; color: var(--rta-ink); background: var(--rta-raised); border: 1px solid var(--rta-line); border-radius: 3px; }
 .rta-note { margin: 6px 0 0; padding: 3px 8px; border-left: 3px solid var(--rta-warn); background: color-mix(in srgb, var(--rta-warn) 12%, transparent); }
 .rta-tiles { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 8px; }
 .rta-strip:not(:has(.rta-tile:not([hidden]))) { display: none; }

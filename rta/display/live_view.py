@@ -25,6 +25,7 @@ _UNSEEN: Final = (
     600.0  # seconds after which the query that a view has made stops, if no page shows it
 )
 _SHARE: Final = 4  # a look may take a fifth of the time: the query has the rest
+_READ: Final = 8.0  # seconds in which a person reads why something was refused
 _PATIENCE: Final = 10.0  # seconds for a look that is under way
 
 
@@ -37,12 +38,14 @@ class _Picture:
     rows: Rows | None = None
     drawn: Drawn | None = None
     vitals: Vitals | None = None
+    controls: Mapping[str, Any] | None = None
     marks: Sequence[Mapping[str, Any]] = ()
 
     def same(self, other: _Picture) -> bool:
         """Tell whether nothing is new."""
         parts = ((self.rows, other.rows), (self.drawn, other.drawn), (self.vitals, other.vitals), (self.marks, other.marks))  # fmt: skip
-        return all(one is two for one, two in parts) and (self.verdict, self.state) == (other.verdict, other.state)  # fmt: skip
+        plain = ((self.verdict, other.verdict), (self.state, other.state), (self.controls, other.controls))  # fmt: skip
+        return all(one is two for one, two in parts) and all(one == two for one, two in plain)
 
 
 class LiveView:
@@ -58,6 +61,7 @@ class LiveView:
         self.history: deque[Vitals] = deque(maxlen=_HISTORY)
         self.began = time.monotonic()
         self._chart, self._ends, self._trouble = chart, ends, ""
+        self._refused = "", 0.0  # what a person asked for in vain, and when
         self._drawn: Drawn | None = None
         self._drawn_rows: Rows | None = None
         self._marks: list[dict[str, Any]] = []
@@ -102,20 +106,23 @@ class LiveView:
         return self._judged(self.state)
 
     def _judged(self, state: str) -> Verdict:
-        if self._trouble:
-            return Verdict(self._trouble, "bad")
+        refused, at = self._refused
+        trouble = self._trouble or (refused if time.monotonic() - at < _READ else "")
+        if trouble:
+            return Verdict(trouble, "bad")
         if state == "ended":
             return Verdict(self._why, "idle")
         return self.feed.verdict(list(self.history), state)
 
     def pause(self) -> None:
-        """Hold the picture; the query goes on."""
-        self._paused = True
+        """Hold the picture, and the query goes on; of a replay, pause it."""
+        self._paused = not self.feed.pause()
         self._wake.set()
 
     def resume(self) -> None:
-        """Follow again."""
+        """Follow again, or go on with the replay."""
         self._paused = False
+        self.feed.resume()
         self._wake.set()
 
     def mark(self, label: str, at: datetime | None = None) -> None:
@@ -156,22 +163,24 @@ class LiveView:
     # What pages say
 
     def told(self, message: Mapping[str, Any]) -> None:
-        """Do what a person asks for in a page: hello, pause, resume, stop, restart, list."""
+        """Do what a person asks for in a page: hello, pause, resume, stop, restart, list; speed and seek with their value."""
         do = message.get("do")
         if self._closed and do not in ("hello", "list"):
             return  # what it could steer is gone
         try:
             if do in ("pause", "resume"):
                 getattr(self, do)()
+            elif do in ("speed", "seek"):
+                self.feed.steer(str(do), message.get("value"))
             elif do == "stop":
                 self.feed.stop_query()
             elif do == "restart":
                 self.feed.restart()
             elif do == "list":
                 self._send({"list": still.listed(self.feed, str(message.get("what")))})
-            self._trouble = ""
+            self._refused = "", 0.0
         except RtaError as error:
-            self._trouble = str(error).splitlines()[0]
+            self._refused = str(error).splitlines()[0], time.monotonic()
         self._tell(full=do == "hello")
         self._wake.set()
 
@@ -248,7 +257,7 @@ class LiveView:
                 return
             figures = self.history[-1] if self.history else None
             state = self.state
-            now = _Picture(self._judged(state), state, self.rows, self._drawn, figures, self._marks)
+            now = _Picture(self._judged(state), state, self.rows, self._drawn, figures, self.feed.controls(), self._marks)  # fmt: skip
             if full or beat or not now.same(self._told):
                 self._send(self._frame(now, self._told, full=full or not self._seq))
                 self._told = now
@@ -260,11 +269,13 @@ class LiveView:
             frame |= self._differ.different(now.rows)
         if full:
             frame |= {"title": self.feed.title, "kind": self.feed.kind, "mode": self.feed.mode, "every": self.every}  # fmt: skip
-            frame |= {"can": []} if self._closed else {}
+            frame["can"] = [] if self._closed else [*self.feed.can]
             frame |= self._differ.everything()
             frame["history"] = [as_message(each) for each in self.history]
         if now.vitals and (full or now.vitals is not before.vitals):
             frame["vitals"] = as_message(now.vitals)
+        if now.controls and (full or now.controls != before.controls):
+            frame["controls"] = now.controls
         if full or now.marks is not before.marks:
             frame["marks"] = now.marks
         if now.drawn and (full or now.drawn is not before.drawn):

@@ -1,4 +1,4 @@
-"""What a notebook shows of Spark's own query: what it does, in words, from what Spark knows at once.
+"""What a notebook shows of Spark's own query, in words, from what Spark knows at once; and of a replay that goes on: a live view.
 
 Loaded with rta in each kernel, so it loads nothing by itself.
 """
@@ -19,6 +19,27 @@ def prepare(shell: Any) -> None:
     formatters = shell.display_formatter.formatters
     formatters["text/html"].for_type_by_name(*query, lambda each: card(*_facts(each)))
     formatters["text/plain"].for_type_by_name(*query, _print_facts)
+    shell.display_formatter.ipython_display_formatter.for_type_by_name("rta.kafka.replaying", "Replay", _show_replay)  # fmt: skip
+
+
+def _show_replay(playing: Any) -> None:
+    """Show a replay alive where a person can steer it; else what it is, and the picture of this moment."""
+    from IPython.display import display
+
+    from rta.display import cell, still, view
+    from rta.display.live_view import LiveView
+    from rta.display.replay_feed import ReplayFeed
+
+    going_on = playing.state in ("seeking", "playing", "paused")
+    if going_on and cell.alive():
+        cell.show(view.live(playing))
+        return
+    shown = {"text/html": playing._repr_html_()}
+    if going_on:
+        feed = ReplayFeed(playing)
+        shown = still.bundle(LiveView(feed, chart=feed.chart).snapshot())
+        feed.close()
+    display(shown | {"text/plain": repr(playing)}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def _print_facts(query: Any, printer: Any, _cycle: object) -> None:

@@ -9,9 +9,11 @@ from rta.architectures.base import Architecture
 from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed, TopicFeed
 from rta.display.frames import FrameFeed
 from rta.display.function_feed import FunctionFeed
+from rta.display.replay_feed import ReplayFeed
 from rta.errors import InputError
 from rta.kafka import topics
 from rta.kafka.messages import is_spark
+from rta.kafka.replaying import Replay
 from rta.store import serving_tables
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ def feed_of(
     """
     if isinstance(shown, Feed):
         return shown
-    if isinstance(shown, Architecture):
-        return ArchitectureFeed(shown)
+    if isinstance(shown, Architecture | Replay):
+        return ReplayFeed(shown) if isinstance(shown, Replay) else ArchitectureFeed(shown)
     if type(shown).__name__ == "StreamingQuery":
         tables = {each.name for each in serving_tables.tables()}
         return TableFeed(shown.name) if shown.name in tables else QueryFeed(shown)
@@ -43,7 +45,7 @@ def feed_of(
         return FunctionFeed(shown, key)
     raise InputError(
         "nothing that moves", found=type(shown).__name__,
-        fix="give a table's or topic's name, a streaming DataFrame, a query, a function that returns rows, or what rta.lambda_() or rta.kappa() returned",
+        fix="give a table's or topic's name, a streaming DataFrame, a query, a function that returns rows, or what rta.lambda_(), rta.kappa() or rta.replay() returned",
     )  # fmt: skip
 
 

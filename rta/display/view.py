@@ -48,8 +48,8 @@ def live(
 
     Args:
         shown: The name of a table or topic; a query; a streaming DataFrame, for which a query of its own is started and removed at
-            the end; what rta.batch(), rta.lambda_() or rta.kappa() returned; or a function, such as rta.queries, that returns a pandas
-            DataFrame, a list of rows or a list of rta.display.Tile, and is asked again and again.
+            the end; what rta.batch(), rta.lambda_(), rta.kappa() or rta.replay() returned; or a function, such as rta.queries, that returns a
+            pandas DataFrame, a list of rows or a list of rta.display.Tile, and is asked again and again.
         chart: A chart of Altair, without data of its own; or a function that makes one of a pandas DataFrame of the rows.
         mode: Of a streaming DataFrame: "append", "update" or "complete"; by default "update" if it is an aggregate.
         key: The columns that identify a row; of a streaming DataFrame in update mode, by default those that it is grouped by; of a function.
@@ -77,9 +77,8 @@ def live(
     _stop_same(place := cell.place(), shown)
     feed = feed_of(shown, mode=mode, key=by, every=every, event=event)
     alive = cell.alive()
-    view = LiveView(
-        feed, chart=chart, limit=limit, every=every, ends=_ends(bound, until, alive=alive)
-    )
+    drawn = feed.chart if chart is None else chart
+    view = LiveView(feed, chart=drawn, limit=limit, every=every, ends=_ends(bound, until, alive=alive))  # fmt: skip
     _live[place, _named(shown)] = view
     try:
         if alive:
@@ -123,8 +122,8 @@ def _ends(
             return f"ended: {why}" if isinstance(why, str) else "ended: until() is true"
         if seconds is not None and age >= seconds:
             return f"ended after {spoken(age)}"
-        if alive or seconds is not None:
-            return None
+        if (over := view.feed.over()) or alive or seconds is not None:
+            return over
         if not until and now and view.rows is not None and view.feed.caught_up(now):
             return "everything that was there is shown"
         if view.feed.state != "running" and view.rows is not None:

@@ -114,6 +114,7 @@ class Replay:
 
     Attributes:
         topics: Source → the topic that it is played into.
+        events: That topic → the type of its events.
         error: What it failed with; None if it did not.
 
     Example:
@@ -133,6 +134,7 @@ class Replay:
         end: int,
     ) -> None:
         self.topics = dict(targets)
+        self.events = {targets[each.name]: each.event for each in histories}
         self.error: BaseException | None = None
         self._histories, self._begin, self._end = histories, begin, end
         self._same = {

@@ -376,6 +376,30 @@ def test_data_is_text_everywhere(view: View) -> None:
     expect(view.page.locator(".rta-title")).to_have_text(EVIL)
 
 
+def test_a_replay_has_speed_and_seek(view: View) -> None:
+    """They stand there only for what can be steered, send what a person typed, and do not type over him."""
+    speed, seek = view.page.get_by_label("speed"), view.page.get_by_label("seek")
+    view.full()
+    expect(speed).to_be_hidden()
+    at = "2013-01-05 07:00"
+    view.full(can=["pause", "stop", "speed", "seek"], controls={"speed": 600, "at": at})
+    expect(speed).to_have_value("600")
+    expect(seek).to_have_attribute("placeholder", at)
+    expect(view.page.get_by_role("button", name="restart")).to_be_hidden()
+    speed.fill("3600")
+    view.frame(controls={"speed": 900, "at": at})
+    expect(speed).to_have_value("3600")
+    speed.press("Enter")
+    seek.fill("2013-01-06 12:00")
+    seek.press("Enter")
+    assert view.sent("speed") == [{"do": "speed", "value": 3600}]
+    assert view.sent("seek") == [{"do": "seek", "value": "2013-01-06 12:00"}]
+    expect(speed).to_have_value("900")
+    picture(view.page, "page-replay")
+    view.frame(state="ended")
+    expect(speed).to_be_hidden()
+
+
 def test_the_keyboard_alone(view: View) -> None:
     """Tab reaches each button, the counts, the filter, the headers and the rows, and it is seen where one is."""
     view.full()
