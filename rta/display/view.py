@@ -95,6 +95,15 @@ def live(
         raise
 
 
+def views_of(table: str) -> list[LiveView]:
+    """Return the views of this session that show a table.
+
+    >>> views_of("doc_nobody_looks")
+    []
+    """
+    return [view for view in _live.values() if view.feed.title == table]
+
+
 def _bound(limit: int, every: float, for_: float | str | None) -> float | None:
     """Return the seconds of for_. Raises InputError if one of the three is not above 0."""
     import pandas as pd

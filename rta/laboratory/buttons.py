@@ -47,7 +47,7 @@ class Panel:
     def __init__(self, lab: Laboratory) -> None:
         from ipywidgets import HTML, Button, HBox, Layout, VBox
 
-        self._lab, self._said, self._table = lab, HTML(), HTML(lab._repr_html_())
+        self._lab, self._said, self._table = lab, HTML(), HTML(lab.told())
         self.buttons = {}
         for label, (name, style) in BUTTONS.items():
             button = Button(description=label, button_style=style, tooltip=getattr(lab, name).__doc__.splitlines()[0])  # fmt: skip
@@ -89,7 +89,7 @@ class Panel:
 
     def refresh(self) -> None:
         """Show what was done."""
-        self._table.value = self._lab._repr_html_()
+        self._table.value = self._lab.told()
 
     def _enable(self, *, on: bool) -> None:
         for button in self.buttons.values():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rta.dataframes.session import running
 from rta.errors import QueryError
-from rta.html import Marked
+from rta.html import Facts, Marked
 from rta.kafka import client
 from rta.kafka.auth_errors import raising_refused
 from rta.store import ledger
@@ -27,7 +27,7 @@ HEADER: Final = "rta-lab"
 TERMS: Final = ("used", "duplicate", "late", "quarantined")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
     """What was done to a stream, and what became of the events meanwhile.
 
@@ -75,11 +75,14 @@ class Experiment:
         return {
             "experiment": self.name, "done": self.done, "expected": _terms(self.expected),
             "counted": Marked(_terms(counted) + (f" (of others {self.others:,})" if self.others else ""), "good" if self.as_expected else "bad"),
-            "lost": self.lost, "recovered": Marked(outcome, "bad" if self.seconds is None else "good"),
+            "lost": self.lost, "all processed": Marked(outcome, "bad" if self.seconds is None else "good"),
         }  # fmt: skip
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "; ".join(f"{name} {value}" for name, value in self.cells().items())
+
+    def _repr_html_(self) -> str:
+        return Facts([self], row=Experiment.cells)._repr_html_()
 
 
 def _terms(counts: Mapping[str, int]) -> str:

@@ -64,7 +64,7 @@ def kill_driver() -> str:
     for table in queries:
         restart(table)
     more = f" and {len(queries) - 1} more" if queries[1:] else ""
-    return f"SIGKILL to the driver's JVM; a new one after {started:.1f} s, then its query{more}"
+    return f"SIGKILL to the JVM; another after {started:.1f} s, then its query{more}"
 
 
 def restartable() -> list[str]:

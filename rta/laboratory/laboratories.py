@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from rta import html
 from rta.dataframes.session import spark
+from rta.display.view import views_of
 from rta.display.vitals import state_of
 from rta.engines.spark import topic_identity
 from rta.engines.spark.following import Request, kept_here
@@ -47,7 +48,7 @@ def lab(table: str, view: LiveView | None = None, *, patience: float = 180.0) ->
 
     Args:
         table: A table that rta.follow() keeps up to date.
-        view: A live view, on whose time axis each fault is marked.
+        view: A live view on whose time axis each fault is marked; by default all that show the table.
         patience: Seconds that an experiment waits until all is processed.
 
     Returns:
@@ -178,7 +179,12 @@ class Laboratory:
         return "\n".join([html.described(*self._said()), *lines])
 
     def _repr_html_(self) -> str:
-        return html.card(*self._said()) + (self.experiments._repr_html_() if self.experiments else "")  # fmt: skip
+        return self.told(*self._said())
+
+    def told(self, facts: list[tuple[str, object]] | None = None, then: str = "") -> str:
+        """Return the facts and the table of what was done as HTML."""
+        shown = html.card(facts or self._said()[0], then)
+        return shown + (self.experiments._repr_html_() if self.experiments else "")
 
     def _said(self) -> tuple[list[tuple[str, object]], str]:
         lost = sum(each.lost for each in self.experiments)
@@ -248,8 +254,8 @@ class Laboratory:
         return None, None
 
     def _mark(self, label: str, at: datetime | None = None) -> None:
-        if self._view is not None:
-            self._view.mark(label, at)
+        for view in [self._view] if self._view else views_of(self.table):
+            view.mark(label, at)
 
 
 def _used(many: int) -> Make:

@@ -98,7 +98,7 @@ def test_a_button_works_and_says_what_goes_on(laboratory: Laboratory) -> None:
     press("poison")
     assert "poison" in panel.bundle()["text/html"]
     assert panel.text == ""
-    assert panel.table == laboratory._repr_html_()
+    assert panel.table == laboratory.told()
     with laboratories._busy:
         press("copies")
     assert panel.text == "another experiment runs; fix: wait until it has ended"

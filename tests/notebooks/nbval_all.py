@@ -97,7 +97,8 @@ def _run(folder: Path, path: Path, **environment: str) -> None:
     if values := LIGHTER.get(path.stem):
         notebook = folder / path.name
         nbformat.write(prepared(nbformat.read(path, as_version=4), values), notebook)
-    own = {"RTA_HOME": str(home), "RTA_KAFKA_BOOTSTRAP": bootstrap()}
+    breaks = "rta.lab(" in path.read_text()  # what it breaks has to be its own
+    own = {"RTA_HOME": str(home)} | ({} if breaks else {"RTA_KAFKA_BOOTSTRAP": bootstrap()})
     command = [
         sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-kernel-startup-timeout={HANG:.0f}", f"--nbval-cell-timeout={HANG:.0f}", "-q",
         "--noconftest", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", "-p", "tests.notebooks.nbval_quiet", str(notebook),
@@ -111,6 +112,9 @@ def _run(folder: Path, path: Path, **environment: str) -> None:
             stderr=told,
             check=False,
         )
+    if breaks:
+        down = [sys.executable, "-m", "rta.cli", "down"]
+        subprocess.run(down, cwd=ROOT, env=os.environ | own, check=False, stdout=subprocess.DEVNULL)
     unfinished = code.with_suffix(".part")
     unfinished.write_text(str(ended.returncode))
     unfinished.rename(code)
@@ -134,9 +138,9 @@ def main(folder: Path, paths: Sequence[Path]) -> None:
 
 
 def _takes_any_jvm(path: Path) -> bool:
-    """Tell whether a notebook starts Spark, and has no process or environment of its own."""
-    source = path.read_text()
-    return "rta.spark(" in source and not any(own in source for own in ("subprocess", "os.environ"))
+    """Tell whether a notebook starts Spark, and has no process or environment of its own, and kills nothing."""
+    source, its_own = path.read_text(), ("subprocess", "os.environ", "rta.lab(")
+    return "rta.spark(" in source and not any(each in source for each in its_own)
 
 
 def _run_in(gateway: Any, folder: Path, paths: Sequence[Path]) -> None:
