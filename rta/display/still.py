@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
@@ -133,13 +133,15 @@ def _readable(rows: Rows) -> Iterator[list[object]]:
 
 
 def _moment(value: object) -> object:
-    """Return a time as a moment, also one that came as text; what is none stays as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return value
+    """Return a time as a moment, also one that came as text, or without a zone, which is UTC; what is none stays as it is."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
 
 
 def over_time(history: Sequence[Vitals], marks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import rta
-from rta.display import Tile
+from rta.display import Tile, still
 from rta.display.function_feed import FunctionFeed
 from rta.display.vitals import Verdict
 from rta.errors import InputError
@@ -71,6 +71,19 @@ def test_tiles_are_shown_as_tiles() -> None:
     assert evil not in shown["text/html"]
     with pytest.raises(InputError, match="in which direction"):
         Tile("late", 7, better="less")  # type: ignore[arg-type]
+
+
+def test_a_still_reads_every_form_of_a_time() -> None:
+    """With a zone, without one, which is UTC, and as text; what is no time stays."""
+    moment = pd.Timestamp("2024-11-15 10:00", tz="UTC")
+
+    def times() -> pd.DataFrame:
+        return pd.DataFrame({"at": [moment], "naive": [moment.tz_localize(None)]})
+
+    shown = rta.live(times).snapshot()._repr_mimebundle_()["text/html"]
+    assert shown.count("2024-11-15 10:00:00 UTC") == 2
+    assert str(still._moment("2024-11-15T10:00:00Z")) == "2024-11-15 10:00:00+00:00"
+    assert still._moment("noon") == "noon"
 
 
 def test_types_come_from_the_values_and_stay_when_there_are_none() -> None:
