@@ -7,6 +7,7 @@
     measure   start it, watch it, hold its answer to the truth
     drain batch start latency memory state publish    the rows
     replays recompute outage                          the rows of Kappa, Lambda and a stopped query
+    live                                          the rows of live views, in JupyterLab and Chromium
     targets report                              what was wanted, what came out
 
 A row is one process of its own. Rows of a group take turns, so that what the machine does meanwhile

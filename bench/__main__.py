@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ QUICK: Final = 300_000
 )
 @click.option("--repeat", type=click.IntRange(1), help="Repetitions; by default 3, quick 1.")
 @click.option("--events", type=int, help="Another size than 2,000,000; nothing is recorded.")
+@click.option("--minutes", type=float, default=10, help="How long a live view is watched.")
 @click.option(
     "--pages", is_flag=True, help="Measure nothing: write the pages of the newest results again."
 )
@@ -39,6 +41,7 @@ def main(
     only: tuple[str, ...],
     repeat: int | None,
     events: int | None,
+    minutes: float,
     pages: bool,
     home: Path,
 ) -> None:
@@ -58,7 +61,7 @@ def main(
     size = events or (QUICK if quick else FULL)
     found = []
     try:
-        setup = prepare(home, size)
+        setup = replace(prepare(home, size), minutes=minutes)
         run = report.begin(sys.argv[1:], size)
         for group in dict.fromkeys(row.group for row in chosen):
             rows = [row for row in chosen if row.group == group]

@@ -28,7 +28,7 @@ class Setup:
     """The facts that every row may need; they travel to its process as JSON.
 
     topic: `events` user events. archive: the same as Parquet. spark: the settings of rta's session.
-    fetch: those of its Kafka source. article: the query as printed.
+    fetch: those of its Kafka source. article: the query as printed. minutes: how long a live view is watched.
     """
 
     home: str
@@ -40,6 +40,7 @@ class Setup:
     spark: Mapping[str, str]
     fetch: Mapping[str, str]
     article: str
+    minutes: float = 10
 
 
 @dataclass

@@ -29,6 +29,9 @@ LABELS: Final = {
     "broker_mb": "broker MB", "state_mb": "state MB", "checkpoint_mb": "checkpoint MB", "keys": "keys", "events": "events",
     "commit_ms": "commit of all of it, task ms", "small_commit_ms": "commit of a small batch, task ms",
     "missed": "events missed", "batch_ms": "ms", "sink_ms": "ms of them in foreachBatch and what it computes", "before_p99_ms": "p99 ms before",
+    "frames_per_s": "frames/s", "frame_ms": "CPU ms a frame", "kernel_cpu": "kernel CPU s", "server_cpu": "server CPU s", "frames": "frames a viewer",
+    "minutes": "minutes", "kernel_growth": "kernel, times", "jvm_growth": "JVM, times", "browser_growth": "browser, times", "heap_growth": "page's heap, times",
+    "browser_mb": "browser MB", "heap_mb": "page's heap MB", "batches": "micro-batches",
 }  # fmt: skip
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -42,6 +45,11 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "recompute": ("Lambda's recomputation over the archive, and others over the same files", _COST),
     "outage": ("Until events are seen as soon as before an outage", ("seconds", "missed", "before_p99_ms", "p99_ms", "behind_ms")),
     "plateau": ("State over time", ("keys", "small_commit_ms")),
+    "live": (
+        "Live views, in the browser",
+        ("seconds", "p50_ms", "p99_ms", "batch_ms", "batches", "frames_per_s", "frame_ms", "kernel_cpu", "server_cpu", "frames", "minutes",
+         "kernel_growth", "jvm_growth", "browser_growth", "heap_growth", "kernel_mb", "jvm_mb", "browser_mb", "heap_mb"),
+    ),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
 BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmarks.md shows of them

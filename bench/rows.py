@@ -23,6 +23,13 @@ VIEW: Final = "in the table that readers see, with its accounting; bad events co
 BARE: Final = "exact; into memory, nothing accounted for"
 WAIT: Final = "exactly once with its accounting; each event's result was seen"
 OPEN: Final = "each window of a user is in the state, or has left it"
+SEEN: Final = "each event's result was seen in the browser"
+SAME: Final = "the same query and micro-batches, in turns"
+STAYS: Final = "kernel, JVM and browser: the last third of the time against the first"
+DRAWN: Final = "the page of a view in Chromium, without a kernel"
+SHOWN: Final = "a window's totals are on the screen; the stream is read from its beginning"
+PRINTED: Final = "the article's query as printed has given a row to foreachBatch"
+MANY: Final = "each viewer gets frames"
 EACH: Final = "each event's acknowledgement is kept, each has its intended time"
 
 ROWS: Final = [
@@ -58,6 +65,14 @@ ROWS: Final = [
     Row("outage", "micro-batch, 1,000 events/s", WAIT, "bench.outage:micro_batch", trusted),
     Row("plateau", "with watermark", OPEN, "bench.state:with_watermark", trusted),
     Row("plateau", "without watermark", OPEN, "bench.state:without_watermark", trusted),
+    Row("live", "table", SEEN, "bench.live:table", trusted),
+    Row("live", "real-time table", SEEN, "bench.live:real_time", trusted),
+    Row("live", "beside a query", SAME, "bench.live:beside", trusted),
+    Row("live", "a table for minutes", STAYS, "bench.live:minutes", trusted, timeout=3_600),
+    Row("live", "10,000 rows", DRAWN, "bench.live:scroll", trusted),
+    Row("live", "a dashboard", MANY, "bench.live:viewers", trusted),
+    Row("live", "rta.live", SHOWN, "bench.live:first", trusted),
+    Row("live", "PySpark by hand", PRINTED, "bench.live:by_hand", trusted),
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
     Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),

@@ -52,6 +52,13 @@ def _start(phase: str) -> Place:
     return "start", "a notebook", phase
 
 
+FIRST: Final = "from import to the first row"
+
+
+def _live(row: str, phase: str) -> Place:
+    return "live", row, phase
+
+
 TARGETS: Final = [
     Target("the article's time / rta's, cold", _drain("article", "cold"), "seconds", 3, "times",
            over=_drain("rta", "cold"), at_least=True),
@@ -73,5 +80,18 @@ TARGETS: Final = [
     Target("from import to the first row of a stream", _start("from import to the first row of a stream"), "seconds", 12, "s"),
     Target("real-time mode, 200 events/s, 99 %", ("latency", "real-time mode", "200 events/s"), "p99_ms", 25, "ms"),
     Target("real-time mode, 1,000 events/s, 99 %", ("latency", "real-time mode", "1,000 events/s"), "p99_ms", 40, "ms"),
+    *(Target(f"a live table, {rate}, from append to the screen, 99 %", _live("table", rate), "p99_ms", 1_500, "ms")
+      for rate in ("200 events/s", "1,000 events/s")),
+    *(Target(f"a live real-time table, {rate}, from append to the screen, 99 %", _live("real-time table", rate), "p99_ms", 150, "ms")
+      for rate in ("200 events/s", "1,000 events/s")),
+    Target("a micro-batch with a live view / without", _live("beside a query", "with the view"), "batch_ms", 1.05, "times",
+           over=_live("beside a query", "without")),
+    *(Target(f"memory of the {name} while a view is watched, last third / first", _live("a table for minutes", "1,000 events/s"),
+             f"{name}_growth", 1.1, "times") for name in ("kernel", "jvm", "browser")),
+    Target("a view of 10,000 rows that scrolls", _live("10,000 rows", "scrolling"), "frames_per_s", 60, "frames/s", at_least=True),
+    Target("kernel CPU of a dashboard, 50 viewers / 1", _live("a dashboard", "50 viewers"), "kernel_cpu", 2, "times",
+           over=_live("a dashboard", "1 viewer")),
+    Target("from import to the first live row / PySpark by hand", _live("rta.live", FIRST), "seconds", 0.5, "times",
+           over=_live("PySpark by hand", FIRST)),
     Target("micro-batches, 1,000 events/s, 99 %", ("latency", "micro-batch", "1,000 events/s"), "p99_ms", 1_000, "ms"),
 ]  # fmt: skip
