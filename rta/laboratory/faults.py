@@ -74,7 +74,7 @@ def restartable() -> list[str]:
         QueryError: If the JVM is not ours, or has a query that could not be started again.
     """
     if own_jvm() is None:
-        raise QueryError("the driver's JVM was not started by this process", fix="kill it where it was started")  # fmt: skip
+        raise QueryError("the driver's JVM is not of this session alone", found="PYSPARK_GATEWAY_PORT names it", fix="kill it where it was started")  # fmt: skip
     running = session.running()
     names = [each.name or str(each.id) for each in running.streams.active] if running else []
     if others := sorted({*names} - {*kept_here()}):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from rta import html
-from rta.dataframes.session import spark
+from rta.dataframes import session
 from rta.display.view import views_of
 from rta.display.vitals import state_of
 from rta.engines.spark import topic_identity
@@ -273,7 +273,7 @@ def _required(table: str) -> Request:
         raise _not_ours(f"its query reads from {theirs}", "leave that option out")
     _query(table)
     # A topic's id is Kafka's own: the query reads the topic of this broker, and no other of its name.
-    topic_identity.require_same_topic(spark(), asked.checkpoint, topics.description(asked.topic))  # fmt: skip
+    topic_identity.require_same_topic(session.spark(), asked.checkpoint, topics.description(asked.topic))  # fmt: skip
     return asked
 
 
