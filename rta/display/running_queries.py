@@ -13,7 +13,7 @@ from rta.engines.spark.checkpoint_lock import started_here, stop_elsewhere
 from rta.engines.spark.running import QuerySummary
 from rta.engines.spark.running import queries as known_queries
 from rta.errors import BrokerError, QueryError, TopicError
-from rta.html import Facts, plain
+from rta.html import Facts, card, described, plain
 from rta.progress import waiting
 
 if TYPE_CHECKING:
@@ -65,6 +65,18 @@ class ListedQuery:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.verdict}"
+
+    def _repr_html_(self) -> str:
+        return card(*self._facts())
+
+    def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
+        printer.text(described(*self._facts()))
+
+    def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        """Return what is known of it, and what to do next."""
+        known = [(label, value) for label, value in _row(self).items() if value is not None]
+        then = "`.stop()` stops it, wherever it runs" if self.state == "running" else "the same call starts it where it was"  # fmt: skip
+        return known, then
 
 
 class Queries(Facts[ListedQuery]):

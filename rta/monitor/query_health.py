@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rta.engines.spark.query_errors import OURS
 from rta.errors import QueryError, TopicError
-from rta.html import Marked, card
+from rta.html import Marked, card, text
 from rta.kafka import topics
 from rta.kafka.auth_errors import refusal
 from rta.monitor.state_store import state_warnings
@@ -56,7 +57,7 @@ class Health:
             "duration": ", ".join(f"{phase} {ms:,} ms" for phase, ms in self.phases.items())
             or "none yet",
             "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
-            "watermark": self.watermark or "none",
+            "watermark": text(datetime.fromisoformat(self.watermark)) if self.watermark else "none",
             "state": "known after the next batch"
             if self.state_rows is None or self.state_bytes is None
             else f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
@@ -66,7 +67,7 @@ class Health:
         return [*facts.items(), *warned, *([("error", self.error)] if self.error else [])]
 
     def __repr__(self) -> str:
-        return "\n".join(f"{label:<10} {text}" for label, text in self.rows())
+        return "\n".join(f"{label:<10} {said}" for label, said in self.rows())
 
     def _repr_html_(self) -> str:
         level = "bad" if self.error else "warn" if self.warnings else "good" if self.active else "idle"  # fmt: skip

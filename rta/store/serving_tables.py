@@ -13,6 +13,7 @@ from pyspark.sql.types import StructField, StructType
 from sqlalchemy import Connection, Engine
 
 from rta.errors import InputError, TableError
+from rta.html import Facts
 from rta.names import checked
 from rta.store import database
 from rta.store.catalog import BATCHES, LATE, RESULTS, TABLES, VIEWS, relation
@@ -144,8 +145,8 @@ def table(name: str, *, on: Engine | None = None) -> Table:
     return found
 
 
-def tables(*, on: Engine | None = None) -> list[Table]:
-    """List the serving tables and views, by name.
+def tables(*, on: Engine | None = None) -> Facts[Table]:
+    """List the serving tables and views, by name; a notebook shows them as a table.
 
     >>> from pyspark.sql.types import StructType
     >>> _ = make(planned("users", StructType().add("user_id", "long"), key="user_id"))
@@ -158,7 +159,13 @@ def tables(*, on: Engine | None = None) -> list[Table]:
             for source in (TABLES, VIEWS)
             for row in connection.execute(source.select()).mappings()
         ]
-    return sorted(found, key=lambda each: each.name)
+    return Facts(sorted(found, key=lambda each: each.name), row=_row)
+
+
+def _row(each: Table) -> dict[str, object]:
+    """Return the cells of a table by column."""
+    kind = "view" if each.view else "table"
+    return {"name": each.name, "kind": kind, "key": ", ".join(each.key), "columns": _described(each.columns), "topic": each.topic}  # fmt: skip
 
 
 def drop(name: str, *, on: Engine | None = None) -> None:

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from IPython.lib.pretty import pretty
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -41,6 +42,9 @@ def test_queries_here_are_listed_with_a_verdict(
     assert found["listed_rate"].topic is None
     assert repr(found).splitlines()[0].startswith("query")
     assert "rta.queries()[name].stop()" in found._repr_html_()
+    assert "<code>.stop()</code>" in listed._repr_html_()
+    assert pretty(listed).splitlines()[0].split() == ["query", "listed"]
+    assert "listed" in rta.store.tables()._repr_html_()
     with pytest.raises(QueryError, match=r"no query 'nobody'; found: .*listed"):
         found["nobody"]
     found["listed"].stop()
@@ -57,7 +61,7 @@ def test_queries_here_are_listed_with_a_verdict(
     seen = rta.queries()["listed_failed"]
     assert (seen.state, seen.verdict.level) == ("failed", "bad")
     assert "no" in seen.verdict.text
-    assert "<b>" not in rta.queries()._repr_html_()
+    assert "<b>" not in rta.queries()._repr_html_() + seen._repr_html_()
 
 
 def test_a_query_of_another_process_is_stopped_at_our_request(topic: Callable[..., str]) -> None:
