@@ -684,8 +684,8 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
   const title = h("strong", { class: "rta-title" }), kind = h("span", { class: "rta-kind" });
   const state = h("span", { class: "rta-state", role: "status" }), verdict = h("span", { class: "rta-verdict" });
   const buttons = ["pause", "stop", "restart"].map((what) => h("button", { "data-do": what, onclick: press }));
-  const speed = h("input", { type: "number", min: "0", step: "any", "aria-label": "speed", onchange: () => steer("speed", Number(speed.value)) });
-  const seek = h("input", { type: "text", "aria-label": "seek", onchange: () => steer("seek", seek.value.trim()) });
+  const speed = h("input", { type: "number", min: "0", step: "any", "aria-label": "speed", onkeydown: enter, onchange: () => steer("speed", Number(speed.value)) });
+  const seek = h("input", { type: "text", "aria-label": "seek", onkeydown: enter, onchange: () => steer("seek", seek.value.trim()) });
   const controls = h("div", { class: "rta-controls", role: "group", "aria-label": "replay", hidden: "" },
     h("label", {}, speed, " times as fast"), h("label", {}, "go to ", seek, " UTC"));
   const note = h("p", { class: "rta-note", role: "status", hidden: "" });
@@ -721,6 +721,11 @@ export function mount(el, { send, listen, chart = typeof vegaEmbed === "function
     wish = { what: button.dataset.do, at: Date.now() };
     tell({ do: wish.what });
     drawHead();
+  }
+
+  /** JupyterLab keeps Enter from changing an input; to leave it does. @param {KeyboardEvent & {currentTarget: any}} event */
+  function enter({ key, currentTarget: input }) {
+    if (key === "Enter") input.blur();
   }
 
   /** @param {"speed" | "seek"} what @param {number | string} value */
