@@ -137,7 +137,10 @@ def running() -> SparkSession | None:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    return SparkSession.builder.getOrCreate() if SparkContext._active_spark_context else None
+    started = getattr(
+        SparkContext._active_spark_context, "_jsc", None
+    )  # one that just starts has none
+    return SparkSession.builder.getOrCreate() if started else None
 
 
 def properties(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from threading import Event, RLock, Thread, current_thread
@@ -194,31 +195,39 @@ class LiveView:
     def run(self) -> Self:
         """Look, tell the pages and wait, until the view is stopped or its bound is reached.
 
-        In the thread of start() an error is shown in the view, which goes on: a broker may come back.
+        In the thread of start() an error is shown in the view, which goes on: a broker may come back, or another driver.
         """
         beat = -_BEAT
         while not self._ended.is_set():
             began = time.monotonic()
             due = began - beat >= _BEAT
-            try:
+            why = None
+            with self._going_on():
                 if not self._paused:
                     self.look(vitals=due)
                 self._trouble = self._parked_said() or ""
                 why = self._ends(self)
-            except Exception as error:
-                if current_thread() is not self._thread:
-                    raise
-                self._trouble, why = str(error).splitlines()[0], None
             if why:
                 self._why = why
                 self._ended.set()
                 self._close()
                 break
-            self._tell(beat=due)
+            with self._going_on():  # it asks for the state
+                self._tell(beat=due)
             beat = began if due else beat
             self._wake.wait(max(self.every, (time.monotonic() - began) * _SHARE))
             self._wake.clear()
         return self
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Keep an error from ending the thread of start(), and show it."""
+        try:
+            yield
+        except Exception as error:
+            if current_thread() is not self._thread:
+                raise
+            self._trouble = (str(error) or type(error).__name__).splitlines()[0]
 
     def look(self, *, vitals: bool = True) -> None:
         """Take the rows and figures of this moment."""

@@ -234,7 +234,8 @@ class Laboratory:
         doing("until all is processed")
         seconds, error = self._recovered(asked, before, began)
         terms, found, others, unread = counted(asked, start, mark)
-        self._mark("recovered" if fault else "processed") if seconds else None
+        if fault and seconds:
+            self._mark("recovered")
         return Experiment(
             name, at, done, {term: len(records)}, terms, sent, found, others, max(sent - found, 0) + unread, seconds, error,
         )  # fmt: skip

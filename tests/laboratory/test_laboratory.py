@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta.display.function_feed import FunctionFeed
+from rta.display.live_view import LiveView
 from rta.errors import InputError, QueryError
 from rta.laboratory import Laboratory, laboratories
 from rta.laboratory.buttons import Panel
@@ -158,3 +161,39 @@ def test_what_makes_no_sense_is_refused(laboratory: Laboratory, call: object, me
     with pytest.raises(InputError, match=message):
         call(laboratory)  # type: ignore[operator]
     assert rta.accounting("tried") == before
+
+
+def test_a_view_outlives_the_driver() -> None:
+    """While one driver dies and another starts, even the question whether a query runs may fail."""
+
+    class Dying(FunctionFeed):
+        asked = 0
+
+        @property
+        def state(self) -> Literal["running"]:
+            Dying.asked += 1
+            if Dying.asked < 4:
+                raise ConnectionError
+            return "running"
+
+    class Seen:
+        frames: ClassVar[list[dict[str, Any]]] = []
+
+        def send(self, frame: dict[str, Any]) -> None:
+            self.frames.append(frame)
+
+        def ready(self) -> bool:
+            return True
+
+        def unseen(self) -> float:
+            return 0
+
+        def leave(self, _: dict[str, Any]) -> None:
+            pass
+
+    view = LiveView(Dying(lambda: [{"n": Dying.asked}]), every=0.01)
+    view.pages.append(page := Seen())  # type: ignore[arg-type]
+    view.start()
+    until(lambda: page.frames)
+    assert page.frames[-1]["state"] == "running"
+    view.stop()
