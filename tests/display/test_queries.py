@@ -43,7 +43,7 @@ def test_queries_here_are_listed_with_a_verdict(
     assert repr(found).splitlines()[0].startswith("query")
     assert "rta.queries()[name].stop()" in found._repr_html_()
     assert "<code>.stop()</code>" in listed._repr_html_()
-    assert pretty(listed).splitlines()[0].split() == ["query", "listed"]
+    assert pretty(listed).splitlines()[0].split() == ["query", "listed"]  # type: ignore[no-untyped-call]
     assert "listed" in rta.store.tables()._repr_html_()
     with pytest.raises(QueryError, match=r"no query 'nobody'; found: .*listed"):
         found["nobody"]
