@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rta.dataframes import session
 from rta.engines.spark.query_errors import OURS
 from rta.errors import QueryError, TopicError
 from rta.html import Marked, card, text
@@ -76,17 +77,17 @@ class Health:
         return card([(label, Marked(said, level)), *rest], then)
 
 
-def health(query: StreamingQuery | None = None) -> Health:
+def health(query: StreamingQuery | str | None = None) -> Health:
     """Return the health of a query now; the lag is measured against the broker.
 
     If a query was started again and no batch has ended since, its last batch and watermark come from the ledger. The command
     `rta queries` also lists the queries of other processes.
 
     Args:
-        query: By default the one that runs in this kernel.
+        query: A query, or the name of one that runs in this kernel, such as its table; by default the one that runs.
 
     Raises:
-        QueryError: If none is given, and none or several run; it names them.
+        QueryError: If none of this name runs; or none is given, and none or several run; it names them.
 
     Example:
         >>> stream = spark.readStream.format("rate").load()
@@ -95,7 +96,8 @@ def health(query: StreamingQuery | None = None) -> Health:
         'doc_health'
         >>> query.stop()
     """
-    query = query or _running()
+    if query is None or isinstance(query, str):
+        query = _running(query)
     progress: dict[str, Any] = dict(query.lastProgress or {})
     operators = progress.get("stateOperators", [])
     durations = progress.get("durationMs", {})
@@ -134,16 +136,18 @@ def failure_of(query: StreamingQuery) -> str | None:
     return None if failure is None else str(refusal(failure) or _cause(str(failure)))
 
 
-def _running() -> StreamingQuery:
-    """Return the one query that runs in this process."""
-    from pyspark.sql import SparkSession
-
-    session = SparkSession.getActiveSession()
-    running = session.streams.active if session else []
-    if len(running) == 1:
-        return running[0]
+def _running(name: str | None) -> StreamingQuery:
+    """Return the query of this name that runs in this process, or the only one."""
+    here = session.running()
+    running = here.streams.active if here else []
+    asked = [each for each in running if name in (None, each.name)]
+    if len(asked) == 1:
+        return asked[0]
     names = ", ".join(sorted(query.name or str(query.id) for query in running))
-    what = "several queries run" if running else "no query runs"
+    if name is not None:
+        what = f"no query {name!r} runs"
+    else:
+        what = "several queries run" if running else "no query runs"
     raise QueryError(
         f"{what} in this kernel",
         found=names or None,

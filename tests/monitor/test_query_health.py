@@ -30,11 +30,13 @@ def test_health_tells_rates_lag_watermark_state_and_where_events_went(
     try:
         query.processAllAvailable()
         assert rta.health(query).active
-        assert rta.health().name == table  # the one that runs here
+        assert rta.health().name == rta.health(table).name == table  # the one that runs here
     finally:
         query.stop()
     with pytest.raises(QueryError, match="no query runs in this kernel"):
         rta.health()
+    with pytest.raises(QueryError, match=f"no query '{table}' runs in this kernel"):
+        rta.health(table)
     rta.publish(rta.user_events(spark, rows=100, first_row=200), name, key="user_id")
     seen = rta.health(query)
     assert not seen.active
