@@ -278,6 +278,21 @@ def _thread_seconds(session: CDPSession) -> float:
 # ---------------------------------------------------------------- from import to the first row
 
 
+def with_spare(_: Setup, scratch: Path) -> None:
+    """Do the same where a spare driver waits; it is warm before the clock starts."""
+    from rta.dataframes import spare_driver
+
+    spare_driver.keep()
+    try:
+        while not (found := spare_driver.status()) or found.driver is None:
+            time.sleep(0.1)
+        first(_, scratch)
+        now = spare_driver.status()
+        assert now is None or now.driver != found.driver, "the kernel did not take the spare driver"
+    finally:
+        spare_driver.stop()
+
+
 def first(_: Setup, scratch: Path) -> None:
     """Show a stream in a fresh kernel: from the start of the cell that imports rta to a row on the screen."""
     topic = f"live-{uuid4().hex[:8]}"

@@ -72,6 +72,7 @@ ROWS: Final = [
     Row("live", "10,000 rows", DRAWN, "bench.live:scroll", trusted),
     Row("live", "a dashboard", MANY, "bench.live:viewers", trusted),
     Row("live", "rta.live", SHOWN, "bench.live:first", trusted),
+    Row("live", "rta.live, a spare driver", SHOWN, "bench.live:with_spare", trusted),
     Row("live", "PySpark by hand", PRINTED, "bench.live:by_hand", trusted),
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),

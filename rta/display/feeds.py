@@ -103,7 +103,7 @@ class Feed(ABC):
 
     def steer(self, what: str, value: object) -> None:  # noqa: ARG002
         """Set something."""
-        raise InputError(f"{self.title}: {what} cannot be set here")
+        raise InputError(f"{self.title}: {what} cannot be set here", fix="give rta.live() a replay")
 
     def restart(self) -> None:
         """Start the query again where it was."""
