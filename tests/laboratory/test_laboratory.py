@@ -74,16 +74,18 @@ def test_copies_are_used_where_the_transform_keeps_them(spark: SparkSession) -> 
     def by_user(events: DataFrame) -> DataFrame:
         return events.groupBy("user_id").agg(F.count("*").alias("events"))
 
-    rta.publish(rta.user_events(spark, rows=20), "kept", partitions=1)
-    query = rta.follow("kept", by_user, table="kept", key=["user_id"], event=rta.USER_EVENTS)
+    rta.publish(rta.user_events(spark, rows=20), "lab_kept", partitions=1)
+    query = rta.follow(
+        "lab_kept", by_user, table="lab_kept", key=["user_id"], event=rta.USER_EVENTS
+    )
     query.processAllAvailable()
-    here = rta.lab("kept")
+    here = rta.lab("lab_kept")
     assert here.copies(2).expected == {"used": 2}
     with pytest.raises(InputError, match=r"can be late; found: a transform that drops nothing"):
         here.late()
-    assert rta.read("kept")["events"].sum() == 22
+    assert rta.read("lab_kept")["events"].sum() == 22
     query.stop()
-    with pytest.raises(QueryError, match=r"does not run; fix: rta.engines.restart\('kept'\)"):
+    with pytest.raises(QueryError, match=r"does not run; fix: rta.engines.restart\('lab_kept'\)"):
         here.burst(1)
     assert len(here.experiments) == 1
 
@@ -134,13 +136,13 @@ def test_what_is_not_ours_is_left_alone(
 
 def test_a_query_of_another_broker_is_left_alone(spark: SparkSession) -> None:
     """An option that names the servers is enough to refuse."""
-    rta.publish(rta.user_events(spark, rows=5), "elsewhere", partitions=1)
+    rta.publish(rta.user_events(spark, rows=5), "lab_elsewhere", partitions=1)
     servers = {"kafka.bootstrap.servers": rta.kafka.bootstrap()}
-    query = rta.follow("elsewhere", once, table="elsewhere", key=KEY, event=rta.USER_EVENTS, options=servers)  # fmt: skip
+    query = rta.follow("lab_elsewhere", once, table="lab_elsewhere", key=KEY, event=rta.USER_EVENTS, options=servers)  # fmt: skip
     with pytest.raises(
         InputError, match=r"found: its query reads from 127\.0\.0\.1:\d+; fix: leave"
     ):
-        rta.lab("elsewhere")
+        rta.lab("lab_elsewhere")
     query.stop()
 
 
