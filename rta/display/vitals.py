@@ -118,13 +118,17 @@ def verdict(history: Sequence[Vitals], state: str, error: str | None = None) -> 
         no batch has ended for 30 s: 7 records wait
         >>> print(verdict([], "running"), verdict(seen(7), "paused"), verdict(seen(0), "stopped"), verdict([], "ended"), sep="; ")
         starting; paused: 7 records wait; stopped; ended
+        >>> print(verdict(seen(-7), "stopped"))
+        stopped: the topic ends before what it has read
         >>> verdict(seen(7), "failed", "the disk is full")
         Verdict(text='stopped: the disk is full', level='bad')
     """
     if error or state == "failed":
         return Verdict(f"stopped: {(error or 'it failed').splitlines()[0]}", "bad")
     if state != "running":
-        unread = history[-1].behind if history else None
+        unread = (history[-1].behind if history else None) or 0
+        if unread < 0:  # its topic was made again
+            return Verdict(f"{state}: the topic ends before what it has read", "bad")
         return Verdict(f"{state}: {_records(unread)} wait" if unread else state, "idle")
     return _of_running(history) if history else Verdict("starting", "idle")
 

@@ -34,7 +34,7 @@ Path("waiting").touch()
 rta.queries()["watched"].query.awaitTermination()
 """
 QUERIES = "print(sorted(each.name for each in spark.streams.active))"
-AFTER = "import rta\nprint({each.name: each.state for each in rta.queries()})"
+AFTER = "import rta\nprint(rta.queries()['watched'].state)"
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_nothing_is_left_that_nobody_looks_at(watched: Notebook, lab_server: Lab
     second.restart()
     expect(second.page.locator(".rta-note").last).to_contain_text("the kernel is gone")
     picture(second.page, "live-lab-restarted")
-    until(lambda: said(second, 9) == "{'watched': 'stopped'}")
+    until(lambda: said(second, 9) == "stopped")
 
 
 def views(page: Page) -> tuple[Locator, Locator]:
