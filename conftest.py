@@ -1,6 +1,7 @@
 """One broker and one Spark session for a process of tests, in a home of its own; examples run as tests."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from doctest import ELLIPSIS
@@ -105,6 +106,12 @@ pytest_collect_file = SybilCollection(
 ).pytest()
 
 _numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Take an interrupt as Python does by default: a shell that starts a command in the background lets it ignore them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
