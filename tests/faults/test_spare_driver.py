@@ -60,7 +60,7 @@ def test_f48_the_kernel_that_took_it_is_killed(own_home: Path) -> None:
     assert spare_driver.status() is None
 
 
-def test_a_keeper_that_is_stopped_takes_its_driver_with_it(own_home: Path) -> None:
+def test_f48_a_keeper_that_is_stopped_takes_its_driver_with_it(own_home: Path) -> None:
     """Stopped while it starts the driver: nothing is left."""
     keeper = spare_driver.keep()
     begun = until(lambda: jvm_of(keeper.keeper))
