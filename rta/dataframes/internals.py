@@ -119,14 +119,17 @@ def launch(conf: SparkConf, console: Path) -> Any:
     import psutil
     from pyspark.java_gateway import launch_gateway
 
-    before = set(psutil.Process().children())
+    earlier = own_jvm()
     try:
         with console.open("w") as output:
             gateway = launch_gateway(conf, popen_kwargs={"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]  # fmt: skip
     except BaseException:
-        for child in set(psutil.Process().children()) - before:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        for child in psutil.Process().children():  # the broker may be starting beside it
+            with suppress(psutil.Error):
+                command = " ".join(child.cmdline())
+                new = earlier is None or child.pid != earlier.pid
+                if new and ("spark-submit" in command or "SparkSubmit" in command):
+                    child.kill()
         raise
     number_proxies_from(gateway, os.getpid() << 32)
     return gateway

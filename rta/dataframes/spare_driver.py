@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import SetupError
 from rta.settings import private_folder, settings
-from rta.setup.processes import one_at_a_time, runs, still_running
+from rta.setup.processes import is_that, one_at_a_time, started, still_running
 
 if TYPE_CHECKING:
     import psutil
@@ -46,7 +46,7 @@ class Spare:
     """A keeper, and the spare driver that it has ready, if it has one."""
 
     keeper: int
-    started: float  # seconds, of the keeper's process: pids are reused
+    started: float  # seconds from the machine's start to the process's: pids are reused
     driver: int | None = None
     socket: str = ""
 
@@ -141,14 +141,11 @@ def status() -> Spare | None:
     >>> status() is None
     True
     """
-    import psutil
-
     try:
         found = Spare(**json.loads(_file().read_text()))
-        same = abs(psutil.Process(found.keeper).create_time() - found.started) < 1
-    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    return found if same and runs(found.keeper) else None
+    return found if is_that(found.keeper, found.started) else None
 
 
 def keep() -> Spare:
@@ -178,7 +175,7 @@ def noted(keeper: int, driver: int | None = None, at: str = "") -> Spare:
     """Note in a file which keeper runs, and what it has ready."""
     import psutil
 
-    spare = Spare(keeper, psutil.Process(keeper).create_time(), driver, at)
+    spare = Spare(keeper, started(psutil.Process(keeper)), driver, at)
     draft = _file().with_suffix(".part")
     draft.write_text(json.dumps(vars(spare)))
     draft.replace(_file())

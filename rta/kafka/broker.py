@@ -18,7 +18,7 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rta.html import card, described
 from rta.kafka.broker_config import (
@@ -35,7 +35,7 @@ from rta.progress import step
 from rta.settings import private_folder, settings
 from rta.setup.jars import kafka_jars
 from rta.setup.java import find_java, log_to_file
-from rta.setup.processes import runs
+from rta.setup.processes import is_that, started
 
 _children: Final[
     list[subprocess.Popen[bytes]]
@@ -78,15 +78,11 @@ def status() -> Broker | None:
     >>> up() == status()
     True
     """
-    import psutil
-
     try:
         broker = Broker(**json.loads(_state_file().read_text()))
-        process = psutil.Process(broker.pid)
-        same = abs(_started(process) - broker.started) < 1 and runs(process)
-    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    return broker if same else None
+    return broker if is_that(broker.pid, broker.started) else None
 
 
 def up(*, timeout: float = 180) -> Broker:
@@ -197,7 +193,7 @@ def _start(timeout: float) -> Broker:
     import psutil
 
     broker = Broker(
-        process.pid, _started(psutil.Process(process.pid)), f"127.0.0.1:{port}", str(folder)
+        process.pid, started(psutil.Process(process.pid)), f"127.0.0.1:{port}", str(folder)
     )
     _state_file().write_text(json.dumps(asdict(broker)))
     return broker
@@ -217,13 +213,6 @@ def _launched(
     _children.append(process)
     _wait_for_port(process, port, timeout)
     return process
-
-
-def _started(process: Any) -> float:
-    """Return when a process started, in seconds since the machine did; setting the clock does not change it."""
-    import psutil
-
-    return float(process.create_time() - psutil.boot_time())
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:

@@ -32,6 +32,29 @@ def runs(process: psutil.Process | int) -> bool:
         return False
 
 
+def started(process: psutil.Process) -> float:
+    """Return when a process started, in seconds since the machine did; setting the clock does not change it."""
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())
+
+
+def is_that(pid: int, begun: float) -> bool:
+    """Tell whether the process that a file names by its id and its started() still runs: ids are reused.
+
+    >>> import os, psutil
+    >>> is_that(os.getpid(), started(psutil.Process())), is_that(os.getpid(), 0.5)
+    (True, False)
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return abs(started(process) - begun) < 1 and runs(process)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def still_running(processes: Iterable[psutil.Process], *, patience: float) -> list[psutil.Process]:
     """Wait up to `patience` seconds until processes have ended; return those that have not.
 
