@@ -46,6 +46,7 @@ class ReplayFeed(Feed):
         self.replay = playing
         self.title = "replay of " + ", ".join(playing.topics)
         self._topics = {topic: TopicFeed(topic) for topic in playing.events}
+        self._tables = self._kept()  # asked for once a look
         self._rows: dict[str, Rows] = {}
         self._before: tuple[float, int] | None = None
         self._known: object = None
@@ -58,6 +59,7 @@ class ReplayFeed(Feed):
         ended = self.state in ("ended", "failed")
         fresh = {topic: found for topic, feed in self._topics.items() if (found := feed.rows(limit))}  # fmt: skip
         self._rows |= fresh
+        self._tables = self._kept()
         known = self._committed()
         if not fresh and known == self._known and ended == self._all_seen:
             return None
@@ -80,18 +82,18 @@ class ReplayFeed(Feed):
             rows.append([moment, arrived, topic, fate, key, value, partition, offset])
         return rows
 
-    def _tables(self) -> list[str]:
+    def _kept(self) -> list[str]:
         """Return the tables that a query keeps of what is played."""
         return [each.name for each in serving_tables.tables() if each.topic in self._topics]
 
     def _committed(self) -> object:
         """Return what is different after each micro-batch of a query that reads what is played."""
-        return [(each.query_id, each.batch_id) for table in self._tables() for each in ledger.newest(table)]  # fmt: skip
+        return [(each.query_id, each.batch_id) for table in self._tables for each in ledger.newest(table)]  # fmt: skip
 
     def _late(self) -> set[tuple[str, int, int]]:
         """Take the watermarks, and return the places of the late events."""
         self._lines, places = [], set()
-        for table in self._tables():
+        for table in self._tables:
             marks = [(table, each.committed_at, each.watermark) for each in ledger.batches(table)]
             self._lines += [(name, at, mark) for name, at, mark in marks if at and mark]
             found = late(table)
@@ -126,7 +128,7 @@ class ReplayFeed(Feed):
         now, sent = time.monotonic(), self.replay.sent
         then, self._before = self._before, (now, sent)
         rate = (sent - then[1]) / max(now - then[0], 1e-9) if then else None
-        of_table = [in_ledger(table)[-1] for table in self._tables()[:1]]
+        of_table = [in_ledger(table)[-1] for table in self._tables[:1]]
         found = of_table[0] if of_table else Vitals(datetime.now(UTC))
         return replace(found, in_rate=rate, event_time=self.replay.position)
 
@@ -155,7 +157,7 @@ class ReplayFeed(Feed):
 
     def over(self) -> str | None:
         """Say how the replay has ended, once all of it is shown and the query that reads it has taken it."""
-        if not self._all_seen or any(in_ledger(table)[-1].behind for table in self._tables()):
+        if not self._all_seen or any(in_ledger(table)[-1].behind for table in self._tables):
             return None
         return str(self.verdict([], ""))
 
