@@ -44,6 +44,8 @@ from .jobs.runner import run as run
 from .kafka.broker import down as down
 from .kafka.broker import up as up
 from .kafka.consumer_groups import lag as lag
+from .kafka.peek import infer as infer
+from .kafka.peek import peek as peek
 from .kafka.replaying import replay as replay
 from .laboratory.laboratories import lab as lab
 from .monitor.query_health import health as health

@@ -39,6 +39,7 @@ class Facts(list[Fact]):
     Args:
         facts: Its items.
         row: A function of an item that returns its cells by column.
+        note: A sentence below the table.
 
     >>> from rta.kafka.topics import Topic
     >>> Facts([Topic("clicks", 2, 1234)])
@@ -46,10 +47,13 @@ class Facts(list[Fact]):
     """
 
     def __init__(
-        self, facts: Iterable[Fact], row: Callable[[Fact], Mapping[str, object]] = vars
+        self,
+        facts: Iterable[Fact],
+        row: Callable[[Fact], Mapping[str, object]] = vars,
+        note: str = "",
     ) -> None:
         super().__init__(facts)
-        self._row = row
+        self._row, self.note = row, note
 
     def cells(self, fact: Fact) -> Mapping[str, object]:
         """Return an item as a row of the table: its cells by column."""
@@ -57,19 +61,20 @@ class Facts(list[Fact]):
 
     def _repr_html_(self) -> str:
         rows, columns, more = self._cells()
-        rest = f"<p>{more}</p>" if more else ""
-        return table(rows, columns) + rest if rows else "<p>none</p>"
+        rest = f"<p>{escape(more)}</p>" if more else ""
+        return (table(rows, columns) if rows else "<p>none</p>") + rest
 
     def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
         """Show the same as text in IPython; repr() and print() are those of a list."""
         rows, columns, more = self._cells()
-        lines = [*plain(rows, columns), *([more] if more else [])] if rows else ["none"]
+        lines = [*(plain(rows, columns) if rows else ["none"]), *([more] if more else [])]
         printer.text("\n".join(lines))
 
     def _cells(self) -> tuple[list[list[object]], list[str], str]:
-        """Return the first rows, their columns, and how many more there are."""
+        """Return the first rows, their columns, and how many more there are, with the note."""
         shown = [self._row(fact) for fact in list(self)[:_SHOWN]]
-        more = f"… and {len(self) - len(shown):,} more" if len(self) > len(shown) else ""
+        rest = f"… and {len(self) - len(shown):,} more" if len(self) > len(shown) else ""
+        more = "; ".join(each for each in (rest, self.note) if each)
         return [list(row.values()) for row in shown], list(shown[0]) if shown else [], more
 
 

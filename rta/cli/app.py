@@ -19,7 +19,7 @@ from rta.cli.dashboard_command import dashboard
 from rta.cli.dlq_commands import dlq
 from rta.cli.printing import AS_JSON, print_json, print_rows
 from rta.cli.table_commands import queries, reset, sql, tables
-from rta.cli.topic_commands import groups, publish, tail, topics
+from rta.cli.topic_commands import groups, infer, peek, publish, tail, topics
 from rta.errors import RtaError
 
 
@@ -52,7 +52,7 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
-for _command in (dashboard, dlq, topics, groups, publish, tail, tables, queries, sql, reset):
+for _command in (dashboard, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset):  # fmt: skip
     main.add_command(_command)
 
 

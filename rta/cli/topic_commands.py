@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -174,7 +175,57 @@ def tail(topic: str, *, count: int, follow: bool, as_json: bool) -> None:
             click.echo(str(record))
 
 
+@click.command()
+@click.argument("topic")
+@click.option("-n", "--count", default=20, show_default=True, help="The most records to show.")
+@click.option("--earliest", is_flag=True, help="The first records, not the newest.")
+@click.option(
+    "--since", type=DAY, help="The first records since this moment (UTC), by Kafka's time."
+)
+@click.option(
+    "--offset", "place", metavar="PARTITION:OFFSET", help="The first records from there on."
+)
+@click.option("--where", help="Only records that have this text in key, value or a header.")
+@AS_JSON
+def peek(
+    topic: str, *, count: int, earliest: bool, since: datetime | None, place: str | None, where: str | None, as_json: bool
+) -> None:  # fmt: skip
+    """Show raw records of a topic: keys, headers, tombstones; control characters are escaped."""
+    from rta.kafka.peek import peek as look
+
+    if sum(map(bool, (earliest, since, place))) > 1:
+        raise click.UsageError("give one of --earliest, --since, --offset")
+    starting: Any = "earliest" if earliest else since.replace(tzinfo=UTC) if since else "latest"
+    found = look(topic, count=count, starting=_place(place) if place else starting, where=where)
+    if as_json:
+        print_json([asdict(record) for record in found])
+        return
+    print_rows([found.cells(record) for record in found], ("partition", "offset", "timestamp", "key", "value", "headers"), as_json=False)  # fmt: skip
+    if found.note:
+        click.echo(found.note, err=True)
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--sample", default=1_000, show_default=True, help="The most records to look at.")
+@AS_JSON
+def infer(topic: str, *, sample: int, as_json: bool) -> None:
+    """Say what the records of a topic are, and print the event type that reads them."""
+    from rta.kafka.peek import infer as guess
+
+    found = guess(topic, sample=sample)
+    print_json(asdict(found) | {"code": found.code}) if as_json else click.echo(repr(found))
+
+
 topics.add_command(tail)
+
+
+def _place(text: str) -> dict[int, int]:
+    """Read PARTITION:OFFSET."""
+    partition, _, offset = text.partition(":")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not PARTITION:OFFSET", param_hint="--offset")
+    return {int(partition): int(offset)}
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -17,13 +17,14 @@ _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds: the ye
 
 @dataclass(frozen=True)
 class Record:
-    """One Kafka record; key and value as text, with control characters escaped."""
+    """One Kafka record; key, value and headers as text, with control characters escaped. A value of None is a tombstone."""
 
     partition: int
     offset: int
     timestamp: str
     key: str | None
     value: str | None
+    headers: tuple[tuple[str, str | None], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.partition}:{self.offset}  {self.timestamp}  {self.key or '(no key)'}  {self.value or '(null)'}"
@@ -54,22 +55,22 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
         for partition, span in topics.offsets(topic, right="READ").items()
     }
     with raising_refused(), closing(client.consumer()) as reader:
-        newest = [
+        last = [
             message
             for place, (first, end) in ranges.items()
-            for message in _newest(reader, place, first, end, count)
+            for message in newest(reader, place, first, end, count)
         ]
-        newest.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
-        yield from map(_record, newest[-count:] if count else [])
+        last.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
+        yield from map(as_record, last[-count:] if count else [])
         reader.assign(list(ranges))
         for place, (_, end) in ranges.items():
             reader.seek(place, end)
         while follow:
             for messages in reader.poll(timeout_ms=1_000).values():
-                yield from map(_record, messages)
+                yield from map(as_record, messages)
 
 
-def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[Any]:
+def newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[Any]:
     """Return the newest `count` records of a partition; a compacted offset, or the end of a transaction, has no record."""
     back = count
     while True:
@@ -80,16 +81,24 @@ def _newest(reader: Any, place: Any, first: int, end: int, count: int) -> list[A
         back *= 2
 
 
-def _record(message: Any) -> Record:
+def as_record(message: Any) -> Record:
     """Return a record of kafka-python as a Record."""
     moment = moment_of(message.timestamp).isoformat(timespec="milliseconds")
     return Record(
         message.partition,
         message.offset,
         moment,
-        None if message.key is None else printable(message.key),
-        None if message.value is None else printable(message.value),
+        _text(message.key),
+        _text(message.value),
+        tuple(
+            (printable(name.encode(errors="surrogateescape")), _text(value))
+            for name, value in message.headers
+        ),
     )
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else printable(raw)
 
 
 def moment_of(milliseconds: int) -> datetime:

@@ -1,0 +1,189 @@
+"""Look into a topic, whoever wrote it: its raw records as a table, and what they seem to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rta.errors import InputError
+from rta.html import Facts
+from rta.kafka import client, tail, topics
+from rta.kafka.auth_errors import raising_refused
+from rta.kafka.tail import Record
+
+if TYPE_CHECKING:
+    from rta.events.inference import Inferred
+
+Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime
+_LONGEST: Final = 500  # characters of a key or value in the table
+
+
+def peek(
+    topic: str,
+    *,
+    count: int = 20,
+    starting: Start = "latest",
+    where: str | Callable[[Record], bool] | None = None,
+    scan: int = 10_000,
+) -> Facts[Record]:
+    """Show raw records of a topic, as they are: any bytes, tombstones, keys, headers.
+
+    It joins no group and commits nothing. Records of open and aborted transactions are shown, too, as Spark reads them by default.
+
+    Args:
+        topic: The topic.
+        count: The most records to show.
+        starting: "latest": the newest ones. "earliest", a datetime with a zone (Kafka's record time) or {partition: offset}: the first
+            ones from there on; of the last, only the partitions that are named.
+        where: Only records that have this text in key, value or a header; or a function of a Record.
+        scan: With `where`, the most records of all partitions to look at; the table says how many it were.
+
+    Returns:
+        The records in the order of their Kafka time: partition, offset, timestamp, key, value, headers. In key and value, bytes that are
+        no text are escaped. A value of None is a tombstone.
+
+    Raises:
+        TopicError: If there is no such topic.
+        InputError: If `starting` is no place in the topic.
+        RefusedError: If this user may not read it.
+
+    Example:
+        >>> _ = rta.publish([{"user_id": 7, "page": "/a"}, {"user_id": 8, "page": "/b"}], "doc-peek", key="user_id", partitions=1)
+        >>> [(each.offset, each.key, each.value) for each in rta.peek("doc-peek", where="/b")]
+        [(1, '8', '{"user_id":8,"page":"/b"}')]
+    """
+    from kafka import TopicPartition
+
+    if count < 1:
+        raise InputError("a look into a topic shows at least one record", found=count, fix="give count=20")  # fmt: skip
+    ranges = topics.offsets(topic, right="READ")
+    matches = _matching(where)
+    most = count if where is None else scan // max(len(ranges), 1)
+    found: list[Record] = []
+    seen = 0
+    with raising_refused(), closing(client.consumer()) as reader:
+        for partition, (first, end) in _from(reader, topic, ranges, starting).items():
+            place = TopicPartition(topic, partition)
+            if starting == "latest":
+                read = tail.newest(reader, place, first, end, most)
+            else:
+                read = list(islice(client.until(reader, place, first, end), most))
+            seen += len(read)
+            found += filter(matches, map(tail.as_record, read))
+    found.sort(key=lambda each: (each.timestamp, each.partition, each.offset))
+    shown = found[-count:] if starting == "latest" else found[:count]
+    there = sum(end - first for first, end in ranges.values())
+    note = f"looked at {seen:,} of {there:,} records" if seen < there else ""
+    return Facts(shown, _cells, note=note)
+
+
+def _cells(record: Record) -> dict[str, object]:
+    headers = ", ".join(f"{name}={value}" for name, value in record.headers)
+    value = "(tombstone)" if record.value is None else _short(record.value)
+    key = None if record.key is None else _short(record.key)
+    cells = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp, "key": key}  # fmt: skip
+    return cells | {"value": value} | ({"headers": _short(headers)} if headers else {"headers": ""})
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+
+
+def _matching(where: str | Callable[[Record], bool] | None) -> Callable[[Record], bool]:
+    if where is None:
+        return lambda _: True
+    if not isinstance(where, str):
+        return where
+
+    def has(record: Record) -> bool:
+        headers = (part for header in record.headers for part in header)
+        return any(where in part for part in (record.key, record.value, *headers) if part)
+
+    return has
+
+
+def _from(
+    reader: Any, topic: str, ranges: Mapping[int, tuple[int, int]], starting: Start
+) -> dict[int, tuple[int, int]]:
+    """Return the part of each partition that is asked for.
+
+    Raises:
+        InputError: If there is no such place.
+    """
+    if isinstance(starting, datetime):
+        return _since(reader, topic, ranges, starting)
+    if isinstance(starting, Mapping):
+        for partition, offset in starting.items():
+            first, end = ranges.get(partition, (0, -1))
+            if not first <= offset <= end:
+                there = ", ".join(f"{p}: {first} to {end}" for p, (first, end) in ranges.items())
+                raise InputError(f"topic {topic!r} has no such offset", found=f"{{{partition!r}: {offset!r}}}", fix=f"choose from {there}")  # fmt: skip
+        return {partition: (offset, ranges[partition][1]) for partition, offset in starting.items()}
+    if starting not in ("earliest", "latest"):
+        fix = '"earliest", "latest", {partition: offset} or a datetime with a zone'
+        raise InputError("starting is not a place in a topic", found=repr(starting), fix=fix)
+    return dict(ranges)
+
+
+def _since(
+    reader: Any, topic: str, ranges: Mapping[int, tuple[int, int]], moment: datetime
+) -> dict[int, tuple[int, int]]:
+    """Return what came at a moment or later, by Kafka's time; a partition in which nothing did is left out."""
+    from kafka import TopicPartition
+
+    if moment.tzinfo is None:
+        raise InputError("a moment needs a zone", found=moment.isoformat(), fix="add tzinfo=datetime.UTC")  # fmt: skip
+    asked = {TopicPartition(topic, partition): round(moment.timestamp() * 1000) for partition in ranges}  # fmt: skip
+    found = reader.offsets_for_times(asked)
+    return {
+        place.partition: (at.offset, ranges[place.partition][1])
+        for place, at in found.items()
+        if at is not None
+    }
+
+
+def infer(topic: str, *, sample: int = 1_000) -> Inferred:
+    """Look at records of a topic that any tool wrote, say what they are, and write the event type that reads them.
+
+    It joins no group and commits nothing.
+
+    Args:
+        topic: The topic.
+        sample: The most records to look at: half of them the oldest, half the newest, of each partition the same number.
+
+    Returns:
+        Its format, fields, event time, key and headers, the share of the sample that fits, and what to look at. Its `code` is an
+        `rta.EventType(…)` to paste; `event_type()` returns it.
+
+    Raises:
+        TopicError: If there is no such topic.
+        InputError: If no record of the sample has a value.
+        RefusedError: If this user may not read it.
+
+    Example:
+        >>> _ = rta.publish([{"user": {"id": 7}, "at": "2024-11-15T10:30:00Z"}], "doc-infer", partitions=1)
+        >>> print(rta.infer("doc-infer").code)
+        rta.EventType(
+            'doc-infer',
+            'user STRUCT<id BIGINT NOT NULL> NOT NULL, at TIMESTAMP NOT NULL',
+            event_time='at',
+        )
+    """
+    from kafka import TopicPartition
+
+    from rta.events.inference import Sampled, inferred
+
+    ranges = topics.offsets(topic, right="READ")
+    half = max(sample // max(len(ranges), 1) // 2, 1)
+    found: list[Any] = []
+    with raising_refused(), closing(client.consumer()) as reader:
+        for partition, (first, end) in ranges.items():
+            place = TopicPartition(topic, partition)
+            oldest = list(islice(client.until(reader, place, first, end), half))
+            after = oldest[-1].offset + 1 if oldest else first
+            found += [*oldest, *tail.newest(reader, place, after, end, half)]
+    records = [Sampled(each.key, each.value, each.timestamp, tuple(each.headers)) for each in found]
+    return inferred(topic, records, sum(end - first for first, end in ranges.values()))
