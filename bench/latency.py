@@ -25,6 +25,7 @@ from uuid import uuid4
 from bench.child import Setup, timed
 from bench.drain import article_session, printed
 from bench.readers import Key, Seen, read_results, read_table, reading
+from bench.sender import USERS
 
 RATES: Final = (200, 1_000, 5_000)  # events a second
 WARM, MEASURED = 15, 30  # seconds; those of the first are sent and not counted
@@ -141,9 +142,9 @@ def _each_rate(setup: Setup, scratch: Path, engine: Engine) -> None:
         )
 
 
-def _send(topic: str, rate: int, seconds: float) -> float:
+def _send(topic: str, rate: int, seconds: float, users: int = USERS) -> float:
     """Send in another process; return by how much it was behind the clock, in seconds."""
-    command = [sys.executable, "-m", "bench.sender", topic, str(rate), str(seconds)]
+    command = [sys.executable, "-m", "bench.sender", topic, str(rate), str(seconds), str(users)]
     done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
     return float(json.loads(done.stdout)["behind"])
 

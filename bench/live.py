@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 RATES: Final = (200, 1_000)  # events a second
 WARM, MEASURED = 15, 30  # seconds; those of the first are sent and not counted
 PATIENCE: Final = 60  # seconds for the last result
+SEEN_USERS: Final = 10  # a row for each: as many as a person sees without scrolling
 TURNS, TURN = 6, 10  # so many times with and without a view, for so many seconds
 MB: Final = 1e6
 
@@ -115,7 +116,7 @@ def _each_rate(scratch: Path, start: str, more: str) -> None:
                 notebook.run_to_end(3 * at + cell)
             after = time.time() + WARM
             phase, behind = timed(
-                f"{rate:,} events/s", partial(_send, topic, rate, WARM + MEASURED)
+                f"{rate:,} events/s", partial(_send, topic, rate, WARM + MEASURED, SEEN_USERS)
             )
             sent = sent_to(topic)
             results = _drawn(notebook.page, len(sent))
@@ -134,7 +135,7 @@ def _prepare(topic: str) -> None:
     import rta
 
     rta.kafka.create_topic(topic, partitions=4)
-    _send(topic, 100, 1)
+    _send(topic, 100, 1, SEEN_USERS)
 
 
 def _drawn(page: Page, events: int) -> list[tuple[float, tuple[int, int], int]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
-from rta.display.vitals import Verdict, Vitals, history_of, state_of, verdict, vitals_of
+from rta.display.vitals import Verdict, Vitals, history_of, next_vitals_of, state_of, verdict
 from rta.engines import changelog
 from rta.engines.spark.checkpoint_lock import working
 from rta.errors import InputError
@@ -125,7 +125,7 @@ class OneQuery(Feed):
     query: StreamingQuery
 
     def vitals(self) -> Vitals:
-        return vitals_of(self.query)
+        return next_vitals_of(self.query)
 
     @property
     def state(self) -> State:
@@ -245,7 +245,7 @@ class TableFeed(Feed):
         return [each for each in session.streams.active if each.name in parts] if session else []
 
     def vitals(self) -> Vitals:
-        return vitals_of(self._stream())
+        return next_vitals_of(self._stream())
 
     @property
     def state(self) -> State:

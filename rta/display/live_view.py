@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from threading import Event, RLock, Thread, current_thread
 from typing import Any, Final, Self
@@ -25,7 +25,7 @@ _BEAT: Final = 1.0  # seconds from one look at the vitals to the next; a page th
 _UNSEEN: Final = (
     600.0  # seconds after which the query that a view has made stops, if no page shows it
 )
-_SHARE: Final = 4  # a look may take a fifth of the time: the query has the rest
+_SHARE: Final = 4  # a look may take a fifth of one core: the query has the rest
 _READ: Final = 8.0  # seconds in which a person reads why something was refused
 _PATIENCE: Final = 10.0  # seconds for a look that is under way
 
@@ -47,6 +47,12 @@ class _Picture:
         parts = ((self.rows, other.rows), (self.drawn, other.drawn), (self.vitals, other.vitals), (self.marks, other.marks))  # fmt: skip
         plain = ((self.verdict, other.verdict), (self.state, other.state), (self.controls, other.controls))  # fmt: skip
         return all(one is two for one, two in parts) and all(one == two for one, two in plain)
+
+
+def _newest_kept(now: Vitals, before: Sequence[Vitals]) -> Vitals:
+    """Keep the newest event time: a batch without events knows none, and one of late events an older one."""
+    known = [each.event_time for each in (now, *list(before)[-1:]) if each.event_time]
+    return replace(now, event_time=max(known, default=None))
 
 
 class LiveView:
@@ -199,7 +205,8 @@ class LiveView:
         """
         beat = -_BEAT
         while not self._ended.is_set():
-            began = time.monotonic()
+            # Of its own core: on a busy machine a look waits, and would then be made ever more seldom.
+            began, spent = time.monotonic(), time.thread_time()
             due = began - beat >= _BEAT
             why = None
             with self._going_on():
@@ -215,7 +222,7 @@ class LiveView:
             with self._going_on():  # it asks for the state
                 self._tell(beat=due)
             beat = began if due else beat
-            self._wake.wait(max(self.every, (time.monotonic() - began) * _SHARE))
+            self._wake.wait(max(self.every, (time.thread_time() - spent) * _SHARE))
             self._wake.clear()
         return self
 
@@ -238,7 +245,8 @@ class LiveView:
         found = self.feed.rows(self.limit)
         with self._lock:
             self.rows = found or self.rows
-            self.history.extend(seen)
+            for each in seen:
+                self.history.append(_newest_kept(each, self.history))
         if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
             self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
 
