@@ -154,8 +154,8 @@ def relation(table: Table, dialect: str) -> sa.Table:
         sa.sql.quoted_name(table.name, quote=True),
         sa.MetaData(),
         *(_column(column, dialect) for column in table.columns),
-        sa.PrimaryKeyConstraint(*table.key),
-        sqlite_with_rowid=False,
+        *([sa.PrimaryKeyConstraint(*table.key)] if table.key else []),
+        sqlite_with_rowid=not table.key,
     )
 
 

@@ -7,10 +7,13 @@
 | FLOAT, DOUBLE          | REAL, DOUBLE PRECISION | real; NaN as text (it would become NULL)  |
 | BOOLEAN                | BOOLEAN                | 0 or 1                                    |
 | TIMESTAMP              | TIMESTAMPTZ            | text: 2013-01-01 05:00:00.000000+00:00    |
+| TIMESTAMP_NTZ          | TIMESTAMP              | text: 2013-01-01 05:00:00.000000          |
 | DATE                   | DATE                   | text: 2013-01-01                          |
 | STRING, BINARY         | TEXT, BYTEA            | text, blob                                |
+| ARRAY, MAP, inner STRUCT | JSONB                | JSON as text (rta.store.nested)           |
 
-A struct is flattened one level, its name as prefix: `window` gives `window_start`, `window_end`.
+A struct is flattened one level, its name as prefix: `window` gives `window_start`, `window_end`. What is deeper is JSON, and SQL reaches
+into it: `tags ->> 0` and `device_os ->> 'name'` on both databases.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import InputError, TableError
 from rta.names import checked
+from rta.store.nested import NESTED, from_json, inner_types, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 MARK: Final = "\v\f"
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
 _PLAIN: Final = 6
+_MISFITS: Final = (DecimalException, OverflowError, ValueError, TypeError, LookupError)
 _EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 
@@ -62,7 +68,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "boolean": Kind("BOOLEAN", "BOOLEAN_INT", (bool,), "bool", "boolean"),
     "date": Kind("DATE", "DATE_TEXT", (dt.date,)),
     "timestamp": Kind("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_TEXT", (dt.datetime,), "us", "us"),
+    "timestamp_ntz": Kind("TIMESTAMP", "MOMENT_TEXT", (dt.datetime,), "naive", "naive"),
     "binary": Kind("BYTEA", "BLOB", (bytes, bytearray)),
+    "array": Kind("JSONB", "JSON_TEXT", (list, tuple)),
+    "map": Kind("JSONB", "JSON_TEXT", (dict, list)),
+    "struct": Kind("JSONB", "JSON_TEXT", (dict, tuple)),
 }
 
 
@@ -95,10 +105,11 @@ def flat(schema: StructType) -> StructType:
             ]
     seen: set[str] = set()
     for column in columns:
-        if column.dataType.typeName() not in KINDS:
+        unknown = [each for each in inner_types(column.dataType) if each.typeName() not in KINDS]
+        if unknown:
             raise InputError(
                 f"no serving table can hold column {column.name!r}",
-                found=type_name(column.dataType),
+                found=type_name(unknown[0]),
                 fix="cast it, or take its parts as columns, before the table",
             )
         if checked("column", column.name).casefold() in seen:
@@ -157,7 +168,7 @@ def encode(field: StructField, values: Sequence[Any], dialect: str) -> Sequence[
         return values
     try:
         return [None if value is None else convert(value) for value in values]
-    except (DecimalException, OverflowError, ValueError):
+    except _MISFITS:
         raise _misfit(field, _culprit(convert, values)) from None
 
 
@@ -192,7 +203,7 @@ def _culprit(convert: Callable[[Any], Any], values: Iterable[Any]) -> object:
     for value in values:
         try:
             _ = None if value is None else convert(value)
-        except (DecimalException, OverflowError, ValueError):
+        except _MISFITS:
             return value
     return None
 
@@ -205,9 +216,13 @@ def _converter(kind: DataType, name: str, dialect: str) -> Callable[[Any], Any] 
         return _real if dialect == "sqlite" else float
     if name == "timestamp":
         return timestamp_text if dialect == "sqlite" else _utc
-    if name == "binary":
-        return bytes
-    return dt.date.isoformat if name == "date" and dialect == "sqlite" else None
+    if name in NESTED:
+        return partial(to_json, kind)
+    local = partial(dt.datetime.isoformat, sep=" ", timespec="microseconds")
+    texts: dict[str, Any] = (
+        {"date": dt.date.isoformat, "timestamp_ntz": local} if dialect == "sqlite" else {}
+    )
+    return bytes if name == "binary" else texts.get(name)
 
 
 def _decimal_converter(precision: int, scale: int, *, text: bool) -> Callable[[Any], Any]:
@@ -258,8 +273,11 @@ def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
     ([Decimal('1.50'), None], [datetime.date(2013, 1, 1)])
     """
     name = kind.typeName()
+    if name in NESTED:
+        return [from_json(kind, each) for each in values]
     reads: dict[str, Callable[[Any], Any]] = {
         "decimal": Decimal, "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "boolean": bool,
+        "timestamp_ntz": dt.datetime.fromisoformat,
     }  # fmt: skip
     texts = name == "boolean" or any(type(value) is str for value in values)
     if not texts or name not in reads:
@@ -280,6 +298,8 @@ def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any
     if kind.pandas == "us":
         plain = [None if v is None else v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
         return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")
+    if kind.pandas == "naive":
+        return pd.Series(np.array(values, dtype="datetime64[us]"))
     if kind.pandas == "object":
         return pd.Series(values, dtype=object)
     if not nullable:

@@ -16,6 +16,7 @@ from rta.store.binding import bind, column_value, is_list
 from rta.store.catalog import relation
 from rta.store.columns import decode, guess, moments, series, unmarked
 from rta.store.ledger import Accounting, Batch, summed
+from rta.store.nested import NESTED
 from rta.store.serving_tables import Table, ensure, lookup, table
 
 if TYPE_CHECKING:
@@ -145,12 +146,13 @@ def read(
     with database.reading(source) as connection:  # one moment, also of what a view is made of
         found = lookup(connection, name)
         if found is not None:
-            query = _query(found, where or {}, ordering or found.key, source.dialect.name)
+            query = _query(found, where or {}, ordering or _sorted_by(found), source.dialect.name)
             rows = connection.execute(query.limit(most)).all()
     found = found or table(name, on=source)  # which says what there is
-    values = _columns(rows, len(found.columns))
-    if found.view:
-        values = [decode(f.dataType, each) for f, each in zip(found.columns, values, strict=True)]
+    values = [
+        decode(f.dataType, each) if found.view or f.dataType.typeName() in NESTED else each
+        for f, each in zip(found.columns, _columns(rows, len(found.columns)), strict=True)
+    ]
     return pd.DataFrame(
         {
             field.name: series(each, field.dataType.typeName(), nullable=field.nullable)
@@ -162,6 +164,8 @@ def read(
 def _query(
     found: Table, where: Mapping[str, Any], order_by: Sequence[str], dialect: str
 ) -> sa.Select[Any]:
+    import sqlalchemy as sa
+
     described = relation(found, dialect)
     chosen = [column.removeprefix("-") for column in order_by]
     if found.view and dialect == "sqlite":
@@ -171,7 +175,7 @@ def _query(
                 raise InputError(
                     f"SQLite does not compare the merged decimals of {column!r}", fix=fix
                 )
-    query = described.select()
+    query = sa.select(*(_selected(described.c[c.name], c) for c in found.columns))
     for column, value in where.items():
         query = query.where(_is(_known(described, column), found.columns[column], value, dialect))
     for given, column in zip(order_by, chosen, strict=True):
@@ -180,8 +184,26 @@ def _query(
     return query
 
 
+def _selected(column: Any, field: StructField) -> Any:
+    """Select a column; nested values as the text they are, since a driver's own JSON makes floats of decimals."""
+    import sqlalchemy as sa
+
+    nested = field.dataType.typeName() in NESTED
+    return sa.cast(column, sa.Text).label(field.name) if nested else column
+
+
+def _sorted_by(found: Table) -> Sequence[str]:
+    """Return the columns by which a table is sorted: its key; without one, all that can be compared."""
+    return found.key or [c.name for c in found.columns if c.dataType.typeName() not in NESTED]
+
+
 def _is(column: Any, field: StructField, given: Any, dialect: str) -> Any:
     """Compare a column with a value, or with each of a list; null is a value like any other."""
+    if field.dataType.typeName() in NESTED:
+        fix = (
+            f"reach into it by SQL: rta.sql(\"SELECT … WHERE {field.name} ->> 'name' = :value\", …)"
+        )
+        raise InputError(f"column {field.name!r} is JSON, which is not compared", fix=fix)
     values = [column_value(field, each, dialect) for each in (given if is_list(given) else [given])]
     present = column.in_([value for value in values if value is not None])
     return present | column.is_(None) if None in values else present

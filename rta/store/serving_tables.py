@@ -18,6 +18,7 @@ from rta.names import checked
 from rta.store import database
 from rta.store.catalog import BATCHES, LATE, RESULTS, TABLES, VIEWS, relation
 from rta.store.columns import flat
+from rta.store.nested import NESTED
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Table:
         )
 
     def __repr__(self) -> str:
-        return f"Table({self.name}: {_described(self.columns)}; key {', '.join(self.key)})"
+        key = f"key {', '.join(self.key)}" if self.key else "no key"
+        return f"Table({self.name}: {_described(self.columns)}; {key})"
 
 
 def planned(
@@ -62,7 +64,7 @@ def planned(
     Args:
         name: The table.
         schema: That of the query's result. Nullability may differ from the first time.
-        key: The columns that identify a row; a struct (`window`) stands for its columns.
+        key: The columns that identify a row; a struct (`window`) stands for its columns. None: rows are only added.
         topic: The topic that the query reads.
         on: The database; by default the one of the settings.
 
@@ -209,13 +211,16 @@ def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None
         inner = schema[given].dataType if given in schema.names else None
         parts = inner.names if isinstance(inner, StructType) else None
         names += [given] if parts is None else [f"{given}_{part}" for part in parts]
-    if not names or len(set(names)) < len(names) or not set(names) <= set(columns.names):
+    if len(set(names)) < len(names) or not set(names) <= set(columns.names):
         fix = f"choose from {', '.join(columns.names)}, each once"
         raise InputError(f"the key of table {name!r} is wrong", found=names, fix=fix)
     for each in names:
         if columns[each].dataType.typeName() in ("float", "double"):
             fix = "cast it to DECIMAL: equal floats are an accident"
             raise InputError(f"key column {each!r} is a float", fix=fix)
+        if columns[each].dataType.typeName() in NESTED:
+            fix = "take the parts that identify a row as columns of their own"
+            raise InputError(f"key column {each!r} is an array, a map or a struct", fix=fix)
     bare = json.loads(schema.json(), object_hook=_without_metadata)
     return Table(name, StructType.fromJson(bare), tuple(names), topic)
 

@@ -7,6 +7,7 @@ does here; a program without the extension gets an error, not a wrong order.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import sqlite3
 import time
@@ -37,6 +38,8 @@ def register() -> None:
     sqlite3.register_converter("DECIMAL_TEXT", lambda raw: Decimal(raw.decode()))
     sqlite3.register_converter("BOOLEAN_INT", lambda raw: raw != b"0")
     sqlite3.register_converter("DATE_TEXT", lambda raw: dt.date.fromisoformat(raw.decode()))
+    sqlite3.register_converter("MOMENT_TEXT", lambda raw: dt.datetime.fromisoformat(raw.decode()))
+    sqlite3.register_converter("JSON_TEXT", json.loads)
     sqlite3.register_converter(
         "TIMESTAMP_TEXT", lambda raw: dt.datetime.fromisoformat(raw.decode())
     )

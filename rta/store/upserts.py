@@ -26,7 +26,7 @@ def upsert(
     *,
     growing: str | None = None,
 ) -> int:
-    """Insert rows, or replace those of the same key; return how many were given.
+    """Insert rows, or replace those of the same key; return how many were given. A table without a key keeps each row.
 
     Args:
         connection: The transaction.
@@ -51,8 +51,10 @@ def upsert(
     columns, names = list(table.columns), table.columns.names
     places = [names.index(name) for name in table.key]
     seen: set[Any] = set()
+    given = 0
     for chunk in _chunks(rows):
         values = [encode(c, each, dialect) for c, each in zip(columns, chunk, strict=True)]
+        given += len(values[0])
         for key in zip(*(values[place] for place in places), strict=True):
             if key in seen:
                 raise TableError(
@@ -65,7 +67,7 @@ def upsert(
             connection.exec_driver_sql(statement, list(zip(*values, strict=True)))
         else:
             connection.exec_driver_sql(statement, tuple(list(each) for each in values))
-    return len(seen)
+    return given
 
 
 def _upsert_statement(table: Table, dialect: Dialect, growing: str | None) -> str:
@@ -83,10 +85,11 @@ def _upsert_statement(table: Table, dialect: Dialect, growing: str | None) -> st
         if growing
         else ""
     )
-    return (
-        f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) {source} "
-        f"ON CONFLICT ({', '.join(map(quote, table.key))}) DO "
-        + (f"UPDATE SET {', '.join(changed)}{when}" if changed else "NOTHING")
+    insert = f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) {source}"
+    if not table.key:
+        return insert
+    return f"{insert} ON CONFLICT ({', '.join(map(quote, table.key))}) DO " + (
+        f"UPDATE SET {', '.join(changed)}{when}" if changed else "NOTHING"
     )
 
 

@@ -1,0 +1,127 @@
+"""Structs, arrays and maps as JSON, and back in their Spark types: what a column of text can hold without a loss.
+
+Decimals are numbers with all their digits, moments ISO 8601 in UTC, bytes base64; a map is an object, its keys as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+# A type is Spark's DataType, known by its name here: the command line reads tables, and does not load PySpark.
+NESTED: Final = frozenset(("struct", "array", "map"))
+
+
+def to_json(kind: Any, value: Any) -> str:
+    """Write a value of a nested type.
+
+    Args:
+        kind: Its type.
+        value: As PySpark and Arrow give it: a struct as Row or mapping, a map as mapping or as pairs.
+
+    Raises:
+        ValueError: The value is not of the type.
+
+    Example:
+        >>> from pyspark.sql.types import ArrayType, DecimalType, MapType, StringType
+        >>> to_json(MapType(StringType(), ArrayType(DecimalType(4, 2))), {"a": [Decimal("1.50"), None]})
+        '{"a":[1.50,null]}'
+    """
+    if value is None:
+        return "null"
+    match kind.typeName():
+        case "struct":
+            given = value.asDict() if hasattr(value, "asDict") else value
+            return _object((each.name, to_json(each.dataType, given[each.name])) for each in kind)
+        case "array":
+            return "[" + ",".join(to_json(kind.elementType, each) for each in value) + "]"
+        case "map":
+            pairs = value.items() if isinstance(value, Mapping) else value
+            return _object((_key(kind.keyType, k), to_json(kind.valueType, v)) for k, v in pairs)
+    return _leaf(value)
+
+
+def from_json(kind: Any, text: str | None) -> Any:
+    """Read a value that to_json() has written: a struct and a map as dict, an array as list.
+
+    >>> from pyspark.sql.types import DateType, LongType, MapType
+    >>> from_json(MapType(LongType(), DateType()), '{"7":"2024-11-15"}')
+    {7: datetime.date(2024, 11, 15)}
+    """
+    return None if text is None else _typed(kind, json.loads(text, parse_float=Decimal))
+
+
+def _object(members: Any) -> str:
+    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members) + "}"  # fmt: skip
+
+
+def _key(kind: Any, value: Any) -> str:
+    text = to_json(kind, value)
+    return str(json.loads(text)) if text.startswith('"') else text
+
+
+def _leaf(value: Any) -> str:
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case dt.datetime():
+            utc = value.astimezone(dt.UTC).replace(tzinfo=None) if value.tzinfo else None
+            return f'"{(utc or value).isoformat(timespec="microseconds")}{"Z" if utc else ""}"'
+        case dt.date():
+            return f'"{value.isoformat()}"'
+        case bytes() | bytearray():
+            return f'"{base64.b64encode(value).decode()}"'
+        case float() if not math.isfinite(value):
+            return f'"{value}"'  # JSON has no NaN
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    match kind.typeName():
+        case "struct":
+            return {each.name: _typed(each.dataType, value.get(each.name)) for each in kind}
+        case "array":
+            return [_typed(kind.elementType, each) for each in value]
+        case "map":
+            return {_typed(kind.keyType, k): _typed(kind.valueType, v) for k, v in value.items()}
+        case name if name in _READ:
+            return _READ[name](value)
+        case name:
+            return int(value) if name in _INTEGERS else value
+
+
+def _boolean(value: Any) -> bool:
+    return value is True or value == "true"  # the key of a map is text
+
+
+_INTEGERS: Final = ("byte", "short", "integer", "long")
+_READ: Final[Mapping[str, Any]] = {
+    "decimal": Decimal, "float": float, "double": float, "boolean": _boolean, "binary": base64.b64decode,
+    "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "timestamp_ntz": dt.datetime.fromisoformat,
+}  # fmt: skip
+
+
+def inner_types(kind: Any) -> Sequence[Any]:
+    """List the types inside of a type, itself included, so that a table can refuse one that it cannot hold.
+
+    >>> from pyspark.sql.types import ArrayType, LongType
+    >>> [each.typeName() for each in inner_types(ArrayType(LongType()))]
+    ['array', 'long']
+    """
+    match kind.typeName():
+        case "struct":
+            below = [each.dataType for each in kind]
+        case "array":
+            below = [kind.elementType]
+        case "map":
+            below = [kind.keyType, kind.valueType]
+        case _:
+            below = []
+    return [kind, *(inner for each in below for inner in inner_types(each))]
