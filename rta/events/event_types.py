@@ -6,15 +6,17 @@ In a schema, nullable=False means *required*: an event without the field is quar
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from pyspark.sql.types import (
+    ArrayType,
     DataType,
     DecimalType,
     IntegerType,
     LongType,
+    MapType,
     StringType,
     StructField,
     StructType,
@@ -23,13 +25,19 @@ from pyspark.sql.types import (
 
 from rta.errors import InputError
 from rta.events.ddl import schema_of, type_name
-from rta.events.field_rules import FORMS
+from rta.events.format_contract import Format, chosen
+from rta.events.times import ISO, times
 from rta.html import table
 from rta.names import checked
 
 ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
 RAW: Final = ("key", "value", "headers")
+KAFKA_TIME: Final = "kafka_timestamp"
 _RESERVED: Final = {*ORIGIN, *RAW, "reason"}
+_FROM_PATH: Final = "event_time"  # the column of an event time that stands deeper inside
+_LEAVES: Final = frozenset(
+    ("string", "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "date", "timestamp", "timestamp_ntz", "binary")
+)  # fmt: skip
 # What JSON writes with an escape, Spark's variant paths cannot name, and what bytes that are no UTF-8 become.
 _NO_FIELD: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
@@ -40,25 +48,36 @@ class EventType:
 
     Args:
         name: The topic.
-        schema: Its columns, as a StructType or as DDL.
-        event_time: The TIMESTAMP column that says when the event happened; it is always required.
+        schema: Its columns, as a StructType or as DDL: `device STRUCT<os: STRING NOT NULL>, tags ARRAY<STRING>, more MAP<STRING, INT>`.
+            Events whose fields stand in this order are read fastest.
+        event_time: When the event happened, which is always required: a TIMESTAMP column; or the path of a field inside structs,
+            "meta.at", which gives the column `event_time`; or "kafka_timestamp", the time that Kafka has of the record.
         key: The column whose value becomes the message key, so that the events of a key stay in order on one partition; None if the
             producer chose other keys, or none.
-        fields: column → the name of its field in the JSON, if it is another; a field may have any name that needs no escape.
+        fields: column → the name of its field in the event, if it is another; a field may have any name that needs no escape. Or the
+            path of a field inside structs of the schema: {"os": ("device", "os")}.
+        times: How TIMESTAMPs are written: "iso", text with a zone; a zone such as "Europe/Berlin", that of texts without one; "epoch_s",
+            "epoch_ms", "epoch_us"; a pattern of Spark, "dd/MM/yyyy HH:mm XXX" or "dd/MM/yyyy HH:mm in Europe/Berlin". For all of them, or
+            path → form; "iso" for others.
+        format: How events are written: "json", "csv", "text", "bytes", or an object such as rta.events.Csv(separator=";").
 
     Raises:
-        InputError: The name or a type is not allowed, or the event_time, the key or a key of `fields` is not a column.
+        InputError: The name or a type is not allowed, or the event_time, the key or a key of `fields` or `times` is not there.
 
     Example:
         >>> EventType("clicks", "user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL", event_time="at", fields={"at": "@timestamp"})
         EventType('clicks', event_time='at', key=None: user_id BIGINT NOT NULL, at TIMESTAMP NOT NULL from '@timestamp')
+        >>> EventType("views", "page STRING, meta STRUCT<at TIMESTAMP>", event_time="meta.at", times="epoch_ms").event_time
+        'event_time'
     """
 
     name: str
     schema: StructType
     event_time: str
     key: str | None
-    fields: Mapping[str, str] = field(hash=False)
+    fields: Mapping[str, str | tuple[str, ...]] = field(hash=False)
+    times: str | Mapping[str, str] = field(hash=False)
+    format: str | Format
 
     def __init__(
         self,
@@ -66,14 +85,24 @@ class EventType:
         schema: StructType | str,
         event_time: str,
         key: str | None = None,
-        fields: Mapping[str, str] | None = None,
+        fields: Mapping[str, str | tuple[str, ...]] | None = None,
+        *,
+        times: str | Mapping[str, str] = ISO,
+        format: str | Format = "json",  # noqa: A002 - Spark's word
     ) -> None:
         columns = _checked_columns(schema_of(schema) if isinstance(schema, str) else schema)
-        if event_time not in columns.names or columns[event_time].dataType != TimestampType():
-            times = [each.name for each in columns if each.dataType == TimestampType()]
+        given = {} if fields is None else fields
+        if "." in str(event_time) and event_time not in columns.names:
+            columns, given = _with_event_time(columns, tuple(event_time.split(".")), given)
+            event_time = _FROM_PATH
+        if event_time != KAFKA_TIME and (
+            event_time not in columns.names or columns[event_time].dataType != TimestampType()
+        ):
+            found = [each.name for each in columns if each.dataType == TimestampType()]
             raise InputError(
                 "the event time is a TIMESTAMP column", found=_found(event_time, columns),
-                fix=f"choose from {', '.join(times)}" if times else "add one: when the event happened",
+                fix=f"choose from {', '.join(found)}" if found
+                else 'add one: when the event happened; or give event_time="kafka_timestamp"',
             )  # fmt: skip
         if key is not None and key not in columns.names:
             raise InputError(
@@ -81,16 +110,17 @@ class EventType:
                 found=repr(key),
                 fix=f"choose from {', '.join(columns.names)}",
             )
-        required = [
-            StructField(each.name, each.dataType, each.nullable and each.name != event_time)
-            for each in columns
-        ]
+        checked_fields = _checked_fields(given, columns)
+        way = checked_fields.get(event_time, event_time)
+        path = way if isinstance(way, tuple) else (event_time,)
         values = {
-            "name": checked("topic", name), "schema": StructType(required), "event_time": event_time, "key": key,
-            "fields": _checked_fields(fields or {}, columns.names),
+            "name": checked("topic", name), "schema": _required({path, (event_time,)}, columns), "event_time": event_time, "key": key,
+            "fields": checked_fields, "times": times, "format": format,
         }  # fmt: skip
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
+        _check_times(self)
+        chosen(format).check(self)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -106,13 +136,36 @@ class EventType:
         """
         return tuple(field.name for field in self.schema.fields if not field.nullable)
 
+    @property
+    def wire(self) -> StructType:
+        """Return the columns that are fields of the event; the others are taken out of these."""
+        return StructType([each for each in self.schema if each.name not in self.taken])
+
+    @property
+    def taken(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns that are taken out of structs: column → path.
+
+        >>> EventType("views", "meta STRUCT<at TIMESTAMP>", event_time="meta.at").taken
+        {'event_time': ('meta', 'at')}
+        """
+        return {name: path for name, path in self.fields.items() if isinstance(path, tuple)}
+
     def field(self, column: str) -> str:
-        """Return the field of the JSON that a column is read from.
+        """Return the field of the event that a column is read from; a path with dots.
 
         >>> USER_EVENTS.field("amount")
         'amount'
         """
-        return self.fields.get(column, column)
+        name = self.fields.get(column, column)
+        return name if isinstance(name, str) else ".".join(name)
+
+    def time_form(self, path: str) -> str:
+        """Return how the TIMESTAMP at a path is written.
+
+        >>> USER_EVENTS.time_form("timestamp")
+        'iso'
+        """
+        return self.times if isinstance(self.times, str) else self.times.get(path, ISO)
 
     def __repr__(self) -> str:
         """Show the type as a person would write it."""
@@ -122,14 +175,17 @@ class EventType:
                     each.name,
                     type_name(each.dataType),
                     *([] if each.nullable else ["NOT NULL"]),
-                    *([f"from {self.fields[each.name]!r}"] if each.name in self.fields else []),
+                    *([f"from {self.field(each.name)!r}"] if each.name in self.fields else []),
                 ]
             )
             for each in self.schema.fields
         )
-        return (
-            f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}: {columns})"
+        more = "".join(
+            f", {name}={value!r}"
+            for name, value, usual in (("times", self.times, ISO), ("format", self.format, "json"))
+            if value != usual
         )
+        return f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}{more}: {columns})"
 
     def _repr_html_(self) -> str:
         """Show one column a line: its type, whether it is required, its field, and its use."""
@@ -160,12 +216,110 @@ def _checked_columns(schema: StructType) -> StructType:
         if name.casefold() in seen:
             raise InputError(f"two columns are named {name!r}", fix="rename one of them")
         seen.add(name.casefold())
-        if each.dataType.typeName() not in FORMS:
-            raise InputError(
-                f"column {name!r} has a type that events cannot have", found=type_name(each.dataType),
-                fix=f"use one of: {', '.join(sorted(FORMS))}",
-            )  # fmt: skip
+        _check_type(each.dataType, name)
     return schema
+
+
+def _check_type(kind: DataType, place: str) -> None:
+    """Refuse a type that events cannot have, and names inside it that cannot be read or told apart."""
+    match kind:
+        case ArrayType():
+            return _check_type(kind.elementType, place)
+        case MapType() if kind.keyType == StringType():
+            return _check_type(kind.valueType, place)
+        case StructType():
+            folded = [name.casefold() for name in kind.names]
+            for each in kind:
+                if not each.name or _NO_FIELD & set(each.name) or _no_text(each.name):
+                    raise InputError(
+                        f"{place} has a field with a name that cannot be read", found=repr(each.name),
+                        fix="use a name without quotes, backslashes, question marks and control characters",
+                    )  # fmt: skip
+                if folded.count(each.name.casefold()) > 1:
+                    raise InputError(
+                        f"{place} has two fields with one name, but for its case", found=repr(each.name),
+                        fix="leave one out: Spark does not tell them apart",
+                    )  # fmt: skip
+                _check_type(each.dataType, f"{place}.{each.name}")
+            return None
+        case _ if kind.typeName() in _LEAVES and kind.simpleString() != "void":
+            return None
+    raise InputError(
+        f"column {place!r} has a type that events cannot have", found=type_name(kind),
+        fix=f"use one of: {', '.join(sorted(_LEAVES))}, struct, array, map with keys of type string",
+    )  # fmt: skip
+
+
+def _at(path: tuple[str, ...], columns: StructType) -> DataType | None:
+    """Return the type at a path through structs; None if there is none."""
+    kind: DataType = columns
+    for name in path:
+        if not isinstance(kind, StructType) or name not in kind.names:
+            return None
+        kind = kind[name].dataType
+    return kind
+
+
+def _with_event_time(
+    columns: StructType, path: tuple[str, ...], fields: Mapping[str, str | tuple[str, ...]]
+) -> tuple[StructType, Mapping[str, str | tuple[str, ...]]]:
+    """Add the column of an event time that stands inside a struct."""
+    if _at(path, columns) != TimestampType():
+        kind = _at(path, columns)
+        raise InputError(
+            "the event time is a TIMESTAMP column, or the path of a TIMESTAMP inside structs",
+            found=f"{'.'.join(path)} {type_name(kind)}" if kind else f"no field {'.'.join(path)!r}",
+            fix="name what stands there, such as meta.at",
+        )
+    if _FROM_PATH in (name.casefold() for name in columns.names):
+        raise InputError(
+            f"the event time at {'.'.join(path)!r} would be the column {_FROM_PATH!r}, which is there",
+            fix="name its column yourself: a TIMESTAMP column `happened`, with fields={'happened': ('meta', 'at')}",
+        )
+    added = StructType([*columns, StructField(_FROM_PATH, TimestampType())])
+    return added, {**fields, _FROM_PATH: path}
+
+
+def _required(paths: set[tuple[str, ...]], columns: StructType) -> StructType:
+    """Make the fields on these paths required."""
+    made = []
+    for each in columns:
+        below = {path[1:] for path in paths if path[0] == each.name}
+        deeper = {path for path in below if path}
+        kind = each.dataType
+        if deeper and isinstance(kind, StructType):
+            kind = _required(deeper, kind)
+        made.append(StructField(each.name, kind, each.nullable and not below, each.metadata))
+    return StructType(made)
+
+
+def _time_paths(kind: DataType, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of the TIMESTAMPs of a type; arrays and maps add no part."""
+    match kind:
+        case StructType():
+            for each in kind:
+                yield from _time_paths(each.dataType, (*path, each.name))
+        case ArrayType():
+            yield from _time_paths(kind.elementType, path)
+        case MapType():
+            yield from _time_paths(kind.valueType, path)
+        case TimestampType():
+            yield ".".join(path)
+
+
+def _check_times(event: EventType) -> None:
+    """Refuse a form of times that is not known, or is for no TIMESTAMP."""
+    there = list(_time_paths(event.wire))
+    if not isinstance(event.times, str | Mapping) or (
+        not isinstance(event.times, str) and (unknown := [p for p in event.times if p not in there])
+    ):
+        raise InputError(
+            "times is a form, or a mapping: path of a TIMESTAMP → form",
+            found=f"no TIMESTAMP {unknown[0]!r}" if isinstance(event.times, Mapping) else repr(event.times),
+            fix=f"choose from {', '.join(there)}",
+        )  # fmt: skip
+    for path in there:
+        times(event.time_form(path), path)
 
 
 def _found(name: str, columns: StructType) -> str:
@@ -174,22 +328,34 @@ def _found(name: str, columns: StructType) -> str:
     return f"{name} {type_name(columns[name].dataType)}" if there else f"no column {name!r}"
 
 
-def _checked_fields(fields: Mapping[str, str], columns: list[str]) -> dict[str, str]:
+def _checked_fields(
+    fields: Mapping[str, str | tuple[str, ...]], columns: StructType
+) -> dict[str, str | tuple[str, ...]]:
     """Return column → field where they differ; refuse an unknown column, and a field of two columns."""
-    if not isinstance(fields, Mapping) or (unknown := sorted(set(fields) - set(columns), key=str)):
+    if not isinstance(fields, Mapping) or (
+        unknown := sorted(set(fields) - set(columns.names), key=str)
+    ):
         raise InputError(
-            "fields is a mapping: column → its name in the JSON",
+            "fields is a mapping: column → its name in the event",
             found=f"no column {unknown[0]!r}" if isinstance(fields, Mapping) else repr(fields),
-            fix=f"choose from {', '.join(columns)}",
+            fix=f"choose from {', '.join(columns.names)}",
         )
     for column, name in fields.items():
+        if isinstance(name, tuple):
+            leads = len(name) > 1 and _at(name, columns) == columns[column].dataType
+            if leads and not isinstance(fields.get(name[0]), tuple):
+                continue
+            raise InputError(
+                f"the path of column {column!r} does not lead to a field of its type", found=repr(name),
+                fix="give the names through the structs of the schema, such as ('device', 'os')",
+            )  # fmt: skip
         if not isinstance(name, str) or not name or _NO_FIELD & set(name) or _no_text(name):
             raise InputError(
                 f"the field of column {column!r} has a name that cannot be read", found=repr(name),
                 fix="use a name without quotes, backslashes, question marks and control characters",
             )  # fmt: skip
-    names = [fields.get(column, column) for column in columns]
-    if twice := [name for name in names if names.count(name) > 1]:
+    names = [fields.get(column, column) for column in columns.names]
+    if twice := [name for name in names if isinstance(name, str) and names.count(name) > 1]:
         raise InputError(
             "two columns are read from one field", found=repr(twice[0]),
             fix='give each its own: fields={"column": "field"}',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pyspark.sql import Column
@@ -11,12 +11,18 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 
 # Control characters and invalid UTF-8 are left to from_json and is_valid_utf8: a short class of characters is fast.
-_STRING: Final = r'"[^"\\]*+(?:\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\]*+)*+"'
+STRING: Final = r'"[^"\\]*+(?:\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\]*+)*+"'
 _DATE: Final = r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
-_ZONE: Final = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+ZONE: Final = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+ISO_BEGINNING: Final = _DATE + _CLOCK
 _NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?(?:[eE][+-]?0?[0-9])?"
+_PLAIN_ZERO: Final = 6  # digits: Java writes a zero that has more as 0E-7
 _DIGITS: Final = {"byte": 2, "short": 4, "integer": 9, "long": 18}
+
+
+# The variant has a number with an exponent, or of over 38 digits, as a DOUBLE: exact as text up to 15 digits.
+LONG_NUMBER: Final = r"(?<![0-9.])(?:[0-9.]{39}|[0-9.]{17,38}[eE])"
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,14 @@ class Token:
         kind: Its type in the variant, such as BIGINT, DECIMAL(5,3), STRING.
         written: Its text.
         typed: What from_json made of it.
+        rounded: Whether the event has a number so long that the variant may have rounded it.
     """
 
     type: Any
     kind: Column
     written: Column
     typed: Column
+    rounded: Column
 
 
 @dataclass(frozen=True)
@@ -84,24 +92,34 @@ def _decimal_fault(token: Token) -> Column:
     number = token.kind.rlike("^(?:BIGINT|DECIMAL|DOUBLE)")
     decimal_text = (token.kind == "STRING") & token.written.rlike(r"\A-?[0-9]+(?:\.[0-9]+)?\z")
     size = F.abs(token.written.try_cast("double"))
-    significant = F.length(F.regexp_extract(token.written, r"\.([0-9]*?)0*\z", 1))
     return (
         F.when(~(number | decimal_text), "wrong type")
         .when(size >= float(10 ** (token.type.precision - token.type.scale)), "out of range")
-        .when(
-            (token.kind == "DOUBLE") | (significant > token.type.scale), "inexact"
-        )  # an exponent, or over 38 digits
+        .when((token.kind == "DOUBLE") & token.rounded, "inexact")
+        .when(_digits_after(token.written) > token.type.scale, "inexact")
     )
 
 
-def _timestamp_fault(token: Token) -> Column:
+def _digits_after(number: Column) -> Column:
+    """Return how many digits after the point a number needs, written with or without an exponent."""
+    digits = F.regexp_replace(F.regexp_extract(number, r"\A-?([0-9.]+)", 1), r"\.", "")
+    after = F.length(F.regexp_extract(number, r"\.([0-9]+)", 1))
+    zeros = F.length(digits) - F.length(F.rtrim(digits, F.lit("0")))
+    exponent = F.coalesce(
+        F.regexp_extract(number, r"[eE]([+-]?[0-9]+)\z", 1).try_cast("int"), F.lit(0)
+    )
+    return F.when(digits.rlike("[1-9]"), after - zeros - exponent).otherwise(0)
+
+
+def timestamp_fault(token: Token, *, zone_needed: bool = True) -> Column:
+    """Return why a text is no instant in ISO form, with at most six digits of a second; null if it is one."""
     clock = rf"\A[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_CLOCK}"
     return (
         F.when(
-            (token.kind != "STRING") | ~token.written.rlike(rf"{clock}(?:\.[0-9]+)?{_ZONE}?\z"),
+            (token.kind != "STRING") | ~token.written.rlike(rf"{clock}(?:\.[0-9]+)?{ZONE}?\z"),
             "wrong type",
         )
-        .when(~token.written.rlike(rf"{_ZONE}\z"), "no zone")
+        .when(F.lit(zone_needed) & ~token.written.rlike(rf"{ZONE}\z"), "no zone")
         .when(token.written.rlike(r"\A0000"), "out of range")
         .when(token.written.rlike(r"\.[0-9]{7}"), "inexact")
     )
@@ -116,7 +134,8 @@ def _plain_decimal(type_: Any) -> str:
     before, after = type_.precision - type_.scale, type_.scale
     fraction = rf"(?:\.[0-9]{{1,{after}}})?" if after else ""
     number = rf"-?(?:0|[1-9][0-9]{{0,{before - 1}}}){fraction}" if before else rf"-?0{fraction}"
-    return rf'(?:{number}|"{number}")'
+    zero = "0E-[0-9]{1,2}|" if after > _PLAIN_ZERO else ""
+    return rf'(?:{zero}{number}|"{number}")'
 
 
 def _plain_integer(type_: DataType) -> str:
@@ -126,7 +145,7 @@ def _plain_integer(type_: DataType) -> str:
 _INTEGER: Final = Form(_plain_integer, _integer_fault)
 _DOUBLE: Final = Form(lambda _: _NUMBER, _double_fault)
 FORMS: Final = {
-    "string": Form(lambda _: _STRING, _string_fault, inner=""),
+    "string": Form(lambda _: STRING, _string_fault, inner=""),
     "boolean": Form(lambda _: "true|false", _boolean_fault),
     "byte": _INTEGER,
     "short": _INTEGER,
@@ -136,10 +155,16 @@ FORMS: Final = {
     "double": _DOUBLE,
     "decimal": Form(_plain_decimal, _decimal_fault),
     "timestamp": Form(
-        lambda _: rf'"{_DATE}{_CLOCK}(?:\.[0-9]{{1,6}})?{_ZONE}"',
-        _timestamp_fault,
+        lambda _: rf'"{_DATE}{_CLOCK}(?:\.[0-9]{{1,6}})?{ZONE}"',
+        timestamp_fault,
         # Dots are fast, and the cast refuses what is no digit; at the end of a part it would accept more than digits.
         inner=r"(?!0000)....-..-\d\d[T ]..:..:\d\d(?:\.\d{1,6}+)?+(?:Z|[+-]\d\d:\d\d)",
     ),
     "date": Form(lambda _: rf'"{_DATE}"', _date_fault, inner=_DATE),
 }
+
+
+def decimal_form(kind: DataType) -> Form:
+    """Return the form of a DECIMAL, also where another type is read as one."""
+    rule = FORMS["decimal"]
+    return Form(lambda _: rule.plain(kind), lambda token: rule.fault(replace(token, type=kind)))

@@ -12,11 +12,11 @@ from pyspark.sql import functions as F
 import rta
 from rta.dataframes import sources
 from rta.dataframes.producer import publish
-from rta.dataframes.validation import REASONS
 from rta.dlq import queue
 from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
 from rta.events.event_types import USER_EVENTS
+from rta.events.formats.validation import REASONS
 from rta.events.malformed import POISON, poisoned
 from rta.events.synthetic import user_events
 from rta.kafka import broker, topics

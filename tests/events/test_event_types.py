@@ -35,6 +35,7 @@ def clicks(**how: Any) -> EventType:
         "a STRING COMMENT 'it, is', `b c` boolean not null comment \"x\",c:date, `d``e`: timestamp",
         "a decimal, b dec(3), c NUMERIC ( 38 , 38 ), d binary, e timestamp_ntz, f timestamp_ltz",
         " `größe` DOUBLE\n,\n x\tSTRING ",
+        "a struct<b: int not null, `c d` ARRAY<MAP<STRING, DECIMAL(3,1)>>, e STRUCT<f:date>> NOT NULL COMMENT 'x', g array<binary>",
     ],
 )
 def test_a_schema_is_read_as_spark_reads_it(spark: SparkSession, text: str) -> None:
@@ -52,7 +53,10 @@ def test_a_schema_is_read_as_spark_reads_it(spark: SparkSession, text: str) -> N
         ("a", "'a'"),
         ("a BIGINT,", "'a BIGINT,'"),
         ("a BIGINT b STRING", "'a BIGINT b STRING'"),
-        ("a BIGINT, tags ARRAY<STRING>", "'tags ARRAY<STRING>'"),
+        ("a BIGINT, tags ARRAY<STRING", "'tags ARRAY<STRING'"),
+        ("a BIGINT, d STRUCT<os STRING,>", "'d STRUCT<os STRING,>'"),
+        ("a MAP<STRING>", "'a MAP<STRING>'"),
+        ("a ARRAY<INTERVAL>", "column 'a' has a type that is not known; found: INTERVAL"),
         ("a BIGINT, b BIGINT NULL", "'b BIGINT NULL'"),
         ("a VARCHAR", "column 'a' has a type that is not known; found: VARCHAR"),
         ("a DECIMAL(39, 2)", "column 'a' has a type with numbers"),
@@ -81,7 +85,19 @@ def test_a_schema_that_cannot_be_read_says_from_where(text: str, found: str) -> 
         ({"schema": DDL + ", Value STRING"}, "reserved; found: Value"),
         ({"schema": DDL + ", _id STRING"}, r"reserved.*\"my_id\": \"_id\""),
         ({"schema": DDL + ", PAGE STRING"}, "two columns are named 'PAGE'"),
-        ({"schema": StructType().add("m", MapType(StringType(), LongType()))}, "'m' has a type that events cannot have; found: map<string,bigint>"),
+        ({"schema": StructType().add("m", MapType(LongType(), StringType()))}, "'m' has a type that events cannot have; found: map<bigint,string>"),
+        ({"schema": "at TIMESTAMP, d STRUCT<`a\\b`: INT>", "key": None}, "d has a field with a name that cannot be read"),
+        ({"schema": "at TIMESTAMP, d ARRAY<STRUCT<os INT, OS INT>>", "key": None}, "two fields with one name, but for its case; found: 'os'"),
+        ({"event_time": "meta.at"}, "found: no field 'meta.at'"),
+        ({"schema": "meta STRUCT<at STRING>", "event_time": "meta.at"}, "found: meta.at STRING"),
+        ({"schema": "meta STRUCT<at TIMESTAMP>, event_time DATE", "event_time": "meta.at"}, "would be the column 'event_time'"),
+        ({"fields": {"page": ("at", "page")}}, "path of column 'page' does not lead to a field of its type"),
+        ({"times": {"page": "iso"}}, "times is a form, or a mapping.*no TIMESTAMP 'page'; fix: choose from at"),
+        ({"times": "Europe/Atlantis"}, "the times of 'at' have a form that is not known"),
+        ({"times": "dd/MM/yyyy HH:mm"}, "have no zone.*in Europe/Berlin"),
+        ({"times": {"at": "yyyy SSSSSSSX"}}, "more digits than a microsecond"),
+        ({"format": "xml"}, "no format of events is called 'xml'"),
+        ({"format": 5}, "this is no format of events; found: 5"),
         ({"fields": {"nobody": "x"}}, "found: no column 'nobody'"),
         ({"fields": ["at"]}, "fields is a mapping"),
         ({"fields": {"at": 'a"b'}}, "field of column 'at' has a name that cannot be read"),
@@ -120,11 +136,28 @@ def test_an_event_type_is_a_value() -> None:
     assert again != replace(event, fields={})
 
 
+def test_an_event_time_may_stand_anywhere() -> None:
+    """The path of a field gives a required column of its own, also after replace(); Kafka's time is no column of the schema."""
+    views = EventType("views", "meta STRUCT<sent: STRING, at: TIMESTAMP>, n INT", "meta.at", times={"meta.at": "epoch_ms"})  # fmt: skip
+    assert (views.event_time, views.columns) == ("event_time", ("meta", "n", "event_time"))
+    assert (views.taken, views.wire.names) == ({"event_time": ("meta", "at")}, ["meta", "n"])
+    assert views.required == ("meta", "event_time")
+    meta = views.schema["meta"].dataType
+    assert isinstance(meta, StructType)
+    assert [each.nullable for each in meta] == [True, False]
+    assert "times={'meta.at': 'epoch_ms'}" in repr(views)
+    assert replace(views, name="views") == views
+    named = EventType("views", "meta STRUCT<at: TIMESTAMP>, happened TIMESTAMP", "happened", fields={"happened": ("meta", "at")})  # fmt: skip
+    assert (named.field("happened"), named.event_time) == ("meta.at", "happened")
+    logs = EventType("logs", "line STRING", "kafka_timestamp", format="text")
+    assert (logs.event_time, logs.columns) == ("kafka_timestamp", ("line",))
+
+
 def test_names_inside_a_type_keep_their_case() -> None:
     """An error about a nested column shows it as its producer wrote it."""
     assert type_name(ArrayType(DEEP)) == "array<struct<userId:struct<innerName:string>>>"
-    with pytest.raises(InputError, match="struct<userId:struct<innerName:string>>"):
-        EventType("x", StructType([StructField("deep", DEEP)]), "at")
+    with pytest.raises(InputError, match="map<struct<userId:struct<innerName:string>>,string>"):
+        EventType("x", StructType([StructField("deep", MapType(DEEP, StringType()))]), "at")
 
 
 def test_two_lines_need_no_spark(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """validated(): why an event is bad, or null if it is good.
 
-It runs on the few events that no pattern of rta.dataframes.parsing matches. The second parser is Spark's variant: it keeps the type of
+It runs on the few events that no pattern of rta.events.formats.flat_json matches. The second parser is Spark's variant: it keeps the type of
 each JSON token and exact decimals, and refuses equal keys. To find what follows the object, `[value,"sha256 of value"]` is parsed: no
 value contains its own hash, so the second element is that hash only if the value is exactly one JSON value.
 """
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from rta.events.event_types import EventType
-from rta.events.field_rules import FORMS, Token
+from rta.events.field_rules import FORMS, LONG_NUMBER, Token
 
 REASONS: Final = (
     "null value", "empty value", "invalid UTF-8", "byte order mark", "NaN or Infinity", "duplicate key",
@@ -34,29 +34,38 @@ def validated(event: EventType, *, value: Column, row: Column) -> Column:
     """
     # The body of a higher-order function is interpreted: it stays out of the generated code of the plain events, which would
     # become too long for the JIT.
-    text = value.cast("string")
-    proof = F.sha2(value, 256)
-    packed = F.struct(
-        value.alias("value"), text.alias("text"), row.alias("row"), proof.alias("proof"),
-        F.try_parse_json(F.concat(F.lit("["), text, F.lit(',"'), proof, F.lit('"]'))).alias("pair"),
-    )  # fmt: skip
+    packed = once_parsed(value, row=row)
     return F.transform(F.array(packed), lambda once: _reason(event, once))[0]
 
 
 def _reason(event: EventType, once: Column) -> Column:
     """Validate the whole event, then its fields in the order of the schema."""
+    return F.coalesce(
+        syntax(once), *[_field_fault(each, event.field(each.name), once) for each in event.schema]
+    )
+
+
+def once_parsed(value: Column, **beside: Column) -> Column:
+    """Return what validation needs of an event's bytes, to be computed once: value, text, proof, rounded and pair, with what is beside."""
+    text = value.cast("string")
+    proof = F.sha2(value, 256)
+    return F.struct(
+        value.alias("value"), text.alias("text"), proof.alias("proof"), text.rlike(LONG_NUMBER).alias("rounded"), *(each.alias(name) for name, each in beside.items()),
+        F.try_parse_json(F.concat(F.lit("["), text, F.lit(',"'), proof, F.lit('"]'))).alias("pair"),
+    )  # fmt: skip
+
+
+def syntax(once: Column) -> Column:
+    """Return why the bytes are not one JSON object; null if they are."""
     text, pair = once["text"], once["pair"]
     one_value = F.try_variant_get(pair, "$[1]", "string") == once["proof"]
-    syntax = (
+    return (
         F.when(once["value"].isNull(), "null value")
         .when(text.rlike(r"\A\s*\z"), "empty value")
         .when(~F.is_valid_utf8(text), "invalid UTF-8")
         .when(text.startswith("\ufeff"), "byte order mark")
         .when(pair.isNull() | ~F.coalesce(one_value, F.lit(False)), _syntax_fault(text))  # noqa: FBT003
         .when(~text.rlike(r"\A\s*\{"), "not an object")
-    )
-    return F.coalesce(
-        syntax, *[_field_fault(each, event.field(each.name), once) for each in event.schema]
     )
 
 
@@ -80,7 +89,8 @@ def _field_fault(field: StructField, name: str, once: Column) -> Column:
     token = F.try_variant_get(once["pair"], f'$[0]["{name}"]', "variant")
     kind = F.coalesce(F.schema_of_variant(token), F.lit("VOID"))
     typed = once["row"][field.name]
-    whole = Token(field.dataType, kind, F.try_variant_get(token, "$", "string"), typed)
+    written = F.try_variant_get(token, "$", "string")
+    whole = Token(field.dataType, kind, written, typed, once["rounded"])
     fault = FORMS[field.dataType.typeName()].fault(whole)
     wrong = F.coalesce(fault, F.when(typed.isNull(), "out of range"))
     absent = F.lit(None) if field.nullable else F.lit("missing")

@@ -1,0 +1,145 @@
+"""How the instants of events are written: ISO text, epoch numbers, a pattern; each is read to the microsecond or not at all.
+
+A form is a text: `iso` (with its zone); a zone (`Europe/Berlin`: ISO text, and where one has no zone, this one); `epoch_s`, `epoch_ms`,
+`epoch_us`; or a pattern of Spark (`dd/MM/yyyy HH:mm XXX`, or `dd/MM/yyyy HH:mm in Europe/Berlin`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, DecimalType, StringType, TimestampType
+
+from rta.errors import InputError
+from rta.events.field_rules import (
+    FORMS,
+    ISO_BEGINNING,
+    ZONE,
+    Form,
+    Token,
+    decimal_form,
+    timestamp_fault,
+)
+
+ISO: Final = "iso"
+_EPOCHS: Final = {
+    "epoch_s": 6,
+    "epoch_ms": 3,
+    "epoch_us": 0,
+}  # digits that one unit has after the point
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
+_LETTERS: Final = re.compile(r"'[^']*'")
+_ZONE_LETTERS: Final = frozenset("VzOXx")
+_ANY: Final = r'"[^"\\\x00-\x1f]{1,64}+"'
+
+
+@dataclass(frozen=True)
+class Times:
+    """How one TIMESTAMP is written.
+
+    Attributes:
+        form: The form as it was given.
+        reads: The type that a parser reads it as.
+        rule: The forms of its text.
+    """
+
+    form: str
+    reads: DataType
+    rule: Form
+
+    def value(self, read: Column) -> Column:
+        """Return the instant (TIMESTAMP) of what a parser has read; null if it is none."""
+        if self.form == ISO:
+            return read.try_cast("timestamp")
+        if self.form in _EPOCHS:
+            micros = (read * 10 ** _EPOCHS[self.form]).try_cast("bigint")
+            return F.when(micros.between(_FIRST, _LAST), F.timestamp_micros(micros))
+        pattern, zone = _pattern_and_zone(self.form)
+        if not pattern:
+            own = read.rlike(rf"{ZONE}\z")
+            return F.when(own, read.try_cast("timestamp")).otherwise(_at(read, "Z", zone))
+        if not zone:
+            return F.try_to_timestamp(read, F.lit(pattern))
+        return _local(F.try_to_timestamp(F.concat(read, F.lit(" Z")), F.lit(f"{pattern} X")), zone)
+
+
+def times(form: str, path: str) -> Times:
+    """Return how the TIMESTAMP at a path is written.
+
+    Raises:
+        InputError: There is no such form.
+
+    >>> times("epoch_ms", "at").reads.simpleString()
+    'decimal(18,3)'
+    >>> times("dd/MM/yyyy HH:mm", "at")
+    Traceback (most recent call last):
+    rta.errors.InputError: the times of 'at' have no zone; found: 'dd/MM/yyyy HH:mm'; fix: write a zone behind the pattern, such as 'dd/MM/yyyy HH:mm in Europe/Berlin'
+    """
+    if form == ISO:
+        return Times(form, TimestampType(), FORMS["timestamp"])
+    if form in _EPOCHS:
+        kind = DecimalType(18, _EPOCHS[form])
+        return Times(form, kind, decimal_form(kind))
+    pattern, zone = _pattern_and_zone(form)
+    if zone and not _is_zone(zone):
+        raise InputError(
+            f"the times of {path!r} have a form that is not known", found=repr(form),
+            fix='use "iso", "epoch_s", "epoch_ms", "epoch_us", a zone such as "Europe/Berlin", or a pattern such as "dd/MM/yyyy HH:mm:ss XXX"',
+        )  # fmt: skip
+    letters = _LETTERS.sub("", pattern)
+    if pattern and not zone and not _ZONE_LETTERS & set(letters):
+        raise InputError(
+            f"the times of {path!r} have no zone", found=repr(form),
+            fix=f"write a zone behind the pattern, such as '{pattern} in Europe/Berlin'",
+        )  # fmt: skip
+    if "SSSSSSS" in letters:
+        raise InputError(
+            f"the times of {path!r} have more digits than a microsecond", found=repr(form), fix="write at most SSSSSS"
+        )  # fmt: skip
+    if pattern:
+        return Times(form, StringType(), Form(lambda _: _ANY, _pattern_fault))
+    written = rf'"{ISO_BEGINNING}(?:\.[0-9]{{1,6}})?{ZONE}?"'
+    return Times(form, StringType(), Form(lambda _: written, _local_fault))
+
+
+def _pattern_and_zone(form: str) -> tuple[str, str]:
+    """Part a form into its pattern, "" for ISO text, and its zone, "" if the pattern has it."""
+    pattern, _, zone = form.rpartition(" in ")
+    if pattern:
+        return pattern, zone
+    return (form, "") if "yy" in form and not _is_zone(form) else ("", form)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return False
+    return True
+
+
+def _at(text: Column, suffix: str, zone: str) -> Column:
+    return _local(F.concat(text, F.lit(suffix)).try_cast("timestamp"), zone)
+
+
+def _local(clock: Column, zone: str) -> Column:
+    """Return the instant at which a clock in a zone shows what a UTC clock shows at `clock`.
+
+    Null for a time that the clock skips in spring; of two equal ones in autumn it is the first.
+    """
+    instant = F.to_utc_timestamp(clock, zone)
+    return F.when(F.from_utc_timestamp(instant, zone) == clock, instant)
+
+
+def _local_fault(token: Token) -> Column:
+    """Judge as for ISO text, but let the zone be left out."""
+    return timestamp_fault(token, zone_needed=False)
+
+
+def _pattern_fault(token: Token) -> Column:
+    return F.when((token.kind != "STRING") | token.typed.isNull(), "wrong type")
