@@ -136,9 +136,9 @@ def test_a_query_outlives_a_database_that_is_full_for_a_while(
     rta.publish(rta.user_events(spark, rows=100), name, key="user_id")
     rta.drain(name, rta.transforms.totals, table="retried_database", **how)
 
-    def watched(*arguments: Any) -> bool:
+    def watched(*arguments: Any, **named: Any) -> bool:
         try:
-            return commit(*arguments)
+            return commit(*arguments, **named)
         except DatabaseAwayError:
             failed.set()
             raise

@@ -98,7 +98,7 @@ def archive(
                 topic_identity.require_topic(topic, described.id, fix=again)
 
             with taken_back(session, place, lambda: [*archive_folder(topic).glob("_spark_metadata/[0-9]*")]):  # fmt: skip
-                topic_identity.note(session, place, described.id)
+                topic_identity.note(session, place, {topic: described.id})
                 writer = rows.writeStream.queryName(name).option("checkpointLocation", place)
                 chosen = writer.foreachBatch(written).trigger(**(trigger or {"availableNow": True}))
                 return begun(chosen.start)

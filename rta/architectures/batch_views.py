@@ -9,8 +9,8 @@ from rta.architectures.archives import all_archived, archived_from, good_events
 from rta.dataframes import task_metrics
 from rta.dataframes.internals import execution
 from rta.dataframes.sources import OBSERVED
-from rta.engines.spark.duplicates import Deduplicate, deduplicates, observed_around
-from rta.engines.spark.exactly_once import BatchMetrics
+from rta.engines.spark.duplicates import ROWS, Deduplicate, deduplicates, observed_around
+from rta.engines.spark.exactly_once import BatchMetrics, about
 from rta.engines.spark.internals import observed
 from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
 from rta.errors import InputError
@@ -51,12 +51,17 @@ def batch_view(
     good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
     terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
     whole = all_archived(topic, event, before)
-    plain = applied(transform, good_events(whole.observe(OBSERVED, *terms), topic, event))
-    answer, operators = observed_around(plain), deduplicates(plain)
+    plain = applied(
+        transform, good_events(whole.observe(f"{OBSERVED}:{topic}", *terms), topic, event)
+    )
+    answer, operators = (
+        observed_around(plain),
+        [each for each in deduplicates(plain) if each.copies_of == topic],
+    )
     target = serving_tables.planned(table, answer.schema, key, topic=topic)
     with task_metrics.noted(answer.sparkSession, table) as ran_again:
         rows = answer.toArrow()
-        counted = observed(execution(answer), OBSERVED)
+        counted = about(observed(execution(answer), OBSERVED, ROWS), topic)
         if ran_again():  # then Spark may have counted rows twice
             counted = [
                 whole.agg(*terms).collect()[0].asDict(),

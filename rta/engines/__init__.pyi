@@ -9,6 +9,7 @@ from .spark.following import reset as reset
 from .spark.following import restart as restart
 from .spark.late_reading import late as late
 from .spark.late_reading import late_events as late_events
+from .spark.query_sources import Source as Source
 from .spark.realtime.materializer import Materialized as Materialized
 from .spark.realtime.topic_sink import relay as relay
 from .spark.running import QuerySummary as QuerySummary

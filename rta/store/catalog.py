@@ -72,7 +72,7 @@ BATCHES: Final = sa.Table(
     sa.Column("query_id", sa.Text, primary_key=True),
     sa.Column("batch_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("table_name", sa.Text, nullable=False, index=True),
-    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("topic", sa.Text, primary_key=True),
     sa.Column("run_id", sa.Text),
     sa.Column("start_offsets", sa.JSON, nullable=False),
     sa.Column("end_offsets", sa.JSON, nullable=False),

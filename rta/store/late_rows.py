@@ -34,14 +34,17 @@ _SHOWN: Final = {
 }  # fmt: skip
 
 
-def keep(connection: Connection, table: str, batch: Batch, places: pa.Table) -> None:
+def keep(
+    connection: Connection, table: str, batch: Batch, places: pa.Table, *, first: int = 0
+) -> None:
     """Note the late events of a micro-batch, inside its transaction.
 
     Args:
         connection: The transaction.
         table: The table that lacks them.
         batch: The micro-batch.
-        places: partition, offset, event_time, ended, as rta.engines.spark.late_reading.late_places() gives them.
+        places: partition, offset, event_time, ended, as rta.engines.spark.late_reading.read_again() gives them.
+        first: The number of the first of them in the micro-batch, which may have late events of another topic, too.
     """
     mark: Any = batch.watermark
     same = {
@@ -50,7 +53,7 @@ def keep(connection: Connection, table: str, batch: Batch, places: pa.Table) -> 
     }  # fmt: skip
     entries = [
         same | place | {"number": number, "late_seconds": (mark - place["ended"]).total_seconds()}
-        for number, place in enumerate(places.to_pylist())
+        for number, place in enumerate(places.to_pylist(), first)
     ]
     connection.execute(LATE.insert(), entries)
 
@@ -81,6 +84,7 @@ def note_corrections(
     again = LATE.alias("again")
     late_again = sa.exists().where(
         again.c.table_name.in_(served),
+        again.c.topic == LATE.c.topic,
         again.c.partition == LATE.c.partition,
         again.c.offset == LATE.c.offset,
     )

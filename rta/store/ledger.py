@@ -1,4 +1,7 @@
-"""The ledger: which micro-batch of which query a table contains, and where each event went."""
+"""The ledger: which micro-batch of which query a table contains, and where each event went.
+
+A micro-batch has an entry for each topic that it has read, with the terms of that topic.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,10 @@ class Accounting(_Terms):
         consumed 2 = used 1 + duplicate 0 + late 1 + quarantined 0 (1 batch)
         """
         sums = {count: sum(getattr(batch, count) for batch in taken) for count in COUNTS}
-        flawed = sum(batch.flaw is not None for batch in taken)
-        return Accounting(**sums, batches=len(taken), flawed=flawed)
+        flawed = {batch.number for batch in taken if batch.flaw is not None}
+        return Accounting(
+            **sums, batches=len({batch.number for batch in taken}), flawed=len(flawed)
+        )
 
     @property
     def balanced(self) -> bool:
@@ -98,9 +103,10 @@ class Accounting(_Terms):
 
 @dataclass(frozen=True)
 class Batch(_Terms):
-    """One micro-batch in a table. Offsets: partition → offset; an end offset is the next one to read.
+    """What one micro-batch in a table has read of a topic. Offsets: partition → offset; an end offset is the next one to read.
 
-    `table`, `rows` and `committed_at` are filled in by commit_batch.
+    `table`, `rows` and `committed_at` are filled in by commit_batch. The rows of a micro-batch that has read several topics are in
+    the entry of the first.
     """
 
     query_id: str
@@ -120,6 +126,11 @@ class Batch(_Terms):
     committed_at: dt.datetime | None = None
     lost: int = 0
     doubt: str | None = None  # what else cannot be true, in words
+
+    @property
+    def number(self) -> tuple[str, int]:
+        """What identifies the micro-batch: the query and its number; its entries for several topics have it in common."""
+        return self.query_id, self.batch_id
 
     @property
     def flaw(self) -> str | None:
@@ -153,6 +164,18 @@ def flaws_said(table: str, flawed: Sequence[Batch]) -> str:
     return f"the events of table {table!r} do not add up: batch {flawed[0].batch_id}: {flawed[0].flaw}{more}"
 
 
+def by_topic(taken: Sequence[Batch]) -> dict[str, Accounting]:
+    """Return topic → where its events went.
+
+    >>> by_topic([Batch("q", 0, "views", consumed=2, used=2), Batch("q", 0, "buys", consumed=1, used=1)])["buys"]
+    consumed 1 = used 1 + duplicate 0 + late 0 + quarantined 0 (1 batch)
+    """
+    named = dict.fromkeys(batch.topic for batch in taken)
+    return {
+        topic: Accounting.of([batch for batch in taken if batch.topic == topic]) for topic in named
+    }
+
+
 def enter(connection: Connection, table: str, batch: Batch) -> bool:
     """Enter a batch before its rows; return False if it is there already.
 
@@ -175,8 +198,8 @@ def count_rows(connection: Connection, batch: Batch, rows: int) -> None:
     """Note how many rows the batch has written."""
     from rta.store.catalog import BATCHES
 
-    same = (BATCHES.c.query_id == batch.query_id) & (BATCHES.c.batch_id == batch.batch_id)
-    connection.execute(BATCHES.update().where(same).values(rows=rows))
+    same = [BATCHES.c[name] == getattr(batch, name) for name in ("query_id", "batch_id", "topic")]
+    connection.execute(BATCHES.update().where(*same).values(rows=rows))
 
 
 def batches(
@@ -206,7 +229,7 @@ def batches(
     found = BATCHES.select().where(*_which(name, query_id, run_id), BATCHES.c.batch_id > after)
     # Not by committed_at alone: after a clock was set back, the batches would be in the wrong order.
     oldest = sa.func.min(BATCHES.c.committed_at).over(partition_by=BATCHES.c.query_id)
-    ordered = found.order_by(oldest, BATCHES.c.query_id, BATCHES.c.batch_id)
+    ordered = found.order_by(oldest, BATCHES.c.query_id, BATCHES.c.batch_id, BATCHES.c.topic)
     with database.reading(on or database.engine()) as connection:
         return [_from_row(dict(row)) for row in connection.execute(ordered).mappings()]
 
@@ -263,9 +286,10 @@ def summed(
     *tables: str,
     query_id: str | None = None,
     run_id: str | None = None,
+    topic: str | None = None,
     on: Engine | None = None,
 ) -> Accounting:
-    """Sum the ledger over some tables, a query, a run, or all of it; a name that it does not have counts nothing.
+    """Sum the ledger over some tables, a query, a run, a topic, or all of it; a name that it does not have counts nothing.
 
     >>> summed("no_such_table")
     consumed 0 = used 0 + duplicate 0 + late 0 + quarantined 0 (0 batches)
@@ -275,19 +299,25 @@ def summed(
     from rta.store.catalog import BATCHES
 
     sums = [sa.func.coalesce(sa.func.sum(BATCHES.c[count]), 0).label(count) for count in COUNTS]
-    flawed = sa.func.count(BATCHES.c.flaw).label("flawed")
-    query = sa.select(*sums, sa.func.count().label("batches"), flawed)
+    number = BATCHES.c.query_id + " " + sa.cast(BATCHES.c.batch_id, sa.Text)
+    several = sa.func.count(number.distinct()).label("batches")
+    flawed = sa.func.count(sa.case((BATCHES.c.flaw.is_not(None), number)).distinct()).label(
+        "flawed"
+    )
+    query = sa.select(*sums, several, flawed)
     named = [BATCHES.c.table_name.in_(tables)] if tables else []
-    which = [*named, *_which(None, query_id, run_id)]
+    which = [*named, *_which(None, query_id, run_id, topic)]
     with database.reading(on or database.engine()) as connection:
         found = connection.execute(query.where(*which)).mappings().one()
     return Accounting(**{count: int(total) for count, total in found.items()})
 
 
-def _which(name: str | None, query_id: str | None, run_id: str | None) -> list[Any]:
+def _which(
+    name: str | None, query_id: str | None, run_id: str | None, topic: str | None = None
+) -> list[Any]:
     from rta.store.catalog import BATCHES
 
-    wanted = {"table_name": name, "query_id": query_id, "run_id": run_id}
+    wanted = {"table_name": name, "query_id": query_id, "run_id": run_id, "topic": topic}
     return [BATCHES.c[column] == value for column, value in wanted.items() if value is not None]
 
 

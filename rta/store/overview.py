@@ -63,7 +63,9 @@ def summary_of(name: str) -> TableSummary:
 def _accounting() -> Mapping[str, Accounting]:
     """Sum the ledger over each table."""
     sums = ", ".join(f'COALESCE(SUM("{count}"), 0) AS "{count}"' for count in COUNTS)
-    query = f"SELECT table_name, COUNT(*) AS batches, COUNT(flaw) AS flawed, {sums} FROM rta_batches GROUP BY table_name"  # noqa: S608 - names of ours
+    number = "query_id || ' ' || batch_id"  # a micro-batch has an entry for each of its topics
+    flawed = f"CASE WHEN flaw IS NOT NULL THEN {number} END"
+    query = f"SELECT table_name, COUNT(DISTINCT {number}) AS batches, COUNT(DISTINCT {flawed}) AS flawed, {sums} FROM rta_batches GROUP BY table_name"  # noqa: S608 - names of ours
     return {
         row.pop("table_name"): Accounting(**{name: int(total) for name, total in row.items()})
         for row in own_rows(query)

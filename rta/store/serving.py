@@ -28,18 +28,25 @@ if TYPE_CHECKING:
 
 
 def commit_batch(
-    engine: Engine, table: Table, batch: Batch, rows: Iterable[Any], late: pa.Table | None = None
+    engine: Engine,
+    table: Table,
+    batch: Batch | Sequence[Batch],
+    rows: Iterable[Any],
+    late: Mapping[str, pa.Table] | None = None,
+    *,
+    whole: bool = False,
 ) -> bool:
-    """Write a micro-batch's rows, its late events and its ledger entry in one transaction: all, or nothing.
+    """Write a micro-batch's rows, its late events and its ledger entries in one transaction: all, or nothing.
 
     The first micro-batch of a query makes the table, in the same transaction: there is no table before there is a result.
 
     Args:
         engine: The database.
         table: The table, planned or made.
-        batch: The ledger's entry.
+        batch: The ledger's entry, or those of its topics.
         rows: See upsert(). They are read inside the transaction, so have them ready: other writers wait meanwhile.
-        late: The places of its late events, see rta.store.late_rows.keep().
+        late: topic → the places of its late events, see rta.store.late_rows.keep().
+        whole: Whether the rows are the whole table, so that those before them go.
 
     Returns:
         False if (query_id, batch_id) is in the ledger already: then nothing is written.
@@ -58,17 +65,22 @@ def commit_batch(
     >>> ledger.offsets("pages")
     {'clicks': {0: 5}}
     """
-    first = (
-        batch.batch_id == 0
-    )  # a table that is gone later was dropped: a new one would lack its rows
+    entries = [batch] if isinstance(batch, Batch) else batch
+    # A table that is gone later was dropped: a new one would lack its rows.
+    first = entries[0].batch_id == 0
     with database.writing(engine, ddl=first) as connection:
-        if not ledger.enter(connection, table.name, batch):
+        if not all(ledger.enter(connection, table.name, entry) for entry in entries):
             return False
         if first:
             ensure(connection, table)
-        ledger.count_rows(connection, batch, upserts.upsert(connection, table, rows))
-        if late:
-            late_rows.keep(connection, table.name, batch, late)
+        if whole:
+            connection.execute(relation(table, engine.dialect.name).delete())
+        ledger.count_rows(connection, entries[0], upserts.upsert(connection, table, rows))
+        noted = 0
+        for entry in entries:
+            if places := (late or {}).get(entry.topic):
+                late_rows.keep(connection, table.name, entry, places, first=noted)
+                noted += len(places)
         return True
 
 
@@ -77,14 +89,16 @@ def accounting(
     *,
     query_id: str | None = None,
     run_id: str | None = None,
+    topic: str | None = None,
     on: Engine | None = None,
 ) -> Accounting:
-    """Sum where the events of a table, a view, a query or a run went, or all events.
+    """Sum where the events of a table, a view, a query, a run or a topic went, or all events.
 
     Args:
         name: A table, or the view of an architecture.
         query_id: Spark's id of a query.
         run_id: The run of a job.
+        topic: One of the topics of a query that reads several.
         on: The database; by default the one of the settings.
 
     Raises:
@@ -95,10 +109,11 @@ def accounting(
     rta.errors.TableError: there is no serving table 'no_such_table'; found: ...
     """
     if name is None:
-        return summed(query_id=query_id, run_id=run_id, on=on)
+        return summed(query_id=query_id, run_id=run_id, topic=topic, on=on)
     found = table(name, on=on)
     view = views.find(found.name, on=on) if found.view else None
-    return summed(*(view.parts if view else [found.name]), query_id=query_id, run_id=run_id, on=on)
+    parts = view.parts if view else [found.name]
+    return summed(*parts, query_id=query_id, run_id=run_id, topic=topic, on=on)
 
 
 def read(

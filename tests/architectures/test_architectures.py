@@ -238,8 +238,9 @@ def test_a_batch_view_whose_tasks_ran_again_counts_each_event_once(
         assert once.duplicate > 0
         counted = observed
 
-        def doubled_counts(*given: Any) -> list[dict[str, int]]:
-            return [{key: 2 * each for key, each in row.items()} for row in counted(*given)]
+        def doubled_counts(*given: Any) -> dict[str, dict[str, int]]:
+            found = counted(*given).items()
+            return {name: {key: 2 * each for key, each in row.items()} for name, row in found}
 
         monkeypatch.setattr(batch_views, "observed", doubled_counts)
         assert not wired.recompute().balanced

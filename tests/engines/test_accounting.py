@@ -13,7 +13,9 @@ from sqlalchemy import Engine
 
 import rta
 from rta.engines.spark import checkpoints, exactly_once
+from rta.engines.spark.lateness import operators
 from rta.errors import AccountingWarning
+from rta.kafka.topics import description
 from rta.kafka.topics import topic_id as topic_id_of
 from rta.store import database, ledger, serving, serving_tables
 from rta.store.ledger import Accounting, Batch, flaws_said
@@ -144,6 +146,21 @@ def test_f43_what_was_aborted_is_nowhere(spark: SparkSession, topic: Callable[..
     assert rta.dlq.redrive(name).sent == 1
 
 
+def _plan(spark: SparkSession, name: str, place: str) -> exactly_once.Plan:
+    """Return the plan of a query that counts totals of a topic."""
+    source = rta.engines.Source(name, rta.USER_EVENTS)
+    found = operators(
+        source.stream(description(name), goes_on=False).transform(rta.transforms.totals)
+    )
+    return exactly_once.Plan({"": source}, {name: topic_id_of(name)}, rta.transforms.totals, found, spark, place, database.engine(), None)  # fmt: skip
+
+
+def _counted(name: str, dropped_late: int = 0, **counts: int) -> exactly_once.Counted:
+    """Return what Spark would have counted: events of a topic, and rows that its only operator dropped."""
+    dropped = exactly_once.OperatorMetrics(dropped_late)
+    return exactly_once.Counted({f"rta_source:{name}": counts}, [dropped])
+
+
 @pytest.mark.kafka
 def test_f46_a_task_that_ran_twice_counts_once(
     spark: SparkSession, topic: Callable[..., str]
@@ -154,20 +171,16 @@ def test_f46_a_task_that_ran_twice_counts_once(
     rta.drain(name, rta.transforms.totals, table="f46", **HOW)
     [true] = [batch for batch in ledger.batches("f46") if batch.consumed]
     place = str(rta.engines.spark.following.checkpoint_of("f46"))
-    topic_id = topic_id_of(name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, database.engine(), None)  # fmt: skip
-    span = checkpoints.span(spark, place, true.batch_id)
-    doubled = exactly_once.BatchMetrics(
-        2 * true.consumed, 2 * true.quarantined, 2 * true.used, 0, 0
-    )
+    plan = _plan(spark, name, place)
+    spans = checkpoints.spans(spark, place, true.batch_id)
+    doubled = _counted(name, consumed=2 * true.consumed, quarantined=2 * true.quarantined, good=2 * true.used)  # fmt: skip
 
-    known, _ = exactly_once.accounted(plan, span, doubled, "q", 0, retried_tasks=True)
+    [known], _ = exactly_once.accounted(plan, spans, doubled, "q", 0, retried_tasks=True)
     assert known.flaw is None
     assert replace(known, query_id=true.query_id, table=true.table, rows=true.rows, committed_at=true.committed_at, batch_id=true.batch_id) == true  # fmt: skip
-    unknown, _ = exactly_once.accounted(plan, span, doubled, "q", 0)
-    assert (
-        unknown.flaw == f"consumed {doubled.consumed} is more than the {true.consumed} offsets read"
-    )
+    [unknown], _ = exactly_once.accounted(plan, spans, doubled, "q", 0)
+    read = f"consumed {2 * true.consumed} is more than the {true.consumed} offsets read"
+    assert unknown.flaw == read
 
 
 @pytest.mark.kafka
@@ -179,8 +192,8 @@ def test_late_rows_that_are_not_found_again_are_said(
     rta.publish(rta.user_events(spark, rows=10), name)
     rta.drain(name, rta.transforms.totals, table="not_again", **HOW)
     place = str(rta.engines.spark.following.checkpoint_of("not_again"))
-    topic_id = topic_id_of(name)
-    plan = exactly_once.Plan(name, topic_id, rta.USER_EVENTS, "5 minutes", rta.transforms.totals, None, spark, place, database.engine(), None)  # fmt: skip
-    batch, _ = exactly_once.accounted(plan, checkpoints.span(spark, place, 0), exactly_once.BatchMetrics(10, 0, 10, 0, 2), "q", 0)  # fmt: skip
+    plan = _plan(spark, name, place)
+    counted = _counted(name, consumed=10, quarantined=0, good=10, dropped_late=2)
+    [batch], _ = exactly_once.accounted(plan, checkpoints.spans(spark, place, 0), counted, "q", 0)
     assert batch.difference == 0
     assert batch.flaw == "Spark dropped 2 rows as late, and none of the events was found late again"

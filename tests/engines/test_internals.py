@@ -42,7 +42,7 @@ def test_what_a_micro_batch_tells(spark: SparkSession, tmp_path: Path) -> None:
     started = query.option("checkpointLocation", f"{tmp_path}/checkpoint").start()
     started.awaitTermination()
     assert told == {
-        "id": str(started.id), "observed": [{"good": 4}], "operators": ["StreamingDeduplicate"],
+        "id": str(started.id), "observed": {f"{OBSERVED}:contract": {"good": 4}}, "operators": ["StreamingDeduplicate"],
         "passed": 2, "dropped": 2, "unknown": 0,
     }  # fmt: skip
 
@@ -52,7 +52,25 @@ def test_observed_of_a_static_frame(spark: SparkSession) -> None:
     frame = spark.range(3).observe(f"{OBSERVED}:one", F.count(F.lit(1)).alias("good"))
     frame = frame.observe("another", F.count(F.lit(1)).alias("n"))
     frame.toArrow()
-    assert internals.observed(execution(frame), OBSERVED) == [{"good": 3}]
+    assert internals.observed(execution(frame), OBSERVED) == {f"{OBSERVED}:one": {"good": 3}}
+
+
+def test_refusal(spark: SparkSession) -> None:
+    """Spark says without a start whether it runs a frame in a mode."""
+    stream = spark.readStream.format("rate").load()
+    assert internals.refusal(stream, "append") is None
+    refused = internals.refusal(stream.groupBy("value").count(), "append")
+    assert "append" in str(refused).lower()
+
+
+def test_inputs_with(spark: SparkSession) -> None:
+    """The operators of a physical plan have inputs, whose columns have metadata."""
+    marked = spark.range(3).select(
+        F.col("id").alias("id", metadata={"mark": 1}), F.lit(1).alias("n")
+    )
+    plan = execution(marked.where("id > 1")).executedPlan()
+    assert internals.inputs_with(plan, "mark") == (True,)
+    assert internals.inputs_with(plan, "another") == (False,)
 
 
 def test_file_system(spark: SparkSession, tmp_path: Path) -> None:

@@ -54,10 +54,10 @@ def repeated_batches() -> Iterator[list[tuple[int, int]]]:
     found: list[tuple[int, int]] = []
     commit = serving.commit_batch
 
-    def noting(engine: Any, table: Any, batch: Any, rows: Any, late: Any) -> bool:
-        written = commit(engine, table, batch, rows, late)
+    def noting(engine: Any, table: Any, batch: Any, rows: Any, late: Any, **how: Any) -> bool:
+        written = commit(engine, table, batch, rows, late, **how)
         if not written:
-            found.append((batch.batch_id, rows.num_rows))
+            found.append((batch[0].batch_id, rows.num_rows))
         return written
 
     with pytest.MonkeyPatch.context() as patch:

@@ -87,7 +87,7 @@ def test_a_restarted_query_shows_its_last_batch_and_a_database_away_is_a_sentenc
     finally:
         query.stop()
 
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise DatabaseAwayError("the database is away", found="nobody", fix="start it")
 
     monkeypatch.setattr(serving, "commit_batch", away)

@@ -110,10 +110,10 @@ def held_sink() -> Iterator[tuple[Event, Event]]:
     """Hold each batch at its commit until the gate opens; gives (a batch has come, the gate)."""
     come, gate, commit = Event(), Event(), serving.commit_batch
 
-    def held(*arguments: Any) -> bool:
+    def held(*arguments: Any, **named: Any) -> bool:
         come.set()
         assert gate.wait(HANG)
-        return commit(*arguments)
+        return commit(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serving, "commit_batch", held)

@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,13 +170,13 @@ def require_commit(session: SparkSession, checkpoint: str, batch_id: int) -> Non
     parsed(path, content)
 
 
-def span(
+def spans(
     session: SparkSession,
     checkpoint: str,
     batch_id: int,
     seen: dict[int, OffsetFile] | None = None,
-) -> Span:
-    """Return what a micro-batch reads. Spark writes the file before the batch runs, so foreachBatch may ask for its own.
+) -> dict[str, Span]:
+    """Return what a micro-batch reads: topic → span. Spark writes the file before the batch runs, so foreachBatch may ask for its own.
 
     Args:
         session: The session.
@@ -196,11 +196,18 @@ def span(
         start, watermark_ms = before.offsets, before.watermark_ms
     else:
         start, watermark_ms = _initial(session, checkpoint), 0
-    [topic] = end.offsets
-    # A new partition starts at 0.
-    partitions = {p: start.get(topic, {}).get(p, 0) for p in end.offsets[topic]}
     watermark = datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None
-    return Span(topic, partitions, end.offsets[topic], watermark)
+    # A new partition starts at 0.
+    return {
+        topic: Span(topic, {p: start.get(topic, {}).get(p, 0) for p in ends}, ends, watermark)
+        for topic, ends in end.offsets.items()
+    }
+
+
+def span(session: SparkSession, checkpoint: str, batch_id: int) -> Span:
+    """Return what a micro-batch of a query that reads one topic reads, see spans()."""
+    [only] = spans(session, checkpoint, batch_id).values()
+    return only
 
 
 @dataclass(frozen=True)
@@ -219,32 +226,39 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> Offse
         raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER)
     try:
         version, metadata, *sources = text.splitlines()
-        if version != "v1" or len(sources) != 1:
+        if version != "v1" or not sources:
             raise ValueError(f"version {version}, {len(sources)} sources")
-        return OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources[0]))
+        return OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path, text) from None
 
 
 def _initial(session: SparkSession, checkpoint: str) -> dict[str, Offsets]:
-    """Read the offsets from which the first micro-batch started."""
-    path = f"{checkpoint}/sources/0/0"
-    text = read(session, path)
-    if text is None:
-        raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER)
-    try:
-        return _offsets(text[text.index("{") :])
-    except (ValueError, AttributeError):
-        raise damaged(path, text) from None
+    """Read the offsets from which the first micro-batch started, those of each source."""
+    system, place = file_system(session, f"{checkpoint}/sources")
+    numbers = [each.getPath().getName() for each in system.listStatus(place)] if system.exists(place) else []  # fmt: skip
+    found: dict[str, Offsets] = {}
+    for number in numbers or ["0"]:
+        path = f"{checkpoint}/sources/{number}/0"
+        text = read(session, path)
+        if text is None:
+            raise QueryError(
+                "the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER
+            )
+        try:
+            found |= _offsets([text[text.index("{") :]])
+        except (ValueError, AttributeError):
+            raise damaged(path, text) from None
+    return found
 
 
-def _offsets(line: str) -> dict[str, Offsets]:
-    """Parse Kafka's offsets: {"topic": {"partition": offset}}."""
-    found: dict[str, dict[str, Any]] = json.loads(line)
+def _offsets(lines: Sequence[str]) -> dict[str, Offsets]:
+    """Parse Kafka's offsets, a line for each source: {"topic": {"partition": offset}}; a source that has none yet has a dash."""
     return {
         topic: {int(p): int(o) for p, o in partitions.items()}
-        for topic, partitions in found.items()
-    }
+        for line in lines if line != "-"
+        for topic, partitions in json.loads(line).items()
+    }  # fmt: skip
 
 
 def parsed(path: str, text: str) -> dict[str, Any]:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import analyzed, each, framed, scala_sequence, walk
 from rta.dataframes.sources import OBSERVED
+from rta.engines.spark.lateness import copies_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+ROWS: Final = "rta_rows"
+"""The metrics of the rows around operators that drop duplicates are called `rta_rows:<topic>:<reached or passed>:<number>`."""
 
 _DROPS: Final = "Deduplicate"  # and DeduplicateWithinWatermark
 # Each of these returns at most one row for a row. Any other (explode, a join, sliding windows) may return several.
@@ -25,8 +29,9 @@ _ONE_ROW_EACH: Final = {
 def observed_around(frame: DataFrame) -> DataFrame:
     """Count the rows around each operator that drops duplicates; return a frame without such an operator unchanged.
 
-    The counts are in the observed metrics, under `rta_source:reached:<number>`: {"reached": count}. Those that pass an operator of
-    a stream are counted by Spark. Of a static frame they are counted here: `rta_source:passed:<number>`.
+    The counts are in the observed metrics, under `rta_rows:<topic>:reached:<number>`: {"reached": count}. Those that pass an operator
+    of a stream are counted by Spark. Of a static frame they are counted here. An operator behind a join of two topics drops rows that
+    are no events, so none is counted there.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> plan = analyzed(observed_around(stream.dropDuplicates(["value"])))
@@ -42,10 +47,11 @@ def observed_around(frame: DataFrame) -> DataFrame:
 
 @dataclass(frozen=True)
 class Deduplicate:
-    """An operator that drops duplicates: the rows that reach it, and the columns by which it recognizes copies."""
+    """An operator that drops duplicates: the rows that reach it, the columns by which it recognizes copies, and of which topic."""
 
     below: DataFrame
     keys: list[str]
+    copies_of: str | None = None
 
 
 def deduplicates(frame: DataFrame) -> list[Deduplicate]:
@@ -56,52 +62,58 @@ def deduplicates(frame: DataFrame) -> list[Deduplicate]:
     """
     return [
         Deduplicate(
-            framed(frame.sparkSession, node.child()), [key.name() for key in each(node.keys())]
+            framed(frame.sparkSession, node.child()),
+            [key.name() for key in each(node.keys())],
+            copies_of(node, streaming=frame.isStreaming),
         )
         for node in walk(analyzed(frame))
         if node.nodeName().startswith(_DROPS)
     ]
 
 
-def one_row_each(operator: Any) -> bool:
-    """Tell whether at most one row of each event reaches an operator of a plan, so that its rows can be counted as events.
+def one_row_each(rows: Any) -> bool:
+    """Tell whether a plan has at most one row of each event, so that its rows can be counted as events.
 
     >>> stream = spark.readStream.format("rate").load()
     >>> exploded = stream.selectExpr("explode(array(value, value)) AS value")
-    >>> [one_row_each(analyzed(frame.dropDuplicates(["value"]))) for frame in (stream, exploded)]
+    >>> [one_row_each(analyzed(frame)) for frame in (stream, exploded)]
     [True, False]
     """
-    return all(
-        not _children(child) or (child.nodeName() in _ONE_ROW_EACH and (_source(child) or one_row_each(child)))
-        for child in _children(operator)
+    return not _children(rows) or (
+        rows.nodeName() in _ONE_ROW_EACH and (_counted(rows) or all(map(one_row_each, _children(rows))))
     )  # fmt: skip
 
 
-def _source(node: Any) -> bool:
-    """Tell whether a node is an observation of rta: what is below it is not part of the transform."""
-    return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(OBSERVED)
+def _counted(node: Any) -> bool:
+    """Tell whether rta counts the events of a source at a node: what is below it is not part of the transform."""
+    return node.nodeName() == "CollectMetrics" and str(node.name()).startswith(f"{OBSERVED}:")
 
 
 def _rebuilt(frame: DataFrame, plan: Any, found: list[Any]) -> Any:
-    """Return a part of a frame's plan with the observations; add the operators to `found`. Of a stream only streaming ones count."""
-    below = [_rebuilt(frame, child, found) for child in _children(plan)]
+    """Return a part of a frame's plan with the observations; add the operators to `found`."""
+    children = _children(plan)
+    before = len(found)
+    below = [_rebuilt(frame, child, found) for child in children]
     drops = plan.nodeName().startswith(_DROPS) and plan.isStreaming() == frame.isStreaming
-    if drops:
+    topic = copies_of(plan, streaming=frame.isStreaming) if drops else None
+    if topic is not None:
         found.append(plan)
-        below = [_observed(frame, below[0], "reached", len(found))]
-    elif not found:
+        number = len(found)
+        below = [_observed(frame, below[0], f"{topic}:reached:{number}")]
+    elif len(found) == before:
         return plan
     rebuilt = plan.withNewChildren(scala_sequence(frame.sparkSession, below))
-    above = drops and not frame.isStreaming
-    return _observed(frame, rebuilt, "passed", len(found)) if above else rebuilt
+    if topic is not None and not frame.isStreaming:
+        return _observed(frame, rebuilt, f"{topic}:passed:{number}")
+    return rebuilt
 
 
-def _observed(frame: DataFrame, plan: Any, name: str, number: int) -> Any:
-    """Return a plan whose rows are counted under `rta_source:<name>:<number>`."""
+def _observed(frame: DataFrame, plan: Any, name: str) -> Any:
+    """Return a plan whose rows are counted under `rta_rows:<name>`."""
     from pyspark.sql import functions as F
 
-    count = F.count(F.lit(1)).alias(name)
-    return analyzed(framed(frame.sparkSession, plan).observe(f"{OBSERVED}:{name}:{number}", count))
+    count = F.count(F.lit(1)).alias(name.split(":")[1])
+    return analyzed(framed(frame.sparkSession, plan).observe(f"{ROWS}:{name}", count))
 
 
 def _children(plan: Any) -> list[Any]:

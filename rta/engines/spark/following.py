@@ -1,17 +1,17 @@
-"""Keep a table up to date with a topic, exactly once: follow() continues, drain() takes what is new and ends."""
+"""Keep a table up to date with a topic or several, exactly once: follow() continues, drain() takes what is new and ends."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta import html
-from rta.dataframes import sources
+from rta.dataframes.internals import analyzed
 from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
@@ -28,12 +28,28 @@ from rta.engines.spark.checkpoints import located, taken_back
 from rta.engines.spark.duplicates import observed_around
 from rta.engines.spark.exactly_once import Plan, write_batch
 from rta.engines.spark.how_far import phase, reading
-from rta.engines.spark.lateness import LateRule, Transform, streamed
+from rta.engines.spark.lateness import (
+    Frames,
+    Transform,
+    late_rules,
+    operators,
+    streamed,
+    topics_of,
+)
+from rta.engines.spark.output_modes import output_mode
 from rta.engines.spark.query_errors import failures_said
+from rta.engines.spark.query_sources import (
+    Source,
+    Sources,
+    Topics,
+    query_sources,
+    require_parameters,
+    titled,
+)
 from rta.engines.spark.rollback import named_state, roll_back
 from rta.engines.spark.start_checks import fingerprint, require_match, require_same, require_shared
-from rta.errors import AccountingWarning, QueryError
-from rta.events.event_types import EventType, event_type
+from rta.errors import AccountingWarning, InputError, QueryError
+from rta.events.event_types import EventType
 from rta.kafka import topics
 from rta.kafka.topics import TopicDescription, headway
 from rta.names import checked
@@ -41,7 +57,7 @@ from rta.progress import doing, said, waiting, watched
 from rta.settings import private_folder, settings
 from rta.store import ledger, serving_tables
 from rta.store.database import engine
-from rta.store.ledger import Accounting, Batch, flaws_said
+from rta.store.ledger import Accounting, Batch, by_topic, flaws_said
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,35 +72,58 @@ _running: Final[dict[str, tuple[str, Any]]] = {}
 
 @dataclass(frozen=True)
 class Drained:
-    """What one drain() took from a topic into a table."""
+    """What one drain() took from a topic, or several, into a table.
+
+    Args:
+        table: The table.
+        topic: The topic, or the topics.
+        accounting: Where the events went, those of all topics together.
+        start: partition → the first offset taken; empty if there are several topics.
+        end: partition → the next offset to take; empty if there are several topics.
+        rows: How many rows were written or replaced in the table.
+        seconds: How long it took.
+        by_topic: topic → where its events went.
+    """
 
     table: str
     topic: str
     accounting: Accounting
-    start: Mapping[int, int]  # partition → the first offset taken
-    end: Mapping[int, int]  # partition → the next offset to take
-    rows: int  # written or replaced in the table
+    start: Mapping[int, int]
+    end: Mapping[int, int]
+    rows: int
     seconds: float
+    by_topic: Mapping[str, Accounting] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.accounting.consumed + self.accounting.lost:
             return f"{self.table}: nothing new in {self.topic} ({self.seconds:.1f} s)"
         rate = self.accounting.consumed / max(self.seconds, 1e-9)
+        several = self.by_topic.items() if len(self.by_topic) > 1 else ()
         return (
             f"{self.table}: {self.accounting}\n"
-            f"  {self.rows:,} rows written from {self.topic} in {self.seconds:.1f} s, {rate:,.0f} events/s"
+            + "".join(f"  {topic}: {accounting}\n" for topic, accounting in several)
+            + f"  {self.rows:,} rows written from {self.topic} in {self.seconds:.1f} s, {rate:,.0f} events/s"
         )
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         facts = [("table", self.table), ("topic", self.topic), ("rows written", f"{self.rows:,}"), ("seconds", f"{self.seconds:,.1f}")]  # fmt: skip
-        return html.card(facts) + self.accounting._repr_html_() + html.card([], self._next())
+        several = self.by_topic.items() if len(self.by_topic) > 1 else ()
+        each = "".join(
+            html.card([("topic", topic)]) + terms._repr_html_() for topic, terms in several
+        )
+        return (
+            html.card(facts) + (each or self.accounting._repr_html_()) + html.card([], self._next())
+        )
 
     def _next(self) -> str:
         """Say what a person can do with it."""
         late = f", `rta.late({self.table!r})` its late events" if self.accounting.late else ""
-        bad = f", `rta.dlq.dead_letters({self.topic!r})` the bad ones" if self.accounting.quarantined else ""  # fmt: skip
+        bad = "".join(
+            f", `rta.dlq.dead_letters({topic!r})` the bad ones"
+            for topic, terms in self.by_topic.items() if terms.quarantined
+        )  # fmt: skip
         return f"`rta.read({self.table!r})` reads the table{late}{bad}"
 
 
@@ -92,22 +131,47 @@ class Drained:
 class Request:
     """The arguments of follow() or drain(). Two are equal if their queries would do the same, apart from the transform."""
 
-    topic: str
+    sources: Sources
     # Not compared: a cell that is run again defines another function. Its fingerprint is compared.
     transform: Transform = field(compare=False)
     table: str
     key: tuple[str, ...]
-    event: EventType
-    starting: Position
-    max_skew: str
-    max_events_per_batch: int | None
+    mode: str | None
     trigger: Mapping[str, Any]
     checkpoint: str
-    options: Mapping[str, str]
+
+    @property
+    def only(self) -> Source:
+        """The topic, if it is one. Raises QueryError if there are several."""
+        if len(self.sources) > 1:
+            raise QueryError(
+                f"this works with queries of one topic; that of {self.table!r} reads several", found=titled(self.sources)
+            )  # fmt: skip
+        return next(iter(self.sources.values()))
+
+    @property
+    def topic(self) -> str:
+        """The name of the only topic."""
+        return self.only.topic
+
+    @property
+    def event(self) -> EventType:
+        """The type of the events of the only topic."""
+        return self.only.event
+
+    @property
+    def max_skew(self) -> str:
+        """How far an event of the only topic may be ahead."""
+        return self.only.max_skew
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The options of the only topic."""
+        return self.only.options
 
 
 def follow(
-    topic: str,
+    topic: Topics,
     transform: Transform,
     *,
     table: str,
@@ -116,24 +180,28 @@ def follow(
     starting: Position = "earliest",
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
+    mode: str | None = None,
     trigger: Mapping[str, Any] | None = None,
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
-    """Start the query that keeps a table up to date with a topic.
+    """Start the query that keeps a table up to date with a topic, or with several.
 
     If it is called again with the same arguments, as by a cell that is run again, it stops the running query and starts it where it was.
     Nothing is created before Spark has accepted the query.
 
     Args:
-        topic: The topic to read.
-        transform: The analysis, DataFrame to DataFrame.
+        topic: The topic to read; or several by the names of the transform's parameters, each a topic, an event type (its name is the
+            topic) or an rta.engines.Source, which has its own options: {"views": VIEWS, "purchases": PURCHASES}.
+        transform: The analysis, DataFrame to DataFrame; of several topics it takes several: def transform(views, purchases).
         table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
         key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one.
         event: The type of the topic's events; by default the one with the name of the topic.
         starting: Where a new checkpoint begins, see rta.read_batch(); an existing one continues where it was.
         max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
         max_events_per_batch: The most events of all partitions in one micro-batch; by default all available ones.
+        mode: Spark's output mode: "update", the default where Spark allows it, writes a row whenever it changes; "append" only once it is
+            final, when the watermark has passed it; "complete" replaces the whole table, so the result must be small.
         trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default the next micro-batch starts at once.
         checkpoint: A folder; by default one for each table under RTA_HOME.
         options: For Spark's Kafka source.
@@ -143,7 +211,7 @@ def follow(
 
     Raises:
         TopicError: If there is no such topic.
-        InputError: If an argument is not what it should be.
+        InputError: If an argument is not what it should be, or Spark has no such output mode for this transform.
         TableError: If the table exists with another key or other columns.
         QueryError: If table and checkpoint do not belong together (after a lost checkpoint nothing starts over silently), or another
             query fills the table.
@@ -156,10 +224,12 @@ def follow(
         >>> rta.accounting("doc_follow").consumed
         100
     """
-    asked = Request(
-        topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
-        dict(trigger or _ALWAYS), located(checkpoint or checkpoint_of(table)), dict(options or {}),
+    sources = query_sources(
+        topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
+        options=dict(options or {}),
     )  # fmt: skip
+    place = located(checkpoint or checkpoint_of(table))
+    asked = Request(sources, transform, table, tuple(key), mode, dict(trigger or _ALWAYS), place)
     with waiting(f"starting {table}"), none_left_behind():
         query, target = _started(asked)
         serving_tables.make(target)
@@ -200,7 +270,7 @@ def kept_here() -> dict[str, Request]:
 
 
 def drain(
-    topic: str,
+    topic: Topics,
     transform: Transform,
     *,
     table: str,
@@ -209,10 +279,11 @@ def drain(
     starting: Position = "earliest",
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
+    mode: str | None = None,
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Drained:
-    """Add to a table what is new in a topic since the last call.
+    """Add to a table what is new in a topic, or in several, since the last call.
 
     The arguments and errors are those of follow(), without the trigger. At the first call all of the topic is new; if that call fails
     or is interrupted, there is no table.
@@ -231,16 +302,19 @@ def drain(
     """
     start = time.monotonic()
     begun: list[StreamingQuery] = []
-    taken_in = headway(topic, lambda: ledger.offsets(table).get(topic, {}))
+    sources = query_sources(
+        topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
+        options=dict(options or {}),
+    )  # fmt: skip
     with (
-        watched(f"{topic} → {table}", reading(taken_in, begun), unit="event", phase=phase(begun)),
+        watched(
+            f"{titled(sources)} → {table}", reading(_headway(sources, table), begun), unit="event", phase=phase(begun)
+        ),
         none_left_behind(),
-    ):
+    ):  # fmt: skip
         before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)  # fmt: skip
-        asked = Request(
-            topic, transform, table, tuple(key), event or event_type(topic), starting, max_skew, max_events_per_batch,
-            _NOW, located(checkpoint or checkpoint_of(table)), dict(options or {}),
-        )  # fmt: skip
+        place = located(checkpoint or checkpoint_of(table))
+        asked = Request(sources, transform, table, tuple(key), mode, _NOW, place)
         query, target = _started(asked)
         begun.append(query)
         doing("its first micro-batch is planned")
@@ -255,7 +329,22 @@ def drain(
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
         warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
-    return _drained(table, topic, taken, time.monotonic() - start)
+    return _drained(table, titled(sources), taken, time.monotonic() - start)
+
+
+def _headway(sources: Sources, table: str) -> Callable[[], tuple[int, int]]:
+    """Return a function for rta.progress.watched(): how many events of all topics were taken since its first call, and of how many."""
+
+    def taken(topic: str) -> Callable[[], Mapping[int, int]]:
+        return lambda: ledger.offsets(table).get(topic, {})
+
+    each = [headway(source.topic, taken(source.topic)) for source in sources.values()]
+
+    def look() -> tuple[int, int]:
+        done, of = zip(*(ask() for ask in each), strict=True)
+        return sum(done), sum(of)
+
+    return look
 
 
 def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
@@ -267,18 +356,23 @@ def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
         require_shared(session, place)
         # An existing checkpoint has its offsets; the topic may no longer have those where it began.
         goes_on = checkpoints.newest(session, place, "commits") >= 0
-        topic = topics.description(asked.topic)
-        events = sources.good_stream(
-            topic, asked.event, starting="earliest" if goes_on else asked.starting, max_skew=asked.max_skew,
-            max_events_per_batch=asked.max_events_per_batch, options=asked.options,
-        )  # fmt: skip
+        described = {
+            name: topics.description(source.topic) for name, source in asked.sources.items()
+        }
+        require_parameters(asked.transform, asked.sources)
+        streams = {
+            name: source.stream(described[name], goes_on=goes_on) for name, source in asked.sources.items()
+        }  # fmt: skip
         doing("the transform is planned")
-        stream = observed_around(streamed(events, asked.transform))
-        plan = fingerprint(events, asked.transform)
+        stream = observed_around(streamed(streams, asked.transform))
+        _require_all_read(stream, asked.sources)
+        plan = fingerprint(streams, asked.transform)
+        if len(streams) > 1:  # the frames of two topics may look alike
+            plan += [f"{name}: {source.topic}" for name, source in asked.sources.items()]
         doing("the query starts")
         _stop_same(session, asked, same := (asked, plan, database))
         with locked(session, place, asked.table):
-            query, target = _begun(asked, topic, stream, plan, database)
+            query, target = _begun(asked, [*described.values()], (streams, stream), plan, database)
         _running[place] = str(query.runId), same
     return query, target
 
@@ -295,39 +389,52 @@ def _stop_same(session: SparkSession, asked: Request, same: object) -> None:
             released(asked.checkpoint)
 
 
+def _require_all_read(stream: DataFrame, sources: Sources) -> None:
+    """Refuse a transform that does not use a topic, whose offsets would be in no checkpoint."""
+    unread = {source.topic for source in sources.values()} - topics_of(analyzed(stream))
+    if unread:
+        raise InputError(
+            "the transform does not use all of its topics", found=f"unused: {', '.join(sorted(unread))}",
+            fix="leave them out, or use their frames in what it returns",
+        )  # fmt: skip
+
+
 def _begun(
     asked: Request,
-    topic: TopicDescription,
-    stream: DataFrame,
+    described: Sequence[TopicDescription],
+    frames: tuple[Frames, DataFrame],
     plan: list[str],
     database: Engine,
 ) -> tuple[StreamingQuery, serving_tables.Table]:
-    """Check that table, checkpoint and topic belong together, and start Spark's query; the checkpoint is locked."""
+    """Check that table, checkpoint and topics belong together, and start Spark's query; the checkpoint is locked."""
+    streams, stream = frames
     session, place, table = stream.sparkSession, asked.checkpoint, asked.table
     known, in_real_time = ledger.newest(table, on=database), changelog.find(table, on=database)
     if in_real_time and in_real_time.position is not None:
-        if asked.max_events_per_batch:
+        if any(source.max_events_per_batch for source in asked.sources.values()):
             raise QueryError(
                 f"table {table!r} was filled in real time: one micro-batch must take everything that readers may have seen",
                 fix="leave out max_events_per_batch",
             )
         roll_back(session, place, table, known)
-    require_match(session, place, table, topic.name, known)
-    topic_identity.require_same_topic(session, place, topic)
-    rule = LateRule.of(stream)
+    require_match(session, place, table, [topic.name for topic in described], known)
+    for topic in described:
+        topic_identity.require_same_topic(session, place, topic)
+    mode, ids = output_mode(stream, asked.mode), {topic.name: topic.id for topic in described}
+    found = operators(stream)
+    late_rules(found)  # refused here, before anything is made
     with taken_back(session, place, lambda: ledger.newest(table, on=database)):
         require_same(session, place, table, plan, begun=bool(known))
         target = serving_tables.planned(
-            table, stream.schema, asked.key, topic=topic.name, on=database
+            table, stream.schema, asked.key, topic=titled(asked.sources), on=database
         )
-        topic_identity.note(session, place, topic.id)
+        topic_identity.note(session, place, ids)
         each = Plan(
-            topic.name, topic.id, asked.event, asked.max_skew, asked.transform, rule, session, place, database,
-            settings().run_id, asked.options,
+            asked.sources, ids, asked.transform, found, session, place, database, settings().run_id, mode, streams
         )  # fmt: skip
         writer = (
             stream.writeStream.queryName(table)
-            .outputMode("update")
+            .outputMode(mode)
             .option("checkpointLocation", place)
             .foreachBatch(lambda frame, batch_id: write_batch(each, target, frame, batch_id))
         )
@@ -360,13 +467,13 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
 
 def _drained(table: str, topic: str, taken: list[Batch], seconds: float) -> Drained:
     """Summarize the batches of one drain."""
-    accounting = Accounting.of(taken)
+    accounting, each = Accounting.of(taken), by_topic(taken)
     start: dict[int, int] = {}
     end: dict[int, int] = {}
-    for batch in taken:
+    for batch in taken if len(each) == 1 else ():
         start = dict(batch.start_offsets) | start
         end |= batch.end_offsets
-    return Drained(table, topic, accounting, start, end, accounting.rows, seconds)
+    return Drained(table, topic, accounting, start, end, accounting.rows, seconds, each)
 
 
 def checkpoint_of(table: str) -> Path:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import each, java_class, java_session
+from rta.dataframes.internals import analyzed, each, java_class, java_session
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
-_KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming")
+_KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming", "TransformWithState")
 """The beginnings of the names of operators that keep state, in a physical plan."""
 
 
@@ -39,10 +39,10 @@ def running_execution(session: SparkSession) -> Any:
     return query.streamingQuery().lastExecution()
 
 
-def observed(execution: Any, prefix: str) -> list[Mapping[str, int]]:
-    """Return what the observations whose names begin with a prefix have counted in one execution of a plan."""
+def observed(execution: Any, *prefixes: str) -> dict[str, Mapping[str, int]]:
+    """Return name → counts of the observations whose names begin with one of the prefixes, in one execution of a plan."""
     pairs = [(pair._1(), pair._2()) for pair in each(execution.observedMetrics().toSeq())]
-    return [json.loads(row.json()) for name, row in pairs if name.startswith(prefix)]
+    return {name: json.loads(row.json()) for name, row in pairs if name.startswith(prefixes)}
 
 
 def state_operators(execution: Any, known: Sequence[int] | None = None) -> dict[int, Any]:
@@ -69,6 +69,30 @@ def metric(operators: Iterable[Any], name: str) -> int:
     return sum(
         int(op.metrics().apply(name).value()) for op in operators if op.metrics().contains(name)
     )
+
+
+def inputs_with(operator: Any, mark: str) -> tuple[bool, ...]:
+    """Tell for each input of an operator of a physical plan whether one of its columns has a key in its metadata."""
+    return tuple(
+        any(column.metadata().contains(mark) for column in each(child.output()))
+        for child in each(operator.children())
+    )
+
+
+def refusal(stream: DataFrame, mode: str) -> Exception | None:
+    """Return why Spark does not run a streaming frame in an output mode; None if it does. Nothing is started."""
+    from pyspark.errors import AnalysisException
+
+    session = stream.sparkSession
+    checker = java_class(
+        session, "org.apache.spark.sql.catalyst.analysis.UnsupportedOperationChecker"
+    )
+    modes = java_class(session, "org.apache.spark.sql.streaming.OutputMode")
+    try:
+        checker.checkForStreaming(analyzed(stream), getattr(modes, mode.capitalize())())
+    except AnalysisException as error:
+        return error
+    return None
 
 
 def file_system(session: SparkSession, path: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from rta.dataframes.internals import execution, framed
 from rta.dataframes.sources import TopicRange
 from rta.engines.spark.duplicates import one_row_each
 from rta.engines.spark.internals import observed
-from rta.engines.spark.lateness import ORIGIN, LateRule, Transform, late_rows, reached
+from rta.engines.spark.lateness import ORIGIN, LateRule, Transform, late_rows, reaching
 from rta.errors import QueryError
 from rta.events.event_types import EventType, event_type
 from rta.store import late_rows as late_store
@@ -65,7 +65,8 @@ def late_events(
 
     Args:
         topic: The topic.
-        transform: The transform that fills the table, to find the late events again; by default they are read at the recorded offsets.
+        transform: The transform that fills the table from this topic alone, to find the late events again; by default they are read at
+            the recorded offsets.
         table: The table.
         event: As for the table.
         max_skew: As for the table.
@@ -91,7 +92,7 @@ def late_events(
             transform, rule, batch.watermark,
         )
         for batch in ledger.batches(table)
-        if batch.late and batch.watermark and rule
+        if batch.topic == topic and batch.late and batch.watermark and rule
     ]  # fmt: skip
     if not found:
         return sources.read_batch(topic, event=event).limit(0)
@@ -105,7 +106,8 @@ def _as_kept(
     from pyspark.sql import functions as F
 
     entries = late(table)
-    places = entries.loc[entries["corrected_at"].isna(), ["partition", "offset", "late_seconds"]]
+    missing = entries["corrected_at"].isna() & (entries["topic"] == topic)
+    places = entries.loc[missing, ["partition", "offset", "late_seconds"]]
     if places["offset"].isna().any():
         raise QueryError(
             f"it is not known where the late events of {table!r} are on the topic",
@@ -144,20 +146,18 @@ def read_again(
     """Read a range again and find its late events; these and the others are counted separately."""
     from pyspark.sql import functions as F
 
-    events = read.good()
-    operator = reached(events, transform, rule)
-    rows = framed(events.sparkSession, operator.child())
-    found = told_apart(
-        rows, rule, watermark, read.event.event_time, as_events=one_row_each(operator)
-    )
+    answer = transform(read.good())
+    plan = reaching(answer, rule)
+    rows = framed(answer.sparkSession, plan)
+    found = told_apart(rows, rule, watermark, read.event.event_time, as_events=one_row_each(plan))
     counts = F.count(F.lit(1)).alias("reaching"), F.count_if(~F.col("late")).alias("on_time")
     late = found.observe(f"{sources.OBSERVED}:late", *counts).where("late").drop("late")
     table = late.toArrow()
-    counted = observed(execution(late), sources.OBSERVED)
-    good, reaching, on_time = (
+    counted = observed(execution(late), f"{sources.OBSERVED}:late", f"{sources.OBSERVED}:{read.topic}:").values()  # fmt: skip
+    good, reached, on_time = (
         sum(each.get(name, 0) for each in counted) for name in ("good", "reaching", "on_time")
     )
-    return ReadAgain(table, on_time + good - reaching)  # with those that the transform leaves out
+    return ReadAgain(table, on_time + good - reached)  # with those that the transform leaves out
 
 
 def told_apart(

@@ -33,10 +33,19 @@ _SENTENCES: Final = (
     (r"CONCURRENT_STREAM_LOG_UPDATE", "another query works on its checkpoint", f"stop one of them, then {_AGAIN}"),
 )  # fmt: skip
 _ONCE: Final = "aggregate once in the transform, and further when the table is read: rta.sql(…)"
+_WAITS: Final = (
+    "change the transform: withWatermark(…) on both topics, and a range of time in the condition of the join, such as"
+    ' F.expr("bought_at BETWEEN seen_at AND seen_at + INTERVAL 1 HOUR"): without them an event could wait for ever'
+)
+_NEVER_FINAL: Final = (
+    "change the transform: events.withWatermark(…) before the groupBy, so that a result can be final;"
+    ' or give mode="complete", which replaces a small table as a whole'
+)
 # What Spark does not run as a stream, in its words → what to change. The first match counts.
 _DEFINITIONS: Final = (
     (r"UNRESOLVED_|FIELD_NOT_FOUND", "correct the name in the transform: events have their EventType's columns, and topic, partition, offset, kafka_timestamp"),
-    (r"session window", "change the transform: F.window(…), of a fixed length; or take rta.batch(…), which keeps no state"),
+    (r"without a watermark in the join keys|on the nullable side", _WAITS),
+    (r"session window|aggregations without watermark", _NEVER_FINAL),
     (r"Sorting is not supported", "leave orderBy out of the transform: rta.read(table, order_by=[…]) sorts"),
     (r"NON_TIME_WINDOW", "change the transform: group by F.window(…), F.max_by(…) finds the newest; or rank when the table is read: rta.sql(…)"),
     (r"Distinct aggregations", "change the transform: rta.transforms.deduplicate(…) before the groupBy, or F.approx_count_distinct(…)"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rta.engines.spark.checkpoint_lock import working
 from rta.html import Facts
 from rta.store.rows import own_rows
 
 _NEWEST = """SELECT table_name, topic, query_id, batch_id, watermark, committed_at FROM rta_batches AS one
-WHERE batch_id = (SELECT MAX(batch_id) FROM rta_batches WHERE query_id = one.query_id) ORDER BY committed_at"""
+WHERE batch_id = (SELECT MAX(batch_id) FROM rta_batches WHERE query_id = one.query_id) ORDER BY committed_at, query_id, topic"""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class QuerySummary:
 
     Args:
         table: The table.
-        topic: The topic.
+        topic: The topic, or the topics.
         active: Whether it runs.
         process: The id of the process in which it runs.
         since: When it was started.
@@ -54,7 +55,16 @@ def queries() -> Facts[QuerySummary]:
     """
     locks = {lock["table"]: lock for lock in working()}
     # A batch view is not a query; its id has a space, those of Spark have none. Of several queries of a table the newest counts.
-    newest = {row["table_name"]: row for row in own_rows(_NEWEST) if " " not in row["query_id"]}
+    newest: dict[str, dict[str, Any]] = {}
+    for row in own_rows(_NEWEST):
+        if " " not in row["query_id"]:
+            before = newest.get(row["table_name"])
+            same = before and (before["query_id"], before["batch_id"]) == (
+                row["query_id"],
+                row["batch_id"],
+            )
+            topic = f"{before['topic']}, {row['topic']}" if before and same else row["topic"]
+            newest[row["table_name"]] = {**row, "topic": topic}
     found = []
     for table in {*locks, *newest}:
         lock, row = locks.get(table, {}), newest.get(table, {})

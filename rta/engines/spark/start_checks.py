@@ -20,14 +20,15 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import analyzed, executor_hosts, java_class, walk
 from rta.engines.spark import checkpoints
 from rta.engines.spark.internals import file_system, optimized
-from rta.engines.spark.lateness import Transform
+from rta.engines.spark.lateness import Frames, Transform, applied
+from rta.engines.spark.query_sources import ONLY
 from rta.errors import QueryError
 from rta.setup.causes import cause
 from rta.store.ledger import Batch
@@ -47,16 +48,16 @@ _SHARED: Final = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", 
 
 
 def require_match(
-    session: SparkSession, checkpoint: str, table: str, topic: str, known: Sequence[Batch]
-) -> None:
-    """Refuse a checkpoint that is damaged, of another topic, or at odds with the table's ledger.
+    session: SparkSession, checkpoint: str, table: str, topics: Collection[str], known: Sequence[Batch]
+) -> None:  # fmt: skip
+    """Refuse a checkpoint that is damaged, of other topics, or at odds with the table's ledger.
 
     Args:
         session: The session.
         checkpoint: Its location.
         table: The table.
-        topic: The topic.
-        known: The newest batch of each query in the table.
+        topics: The topics that the query reads.
+        known: The entries of the newest batch of each query in the table.
 
     Raises:
         QueryError: It names the file or folder.
@@ -73,8 +74,8 @@ def require_match(
             checkpoints.newest(session, checkpoint, folder) for folder in ("offsets", "commits")
         )
         ends = _ends(session, checkpoint, planned, committed)
-        _require_topic(ends, topic, table, checkpoint)
-        _require_level(ends.get(topic, {}), (planned, committed), known, table, checkpoint)
+        _require_topics(ends, topics, table, checkpoint)
+        _require_level(ends, (planned, committed), known, table, checkpoint)
 
 
 def _ends(
@@ -86,26 +87,25 @@ def _ends(
         ends = checkpoints.ends(session, checkpoint, committed)
     if planned < 0 or planned == committed:
         return ends if committed >= 0 else {}
-    checkpoints.span(
-        session, checkpoint, planned
-    )  # this batch runs again, from the end of the one before
+    # This batch runs again, from the end of the one before.
+    checkpoints.spans(session, checkpoint, planned)
     return checkpoints.ends(session, checkpoint, planned)
 
 
-def _require_topic(
-    ends: dict[str, checkpoints.Offsets], topic: str, table: str, checkpoint: str
+def _require_topics(
+    ends: Mapping[str, checkpoints.Offsets], topics: Collection[str], table: str, checkpoint: str
 ) -> None:
-    """Refuse offsets of another topic: Spark would report lost data."""
-    if ends and set(ends) != {topic}:
+    """Refuse offsets of other topics: Spark would report lost data."""
+    if ends and set(ends) != {*topics}:
         raise QueryError(
-            f"table {table!r} is filled from another topic than {topic!r}",
+            f"table {table!r} is filled from another topic than {', '.join(map(repr, topics))}",
             found=f"{', '.join(sorted(ends))} in {checkpoint}",
             fix=f"drain that topic, or use another table for this one; {_again(table)}",
         )
 
 
 def _require_level(
-    ends: checkpoints.Offsets, levels: tuple[int, int], known: Sequence[Batch], table: str, checkpoint: str,
+    ends: Mapping[str, checkpoints.Offsets], levels: tuple[int, int], known: Sequence[Batch], table: str, checkpoint: str,
 ) -> None:  # fmt: skip
     """Refuse a checkpoint that is ahead of the table or behind it."""
     planned, committed = levels
@@ -116,7 +116,7 @@ def _require_level(
             found=f"{checkpoint}: {_batch(committed)} is done, the table has {_batch(in_table)}",
             fix=f"restore the table, or {_again(table)}",
         )
-    cut_anew = any(b.batch_id == planned and b.end_offsets != ends for b in known)
+    cut_anew = any(b.batch_id == planned and b.end_offsets != ends.get(b.topic, {}) for b in known)
     if in_table > planned or cut_anew:
         raise QueryError(
             f"the checkpoint is older than table {table!r}: new batches would have numbers that are in the table, and events would be lost",
@@ -156,19 +156,33 @@ def damaged_state(checkpoint: str) -> str | None:
     return None
 
 
-def fingerprint(events: DataFrame, transform: Transform) -> list[str]:
+def fingerprint(events: DataFrame | Frames, transform: Transform) -> list[str]:
     """Describe what a transform does to events: one line for each node of the optimized plan, the result first.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount INT")
     >>> fingerprint(events, lambda rows: rows.where("amount > 1").select("user_id"))
     ['Project [user_id]', 'Filter (isnotnull(amount) AND (amount > 1))', 'LogicalRDD']
     """
-    session: Any = events.sparkSession
-    still = session.createDataFrame(session.sparkContext.emptyRDD(), events.schema)
-    plan = analyzed(transform(still))
+    from pyspark.sql import DataFrame
+
+    frames = {ONLY: events} if isinstance(events, DataFrame) else events
+    still = {name: emptied(frame) for name, frame in frames.items()}
+    plan = analyzed(applied(transform, still))
     lines = _lines(plan)
     # The optimizer would replace the current time by a constant.
+    session = next(iter(frames.values())).sparkSession
     return lines if any(map(_NOW.search, lines)) else _lines(optimized(session, plan))
+
+
+def emptied(frame: DataFrame) -> DataFrame:
+    """Return a static frame without rows that has the columns of a frame.
+
+    >>> emptied(spark.range(3)).count()
+    0
+    """
+    session: Any = frame.sparkSession
+    empty: DataFrame = session.createDataFrame(session.sparkContext.emptyRDD(), frame.schema)
+    return empty
 
 
 def require_same(

@@ -10,7 +10,8 @@ is lost follows from the offsets that the topic still has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -42,14 +43,20 @@ def require_same_topic(
     """
     if checkpoints.query_id(session, checkpoint) is None:
         return
-    if noted := checkpoints.read(session, f"{checkpoint}/{FILE}"):
+    if noted := _noted(session, checkpoint, topic.name):
         _require_id(topic.name, topic.id, noted, fix)
     _require_reached(session, checkpoint, topic, fix)
 
 
-def note(session: SparkSession, checkpoint: str, topic_id: str) -> None:
-    """Write the id of the topic to the checkpoint, before its query starts."""
-    checkpoints.write(session, f"{checkpoint}/{FILE}", topic_id)
+def note(session: SparkSession, checkpoint: str, ids: Mapping[str, str]) -> None:
+    """Write topic → id to the checkpoint, before its query starts."""
+    checkpoints.write(session, f"{checkpoint}/{FILE}", json.dumps(ids))
+
+
+def _noted(session: SparkSession, checkpoint: str, topic: str) -> str | None:
+    """Return the id of a topic in the checkpoint. An older rta wrote that of its only topic, without a name."""
+    text = checkpoints.read(session, f"{checkpoint}/{FILE}") or ""
+    return json.loads(text).get(topic) if text.startswith("{") else text or None
 
 
 def require_topic(topic: str, noted: str, *, fix: str = _RESET) -> None:
@@ -91,23 +98,29 @@ def _beyond(
 
 
 @contextmanager
-def explained(topic_id: str, span: Span) -> Iterator[None]:
-    """Re-raise Spark's error about a range that it cannot read as a QueryError that names what is missing."""
+def explained(ids: Mapping[str, str], spans: Sequence[Span]) -> Iterator[None]:
+    """Re-raise Spark's error about a range that it cannot read as a QueryError that names what is missing.
+
+    Args:
+        ids: topic → the id that was noted.
+        spans: What is read in the block.
+    """
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:
-        require_topic(span.topic, topic_id)
-        rest = kept(span)
-        if rest == span:
-            raise
-        raise QueryError(
-            "Kafka's retention has deleted events before they were read", found=_told(span, rest),
-            fix='go on without them with options={"failOnDataLoss": "false"}, which counts them as lost;'
-            " or rta.reset(table), which rebuilds the table from what is there",
-        ) from error  # fmt: skip
+        for span in spans:
+            require_topic(span.topic, ids[span.topic])
+            rest = kept(span)
+            if rest != span:
+                raise QueryError(
+                    "Kafka's retention has deleted events before they were read", found=_told(span, rest),
+                    fix='go on without them with options={"failOnDataLoss": "false"}, which counts them as lost;'
+                    " or rta.reset(table), which rebuilds the table from what is there",
+                ) from error  # fmt: skip
+        raise
 
 
 def kept(span: Span) -> Span:

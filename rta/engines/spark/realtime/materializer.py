@@ -26,8 +26,9 @@ from rta.engines.spark import checkpoints, following, topic_identity
 from rta.engines.spark.checkpoint_lock import locked, none_left_behind
 from rta.engines.spark.duplicates import observed_around
 from rta.engines.spark.exactly_once import Plan, accounted, interval_metrics
-from rta.engines.spark.lateness import LateRule, Transform, streamed
+from rta.engines.spark.lateness import Transform, operators, streamed
 from rta.engines.spark.query_errors import failed, failures_said
+from rta.engines.spark.query_sources import ONLY, Source
 from rta.engines.spark.realtime import topic_sink
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType
@@ -37,7 +38,7 @@ from rta.progress import waiting
 from rta.retries import retried
 from rta.settings import settings
 from rta.store import database, late_rows, ledger, serving_tables
-from rta.store.merge_rules import counted
+from rta.store.merge_rules import counted as count_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +83,7 @@ def materialize(
         described = topics.description(topic)
         events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
         stream = observed_around(streamed(events, transform))
-        if (count := counted(stream)) is None:
+        if (count := count_column(stream)) is None:
             raise QueryError(
                 "real-time mode needs a count of all rows, which tells the newer of two results of a key",
                 found=f"no count of all rows among {', '.join(stream.columns)}",
@@ -103,7 +104,8 @@ def materialize(
                 following.reset(table)
             raise
         topic_identity.require_same_topic(stream.sparkSession, place, described)
-        plan = Plan(topic, described.id, event, max_skew, transform, LateRule.of(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
+        read = {ONLY: Source(topic, event, starting, max_skew)}
+        plan = Plan(read, {topic: described.id}, transform, operators(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
         return Materialized(query, plan, serving_tables.table(table), count, into)
 
 
@@ -221,19 +223,19 @@ class Materialized:
         """Account for an interval, and enter it into the ledger once all of its results are in the table."""
         number, plan = progress["batchId"], self.plan
         end = retried(lambda: topics.offsets(self.into.topic))[0][1]
-        span = checkpoints.span(plan.session, plan.checkpoint, number)
+        spans = checkpoints.spans(plan.session, plan.checkpoint, number)
         again = task_metrics.note(
             plan.session, self.table.name, str(self.query.runId), running=False
         )
-        metrics = interval_metrics(progress)
-        batch, late = accounted(plan, span, metrics, progress["id"], number, retried_tasks=again)
+        counted = interval_metrics(progress)
+        [batch], late = accounted(plan, spans, counted, progress["id"], number, retried_tasks=again)
         while self.position < end:
             if self.failure:
                 return
             time.sleep(0.01)
         rows = self.rows
         batch = replace(batch, rows=rows - self.entered)
-        retried(lambda: self._commit(batch, late), patience=database.PATIENCE)
+        retried(lambda: self._commit(batch, late.get(batch.topic)), patience=database.PATIENCE)
         self.entered = rows
 
     def _commit(self, batch: ledger.Batch, late: pa.Table | None) -> None:
