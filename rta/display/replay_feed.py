@@ -14,7 +14,7 @@ from rta.display.vitals import Verdict, Vitals, in_ledger
 from rta.engines.spark.late_reading import late
 from rta.errors import InputError
 from rta.html import text
-from rta.kafka.history import event_time
+from rta.kafka.history import event_time, microseconds
 from rta.kafka.tail import EPOCH
 from rta.store import ledger, serving_tables
 
@@ -76,7 +76,7 @@ class ReplayFeed(Feed):
         """Return the rows of a topic."""
         event, rows = self.replay.events[topic], []
         for key, value, partition, offset, arrived in found.frame.itertuples(index=False):
-            own = event_time((value or "").encode(), event)
+            own = event_time((value or "").encode(), event, microseconds(arrived))
             moment = None if own is None else EPOCH + timedelta(microseconds=own)
             fate = _LATE if (topic, partition, offset) in late_ones else _IN_TIME
             rows.append([moment, arrived, topic, fate, key, value, partition, offset])

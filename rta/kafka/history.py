@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from rta.errors import InputError, TopicError
+from rta.events.event_types import KAFKA_TIME
+from rta.events.times import ISO
 from rta.kafka import client
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.messages import Headers, Messages
@@ -26,6 +30,7 @@ _AHEAD: Final = 1_000  # records of a partition that are read at a time
 _FETCHED: Final = 256 * 2**10  # bytes: about as many
 _LONG_AGO: Final = -(2**63)  # microseconds: before every moment
 _UNTIMED: Final = 1_000  # events; if so many have no event time, they are of another type
+_EPOCHS: Final = {"epoch_s": 10**6, "epoch_ms": 10**3, "epoch_us": 1}  # microseconds of a unit
 _SKEW: Final = 5 * 60 * 10**6  # microseconds, as max_skew of rta.read_batch() by default
 
 
@@ -132,24 +137,40 @@ def merged(histories: Iterable[History]) -> Iterator[Due]:
         yield from heapq.merge(*each, key=lambda due: due.moment)
 
 
-def event_time(value: bytes | None, event: EventType) -> int | None:
-    """Return the event time that the JSON of an event has, in microseconds since the epoch; None if it has none with a zone.
+def event_time(value: bytes | None, event: EventType, arrival: int | None = None) -> int | None:
+    """Return the event time that the JSON of an event has, in microseconds since the epoch; None if it has none that is an instant.
+
+    Args:
+        value: The event.
+        event: Its type.
+        arrival: Kafka's own time in microseconds, for types whose event time it is.
 
     >>> event_time(b'{"timestamp": "1970-01-01T00:00:01Z", "amount": "?"}', rta.USER_EVENTS)
     1000000
     >>> event_time(b'{"timestamp": "1970-01-01T00:00:01"}', rta.USER_EVENTS) is None
     True
     """
+    if event.event_time == KAFKA_TIME:
+        return arrival
+    path = event.field(event.event_time)
+    names = path.split(".") if event.event_time in event.taken else [path]
+    form = event.time_form(".".join(names))
     try:
-        written = json.loads((value or b"").decode())[event.field(event.event_time)]
-        return microseconds(datetime.fromisoformat(written))
-    except (ValueError, TypeError, LookupError, RecursionError):
+        written = json.loads((value or b"").decode(), parse_float=Decimal)
+        for name in names:
+            written = written[name]
+        if form in _EPOCHS:
+            return int(written * _EPOCHS[form])
+        moment = datetime.fromisoformat(written)
+        local = moment.tzinfo is None and form != ISO
+        return microseconds(moment.replace(tzinfo=ZoneInfo(form)) if local else moment)
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
 
 
 def _moving(value: bytes | None, event: EventType, arrival: int) -> int | None:
     """Return the event time of an event, unless it is ahead of its arrival: such an event is bad, and moves no clock."""
-    own = event_time(value, event)
+    own = event_time(value, event, arrival)
     return None if own is None or own > arrival + _SKEW else own
 
 

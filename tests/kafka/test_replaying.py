@@ -18,6 +18,7 @@ from kafka import TopicPartition
 import rta
 from rta.errors import InputError, RtaError, TopicError
 from rta.kafka import client, topics
+from rta.kafka.history import event_time
 from rta.kafka.pace import Pace
 from rta.testing import oracle
 from tests.support.truth import KEY, true_totals
@@ -335,3 +336,20 @@ def test_an_event_that_was_late_is_late_again(topic: Topic) -> None:
     on_time = 'SELECT * FROM events WHERE "offset" NOT IN (4, 6)'
     assert oracle.differences(true_totals(again, on_time), "replayed") == []
     assert oracle.differences("history", "replayed") == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "at", "times", "value", "micros"),
+    [
+        ("meta STRUCT<at TIMESTAMP>", "meta.at", "epoch_ms", b'{"meta": {"at": 1500}}', 1_500_000),
+        ("meta STRUCT<at TIMESTAMP>", "meta.at", "epoch_ms", b'{"meta": null}', None),
+        ("at TIMESTAMP", "at", "epoch_s", b'{"at": 1.5}', 1_500_000),
+        ("at TIMESTAMP", "at", "Europe/Berlin", b'{"at": "1970-01-01T01:00:01"}', 1_000_000),
+        ("at TIMESTAMP", "at", "Europe/Berlin", b'{"at": "1970-01-01T00:00:01Z"}', 1_000_000),
+        ("n INT", "kafka_timestamp", "iso", b"no JSON", 7),
+    ],
+)
+def test_the_event_time_of_each_form(schema: str, at: str, times: str, value: bytes, micros: int | None) -> None:  # fmt: skip
+    """Nested, as a number, in a zone, or Kafka's own."""
+    event = rta.EventType("t", schema, at, times=times)
+    assert event_time(value, event, 7) == micros
