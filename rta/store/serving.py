@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructField
     from sqlalchemy import Engine
 
+    from rta.store.expiry import Expiry
+
 
 def commit_batch(
     engine: Engine,
@@ -35,6 +37,7 @@ def commit_batch(
     late: Mapping[str, pa.Table] | None = None,
     *,
     whole: bool = False,
+    expiry: Expiry | None = None,
 ) -> bool:
     """Write a micro-batch's rows, its late events and its ledger entries in one transaction: all, or nothing.
 
@@ -47,6 +50,7 @@ def commit_batch(
         rows: See upsert(). They are read inside the transaction, so have them ready: other writers wait meanwhile.
         late: topic → the places of its late events, see rta.store.late_rows.keep().
         whole: Whether the rows are the whole table, so that those before them go.
+        expiry: Which rows are too old afterwards, and deleted.
 
     Returns:
         False if (query_id, batch_id) is in the ledger already: then nothing is written.
@@ -81,6 +85,8 @@ def commit_batch(
             if places := (late or {}).get(entry.topic):
                 late_rows.keep(connection, table.name, entry, places, first=noted)
                 noted += len(places)
+        if expiry:
+            expiry.apply(connection, table, entries[0].watermark)
         return True
 
 

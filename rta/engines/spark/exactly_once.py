@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import task_metrics
 from rta.dataframes.sources import OBSERVED, TopicRange
+from rta.engines.sinks import BatchId, Sink
 from rta.engines.spark import checkpoints, topic_identity
 from rta.engines.spark.checkpoints import Span
 from rta.engines.spark.duplicates import ROWS
@@ -42,6 +43,7 @@ from rta.engines.spark.sent_once import send_once
 from rta.engines.spark.start_checks import emptied
 from rta.retries import retried
 from rta.store import database, serving, serving_tables
+from rta.store.expiry import Expiry
 from rta.store.ledger import Batch
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class Plan:
         engine: The database.
         run_id: The run of a job.
         mode: Spark's output mode.
+        also: Where the rows go beside the table.
+        expiry: Which rows are too old, and deleted.
         streams: Name → the frame of a source, if there are several.
         seen: What the micro-batch before has read.
     """
@@ -96,6 +100,8 @@ class Plan:
     run_id: str | None
     mode: str = "update"
     streams: Mapping[str, DataFrame] = field(default_factory=dict)
+    also: Sequence[Sink] = ()
+    expiry: Expiry | None = None
     seen: Seen = field(default_factory=Seen)
 
     @cached_property
@@ -237,9 +243,14 @@ def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch
     counted = batch_metrics(session, plan.seen)
     again = task_metrics.note(session, table.name)
     batches, late = accounted(plan, spans, counted, running_query_id(session), batch_id, retried_tasks=again)  # fmt: skip
+    # The sinks first: what the ledger has, all of them have. A micro-batch that comes again is known by its number.
+    which = BatchId(table.name, batches[0].query_id, batch_id)
+    for sink in plan.also:
+        sink(rows, which)
     # Safe to repeat, even if only the answer was lost: the ledger then has the batch.
+    whole = plan.mode == "complete"
     retried(
-        lambda: serving.commit_batch(plan.engine, table, batches, rows, late, whole=plan.mode == "complete"),
+        lambda: serving.commit_batch(plan.engine, table, batches, rows, late, whole=whole, expiry=plan.expiry),
         patience=database.PATIENCE,
     )  # fmt: skip
 

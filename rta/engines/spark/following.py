@@ -15,6 +15,7 @@ from rta.dataframes.internals import analyzed
 from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
+from rta.engines.sinks import Sink
 from rta.engines.spark import checkpoints, topic_identity
 from rta.engines.spark.checkpoint_lock import (
     begun,
@@ -57,6 +58,7 @@ from rta.progress import doing, said, waiting, watched
 from rta.settings import private_folder, settings
 from rta.store import ledger, serving_tables
 from rta.store.database import engine
+from rta.store.expiry import Expiry
 from rta.store.ledger import Accounting, Batch, by_topic, flaws_said
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ if TYPE_CHECKING:
 
 _ALWAYS: Final = {"processingTime": "0 seconds"}
 _NOW: Final = {"availableNow": True}
+_FINAL: Final = {
+    "Deduplicate",
+    "DeduplicateWithinWatermark",
+    "Join",
+}  # a row that they have given never changes
 _running: Final[dict[str, tuple[str, Any]]] = {}
 """Checkpoint → the run of the query that was started here, and what it was started for."""
 
@@ -139,6 +146,10 @@ class Request:
     mode: str | None
     trigger: Mapping[str, Any]
     checkpoint: str
+    keep: str | None = None
+    also: Sequence[Sink] = field(
+        default=(), compare=False
+    )  # a function is another one in a cell that is run again
 
     @property
     def only(self) -> Source:
@@ -175,13 +186,15 @@ def follow(
     transform: Transform,
     *,
     table: str,
-    key: Sequence[str],
+    key: Sequence[str] = (),
     event: EventType | None = None,
     starting: Position = "earliest",
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
     mode: str | None = None,
     trigger: Mapping[str, Any] | None = None,
+    keep: str | None = None,
+    also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> StreamingQuery:
@@ -195,7 +208,8 @@ def follow(
             topic) or an rta.engines.Source, which has its own options: {"views": VIEWS, "purchases": PURCHASES}.
         transform: The analysis, DataFrame to DataFrame; of several topics it takes several: def transform(views, purchases).
         table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
-        key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one.
+        key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one. Without a key
+            rows are only added, each once: for results that never change, such as those of a filter, of explode or in append mode.
         event: The type of the topic's events; by default the one with the name of the topic.
         starting: Where a new checkpoint begins, see rta.read_batch(); an existing one continues where it was.
         max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
@@ -203,6 +217,10 @@ def follow(
         mode: Spark's output mode: "update", the default where Spark allows it, writes a row whenever it changes; "append" only once it is
             final, when the watermark has passed it; "complete" replaces the whole table, so the result must be small.
         trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default the next micro-batch starts at once.
+        keep: How long rows are kept, such as "90 days": older ones are deleted, by the end of their window or their first TIMESTAMP,
+            measured from the watermark. By default for ever.
+        also: Where the rows of each micro-batch go beside the table: rta.engines.TopicSink, ParquetSink, DeltaSink, or a function of
+            (rows: pyarrow.Table, batch: rta.engines.BatchId), which may get the same micro-batch again after a crash.
         checkpoint: A folder; by default one for each table under RTA_HOME.
         options: For Spark's Kafka source.
 
@@ -229,7 +247,9 @@ def follow(
         options=dict(options or {}),
     )  # fmt: skip
     place = located(checkpoint or checkpoint_of(table))
-    asked = Request(sources, transform, table, tuple(key), mode, dict(trigger or _ALWAYS), place)
+    asked = Request(
+        sources, transform, table, tuple(key), mode, dict(trigger or _ALWAYS), place, keep, also
+    )
     with waiting(f"starting {table}"), none_left_behind():
         query, target = _started(asked)
         serving_tables.make(target)
@@ -274,12 +294,14 @@ def drain(
     transform: Transform,
     *,
     table: str,
-    key: Sequence[str],
+    key: Sequence[str] = (),
     event: EventType | None = None,
     starting: Position = "earliest",
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
     mode: str | None = None,
+    keep: str | None = None,
+    also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Drained:
@@ -314,7 +336,7 @@ def drain(
     ):  # fmt: skip
         before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)  # fmt: skip
         place = located(checkpoint or checkpoint_of(table))
-        asked = Request(sources, transform, table, tuple(key), mode, _NOW, place)
+        asked = Request(sources, transform, table, tuple(key), mode, _NOW, place, keep, also)
         query, target = _started(asked)
         begun.append(query)
         doing("its first micro-batch is planned")
@@ -423,14 +445,22 @@ def _begun(
     mode, ids = output_mode(stream, asked.mode), {topic.name: topic.id for topic in described}
     found = operators(stream)
     late_rules(found)  # refused here, before anything is made
+    changing = [each.name for each in found if each.name not in _FINAL]
+    if not asked.key and changing and mode == "update":
+        raise InputError(
+            f"table {table!r} has no key, and rows of this result change", found=f"{changing[0]} in update mode",
+            fix='give the columns that identify a row, key=[…]; or mode="append": rows come once they are final',
+        )  # fmt: skip
     with taken_back(session, place, lambda: ledger.newest(table, on=database)):
         require_same(session, place, table, plan, begun=bool(known))
         target = serving_tables.planned(
             table, stream.schema, asked.key, topic=titled(asked.sources), on=database
         )
+        expiry = Expiry.of(target, asked.keep) if asked.keep else None
         topic_identity.note(session, place, ids)
         each = Plan(
-            asked.sources, ids, asked.transform, found, session, place, database, settings().run_id, mode, streams
+            asked.sources, ids, asked.transform, found, session, place, database, settings().run_id, mode, streams,
+            tuple(asked.also), expiry,
         )  # fmt: skip
         writer = (
             stream.writeStream.queryName(table)

@@ -1,0 +1,112 @@
+"""What follow() writes: nested results, tables without a key, rows that expire, sinks beside the table."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import rta
+from rta.engines import BatchId, ParquetSink, TopicSink
+from rta.errors import InputError
+
+pytestmark = pytest.mark.kafka
+ORDERS = "user STRING NOT NULL, at TIMESTAMP NOT NULL, items ARRAY<STRUCT<sku STRING, price DECIMAL(12,2)>>, more MAP<STRING, STRING>"
+HOUR = 3_600
+
+
+def order(number: int, hour: int) -> dict[str, Any]:
+    """Make an order of an hour since noon."""
+    at = f"2024-11-{15 + (12 + hour) // 24}T{(12 + hour) % 24:02d}:00:00Z"
+    return {"user": f"u{number % 2}", "at": at, "items": [{"sku": "a", "price": number}], "more": {"n": str(number)}}  # fmt: skip
+
+
+def orders_of(topic: str, hours: Mapping[int, int]) -> rta.EventType:
+    """Publish orders, number → hour; return their type."""
+    rta.publish([order(number, hour) for number, hour in hours.items()], topic)
+    return rta.EventType(topic, ORDERS, event_time="at")
+
+
+def big(orders: DataFrame) -> DataFrame:
+    """Leave out the first order, as they are."""
+    return orders.where("items[0].price >= 1").select("user", "at", "items", "more")
+
+
+def by_user(orders: DataFrame) -> DataFrame:
+    """Count and collect by hour and user."""
+    hours = orders.withWatermark("at", "1 hour").groupBy(F.window("at", "1 hour"), "user")
+    return hours.agg(
+        F.count("*").alias("n"), F.array_sort(F.collect_list("items.sku")).alias("bought")
+    )
+
+
+def test_rows_without_a_key_are_added_once_and_go_to_each_sink(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """The table, a topic, a folder and a function have the same rows; a death in the middle adds none."""
+    name, out = topic(partitions=1), topic(partitions=1)
+    event = orders_of(name, {0: 0, 1: 1, 2: 2})
+    seen: list[tuple[int, BatchId]] = []
+
+    def own(rows: Any, batch: BatchId) -> None:
+        seen.append((rows.num_rows, batch))
+        if len(seen) == 1:
+            raise ZeroDivisionError("the first try dies after the topic has its rows")
+
+    also = [TopicSink(out, key="user"), own, ParquetSink(tmp_path)]
+    how: dict[str, Any] = {"table": "orders_added", "event": event, "also": also}
+    with pytest.raises(rta.RtaError, match="ZeroDivisionError"):
+        rta.drain(name, big, **how)
+    drained = rta.drain(name, big, **how)
+    assert str(drained.accounting).startswith("consumed 3 = used 3")
+    assert [each.batch_id for _, each in seen] == [0, 0]
+    assert rta.drain(name, big, **how).rows == 0
+    stream = rta.read("orders_added")
+    batch = rta.read_batch(name, event=event).transform(big).orderBy("at").collect()
+    assert [(r.user, r["items"][0].asDict(), r.more) for r in batch] == [
+        (row.user, row["items"][0], row.more) for _, row in stream.sort_values("at").iterrows()
+    ]
+    sent = [json.loads(each.value or "") for each in rta.peek(out, count=99)]
+    assert sorted(each["more"]["n"] for each in sent) == ["1", "2"]
+    assert pq.read_table(tmp_path).num_rows == len(stream) == 2
+    assert rta.sql("SELECT max(more ->> 'n') AS n FROM orders_added").n[0] == "2"
+
+
+def test_rows_expire_behind_the_watermark(spark: SparkSession, topic: Callable[..., str]) -> None:
+    """What is too old at the watermark is gone, in the micro-batch that moves it; the rest is the batch answer."""
+    name = topic(partitions=1)
+    event = orders_of(name, {1: 0, 2: 5, 3: 9})
+    how: dict[str, Any] = {"table": "orders_kept", "key": ["window", "user"], "event": event, "keep": "3 hours"}  # fmt: skip
+    rta.drain(name, by_user, **how)
+    rta.publish([order(4, 10)], name)
+    rta.drain(
+        name, by_user, **how
+    )  # the watermark was 20:00, so windows that ended before 17:00 go
+    found = rta.read("orders_kept")
+    assert sorted(found.window_end.dt.hour) == [18, 22, 23]
+    answer = {(r.user, r.window.end.timestamp()): (r.n, r.bought) for r in rta.read_batch(name, event=event).transform(by_user).collect()}  # fmt: skip
+    assert {(r.user, r.window_end.timestamp()): (r.n, r.bought) for r in found.itertuples()}.items() <= answer.items()  # fmt: skip
+    assert rta.accounting("orders_kept").balanced
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"key": []}, "no key, and rows of this result change"),
+        ({"key": ["window", "user"], "keep": "a while"}, "not a duration"),
+        ({"key": ["window", "user", "bought"]}, "is an array"),
+    ],
+)
+def test_what_no_table_can_be_is_refused_before_anything(
+    topic: Callable[..., str], spark: SparkSession, more: dict[str, Any], why: str
+) -> None:
+    """No table, no checkpoint."""
+    name = topic(partitions=1)
+    event = orders_of(name, {1: 0})
+    with pytest.raises(InputError, match=why):
+        rta.drain(name, by_user, table="orders_refused", event=event, **more)
+    assert "orders_refused" not in [each.name for each in rta.store.tables()]
