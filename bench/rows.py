@@ -30,6 +30,7 @@ DRAWN: Final = "the page of a view in Chromium, without a kernel"
 SHOWN: Final = "a window's totals are on the screen; the stream is read from its beginning"
 PRINTED: Final = "the article's query as printed has given a row to foreachBatch"
 MANY: Final = "each viewer gets frames"
+READ: Final = "every event is read; nothing is written"
 EACH: Final = "each event's acknowledgement is kept, each has its intended time"
 
 ROWS: Final = [
@@ -74,6 +75,7 @@ ROWS: Final = [
     Row("live", "rta.live", SHOWN, "bench.live:first", trusted),
     Row("live", "rta.live, a spare driver", SHOWN, "bench.live:with_spare", trusted),
     Row("live", "PySpark by hand", PRINTED, "bench.live:by_hand", trusted),
+    Row("parse", "a nested event of 25 fields", READ, "bench.parsing:nested", trusted),
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
     Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),

@@ -93,5 +93,7 @@ TARGETS: Final = [
            over=_live("a dashboard", "1 viewer")),
     Target("from import to the first live row / PySpark by hand", _live("rta.live", FIRST), "seconds", 0.5, "times",
            over=_live("PySpark by hand", FIRST)),
+    *(Target(f"a nested event of 25 fields, {ours} / {plain}", ("parse", "a nested event of 25 fields", ours), "seconds", 1.3, "times",
+             over=("parse", "a nested event of 25 fields", plain)) for ours, plain in (("rta, JSON", "from_json"), ("rta, Avro", "from_avro"))),
     Target("micro-batches, 1,000 events/s, 99 %", ("latency", "micro-batch", "1,000 events/s"), "p99_ms", 1_000, "ms"),
 ]  # fmt: skip

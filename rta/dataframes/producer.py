@@ -116,7 +116,8 @@ def publish(
     Args:
         source: The events.
         topic: The topic; it is made if it is not there.
-        event: Writes each column under its field's name (EventType.fields); its key is the default of key.
+        event: Writes each column under its field's name (EventType.fields), in the format and with the times of the type; its key is the
+            default of key. Columns that the type takes out of structs are left out: they are in there.
         key: The column whose text is the message key; in a file, the field.
         order_by: Columns to sort a Spark frame by.
         parallel: Let the tasks of a Spark frame send side by side, faster on several cores; its events arrive out of order then, and a
@@ -176,13 +177,14 @@ def _ordered(
             "no such column to order by", found=missing, fix=f"use one of {df.columns}"
         )
     typed = None if is_message(df, ordering) else event
-    if typed and (absent := [name for name in typed.required if name not in df.columns]):
+    if typed and (
+        absent := [name for name in typed.required if name not in {*df.columns, *typed.taken}]
+    ):
         raise InputError(
             f"event type {typed.name!r} requires columns that the frame does not have", found=absent,
             fix="add them: an event without them would be quarantined",
         )  # fmt: skip
-    fields = typed.fields if typed else {}
-    frame = as_messages(df, key or (typed.key if typed else None), fields=fields, beside=ordering)
+    frame = as_messages(df, key or (typed.key if typed else None), event=typed, beside=ordering)
     if ordering:
         frame = frame.repartition(1).sortWithinPartitions(*ordering)
     elif not parallel:

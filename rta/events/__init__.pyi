@@ -7,6 +7,11 @@ from .event_types import USER_EVENTS as USER_EVENTS
 from .event_types import WEATHER as WEATHER
 from .event_types import EventType as EventType
 from .event_types import event_type as event_type
+from .format_contract import Format as Format
+from .format_contract import Read as Read
+from .formats.avro_records import Avro as Avro
+from .formats.csv_lines import Csv as Csv
+from .formats.json_objects import Json as Json
 from .malformed import POISON as POISON
 from .malformed import poisoned as poisoned
 from .synthetic import user_events as user_events

@@ -6,7 +6,7 @@ an entry point of the group `rta.formats`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -48,6 +48,9 @@ class Format(Protocol):
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the columns of event.wire from raw rows: topic, partition, offset, kafka_timestamp, key, value, headers."""
+
+    def write(self, event: EventType, columns: Sequence[str]) -> Column:
+        """Return the value of a message (STRING or BINARY) with these columns of a frame, some of which the event type may not know."""
 
 
 def chosen(given: str | Format) -> Format:

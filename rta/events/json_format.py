@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError
+from rta.events.format_contract import chosen
 from rta.values import python_value
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+    from rta.events.event_types import EventType
+
 # Spark's own default keeps milliseconds only; XXX is "Z" in UTC.
 TIMESTAMP_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
-JSON_OPTIONS: Final[Mapping[str, str]] = {"timestampFormat": TIMESTAMP_FORMAT, "timeZone": "UTC"}
+JSON_OPTIONS: Final[Mapping[str, str]] = {
+    "timestampFormat": TIMESTAMP_FORMAT,
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+    "timeZone": "UTC",
+}
 
 
 def json_column(columns: Sequence[str | Column]) -> Column:
@@ -53,17 +60,18 @@ def as_messages(
     frame: DataFrame,
     key: str | None = None,
     *,
-    fields: Mapping[str, str] = MappingProxyType({}),
+    event: EventType | None = None,
     beside: Collection[str] = (),
 ) -> DataFrame:
     """Turn a frame into Kafka messages: `key` and `value` BINARY beside the frame's own columns.
 
-    A frame of messages (see is_message) keeps its `value` and its `key`; else all columns become one JSON object.
+    A frame of messages (see is_message) keeps its `value` and its `key`; else all columns become one JSON object, or what the format of
+    the event type is.
 
     Args:
         frame: The frame.
         key: The column whose text becomes the key; a null key stays null.
-        fields: column → its name in the JSON, if it is another.
+        event: The type of the events.
         beside: Columns that only give the order.
 
     Raises:
@@ -79,21 +87,25 @@ def as_messages(
             f"there is no column {key!r} for the key", found=frame.columns, fix="choose from these"
         )
     raw = is_message(frame, beside)
-    named = [F.col(_quoted(c)).alias(fields.get(c, c)) for c in frame.columns]
-    value = F.col("value") if raw else json_column(named)
+    if raw:
+        value = F.col("value")
+    elif event is None:
+        value = json_column([F.col(quoted(c)) for c in frame.columns])
+    else:
+        value = chosen(event.format).write(event, frame.columns)
     if key is None and raw and "key" in frame.columns:
         key = "key"
-    chosen = F.col(_quoted(key)) if key is not None else F.lit(None)
+    taken = F.col(quoted(key)) if key is not None else F.lit(None)
     binary = key is not None and frame.schema[key].dataType.typeName() == "binary"
     return frame.withColumns(
         {
             "value": value.cast("binary"),
-            "key": chosen if binary else chosen.cast("string").cast("binary"),
+            "key": taken if binary else taken.cast("string").cast("binary"),
         }
     )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Quote a column's name, which may have any characters."""
     return "`" + name.replace("`", "``") + "`"
 
@@ -123,9 +135,58 @@ def json_text(event: Mapping[str, Any]) -> str:
     return _text({name: value for name, value in values.items() if value is not None})
 
 
+def as_written(values: Mapping[str, Any], event: EventType) -> dict[str, Any]:
+    """Return the values of an event as its type writes them: instants in its form, without columns that are taken out of structs.
+
+    Raises:
+        InputError: Only Spark writes the format of the type, or its times.
+
+    >>> event = rta.EventType("t", "n INT, at TIMESTAMP", "at", times="epoch_ms")
+    >>> as_written({"n": 1, "at": datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)}, event)
+    {'n': 1, 'at': Decimal('1700000000000')}
+    """
+    if event.format != "json" and type(event.format).__name__ != "Json":
+        raise InputError(
+            f"events of format {event.format!r} are written by Spark", found=type(values).__name__,
+            fix="publish a Spark frame: spark.createDataFrame(…)",
+        )  # fmt: skip
+    there = {name: value for name, value in values.items() if name not in event.taken}
+    if event.times == "iso":
+        return there
+    return {
+        name: _timed(value, event.schema[name].dataType, name, event)
+        if name in event.columns
+        else value
+        for name, value in there.items()
+    }
+
+
+def _timed(value: Any, kind: Any, path: str, event: EventType) -> Any:
+    """Return a value with the instants inside it in their form."""
+    match kind.typeName():
+        case "struct" if isinstance(value, Mapping):
+            return {n: _timed(v, kind[n].dataType, f"{path}.{n}", event) if n in kind.names else v for n, v in value.items()}  # fmt: skip
+        case "array" if isinstance(value, list | tuple):
+            return [_timed(each, kind.elementType, path, event) for each in value]
+        case "map" if isinstance(value, Mapping):
+            return {n: _timed(v, kind.valueType, path, event) for n, v in value.items()}
+        case "timestamp" if isinstance(value, datetime):
+            from rta.events.times import epoch, is_pattern
+
+            form = event.time_form(path)
+            if is_pattern(form):
+                raise InputError(
+                    "times in a pattern are written by Spark", found=f"{path}: {form!r}", fix="publish a Spark frame, or the text itself"
+                )  # fmt: skip
+            number = epoch(form, value)
+            return value if number is None else number
+    return value
+
+
 def _text(value: Any) -> str:
     """Write a value; a Decimal as the number it is, which the standard library cannot."""
     value = python_value("a value inside an event", value)
+    value = base64.b64encode(value).decode() if isinstance(value, bytes) else value
     match value:
         case Mapping():
             members = [

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from pyspark.sql import Column
@@ -32,6 +34,7 @@ _EPOCHS: Final = {
     "epoch_ms": 3,
     "epoch_us": 0,
 }  # digits that one unit has after the point
+_LONGEST: Final = 20  # digits
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
 _LETTERS: Final = re.compile(r"'[^']*'")
 _ZONE_LETTERS: Final = frozenset("VzOXx")
@@ -66,6 +69,24 @@ class Times:
         if not zone:
             return F.try_to_timestamp(read, F.lit(pattern))
         return _local(F.try_to_timestamp(F.concat(read, F.lit(" Z")), F.lit(f"{pattern} X")), zone)
+
+    def written(self, instant: Column) -> Column | None:
+        """Return an instant as this form writes it; None if that is how JSON and CSV write one anyway."""
+        if self.form in _EPOCHS:
+            scale = _EPOCHS[self.form]
+            micros = F.unix_micros(instant).cast(DecimalType(18, 0))
+            return (micros / F.lit(10**scale).cast(DecimalType(8, 0))).cast(DecimalType(18, scale))
+        pattern, zone = ("", "") if self.form == ISO else _pattern_and_zone(self.form)
+        if not pattern:
+            return None
+        # Unlike date_format, it does not depend on the session's zone.
+        how = {
+            "timestampFormat": pattern,
+            "timeZone": zone or "UTC",
+            "sep": "\x01",
+            "quote": "\x02",
+        }
+        return F.when(instant.isNotNull(), F.to_csv(F.struct(instant.alias("at")), how))
 
 
 def times(form: str, path: str) -> Times:
@@ -105,6 +126,53 @@ def times(form: str, path: str) -> Times:
         return Times(form, StringType(), Form(lambda _: _ANY, _pattern_fault))
     written = rf'"{ISO_BEGINNING}(?:\.[0-9]{{1,6}})?{ZONE}?"'
     return Times(form, StringType(), Form(lambda _: written, _local_fault))
+
+
+def moment(form: str, given: Any) -> datetime:
+    """Return the instant that a value of JSON is in a form, without Spark; a pattern of Spark is none for Python.
+
+    Raises:
+        ValueError, TypeError, ArithmeticError: It is none.
+
+    >>> moment("epoch_ms", 1700000000123).isoformat()
+    '2023-11-14T22:13:20.123000+00:00'
+    """
+    if form in _EPOCHS:
+        number = Decimal(str(given))
+        if number.adjusted() > _LONGEST:  # written out, it would fill the memory
+            raise ValueError(given)
+        micros = int(number.scaleb(_EPOCHS[form]))
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    found = datetime.fromisoformat(given)
+    if found.tzinfo is None and form != ISO and _is_zone(form):
+        found = found.replace(tzinfo=ZoneInfo(form))
+    if found.tzinfo is None:
+        raise ValueError(given)
+    return found
+
+
+def epoch(form: str, instant: datetime) -> Decimal | None:
+    """Return an instant as the number that a form has for it; None if the form has texts. Without a zone it is in UTC.
+
+    >>> epoch("epoch_s", datetime(2023, 11, 14, 22, 13, 20, 500000, tzinfo=UTC)), epoch("iso", datetime.now(UTC))
+    (Decimal('1700000000.5'), None)
+    """
+    if form not in _EPOCHS:
+        return None
+    since = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - datetime(
+        1970, 1, 1, tzinfo=UTC
+    )
+    number = Decimal(since // timedelta(microseconds=1)).scaleb(-_EPOCHS[form])
+    return number.normalize() if number % 1 else Decimal(int(number))
+
+
+def is_pattern(form: str) -> bool:
+    """Return whether a form is a pattern of Spark.
+
+    >>> is_pattern("dd/MM/yyyy XXX"), is_pattern("Europe/Berlin"), is_pattern("iso")
+    (True, False, False)
+    """
+    return form not in (ISO, *_EPOCHS) and bool(_pattern_and_zone(form)[0])
 
 
 def _pattern_and_zone(form: str) -> tuple[str, str]:

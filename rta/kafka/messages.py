@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from rta.errors import InputError
-from rta.events.json_format import as_messages, is_message, json_text, message_columns
+from rta.events.json_format import as_messages, as_written, is_message, json_text, message_columns
 from rta.values import python_value
 
 if TYPE_CHECKING:
@@ -65,11 +65,15 @@ class Messages:
             event = None
         self.source, self.time = source, time
         self.key = key or (event.key if event else None)
-        self.fields = dict(event.fields) if event else {}
+        self.event = event
+        self.fields = (
+            {} if event is None else {n: f for n, f in event.fields.items() if isinstance(f, str)}
+        )
         self.total: int | None = None
         self.skipped = self.keyless = 0
         if is_spark(source) or hasattr(source, "itertuples"):
-            _present((self.key, time, *(event.required if event else ())), source.columns)
+            required = [] if event is None else [c for c in event.required if c not in event.taken]
+            _present((self.key, time, *required), source.columns)
         if is_spark(source):
             refuse_streaming(source)
             self._read: Any = self._rows
@@ -97,7 +101,7 @@ class Messages:
         from pyspark.sql import functions as F
 
         frame = self.source.orderBy(self.time) if self.time else self.source
-        frame = as_messages(frame, self.key, fields=self.fields)
+        frame = as_messages(frame, self.key, event=self.event)
         extra = [F.unix_micros(self.time).alias("moment")] if self.time else []
         sent = frame.select(*message_columns(frame), *extra)
         for row in sent.toLocalIterator(prefetchPartitions=True):
@@ -125,7 +129,8 @@ class Messages:
 
     def _message(self, event: Mapping[str, Any], get: Any) -> Message:
         moment = None if self.time is None else _microseconds(get(self.time), self.time)
-        named = {self.fields.get(name, name): value for name, value in event.items()}
+        typed = event if self.event is None else as_written(event, self.event)
+        named = {self.fields.get(name, name): value for name, value in typed.items()}
         key = key_bytes(get(self.key)) if self.key else None
         return Message(key, json_text(named).encode(), [], moment)
 

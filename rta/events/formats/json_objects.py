@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta.events.field_rules import FORMS
+from rta.events.json_format import json_column, quoted
 from rta.events.times import ISO
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from rta.events.event_types import EventType
     from rta.events.format_contract import Read
@@ -41,4 +43,20 @@ class Json:
             and (each.dataType.typeName() != "timestamp" or event.time_form(each.name) == ISO)
             for each in event.schema
         )
-        return (flat_json if flat and not self.nan else nested_json).read(raw, event)
+        way = flat_json.read if flat and not self.nan else nested_json.read
+        return way(raw, event)
+
+    def write(self, event: EventType, columns: Sequence[str]) -> Column:
+        """Write the columns of a frame: see Format.write."""
+        from pyspark.sql import functions as F
+
+        from rta.events.formats.nested_json import Shape
+
+        shape, fields = Shape(event), []
+        for name in columns:
+            if name not in event.taken:
+                value = F.col(quoted(name))
+                if name in event.columns:
+                    value = shape.written(event.schema[name].dataType, (name,), value)
+                fields.append(value.alias(event.field(name)))
+        return json_column(fields)

@@ -31,12 +31,14 @@ class Leaf:
         rule: The forms of its text.
         value: The value in the type of the schema of what was read.
         converts: Whether that is more than what was read.
+        written: What JSON and CSV are to write of a value; None if that is the value.
     """
 
     reads: DataType
     rule: Form
     value: Callable[[Column], Column] = lambda read: read
     converts: bool = False
+    written: Callable[[Column], Column | None] = lambda _: None
 
 
 def leaf_of(kind: DataType, path: str, event: EventType) -> Leaf:
@@ -48,7 +50,9 @@ def leaf_of(kind: DataType, path: str, event: EventType) -> Leaf:
     match kind:
         case TimestampType():
             form = times(event.time_form(path), path)
-            return Leaf(form.reads, form.rule, form.value, converts=form.form != ISO)
+            return Leaf(
+                form.reads, form.rule, form.value, converts=form.form != ISO, written=form.written
+            )
         case TimestampNTZType():
             written = Form(lambda _: f'"{_CLOCK}"', _clock_fault)
             return Leaf(StringType(), written, lambda read: read.try_cast(kind), converts=True)

@@ -11,10 +11,11 @@ An event takes one of two ways:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from operator import and_
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -34,6 +35,8 @@ from rta.events.format_contract import Read
 from rta.events.formats.flat_json import CORRUPT, STRICT, huge_pattern, once
 from rta.events.formats.leaves import Leaf, leaf_of
 from rta.events.formats.validation import once_parsed, syntax
+
+Change = Callable[[Leaf, Column], Column | None]
 
 _KEY: Final = r"\A[\w.-]{1,40}\z"
 
@@ -170,32 +173,51 @@ class Shape:
 
     def value(self, kind: DataType, path: tuple[str, ...], read: Column) -> Column:
         """Return the value in the type of the schema of what from_json has read."""
-        if not self._converts(kind, path):
-            return read
+        return self._changed(
+            kind, path, read, lambda leaf, each: leaf.value(each) if leaf.converts else None
+        )
+
+    def written(self, kind: DataType, path: tuple[str, ...], value: Column) -> Column:
+        """Return what to_json is to write of a value."""
+        return self._changed(kind, path, value, lambda leaf, each: leaf.written(each))
+
+    def _changed(
+        self, kind: DataType, path: tuple[str, ...], value: Column, change: Change
+    ) -> Column:
+        """Return a value with what `change` makes of the leaves inside; the value itself if it changes none."""
+        if not self._changes(kind, path, change):
+            return value
         match kind:
             case StructType():
                 fields = [
-                    self.value(each.dataType, (*path, each.name), read[each.name]).alias(each.name)
+                    self._changed(
+                        each.dataType, (*path, each.name), value[each.name], change
+                    ).alias(each.name)
                     for each in kind
                 ]
-                return F.when(read.isNotNull(), F.struct(*fields))
+                return F.when(value.isNotNull(), F.struct(*fields))
             case ArrayType():
-                return F.transform(read, lambda each: self.value(kind.elementType, path, each))
+                return F.transform(
+                    value, lambda each: self._changed(kind.elementType, path, each, change)
+                )
             case MapType():
                 return F.transform_values(
-                    read, lambda _, each: self.value(kind.valueType, path, each)
+                    value, lambda _, each: self._changed(kind.valueType, path, each, change)
                 )
-        return self.leaf(kind, path).value(read)
+        made = change(self.leaf(kind, path), value)
+        return value if made is None else made
 
-    def _converts(self, kind: DataType, path: tuple[str, ...]) -> bool:
+    def _changes(self, kind: DataType, path: tuple[str, ...], change: Change) -> bool:
         match kind:
             case StructType():
-                return any(self._converts(each.dataType, (*path, each.name)) for each in kind)
+                return any(
+                    self._changes(each.dataType, (*path, each.name), change) for each in kind
+                )
             case ArrayType():
-                return self._converts(kind.elementType, path)
+                return self._changes(kind.elementType, path, change)
             case MapType():
-                return self._converts(kind.valueType, path)
-        return self.leaf(kind, path).converts
+                return self._changes(kind.valueType, path, change)
+        return change(self.leaf(kind, path), F.lit(None)) is not None
 
     def lost(self, kind: DataType, path: tuple[str, ...], read: Column) -> Column | None:
         """Return whether a value that the pattern takes is none after all, or a key of a map stands twice; None if that cannot be."""
@@ -210,15 +232,20 @@ class Shape:
             case ArrayType():
                 if self.lost(kind.elementType, path, read) is None:
                     return None
-                return _true(F.exists(read, lambda each: self.lost(kind.elementType, path, each)))  # type: ignore[arg-type, return-value]
+                return _true(
+                    F.exists(
+                        read, lambda each: cast("Column", self.lost(kind.elementType, path, each))
+                    )
+                )
             case MapType():
                 keys = F.map_keys(read)
                 twice = _true(F.size(F.array_distinct(keys)) < F.size(keys))
                 if self.lost(kind.valueType, path, read) is None:
                     return twice
                 inside = F.exists(
-                    F.map_values(read), lambda each: self.lost(kind.valueType, path, each)
-                )  # type: ignore[arg-type, return-value]
+                    F.map_values(read),
+                    lambda each: cast("Column", self.lost(kind.valueType, path, each)),
+                )
                 return twice | _true(inside)
         leaf = self.leaf(kind, path)
         return read.isNotNull() & leaf.value(read).isNull() if leaf.converts else None
@@ -240,7 +267,11 @@ class Shape:
 
         def judged(each: Column) -> Column:
             bound = replace(
-                found, **{name: each[name] for name in ("place", "token", "typed", "whole")}
+                found,
+                place=each["place"],
+                token=each["token"],
+                typed=each["typed"],
+                whole=each["whole"],
             )
             wrong = self._wrong(kind, bound, each["kind"])
             absent = F.when(F.lit(not nullable), F.concat(F.lit("missing: "), each["place"]))

@@ -9,7 +9,9 @@ from rta.errors import InputError
 from rta.events.format_contract import Read
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from collections.abc import Sequence
+
+    from pyspark.sql import Column, DataFrame
 
     from rta.events.event_types import EventType
 
@@ -38,6 +40,10 @@ class Text:
         fault = F.coalesce(missing, bad)
         return Read(raw, {column.name: F.when(fault.isNull(), text)}, fault)
 
+    def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - there is one
+        """Write the columns of a frame: see Format.write."""
+        return _value(event)
+
 
 @dataclass(frozen=True)
 class Bytes:
@@ -59,6 +65,16 @@ class Bytes:
         [column] = event.wire
         fault = F.when(F.col("value").isNull(), "null value")
         return Read(raw, {column.name: F.col("value")}, fault)
+
+    def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - there is one
+        """Write the columns of a frame: see Format.write."""
+        return _value(event)
+
+
+def _value(event: EventType) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.col(event.wire.names[0])
 
 
 def _one(event: EventType, kind: str) -> None:

@@ -1,0 +1,132 @@
+"""What strictness costs: a nested event of 25 fields read by rta, and by Spark's own from_json and from_avro, which forgive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.child import Setup, timed
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+EVENTS: Final = 200_000  # at most: they are held in memory
+WARM: Final = 3  # rounds that are not counted
+ROUNDS: Final = 7
+FIELDS: Final = """
+event_id STRING NOT NULL, user_id BIGINT NOT NULL, session STRING, kind STRING NOT NULL, at TIMESTAMP NOT NULL,
+device STRUCT<os: STRING NOT NULL, version: STRING, model: STRING, width: INT, height: INT, touch: BOOLEAN>,
+place STRUCT<country: STRING, city: STRING, latitude: DOUBLE, longitude: DOUBLE>,
+items ARRAY<STRUCT<sku: STRING NOT NULL, quantity: INT NOT NULL, price: DECIMAL(10,2) NOT NULL, tags: ARRAY<STRING>>>,
+total DECIMAL(12,2), currency STRING, coupon STRING, referrer STRING, campaign STRUCT<source: STRING, medium: STRING>
+"""
+ROW: Final = """
+concat('e-', id) event_id, id % 1000 user_id, concat('s-', id % 5000) session, 'purchase' kind,
+timestamp_micros(1700000000000000 + id * 1000) at,
+named_struct('os', 'Linux', 'version', '6.1', 'model', 'desktop', 'width', 1920, 'height', 1080, 'touch', false) device,
+named_struct('country', 'DE', 'city', 'Münster', 'latitude', 51.96D, 'longitude', 7.63D) place,
+array(
+  named_struct('sku', concat('sku-', id % 99), 'quantity', 2, 'price', CAST(12.50 AS DECIMAL(10,2)), 'tags', array('a', 'b')),
+  named_struct('sku', 'sku-x', 'quantity', 1, 'price', CAST(id % 100 AS DECIMAL(10,2)), 'tags', array('c'))
+) items,
+CAST(25.00 AS DECIMAL(12,2)) total, 'EUR' currency, CAST(null AS STRING) coupon, 'https://example.org/shop?page=7' referrer,
+named_struct('source', 'mail', 'medium', 'link') campaign
+"""
+
+
+def _avro() -> str:
+    """Return the schema of the same event as Avro has it."""
+
+    def record(name: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "type": "record",
+            "name": name,
+            "fields": [{"name": n, "type": kind} for n, kind in fields.items()],
+        }
+
+    def decimal(precision: int) -> dict[str, Any]:
+        return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": 2}
+
+    text, whole, real = ["null", "string"], ["null", "int"], ["null", "double"]
+    tags = ["null", {"type": "array", "items": text}]
+    item = record("item", sku="string", quantity="int", price=decimal(10), tags=tags)
+    device = record(
+        "device",
+        os="string",
+        version=text,
+        model=text,
+        width=whole,
+        height=whole,
+        touch=["null", "boolean"],
+    )
+    place = record("place", country=text, city=text, latitude=real, longitude=real)
+    event = record(
+        "event", event_id="string", user_id="long", session=text, kind="string", at={"type": "long", "logicalType": "timestamp-micros"},
+        device=["null", device], place=["null", place], items=["null", {"type": "array", "items": ["null", item]}],
+        total=["null", decimal(12)], currency=text, coupon=text, referrer=text,
+        campaign=["null", record("campaign", source=text, medium=text)],
+    )  # fmt: skip
+    return json.dumps(event)
+
+
+def nested(setup: Setup, scratch: Path) -> None:
+    """Read the same events in turns by each way, from memory into nothing."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.avro.functions import from_avro, to_avro
+
+    import rta
+    from rta.dataframes.parsing import parse
+    from rta.events.json_format import as_messages
+
+    session, count = rta.spark(), min(setup.events, EVENTS)
+    as_json = rta.EventType("nested", FIELDS, "at")
+    as_avro = rta.EventType("nested", FIELDS, "at", format=rta.events.Avro(_avro()))
+    events = session.sql(f"SELECT {ROW} FROM range({count})")
+    messages = {
+        "json": as_messages(events, event=as_json).select("value"),
+        "avro": events.select(to_avro(F.struct(*events.columns), _avro()).alias("value")),
+    }
+    raw = {name: _held(frame, scratch / name) for name, frame in messages.items()}
+
+    def ours(name: str, of: rta.EventType) -> DataFrame:
+        return parse(raw[name], of).where("reason IS NULL").select(*of.columns)
+
+    ways = {
+        "from_json": raw["json"].select(F.from_json(F.col("value").cast("string"), FIELDS).alias("e")).select("e.*"),
+        "rta, JSON": ours("json", as_json),
+        "from_avro": raw["avro"].select(from_avro("value", _avro()).alias("e")).select("e.*"),
+        "rta, Avro": ours("avro", as_avro),
+    }  # fmt: skip
+    faults = {
+        name: f"{found:,} of {count:,} events"
+        for name, frame in ways.items()
+        if (found := frame.count()) != count
+    }
+    phases, seconds = {}, {name: [] for name in ways}  # type: dict[str, Any], dict[str, list[float]]
+    for _ in range(WARM + ROUNDS):
+        for name, frame in ways.items():
+            phases[name], _none = timed(name, _reading(frame))
+            seconds[name].append(phases[name].ended - phases[name].began)
+    for name, phase in phases.items():
+        took = median(seconds[name][WARM:])
+        figures = {"seconds": took, "events_per_second": count / took}
+        replace(phase).tell(fault=faults.get(name, ""), figures=figures)
+
+
+def _held(messages: DataFrame, folder: Path) -> DataFrame:
+    """Write messages down, and hold them in memory as Kafka's source would give them."""
+    messages.coalesce(1).write.parquet(str(folder))
+    rows = messages.sparkSession.read.parquet(str(folder)).selectExpr(
+        "CAST(null AS BINARY) key", "value", "'nested' topic", "0 partition", "0L offset", "timestamp'2025-01-01 00:00:00Z' timestamp"
+    )  # fmt: skip
+    held = rows.persist()
+    held.count()
+    return held
+
+
+def _reading(frame: DataFrame) -> Callable[[], None]:
+    return lambda: frame.write.format("noop").mode("overwrite").save()

@@ -1,0 +1,213 @@
+"""rta.events.formats.avro_records: records with a given schema, and with schemas of a registry, found by their ids."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.avro.functions import to_avro
+
+from rta.errors import InputError, SetupError
+from rta.events.event_types import EventType
+from rta.events.formats.avro_records import Avro
+from tests.dataframes.test_nested import parsed
+
+
+def record(*fields: tuple[str, Any], name: str = "Order") -> Any:
+    """Make the schema of a record."""
+    return {"type": "record", "name": name, "fields": [{"name": n, "type": kind} for n, kind in fields]}  # fmt: skip
+
+
+def maybe(kind: Any) -> Any:
+    """Make the type of a field that may be null."""
+    return ["null", kind]
+
+
+MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+ITEM = record(("sku", maybe("string")), ("price", {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}), name="Item")  # fmt: skip
+ORDER = json.dumps(
+    record(
+        ("id", maybe("string")), ("n", "int"), ("device", maybe(record(("os", maybe("string")), name="Device"))),
+        ("items", {"type": "array", "items": ITEM}), ("labels", {"type": "map", "values": maybe("int")}), ("ratio", "double"),
+        ("at", MICROS), ("sent", "long"), ("day", {"type": "int", "logicalType": "date"}), ("raw", "bytes"), ("more", "string"),
+    )
+)  # fmt: skip
+DDL = """
+id STRING NOT NULL, n BIGINT, device STRUCT<os: STRING NOT NULL>, items ARRAY<STRUCT<sku: STRING NOT NULL, price: DECIMAL(10,2)>>,
+labels MAP<STRING, INT>, ratio DOUBLE, at TIMESTAMP, sent TIMESTAMP, day DATE, raw BINARY
+"""
+OF = EventType("order", DDL, "at", times={"sent": "epoch_ms"}, format=Avro(ORDER))
+
+
+def long(number: int) -> bytes:
+    """Write an Avro int or long."""
+    number, out = (number << 1) ^ (number >> 63), b""
+    while number > 0x7F:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+def text(value: str | None) -> bytes:
+    """Write a text that may be null."""
+    return b"\0" if value is None else b"\2" + data(value.encode())
+
+
+def data(value: bytes) -> bytes:
+    """Write bytes."""
+    return long(len(value)) + value
+
+
+def order(**parts: bytes) -> bytes:
+    """Write an order by hand, as another library does, with some parts written otherwise."""
+    import struct
+
+    whole = {
+        "id": text("a"), "n": long(5), "device": b"\2" + text("mac"), "items": long(2) + text("x") + data(b"\x00\x96") + text("y") + data(b"\xff") + b"\0",
+        "labels": long(1) + data(b"k") + b"\2" + long(7) + b"\0", "ratio": struct.pack("<d", 0.5), "at": long(1_700_000_000_123_456),
+        "sent": long(1_700_000_000_123), "day": long(19_000), "raw": data(b"\0\xff"), "more": data(b"unknown"),
+    }  # fmt: skip
+    return b"".join((whole | parts).values())
+
+
+NAN = b"\0\0\0\0\0\0\xf8\x7f"
+CASES: list[tuple[bytes | None, str | None]] = [
+    (order(), None),
+    (order(device=b"\0", items=b"\0", labels=b"\0"), None),
+    (None, "null value"),
+    (b"", "empty value"),
+    (order()[:-1], "broken Avro"),
+    (order() + b"\0", "trailing garbage"),
+    (order() + order(), "trailing garbage"),
+    (b"{}", "broken Avro"),
+    (order(id=text(None)), "missing: id"),
+    (order(device=b"\2" + text(None)), "missing: device.os"),
+    (order(items=long(2) + text("x") + data(b"\1") + text(None) + data(b"\1") + b"\0"), "missing: items[1].sku"),
+    (order(id=text("a\0")), "NUL: id"),
+    (order(items=long(1) + text("\0") + data(b"\1") + b"\0"), "NUL: items[0].sku"),
+    (order(labels=long(1) + data(b"\0") + b"\2" + long(7) + b"\0"), "NUL: labels"),
+    (order(ratio=NAN), "NaN or Infinity: ratio"),
+    (order(sent=long(10**17)), "out of range: sent"),
+    (order(at=long(4_102_444_800_000_000)), "ahead"),
+]  # fmt: skip
+
+
+def test_records_are_as_strict_as_json(spark: SparkSession) -> None:
+    """Records that another library wrote: each value exact, what is bad with its place, nothing read behind the record."""
+    rows = parsed(spark, [value for value, _ in CASES], OF)
+    assert [(c, row.reason) for c, row in zip(CASES, rows, strict=True) if row.reason != c[1]] == []
+    first = rows[0]
+    assert (first.id, first.n, first.device.os, first.labels, first.ratio, bytes(first.raw)) == ("a", 5, "mac", {"k": 7}, 0.5, b"\0\xff")  # fmt: skip
+    assert [(item.sku, item.price) for item in first["items"]] == [("x", Decimal("1.50")), ("y", Decimal("-0.01"))]  # fmt: skip
+    assert first.at.astimezone(UTC) == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+    assert first.sent.astimezone(UTC) == datetime(2023, 11, 14, 22, 13, 20, 123000, tzinfo=UTC)
+    assert (rows[1].device, rows[1]["items"], rows[1].labels) == (None, [], {})
+
+
+def test_nan_is_read_if_asked_for(spark: SparkSession) -> None:
+    """Avro(nan=True) lets doubles be NaN."""
+    of = EventType("order", DDL, "at", times={"sent": "epoch_ms"}, format=Avro(ORDER, nan=True))
+    [row] = parsed(spark, [order(ratio=NAN)], of)
+    assert (str(row.ratio), row.reason) == ("nan", None)
+
+
+def test_what_spark_writes_is_read(spark: SparkSession) -> None:
+    """to_avro's records come back."""
+    schema = json.dumps(record(("id", "string"), ("at", MICROS)))
+    frame = spark.sql("SELECT 'é' id, timestamp '2024-11-15 10:00:00.123456Z' at")
+    value = bytes(frame.select(to_avro(F.struct("id", "at"), schema)).head()[0])  # type: ignore[index]
+    [row] = parsed(spark, [value], EventType("w", "id STRING, at TIMESTAMP", "at", format=Avro(schema)))  # fmt: skip
+    assert (row.id, row.at.microsecond, row.reason) == ("é", 123456, None)
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Two schemas of one subject, as a registry with Confluent's API tells them."""
+
+    found: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self) -> None:
+        """Answer."""
+        answer = self.found.get(self.path)
+        body = json.dumps(answer or {"error_code": 40401}).encode()
+        self.send_response(200 if answer else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    """Run a registry that knows the topic "evolving" in two versions."""
+    first, second = record(("id", "string"), ("n", "int")), record(("more", "string"), ("n", "long"), ("id", "string"), ("os", maybe("string")))  # fmt: skip
+    subject = "/subjects/evolving-value/versions"
+    Registry.found = {
+        subject: [1, 2], f"{subject}/1": {"id": 7, "schema": json.dumps(first)}, f"{subject}/2": {"id": 300, "schema": json.dumps(second)},
+        "/subjects/other-value/versions": [1], "/subjects/other-value/versions/1": {"id": 1, "schema": "x", "schemaType": "PROTOBUF"},
+    }  # fmt: skip
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def framed(number: int, body: bytes) -> bytes:
+    """Put Confluent's five bytes before a record."""
+    return b"\0" + number.to_bytes(4) + body
+
+
+def test_schemas_are_found_by_their_ids(spark: SparkSession, registry: str) -> None:
+    """Events of an older and a newer schema are read as one type; an unknown id, and what is not framed, are bad."""
+    of = EventType("evolving", "id STRING NOT NULL, n BIGINT, os STRING", "kafka_timestamp", format=Avro(registry=registry))  # fmt: skip
+    old, new = data(b"a") + long(5), data(b"x") + long(2**40) + data(b"b") + text("mac")
+    values = [framed(7, old), framed(300, new), framed(8, old), framed(7, old)[:-1], framed(300, new) + b"x", b"\1" + framed(7, old)[1:], b"\0\0"]  # fmt: skip
+    rows = parsed(spark, [*values], of)
+    assert [row.reason for row in rows] == [None, None, "unknown schema: 8", "broken Avro", "trailing garbage", "broken Avro", "broken Avro"]  # fmt: skip
+    assert [(row.id, row.n, row.os) for row in rows[:2]] == [("a", 5, None), ("b", 2**40, "mac")]
+    for name, message in {"nobody": "knows no schema", "other": "not Avro; found: PROTOBUF"}.items():  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            parsed(spark, [b""], EventType(name, "id STRING", "kafka_timestamp", format=Avro(registry=registry)))  # fmt: skip
+    gone = EventType("t", "id STRING", "kafka_timestamp", format=Avro(registry="http://127.0.0.1:9"))  # fmt: skip
+    with pytest.raises(SetupError, match=r"registry does not answer; found: 127.0.0.1:9"):
+        parsed(spark, [b""], gone)
+
+
+def test_a_given_schema_may_be_framed(spark: SparkSession) -> None:
+    """Without a registry the five bytes are passed over."""
+    schema = json.dumps(record(("id", "string")))
+    of = EventType("t", "id STRING", "kafka_timestamp", format=Avro(schema, framed=True))
+    assert [row.id for row in parsed(spark, [framed(9, data(b"a"))], of)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Avro, "needs the schema of its records, or a registry"),
+        (lambda: Avro("{"), "is the JSON of a record"),
+        (lambda: Avro('"string"'), "is the JSON of a record"),
+        (
+            lambda: EventType("t", "x INT", "kafka_timestamp", format=Avro(ORDER)),
+            "has no field 'x'; found: id, n",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused(make: Any, message: str) -> None:
+    """When the event type is made."""
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_type_that_does_not_fit_is_refused(spark: SparkSession) -> None:
+    """Before anything is read, with the place."""
+    for ddl, message in {"n STRING": "'n' does not have the type.*int in Avro, string", "device STRUCT<cpu: INT>": "'device.cpu'.*no such field"}.items():  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            parsed(spark, [b""], EventType("t", ddl, "kafka_timestamp", format=Avro(ORDER)))
