@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -31,11 +31,11 @@ from rta.engines.spark.checkpoint_lock import none_left_behind
 from rta.engines.spark.how_far import phase, reading
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
+from rta.engines.spark.query_sources import Sources, titled
 from rta.engines.spark.realtime.materializer import Materialized, materialize
 from rta.errors import RtaError, TableError
 from rta.events.event_types import EventType
 from rta.html import Marked, card, described
-from rta.kafka.topics import headway
 from rta.names import checked
 from rta.progress import doing, watched
 from rta.store import ledger, serving, views
@@ -50,11 +50,10 @@ if TYPE_CHECKING:
 class Architecture(ABC):
     """The base of the three architectures."""
 
-    topic: str
+    sources: Sources
     transform: Transform
     table: str
     key: Sequence[str]
-    event: EventType
     real_time: str | None = None
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
     filled: dict[int, Materialized] = field(default_factory=dict)  # those of them in real time
@@ -70,6 +69,16 @@ class Architecture(ABC):
 
     def __post_init__(self) -> None:
         checked("table", f"{self.table}_batch_99999")  # the names of its tables are longer
+
+    @property
+    def topic(self) -> str:
+        """The topic, or the topics."""
+        return titled(self.sources)
+
+    @property
+    def event(self) -> EventType:
+        """The type of the events of its first topic."""
+        return next(iter(self.sources.values())).event
 
     def __enter__(self) -> Self:
         return self
@@ -169,14 +178,28 @@ class Architecture(ABC):
         return max(self.view.versions, default=0) + 1 if self.view else 1
 
     def _follow(
-        self, number: int, part: str, transform: Transform, starting: Position, **how: int | None
+        self,
+        number: int,
+        part: str,
+        transform: Transform,
+        starting: Position,
+        *,
+        max_events_per_batch: int | None = None,
     ) -> StreamingQuery:
-        given: dict[str, Any] = {"table": part, "key": self.key, "event": self.event, "starting": starting} | how  # fmt: skip
+        given: dict[str, Any] = {"table": part, "key": self.key}
+        most = max_events_per_batch
         if self.real_time:
-            self.filled[number] = materialize(self.topic, transform, real_time=self.real_time, **given)  # fmt: skip
+            self.filled[number] = materialize(
+                self.topic, transform, event=self.event, real_time=self.real_time, starting=starting,
+                max_events_per_batch=most, **given,
+            )  # fmt: skip
             self.running[number] = self.filled[number].query
         else:
-            self.running[number] = following.follow(self.topic, transform, **given)
+            read = {
+                name: replace(source, starting=starting, max_events_per_batch=most or source.max_events_per_batch)
+                for name, source in self.sources.items()
+            }  # fmt: skip
+            self.running[number] = following.follow(read, transform, **given)
         self._again[number] = partial(self._follow, number, part, transform, starting)
         return self.running[number]
 
@@ -197,7 +220,7 @@ class Architecture(ABC):
         else:
             query = self.running[number]
             part = str(query.name)
-            with self._watched(part, lambda: ledger.offsets(part).get(self.topic, {}), [query]):
+            with self._watched(part, lambda topic: ledger.offsets(part).get(topic, {}), [query]):
                 query.processAllAvailable()
 
     @contextmanager
@@ -240,17 +263,19 @@ class Architecture(ABC):
         else:
             yield
 
-    def _batch_view(self, part: str) -> dict[int, int]:
-        """Archive what is new, and compute the answer over the archive to a table; return where the archive ends."""
+    def _batch_view(self, part: str) -> dict[str, dict[int, int]]:
+        """Archive what is new, and compute the answer over the archives to a table; return where the archive of each topic ends."""
         began = time.monotonic()
         begun: list[StreamingQuery] = []
-        with none_left_behind(), self._watched("its archive", lambda: archived(self.topic), begun):
+        with none_left_behind(), self._watched("its archive", archived, begun):
             doing("the archive is opened")
-            begun.append(archiving := archive(self.topic, event=self.event))
-            archiving.awaitTermination()
-        note(spark(), f"archive of {self.topic}", str(archiving.runId))
-        before = archived(self.topic)
-        many, jobs = sum(before.values()), group_of(part)
+            for source in self.sources.values():
+                archiving = archive(source.topic, event=source.event)
+                begun.append(archiving)
+                archiving.awaitTermination()
+                note(spark(), f"archive of {source.topic}", str(archiving.runId))
+        before = {source.topic: archived(source.topic) for source in self.sources.values()}
+        many, jobs = sum(sum(ends.values()) for ends in before.values()), group_of(part)
         session = spark()
 
         def read() -> tuple[int, str]:
@@ -260,17 +285,15 @@ class Architecture(ABC):
             f"archive of {self.topic} → {part}", lambda: (min(read()[0], many), many), unit="event", phase=lambda: read()[1],
         ):  # fmt: skip
             doing("the transform is planned")
-            batch_view(
-                self.topic, self.transform, table=part, key=self.key, event=self.event, before=before
-            )  # fmt: skip
+            batch_view(self.sources, self.transform, table=part, key=self.key, before=before)
         self.reprocessed = time.monotonic() - began
         return before
 
     def _watched(
-        self, into: str, reached: Callable[[], Mapping[int, int]], begun: Sequence[StreamingQuery]
-    ) -> AbstractContextManager[None]:
-        """Show progress through the topic while the block waits. reached: tells partition → the next offset to take."""
-        look = reading(headway(self.topic, reached), begun)
+        self, into: str, reached: Callable[[str], Mapping[int, int]], begun: Sequence[StreamingQuery]
+    ) -> AbstractContextManager[None]:  # fmt: skip
+        """Show progress through the topics while the block waits. reached: tells of a topic partition → the next offset to take."""
+        look = reading(following.headway_of(self.sources, reached), begun)
         return watched(f"{self.topic} → {into}", look, unit="event", phase=phase(begun))
 
     def _keep_only_served(self) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rta.architectures.base import Architecture
 from rta.engines.spark import following
 from rta.engines.spark.lateness import Transform
-from rta.events.event_types import EventType, event_type
+from rta.engines.spark.query_sources import Topics, query_sources
+from rta.events.event_types import EventType
 from rta.progress import waiting
 from rta.store import views
 from rta.store.ledger import Accounting
@@ -15,7 +16,7 @@ from rta.store.views import Version
 
 
 def batch(
-    topic: str,
+    topic: Topics,
     transform: Transform,
     *,
     table: str,
@@ -25,7 +26,7 @@ def batch(
     """Set up batch: recompute() archives what is new and computes the answer over the whole archive.
 
     Args:
-        topic: The topic.
+        topic: The topic, or several by the names of the transform's parameters, as for rta.follow().
         transform: The analysis, as for rta.follow().
         table: The name by which readers find the answer.
         key: The columns of the result that identify a row.
@@ -38,7 +39,7 @@ def batch(
         >>> wired.accounting()
         consumed 50 = used 50 + duplicate 0 + late 0 + quarantined 0 (1 batch)
     """
-    return Batch(topic, transform, table, key, event or event_type(topic)).started()
+    return Batch(query_sources(topic, event), transform, table, key).started()
 
 
 class Batch(Architecture):

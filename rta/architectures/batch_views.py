@@ -13,6 +13,7 @@ from rta.engines.spark.duplicates import ROWS, Deduplicate, deduplicates, observ
 from rta.engines.spark.exactly_once import BatchMetrics, about
 from rta.engines.spark.internals import observed
 from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
+from rta.engines.spark.query_sources import Sources, require_parameters, titled
 from rta.errors import InputError
 from rta.settings import settings
 from rta.store import database, serving, serving_tables
@@ -21,59 +22,63 @@ from rta.store.ledger import Batch
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from rta.events.event_types import EventType
-
 
 def batch_view(
-    topic: str,
+    sources: Sources,
     transform: Transform,
     *,
     table: str,
     key: Sequence[str],
-    event: EventType,
-    before: Mapping[int, int],
+    before: Mapping[str, Mapping[int, int]],
 ) -> None:
-    """Compute a transform over the archive before a cut-off into a new table.
+    """Compute a transform over the archives before a cut-off into a new table.
 
     No event is late, since all of them are there. Rows and accounting are written in one transaction, so a table without accounting
     was not finished.
 
     Args:
-        topic: The topic.
+        sources: The topics, by the names of the transform's parameters.
         transform: The analysis.
         table: The new table.
         key: The columns of the result that identify a row.
-        event: The type of the topic's events.
-        before: The cut-off, partition → offset: that of `rta.architectures.archived(topic)` or earlier.
+        before: The cut-off, topic → partition → offset: that of `rta.architectures.archived(topic)` or earlier.
     """
     from pyspark.sql import functions as F
 
+    require_parameters(transform, sources)
     good = F.count(F.when(F.col("reason").isNull(), 1)).alias("good")
     terms = F.count("*").alias("consumed"), F.count("reason").alias("quarantined"), good
-    whole = all_archived(topic, event, before)
+    topics = {name: source.topic for name, source in sources.items()}
+    whole = {source.topic: all_archived(source.topic, source.event, before[source.topic]) for source in sources.values()}  # fmt: skip
     plain = applied(
-        transform, good_events(whole.observe(f"{OBSERVED}:{topic}", *terms), topic, event)
-    )
-    answer, operators = (
-        observed_around(plain),
-        [each for each in deduplicates(plain) if each.copies_of == topic],
-    )
-    target = serving_tables.planned(table, answer.schema, key, topic=topic)
+        transform,
+        {
+            name: good_events(whole[topic].observe(f"{OBSERVED}:{topic}", *terms), topic, sources[name].event)
+            for name, topic in topics.items()
+        },
+    )  # fmt: skip
+    answer, operators = observed_around(plain), deduplicates(plain)
+    target = serving_tables.planned(table, answer.schema, key, topic=titled(sources))
     with task_metrics.noted(answer.sparkSession, table) as ran_again:
         rows = answer.toArrow()
-        counted = about(observed(execution(answer), OBSERVED, ROWS), topic)
-        if ran_again():  # then Spark may have counted rows twice
-            counted = [
-                whole.agg(*terms).collect()[0].asDict(),
-                *map(_reached_and_passed, operators),
-            ]
-        duplicate = sum(map(_copies, operators))
-    metrics = BatchMetrics.of(counted, duplicate=duplicate, dropped_late=0)
-    batch = Batch(
-        f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before, run_id=settings().run_id,
-        consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
-    )  # fmt: skip
-    serving.commit_batch(database.engine(), target, batch, rows)
+        all_counted, again = observed(execution(answer), OBSERVED, ROWS), ran_again()
+        batches = []
+        for topic in topics.values():
+            own = [each for each in operators if each.copies_of == topic]
+            counted = about(all_counted, topic)
+            if again:  # then Spark may have counted rows twice
+                counted = [
+                    whole[topic].agg(*terms).collect()[0].asDict(),
+                    *map(_reached_and_passed, own),
+                ]
+            metrics = BatchMetrics.of(counted, duplicate=sum(map(_copies, own)), dropped_late=0)
+            batches.append(
+                Batch(
+                    f"batch view {table}", 0, topic, start_offsets=archived_from(topic), end_offsets=before[topic], run_id=settings().run_id,
+                    consumed=metrics.consumed, quarantined=metrics.quarantined, duplicate=metrics.duplicate, used=metrics.used,
+                )
+            )  # fmt: skip
+    serving.commit_batch(database.engine(), target, batches, rows)
 
 
 def without_copies_of(

@@ -123,6 +123,11 @@ def compare(*architectures: Architecture, since: datetime | None = None) -> Comp
             found=found,
             fix="give two or more of one topic",
         )
+    if len(architectures[0].sources) > 1:
+        raise InputError(
+            "architectures of several topics are not compared", found=architectures[0].topic,
+            fix="compare what rta.read(…) returns of each",
+        )  # fmt: skip
     with waiting("comparing " + ", ".join(wired.table for wired in architectures)):
         return _compared(architectures, since)
 

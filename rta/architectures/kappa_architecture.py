@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rta.architectures.base import Architecture
 from rta.engines.spark.how_far import phase
 from rta.engines.spark.lateness import Transform
-from rta.errors import QueryError, RtaError
-from rta.events.event_types import EventType, event_type
+from rta.engines.spark.query_sources import Sources, Topics, query_sources, titled
+from rta.errors import InputError, QueryError, RtaError
+from rta.events.event_types import EventType
 from rta.html import card, described
 from rta.kafka.topics import TopicDescription, description
 from rta.progress import bar, doing, waiting
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def kappa(
-    topic: str,
+    topic: Topics,
     transform: Transform,
     *,
     table: str,
@@ -37,7 +39,7 @@ def kappa(
     It continues the served version, which must have been filled with `transform`.
 
     Args:
-        topic: The topic.
+        topic: The topic, or several by the names of the transform's parameters, as for rta.follow().
         transform: The analysis, as for rta.follow().
         table: The name by which readers find the answer.
         key: The columns of the result that identify a row.
@@ -52,7 +54,12 @@ def kappa(
         >>> wired.accounting().used
         50
     """
-    return Kappa(topic, transform, table, key, event or event_type(topic), real_time).started()
+    sources = query_sources(topic, event)
+    if real_time and len(sources) > 1:
+        raise InputError(
+            "real-time mode reads one topic: Spark joins no streams in it", found=titled(sources), fix="leave out real_time"
+        )  # fmt: skip
+    return Kappa(sources, transform, table, key, real_time).started()
 
 
 class Kappa(Architecture):
@@ -81,7 +88,7 @@ class Kappa(Architecture):
                 one micro-batch takes all history.
         """
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
-        began = time.monotonic(), events_in(part, description(self.topic))
+        began = time.monotonic(), events_in(part, described_topics(self.sources))
         with waiting(f"starting version {number} of {self.table}"):
             query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
         self.transform = transform
@@ -197,23 +204,23 @@ class Replay:
 
     def progress(self) -> ReplayProgress:
         """Return how far it is."""
-        return self._progress(retried(lambda: description(self.wired.topic)))
+        return self._progress(described_topics(self.wired.sources))
 
-    def _progress(self, topic: TopicDescription) -> ReplayProgress:
-        """Return how far it is through a topic as it is, or was."""
+    def _progress(self, topics: Sequence[TopicDescription]) -> ReplayProgress:
+        """Return how far it is through topics as they are, or were."""
         began, first = self.began
-        done = events_in(self.table, topic)
+        done = events_in(self.table, topics)
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
-        return ReplayProgress(done, topic.events, rate)
+        return ReplayProgress(done, sum(topic.events for topic in topics), rate)
 
     def wait(self) -> ReplayProgress:
         """Wait until it has everything that is in the topic now, and show its progress."""
         # The goal is what is there now: retention must not move it.
-        topic, shown = retried(lambda: description(self.wired.topic)), 0
-        goal = topic.events
+        topics, shown = described_topics(self.wired.sources), 0
+        goal = sum(topic.events for topic in topics)
         look = phase([self.query])
-        with bar(f"{topic.name} → {self.table}", total=goal, unit="event") as advance:
-            while (now := self._progress(topic)).done < goal:
+        with bar(f"{self.wired.topic} → {self.table}", total=goal, unit="event") as advance:
+            while (now := self._progress(topics)).done < goal:
                 doing(look())
                 self.query.awaitTermination(0.2)  # type: ignore[arg-type]
                 if not self.query.isActive:
@@ -226,10 +233,16 @@ class Replay:
         return self.progress()
 
 
-def events_in(table: str, topic: TopicDescription) -> int:
-    """Count the offsets of a topic, as it is now, that a table contains.
+def described_topics(sources: Sources) -> list[TopicDescription]:
+    """Describe the topics of a query as they are now."""
+    return [retried(partial(description, source.topic)) for source in sources.values()]
 
-    >>> events_in("no_such_table", TopicDescription("clicks", "an-id", {0: (0, 5)}, None))
+
+def events_in(table: str, topics: Sequence[TopicDescription]) -> int:
+    """Count the offsets of topics, as they are now, that a table contains.
+
+    >>> events_in("no_such_table", [TopicDescription("clicks", "an-id", {0: (0, 5)}, None)])
     0
     """
-    return topic.passed(ledger.offsets(table).get(topic.name, {}))
+    contained = ledger.offsets(table)
+    return sum(topic.passed(contained.get(topic.name, {})) for topic in topics)

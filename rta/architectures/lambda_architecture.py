@@ -13,7 +13,9 @@ from rta.dataframes.starting_offsets import Position
 from rta.engines.spark import following
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
-from rta.events.event_types import EventType, event_type
+from rta.engines.spark.query_sources import query_sources
+from rta.errors import InputError
+from rta.events.event_types import EventType
 from rta.progress import doing, waiting
 from rta.store import views
 from rta.store.ledger import Accounting
@@ -57,7 +59,12 @@ def lambda_(
         >>> wired.accounting().used
         100
     """
-    return Lambda(topic, transform, table, key, event or event_type(topic), real_time).started()
+    if not isinstance(topic, str):
+        raise InputError(
+            "Lambda takes one topic: two parts of a join cannot be merged", found=topic,
+            fix="use rta.batch(…), rta.kappa(…) or rta.follow(…) for several",
+        )  # fmt: skip
+    return Lambda(query_sources(topic, event), transform, table, key, real_time).started()
 
 
 class Lambda(Architecture):
@@ -89,7 +96,7 @@ class Lambda(Architecture):
             following.reset(part)
         with self._made(number, parts):
             merges = self._merges()
-            cut_off = self._batch_view(parts[0])
+            cut_off = self._batch_view(parts[0])[self.topic]
             self.stop()
             self._speed(number, cut_off)
             if not self.real_time:

@@ -64,7 +64,7 @@ def forget_view(connection: Connection, view: str) -> None:
 
 
 def note_corrections(
-    connection: Connection, view: str, version: int, *, served: Sequence[str], others: Sequence[str], ends: Mapping[int, int],
+    connection: Connection, view: str, version: int, *, served: Sequence[str], others: Sequence[str], ends: Mapping[str, Mapping[int, int]],
 ) -> None:  # fmt: skip
     """Note which late events are in the answer, now that a view serves another version.
 
@@ -77,7 +77,7 @@ def note_corrections(
         version: The version that it serves now.
         served: The tables of that version.
         others: The tables of its other versions.
-        ends: partition → the first offset that the served tables do not contain.
+        ends: topic → partition → the first offset that the served tables do not contain.
     """
     mine = LATE.c.view_name == view
     now_served = LATE.c.table_name.in_(served)
@@ -88,7 +88,10 @@ def note_corrections(
         again.c.partition == LATE.c.partition,
         again.c.offset == LATE.c.offset,
     )
-    read = [(LATE.c.partition == p) & (LATE.c.offset < end) for p, end in ends.items()]
+    read = [
+        (LATE.c.topic == topic) & (LATE.c.partition == p) & (LATE.c.offset < end)
+        for topic, offsets in ends.items() for p, end in offsets.items()
+    ]  # fmt: skip
     there = sa.or_(sa.false(), *read) & ~late_again & ~now_served
 
     def note(where: ColumnElement[bool], **values: Any) -> None:

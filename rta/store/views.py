@@ -117,7 +117,7 @@ def _switched(
         after = View(name, parts[0].topic or "", number, versions)
         _note(connection, after, parts[0])
         others = [part for n, each in versions.items() if n != number for part in each.parts]
-        ends = _reached(connection, after.topic, version)
+        ends = _reached(connection, after, version)
         late_rows.note_corrections(
             connection, name, number, served=version.parts, others=others, ends=ends
         )
@@ -158,12 +158,13 @@ def drop(name: str, *, on: Engine | None = None) -> list[str]:
     return [] if view is None else [p for each in view.versions.values() for p in each.parts]
 
 
-def _reached(connection: Connection, topic: str, version: Version) -> dict[int, int]:
-    """Return how far a version goes: partition → the first offset that is in none of its tables."""
-    ends = dict(version.cut_off)
+def _reached(connection: Connection, view: View, version: Version) -> dict[str, dict[int, int]]:
+    """Return how far a version goes: topic → partition → the first offset that is in none of its tables."""
+    ends = {view.topic: dict(version.cut_off)} if version.cut_off else {}
     for part in version.parts:
-        for partition, end in ledger.offsets_in(connection, part).get(topic, {}).items():
-            ends[partition] = max(end, ends.get(partition, 0))
+        for topic, offsets in ledger.offsets_in(connection, part).items():
+            here = ends.setdefault(topic, {})
+            here |= {p: max(end, here.get(p, 0)) for p, end in offsets.items()}
     return ends
 
 
@@ -171,9 +172,12 @@ def _require_level(connection: Connection, seen: View, version: Version) -> None
     """Refuse a version that lacks events that readers see: values would go back."""
     if connection.dialect.name != "sqlite":  # there one writes at a time anyway
         connection.exec_driver_sql("LOCK TABLE rta_batches IN SHARE MODE")
-    has = _reached(connection, seen.topic, version)
-    now = _reached(connection, seen.topic, seen.versions[seen.served])
-    behind = sum(max(end - has.get(partition, 0), 0) for partition, end in now.items())
+    has = _reached(connection, seen, version)
+    now = _reached(connection, seen, seen.versions[seen.served])
+    behind = sum(
+        max(end - has.get(topic, {}).get(partition, 0), 0)
+        for topic, ends in now.items() for partition, end in ends.items()
+    )  # fmt: skip
     if behind:
         raise QueryError(
             f"{', '.join(version.parts)} lacks events that readers of {seen.name!r} see", found=f"{behind:,} events behind",

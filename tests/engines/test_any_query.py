@@ -6,7 +6,7 @@ query must have written. Nothing of it is asked of Spark.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,12 +14,16 @@ from typing import Any, Final
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Row as RowOf
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 import rta
 from rta.engines import Source
+from rta.errors import InputError, QueryError
 from rta.store import ledger
 from rta.testing import oracle
+from tests.support.truth import checkpoint_of
 
 pytestmark = pytest.mark.kafka
 
@@ -312,8 +316,114 @@ def test_rows_of_an_event_and_events_without_a_row(pair: Pair) -> None:
         both = F.explode(F.array(F.lit("a"), F.lit("b"))).alias("item")
         return views.where("user_id > 1").select("offset", both, "view_id")
 
-    drained = rta.drain(pair.views, exploded, table="any_items", key=["offset", "item"], **pair.one)
+    drained = rta.drain(
+        pair.views, exploded, table="any_items", **pair.one
+    )  # no key: rows are added
     events = pair.events[pair.views]
     assert (drained.accounting.used, drained.accounting.quarantined) == (len(events), 1)
     made = [(each.offset, item, each.name) for each in events if each.user > 1 for item in "ab"]
     assert rows("any_items", "offset", "item", "view_id") == made
+
+
+class Newest(StatefulProcessor):
+    """Keep how many views a user has made, and forget the user an hour after the last one."""
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Open the state."""
+        self.handle = handle
+        self.many = handle.getValueState("many", "many LONG")
+
+    def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
+        """Add the rows of a micro-batch."""
+        known = self.many.get() if self.many.exists() else None
+        many = (known[0] if known else 0) + sum(1 for _ in rows)
+        self.many.update((many,))
+        yield RowOf(user_id=key[0], events=many)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_stateful_processor_is_accounted_for(pair: Pair) -> None:
+    """A stateful processor in Python (transformWithState): an event is late by its time, and the stream's last row of a key is that of the batch."""
+
+    def counted(views: DataFrame) -> DataFrame:
+        users = marked(views).groupBy("user_id")
+        return users.transformWithState(Newest(), "user_id LONG, events LONG", "Update", "EventTime")  # fmt: skip
+
+    rta.drain(pair.views, counted, table="any_processor", key=["user_id"], **pair.one)
+    found = truth("any_processor", {pair.views: pair.events[pair.views]})
+    assert found.late[pair.views]
+    require_accounted("any_processor", found)
+    kept = Counter(event.user for event in found.kept[pair.views])
+    assert rows("any_processor", "user_id", "events") == sorted(kept.items())
+    whole = rta.read_batch(pair.views, event=VIEWS)
+    batch = whole.where(~whole["offset"].isin([*found.late[pair.views]])).transform(counted)
+    assert sorted(map(tuple, batch.collect())) == sorted(kept.items())
+
+
+def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
+    """The batch over the archives of both has every pair; Kappa has those of the events that were not late, after a replay, too."""
+    how: dict[str, Any] = {"key": ["view", "buy"]}
+    everything = Truth(pair.events, {}, NEVER)
+    with rta.batch(pair.topics, joined("inner"), table="any_batch", **how) as batch:
+        told = batch.recompute()
+    assert (told.batches, told.quarantined, told.late, told.balanced) == (1, 2, 0, True)
+    assert rows("any_batch", "view", "buy", "user_id") == sorted(pairs(everything, pair))
+    with rta.kappa(pair.topics, joined("inner"), table="any_kappa", **how) as kappa:
+        kappa.catch_up()
+        found = truth("any_kappa_v1", pair.events)
+        assert rows("any_kappa", "view", "buy", "user_id") == sorted(pairs(found, pair))
+        replay = kappa.replay(joined("left"))
+        assert replay.wait().behind == 0
+        assert kappa.switch().served == 2
+    with pytest.raises(InputError, match="Lambda takes one topic"):
+        rta.lambda_(pair.topics, joined("inner"), table="any_lambda", **how)  # type: ignore[arg-type]
+
+
+def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
+    """Each with the sentence that says what to write instead; no table, no checkpoint."""
+
+    def itself(views: DataFrame) -> DataFrame:
+        return marked(views).join(marked(views).select(F.col("user_id").alias("other")), F.expr("user_id = other"))  # fmt: skip
+
+    def endless(views: DataFrame, buys: DataFrame) -> DataFrame:
+        return views.join(buys.select("user_id", "buy_id"), "user_id", "left")
+
+    def sessions(views: DataFrame) -> DataFrame:
+        return marked(views).groupBy(F.session_window("seen_at", "9 minutes")).count()
+
+    def per_user(views: DataFrame) -> DataFrame:
+        return marked(views).groupBy("user_id").count()
+
+    how: dict[str, Any] = {"table": "any_refused", "key": ["user_id"]}
+    one = {"event": VIEWS}
+    for topics, transform, given, said in (
+        (pair.views, itself, one, "2 branches of any-query-views .*second topic"),
+        (pair.topics, endless, {}, r"cannot start.*withWatermark.* on both topics, and a range of time"),
+        (pair.topics, lambda views, purchases: views.join(purchases, "user_id"), {}, "parameters of the transform are not the names"),
+        (pair.topics, lambda views, **_: views, {}, "unused: any-query-buys"),
+        (pair.topics, joined("inner"), one, "event is for one topic"),
+        ({"views": pair.views, "buys": pair.views}, joined("inner"), {}, "any-query-views"),
+        (pair.views, sessions, {**one, "mode": "update"}, "mode 'update'.*use 'append' or 'complete'"),
+        (pair.views, per_user, {**one, "mode": "final"}, "not an output mode"),
+        (pair.views, per_user, {**one, "key": ()}, "without a key each change would be one more row"),
+    ):  # fmt: skip
+        with pytest.raises((InputError, QueryError), match=said):
+            rta.drain(topics, transform, **{**how, **given})
+    assert not checkpoint_of("any_refused").exists()
+    assert "any_refused" not in [each.name for each in rta.store.tables()]
+
+
+def test_a_whole_result_replaces_the_table(pair: Pair) -> None:
+    """In complete mode a row that the result no longer has is no longer in the table."""
+
+    def few(views: DataFrame) -> DataFrame:
+        counted = views.groupBy("user_id").agg(F.count("*").alias("events"))
+        return counted.where("events < 8").orderBy("events")
+
+    rta.drain(pair.views, few, table="any_few", key=["user_id"], mode="complete", **pair.one)
+    counts = Counter(event.user for event in pair.events[pair.views])
+    few_rows = [(user, many) for user, many in sorted(counts.items()) if many < 8]
+    assert len(few_rows) < len(counts)
+    assert rows("any_few", "user_id", "events") == few_rows

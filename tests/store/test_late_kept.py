@@ -165,7 +165,12 @@ def test_what_is_late_in_one_version_may_be_late_in_the_next(engine: Engine) -> 
     def serve(version: int, others: list[str], end: int) -> dict[int, str]:
         with database.writing(engine) as connection:
             late_rows.note_corrections(
-                connection, "view", version, served=[f"v{version}"], others=others, ends={0: end}
+                connection,
+                "view",
+                version,
+                served=[f"v{version}"],
+                others=others,
+                ends={"clicks": {0: end}},
             )
         found = late_rows.kept([f"v{version}"], view="view", on=engine).dropna(subset=["offset"])
         return dict(zip(found["offset"].astype(int), found["corrected_by"].map(str), strict=True))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -330,7 +331,7 @@ def drain(
     )  # fmt: skip
     with (
         watched(
-            f"{titled(sources)} → {table}", reading(_headway(sources, table), begun), unit="event", phase=phase(begun)
+            f"{titled(sources)} → {table}", reading(headway_of(sources, lambda topic: ledger.offsets(table).get(topic, {})), begun), unit="event", phase=phase(begun)
         ),
         none_left_behind(),
     ):  # fmt: skip
@@ -354,13 +355,16 @@ def drain(
     return _drained(table, titled(sources), taken, time.monotonic() - start)
 
 
-def _headway(sources: Sources, table: str) -> Callable[[], tuple[int, int]]:
-    """Return a function for rta.progress.watched(): how many events of all topics were taken since its first call, and of how many."""
+def headway_of(
+    sources: Sources, reached: Callable[[str], Mapping[int, int]]
+) -> Callable[[], tuple[int, int]]:
+    """Return a function for rta.progress.watched(): how many events of all topics were read since its first call, and of how many.
 
-    def taken(topic: str) -> Callable[[], Mapping[int, int]]:
-        return lambda: ledger.offsets(table).get(topic, {})
-
-    each = [headway(source.topic, taken(source.topic)) for source in sources.values()]
+    Args:
+        sources: The topics.
+        reached: Returns of a topic partition → the next offset to read.
+    """
+    each = [headway(source.topic, partial(reached, source.topic)) for source in sources.values()]
 
     def look() -> tuple[int, int]:
         done, of = zip(*(ask() for ask in each), strict=True)
