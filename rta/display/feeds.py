@@ -226,15 +226,14 @@ class TableFeed(Feed):
         if what == "quarantined" and self.table.topic:
             found = [
                 [each.origin, each.kafka_timestamp, each.reason, each.value]
-                for each in dead_letters(self.table.topic)
+                for topic in self.table.topics
+                for each in dead_letters(topic)
             ]
             frame = pd.DataFrame(
                 found[::-1], columns=["origin", "kafka_timestamp", "reason", "value"]
             )
-            return (
-                frame,
-                f"of topic {self.table.topic}; rta.dlq.redrive({self.table.topic!r}) sends them again",
-            )
+            send = " and ".join(f"rta.dlq.redrive({topic!r})" for topic in self.table.topics)
+            return frame, f"of topic {self.table.topic}; {send} sends them again"
         if what == "duplicate":
             return pd.DataFrame(), "duplicates are counted, not kept: their first copy is used"
         return super().listed(what)

@@ -84,7 +84,7 @@ class ReplayFeed(Feed):
 
     def _kept(self) -> list[str]:
         """Return the tables that a query keeps of what is played."""
-        return [each.name for each in serving_tables.tables() if each.topic in self._topics]
+        return [each.name for each in serving_tables.tables() if {*each.topics} & {*self._topics}]
 
     def _committed(self) -> object:
         """Return what is different after each micro-batch of a query that reads what is played."""

@@ -182,8 +182,9 @@ def read_until(progress: Mapping[str, Any]) -> dict[str, dict[int, int]]:
 
 def in_table(name: str | None) -> dict[str, dict[int, int]]:
     """Return what the table of a query contains, in the same form; for use before its first micro-batch has ended."""
-    topic = next((table.topic for table in serving_tables.tables() if table.name == name), None)
-    return {topic: ledger.offsets(str(name)).get(topic, {})} if topic else {}
+    topics = next((table.topics for table in serving_tables.tables() if table.name == name), [])
+    contained = ledger.offsets(str(name)) if topics else {}
+    return {topic: contained.get(topic, {}) for topic in topics}
 
 
 def lag_of(read: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:

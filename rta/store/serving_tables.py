@@ -33,8 +33,13 @@ class Table:
     name: str
     schema: StructType
     key: tuple[str, ...]
-    topic: str | None = None
+    topic: str | None = None  # that fills it; of several, their names with commas
     view: bool = False  # of other tables: see rta.store.views
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that fill it."""
+        return self.topic.split(", ") if self.topic else []
 
     @property
     def columns(self) -> StructType:

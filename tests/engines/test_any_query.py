@@ -1,119 +1,45 @@
-"""Queries of several topics and of each kind that Spark has: the stream equals the batch, and each topic's events are accounted for.
+"""Queries of several topics and of each kind that Spark has: the stream equals the batch, and each topic's events are accounted for."""
 
-The truth is plain Python: from the offsets of each micro-batch it says what the watermark was, which events were late, and what the
-query must have written. Nothing of it is asked of Spark.
-"""
-
-import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Row as RowOf
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 import rta
-from rta.engines import Source
 from rta.errors import InputError, QueryError
-from rta.store import ledger
-from rta.testing import oracle
+from rta.store import database, serving_tables
+from rta.store.upserts import upsert
 from tests.support.truth import checkpoint_of
+from tests.support.two_topics import (
+    DELAY,
+    NEVER,
+    REACH,
+    START,
+    VIEWS,
+    WITHIN,
+    Event,
+    Pair,
+    Truth,
+    joined,
+    marked,
+    minutes,
+    pairs,
+    publish,
+    require_accounted,
+    rows,
+    truth,
+)
 
 pytestmark = pytest.mark.kafka
-
-VIEWS: Final = rta.EventType(
-    "any-views", "view_id STRING NOT NULL, user_id BIGINT NOT NULL, seen_at TIMESTAMP NOT NULL", event_time="seen_at"
-)  # fmt: skip
-BUYS: Final = rta.EventType(
-    "any-buys", "buy_id STRING NOT NULL, user_id BIGINT NOT NULL, price DECIMAL(12, 2), bought_at TIMESTAMP NOT NULL",
-    event_time="bought_at",
-)  # fmt: skip
-START: Final = datetime(2024, 11, 15, 10, tzinfo=UTC)
-DELAY: Final = timedelta(minutes=10)
-REACH: Final = timedelta(minutes=30)
-NEVER: Final = datetime.min.replace(tzinfo=UTC)
-WITHIN: Final = (
-    "v.user_id = b.user_id AND bought_at BETWEEN seen_at AND seen_at + INTERVAL 30 MINUTES"
-)
-Row = tuple[Any, ...]
-Transform = Callable[..., DataFrame]
-
-
-@dataclass(frozen=True)
-class Event:
-    """An event on a topic, as the truth has it."""
-
-    offset: int
-    name: str
-    user: int
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two topics with random events: out of order, some far behind, copies, and one that is broken."""
-
-    views: str
-    buys: str
-
-    @property
-    def topics(self) -> dict[str, Source]:
-        """How a query reads both: in small micro-batches."""
-        return {
-            "views": Source(self.views, VIEWS, max_events_per_batch=8),
-            "buys": Source(self.buys, BUYS, max_events_per_batch=8),
-        }
-
-    @property
-    def one(self) -> dict[str, Any]:
-        """How a query reads the views alone."""
-        return {"event": VIEWS, "max_events_per_batch": 8}
-
-    @property
-    def events(self) -> dict[str, list[Event]]:
-        """Topic → its good events."""
-        names = {
-            self.views: (VIEWS, "view_id", "seen_at"),
-            self.buys: (BUYS, "buy_id", "bought_at"),
-        }
-        return {
-            topic: [
-                Event(offset, name, user, at.replace(tzinfo=UTC))
-                for offset, name, user, at in zip(
-                    *(oracle.events(topic, event)[c].to_pylist() for c in ("offset", key, "user_id", time)), strict=True
-                )
-            ]
-            for topic, (event, key, time) in names.items()
-        }  # fmt: skip
-
-
-def minutes(seed: int, many: int) -> list[float]:
-    """Return minutes that go on, out of order by up to eight, with a few of an hour before."""
-    dice = random.Random(seed)  # noqa: S311 - a test that can be repeated
-    return [
-        round(4 * n + dice.uniform(-8, 0) - (60 if dice.random() < 0.2 and n > 10 else 0), 2) + 60
-        for n in range(many)
-    ]
-
-
-def publish(topic: str, kind: str, at: Iterable[float], seed: int = 0) -> None:
-    """Put events onto a topic, each at a minute after START."""
-    dice = random.Random(seed)  # noqa: S311 - a test that can be repeated
-    time = {"view": "seen_at", "buy": "bought_at"}[kind]
-    price = {"price": Decimal("1.10")} if kind == "buy" else {}
-    users = (2, 4) if kind == "buy" else (1, 3)  # some on each side have no partner
-    events = [
-        {f"{kind}_id": f"{kind}{n}", "user_id": dice.randint(*users), time: START + timedelta(minutes=m), **price}
-        for n, m in enumerate(at)
-    ]  # fmt: skip
-    copies = [events[n] for n in range(0, len(events), 7)]
-    assert rta.kafka.publish_paced([*events, *copies], topic).ok == len(events) + len(copies)
 
 
 @pytest.fixture(scope="module")
@@ -127,90 +53,42 @@ def pair(spark: SparkSession) -> Pair:
     return found
 
 
-def batches(table: str) -> list[list[ledger.Batch]]:
-    """Return the entries of each micro-batch of a table."""
-    found: dict[int, list[ledger.Batch]] = {}
-    for entry in ledger.batches(table):
-        found.setdefault(entry.batch_id, []).append(entry)
-    return [found[number] for number in sorted(found)]
+def test_what_stands_still_may_be_joined(pair: Pair, spark: SparkSession, tmp_path: Path, topic: Callable[..., str]) -> None:  # fmt: skip
+    """Parquet, CSV, a pandas frame, a serving table and the newest value of each key of a compacted topic: no state, no late event."""
+    users = pd.DataFrame({"user_id": [1, 2, 3], "country": ["de", "fr", "it"]})
+    spark.createDataFrame(users).write.parquet(f"{tmp_path}/parquet")
+    users.to_csv(tmp_path / "users.csv", index=False)
+    serving_tables.make(serving_tables.planned("any_users", spark.createDataFrame(users).schema, ["user_id"]))  # fmt: skip
+    with database.writing(database.engine()) as connection:
+        upsert(connection, serving_tables.table("any_users"), users.itertuples(index=False, name=None))  # fmt: skip
+    compacted = topic(partitions=1)
+    named = rta.EventType("any-users", "view_id STRING NOT NULL, user_id BIGINT NOT NULL, seen_at TIMESTAMP NOT NULL", event_time="seen_at", key="user_id")  # fmt: skip
+    people = [{"view_id": f"{country}{n}", "user_id": user, "seen_at": START} for n in range(2) for user, country in users.itertuples(index=False)]  # fmt: skip
+    assert rta.kafka.publish_paced(people, compacted, key="user_id").ok == len(people)
+    producer = Producer({"bootstrap.servers": rta.kafka.bootstrap()})
+    producer.produce(compacted, key=b"3", value=None)
+    assert producer.flush(60) == 0
+    newest = rta.dataframes.latest(compacted, event=named)
+    assert sorted(row.view_id for row in newest.collect()) == ["de1", "fr1"]
+    frames = {
+        "parquet": spark.read.parquet(f"{tmp_path}/parquet"),
+        "csv": spark.read.schema("user_id BIGINT, country STRING").option("header", "true").csv(f"{tmp_path}/users.csv"),
+        "pandas": spark.createDataFrame(users), "table": spark.createDataFrame(rta.read("any_users")),
+        "topic": newest.select("user_id", F.col("view_id").alias("country")),
+    }  # fmt: skip
 
+    def looked_up(views: DataFrame) -> DataFrame:
+        found = views.select("user_id", "offset")
+        for name, frame in frames.items():
+            found = found.join(frame.withColumnRenamed("country", name), "user_id", "left")
+        return found.select("offset", *frames)
 
-@dataclass(frozen=True)
-class Truth:
-    """What must have happened: topic → the events that were not late, and the watermark at the end."""
-
-    kept: Mapping[str, list[Event]]
-    late: Mapping[str, set[int]]
-    closed: datetime
-
-
-def truth(table: str, events: Mapping[str, list[Event]], ends: Callable[[datetime], datetime] = lambda at: at) -> Truth:  # fmt: skip
-    """Follow the micro-batches: the watermark is behind the slowest topic, and an event is late by the one of the batch before.
-
-    Args:
-        table: The table, whose ledger has the cuts.
-        events: Topic → its events.
-        ends: When the state that an event is for ends, by its time.
-    """
-    kept: dict[str, list[Event]] = {topic: [] for topic in events}
-    late: dict[str, set[int]] = {topic: set() for topic in events}
-    newest = dict.fromkeys(events, NEVER + DELAY)
-    before = current = NEVER
-    for entries in batches(table):
-        for entry in entries:
-            for event in events[entry.topic]:
-                if entry.start_offsets[0] <= event.offset < entry.end_offsets[0]:
-                    is_late = ends(event.at) <= before
-                    late[entry.topic] |= {event.offset} if is_late else set()
-                    kept[entry.topic] += [] if is_late else [event]
-                    newest[entry.topic] = max(newest[entry.topic], event.at)
-        before, current = current, max(current, min(newest.values()) - DELAY)
-    return Truth(kept, late, current)
-
-
-def rows(table: str, *columns: str) -> list[Row]:
-    """Return the rows of a table, sorted."""
-    return sorted(map(tuple, rta.read(table)[list(columns)].astype(object).to_numpy().tolist()))
-
-
-def require_accounted(table: str, found: Truth, **duplicates: int) -> None:
-    """Each topic by itself: late are those that the truth names, at the offsets that it names; the rest is used."""
-    listed = rta.late(table)
-    for topic, kept in found.kept.items():
-        told = rta.accounting(table, topic=topic)
-        assert told.balanced, told
-        copies = duplicates.get(topic, 0)
-        assert (told.late, told.used, told.duplicate, told.quarantined) == (len(found.late[topic]), len(kept) - copies, copies, 1)  # fmt: skip
-        assert {*listed.loc[listed["topic"] == topic, "offset"]} == found.late[topic]
-
-
-def marked(views: DataFrame) -> DataFrame:
-    """Give the views their watermark."""
-    return views.withWatermark("seen_at", "10 minutes")
-
-
-def joined(how: str) -> Transform:
-    """Join views with the purchases of the half hour after each."""
-
-    def transform(views: DataFrame, buys: DataFrame) -> DataFrame:
-        bought = buys.withWatermark("bought_at", "10 minutes").alias("b")
-        pairs = marked(views).alias("v").join(bought, F.expr(WITHIN), how)
-        return pairs.select(
-            F.coalesce("v.offset", F.lit(-1)).alias("view"), F.coalesce("b.offset", F.lit(-1)).alias("buy"),
-            F.coalesce("v.user_id", "b.user_id").alias("user_id"),
-        )  # fmt: skip
-
-    return transform
-
-
-def pairs(found: Truth, both: Pair) -> set[Row]:
-    """Return the pairs that a join makes of what was not late."""
-    return {
-        (view.offset, buy.offset, view.user)
-        for view in found.kept[both.views]
-        for buy in found.kept[both.buys]
-        if view.user == buy.user and view.at <= buy.at <= view.at + REACH
-    }
+    drained = rta.drain(pair.views, looked_up, table="any_still", **pair.one)
+    events = pair.events[pair.views]
+    assert (drained.accounting.used, drained.accounting.late) == (len(events), 0)
+    last = {1: "de1", 2: "fr1", 3: None}
+    of = dict(zip(users["user_id"], users["country"], strict=True))
+    assert rows("any_still", "offset", *frames) == [(e.offset, *[of[e.user]] * 4, last[e.user]) for e in events]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", ["inner", "left", "full"])
@@ -236,6 +114,12 @@ def test_a_join_of_two_topics_is_exact(pair: Pair, how: str) -> None:
         }  # fmt: skip
     assert rows(table, "view", "buy", "user_id") == sorted(expected)
     assert how == "inner" or any(-1 in row for row in expected)
+    # A death between the sink and Spark's commit: the last micro-batch comes again, and is not written again.
+    told, commits = rta.accounting(table), checkpoint_of(table) / "commits"
+    newest = max(int(file.name) for file in commits.iterdir() if file.name.isdecimal())
+    (commits / str(newest)).unlink()
+    rta.drain(pair.topics, joined(how), table=table, key=["view", "buy"])
+    assert (rta.accounting(table), len(rows(table))) == (told, len(expected))
 
 
 def merged(events: Iterable[Event], gap: timedelta) -> list[tuple[int, datetime, datetime, int]]:
@@ -391,6 +275,9 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
         return views.join(buys.select("user_id", "buy_id"), "user_id", "left")
 
     def sessions(views: DataFrame) -> DataFrame:
+        return marked(views).groupBy(F.session_window("seen_at", "9 minutes"), "user_id").count()
+
+    def sessions_of_all(views: DataFrame) -> DataFrame:
         return marked(views).groupBy(F.session_window("seen_at", "9 minutes")).count()
 
     def per_user(views: DataFrame) -> DataFrame:
@@ -406,6 +293,7 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
         (pair.topics, joined("inner"), one, "event is for one topic"),
         ({"views": pair.views, "buys": pair.views}, joined("inner"), {}, "any-query-views"),
         (pair.views, sessions, {**one, "mode": "update"}, "mode 'update'.*use 'append' or 'complete'"),
+        (pair.views, sessions_of_all, one, "session windows over all events.*group by a key as well"),
         (pair.views, per_user, {**one, "mode": "final"}, "not an output mode"),
         (pair.views, per_user, {**one, "key": ()}, "without a key each change would be one more row"),
     ):  # fmt: skip
@@ -427,3 +315,76 @@ def test_a_whole_result_replaces_the_table(pair: Pair) -> None:
     few_rows = [(user, many) for user, many in sorted(counts.items()) if many < 8]
     assert len(few_rows) < len(counts)
     assert rows("any_few", "user_id", "events") == few_rows
+
+
+def test_a_join_may_be_followed_by_an_aggregate(pair: Pair) -> None:
+    """A pair is older than the watermark of its topics by as much as it may wait, and counts all the same (SPARK-42376)."""
+
+    def counted(views: DataFrame, buys: DataFrame) -> DataFrame:
+        bought = buys.withWatermark("bought_at", "10 minutes").alias("b")
+        both = marked(views).alias("v").join(bought, F.expr(WITHIN)).select("seen_at")
+        return both.groupBy(F.window("seen_at", "1 hour").alias("hour")).agg(F.count("*").alias("pairs"))  # fmt: skip
+
+    rta.drain(pair.topics, counted, table="any_then", key=["hour"])
+    found = truth("any_then", pair.events)
+    require_accounted("any_then", found)
+    at = {view.offset: view.at for view in found.kept[pair.views]}
+    hours = Counter(at[view].replace(minute=0, second=0, microsecond=0) for view, *_ in pairs(found, pair))  # fmt: skip
+    assert rows("any_then", "hour_start", "pairs") == sorted(hours.items())
+
+
+def test_aggregates_of_two_topics_may_be_joined(pair: Pair) -> None:
+    """Counts of each topic by the hour, side by side once the hour is closed (SPARK-45637: such a join put out nothing)."""
+    hour = timedelta(hours=1)
+
+    def full(at: datetime) -> datetime:
+        return at.replace(minute=0, second=0, microsecond=0) + hour
+
+    def side_by_side(views: DataFrame, buys: DataFrame) -> DataFrame:
+        seen = marked(views).groupBy(F.window("seen_at", "1 hour").alias("hour")).agg(F.count("*").alias("seen"))  # fmt: skip
+        bought = buys.withWatermark("bought_at", "10 minutes")
+        counts = bought.groupBy(F.window("bought_at", "1 hour").alias("hour")).agg(F.count("*").alias("bought"))  # fmt: skip
+        return seen.join(counts, "hour")
+
+    rta.drain(pair.topics, side_by_side, table="any_sides", key=["hour"])
+    found = truth("any_sides", pair.events, full)
+    require_accounted("any_sides", found)
+    seen, bought = (Counter(full(e.at) for e in found.kept[t]) for t in (pair.views, pair.buys))
+    expected = [(end - hour, seen[end], bought[end]) for end in sorted({*seen} & {*bought}) if end <= found.closed]  # fmt: skip
+    assert expected
+    assert rows("any_sides", "hour_start", "seen", "bought") == expected
+
+
+def test_a_topic_that_is_silent_holds_the_watermark(topic: Callable[..., str]) -> None:
+    """One watermark for all: nothing is late and nothing final until each topic has spoken since the start (SPARK-24730); then it is."""
+    both = Pair(topic(partitions=1), topic(partitions=1))
+    publish(both.views, "view", [0, 60, 120])
+    how: dict[str, Any] = {"table": "any_silent", "key": ["view", "buy"]}
+    drained = rta.drain(both.topics, joined("left"), **how)
+    assert (drained.rows, drained.accounting.used, drained.accounting.late) == (0, 4, 0)
+    publish(both.buys, "buy", [500])
+    assert (
+        rta.drain(both.topics, joined("left"), **how).rows == 0
+    )  # the views are silent since this start
+    publish(both.buys, "buy", [501])
+    publish(both.views, "view", [130])
+    rta.drain(both.topics, joined("left"), **how)
+    found = truth("any_silent", both.events)
+    require_accounted("any_silent", found, bad=0)
+    assert [row[0] for row in rows("any_silent", "view", "buy")] == [0, 1, 3]  # 3: the copy of 0
+
+
+def test_an_event_older_than_the_watermark_may_begin_a_session_anew(topic: Callable[..., str]) -> None:  # fmt: skip
+    """Its own session has not ended, so it is taken; that which it belonged to was closed: two sessions, where a batch makes one."""
+    name = topic(partitions=1)
+
+    def sessions(views: DataFrame) -> DataFrame:
+        window = F.session_window("seen_at", "10 minutes").alias("session")
+        return marked(views).groupBy(window, (F.col("user_id") > 0).alias("known")).agg(F.count("*").alias("events"))  # fmt: skip
+
+    for at in ([0, 20], [9], [60]):
+        publish(name, "view", at)
+        rta.drain(name, sessions, table="any_anew", key=["session"], event=VIEWS)
+    assert rta.accounting("any_anew").late == 0
+    lengths = [(start.minute, (end - start).seconds // 60) for start, end in rows("any_anew", "session_start", "session_end")]  # fmt: skip
+    assert lengths == [(0, 10), (9, 10), (20, 10)]

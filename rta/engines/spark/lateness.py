@@ -33,6 +33,9 @@ OBSERVED_COPIES: Final = "rta_source:copies"
 WATERMARK: Final = "spark.watermarkDelayMs"
 """The key in a column's metadata by which Spark marks that the column has a watermark."""
 
+_SESSION: Final = "spark.sessionWindow"
+"""The key in a column's metadata by which Spark marks a session window."""
+
 _NAMED: Final = {"AttributeReference", "Alias"}
 _PROCESSOR: Final = "TransformWithStateInPySpark"
 _DROPS: Final = {"Deduplicate", "DeduplicateWithinWatermark"}
@@ -290,6 +293,18 @@ def _refuse_unknown(plan: Any) -> None:
     for node in walk(plan):
         if node.isStreaming() and node.nodeName() not in _KNOWN:
             raise _unaccountable(node.nodeName())
+        if node.isStreaming() and node.nodeName() == "Aggregate":
+            keys = [key for key in each(node.groupingExpressions()) if key.nodeName() in _NAMED]
+            if (
+                keys
+                and all(key.metadata().contains(_SESSION) for key in keys)
+                and len(keys) == node.groupingExpressions().size()
+            ):
+                raise QueryError(
+                    "Spark runs no session windows over all events of a stream",
+                    found="a session window as the only key",
+                    fix='group by a key as well: groupBy(F.session_window(…), "user_id")',
+                )
 
 
 _KNOWN_STATE: Final = "use groupBy, dropDuplicates, a join or transformWithState"
