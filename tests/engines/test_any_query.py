@@ -295,7 +295,7 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
         (pair.views, sessions, {**one, "mode": "update"}, "mode 'update'.*use 'append' or 'complete'"),
         (pair.views, sessions_of_all, one, "session windows over all events.*group by a key as well"),
         (pair.views, per_user, {**one, "mode": "final"}, "not an output mode"),
-        (pair.views, per_user, {**one, "key": ()}, "without a key each change would be one more row"),
+        (pair.views, per_user, {**one, "key": ()}, "no key, and rows of this result change"),
     ):  # fmt: skip
         with pytest.raises((InputError, QueryError), match=said):
             rta.drain(topics, transform, **{**how, **given})

@@ -5,11 +5,13 @@ import struct
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
 from rta.errors import InputError
 from rta.store import database, serving, serving_tables, upserts
+from rta.store.catalog import BATCHES
 from rta.store.ledger import Batch
 from tests.support.databases import VALUES, create, ended, go, started
 from tests.support.waiting import HANG
@@ -103,3 +105,31 @@ def test_a_database_of_an_older_rta_gets_the_columns_that_came_since(database_ur
     child = started(database_url, code)
     go(child)
     assert ended(child) == "0 {0: 5}\n"
+
+
+def test_a_database_of_an_older_rta_takes_batches_of_several_topics(database_url: str) -> None:
+    """Its ledger had one entry for a micro-batch: the entries stay, and the key gets the topic."""
+    older = database.engine(database_url)
+    table = create("t", VALUES, ["id"], on=older)
+    serving.commit_batch(older, table, Batch("q", 0, "events", {0: 0}, {0: 5}, consumed=5, used=5), [(1, 1)])  # fmt: skip
+    now = str(sa.schema.CreateTable(BATCHES).compile(dialect=older.dialect))
+    before = now.replace(
+        "PRIMARY KEY (query_id, batch_id, topic)", "PRIMARY KEY (query_id, batch_id)"
+    )
+    assert before != now
+    with older.begin() as connection:
+        for statement in (
+            "CREATE TABLE kept AS SELECT * FROM rta_batches", "DROP TABLE rta_batches", before,
+            "INSERT INTO rta_batches SELECT * FROM kept", "DROP TABLE kept",
+        ):  # fmt: skip
+            connection.exec_driver_sql(statement)
+    older.dispose()
+    code = (
+        "two = [Batch('q', 1, name, {0: 0}, {0: 2}, consumed=2, used=2) for name in ('views', 'buys')]\n"
+        "serving.commit_batch(on, serving_tables.table('t', on=on), two, [(2, 2)])\n"
+        "print(serving.accounting('t', on=on), sorted(ledger.offsets('t', on=on)))"
+    )
+    child = started(database_url, code)
+    go(child)
+    said = "consumed 9 = used 9 + duplicate 0 + late 0 + quarantined 0 (2 batches) ['buys', 'views']"
+    assert ended(child) == f"{said}\n"

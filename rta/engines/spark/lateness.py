@@ -293,18 +293,18 @@ def _refuse_unknown(plan: Any) -> None:
     for node in walk(plan):
         if node.isStreaming() and node.nodeName() not in _KNOWN:
             raise _unaccountable(node.nodeName())
-        if node.isStreaming() and node.nodeName() == "Aggregate":
-            keys = [key for key in each(node.groupingExpressions()) if key.nodeName() in _NAMED]
-            if (
-                keys
-                and all(key.metadata().contains(_SESSION) for key in keys)
-                and len(keys) == node.groupingExpressions().size()
-            ):
-                raise QueryError(
-                    "Spark runs no session windows over all events of a stream",
-                    found="a session window as the only key",
-                    fix='group by a key as well: groupBy(F.session_window(…), "user_id")',
-                )
+        if node.isStreaming() and node.nodeName() == "Aggregate" and _session_alone(node):
+            raise QueryError(
+                "Spark runs no session windows over all events of a stream", found="a session window as the only key",
+                fix='group by a key as well: groupBy(F.session_window(…), "user_id")',
+            )  # fmt: skip
+
+
+def _session_alone(aggregate: Any) -> bool:
+    """Tell whether an aggregate groups by a session window and nothing else."""
+    keys = list(each(aggregate.groupingExpressions()))
+    named = [key for key in keys if key.nodeName() in _NAMED]
+    return len(keys) == 1 and bool(named) and bool(named[0].metadata().contains(_SESSION))
 
 
 _KNOWN_STATE: Final = "use groupBy, dropDuplicates, a join or transformWithState"
