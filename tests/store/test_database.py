@@ -131,5 +131,7 @@ def test_a_database_of_an_older_rta_takes_batches_of_several_topics(database_url
     )
     child = started(database_url, code)
     go(child)
-    said = "consumed 9 = used 9 + duplicate 0 + late 0 + quarantined 0 (2 batches) ['buys', 'views']"
+    said = (
+        "consumed 9 = used 9 + duplicate 0 + late 0 + quarantined 0 (2 batches) ['buys', 'views']"
+    )
     assert ended(child) == f"{said}\n"
