@@ -26,6 +26,7 @@ from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
 from .display.running_queries import queries as queries
 from .display.view import live as live
+from .engines.spark.changes import explain_change as explain_change
 from .engines.spark.following import drain as drain
 from .engines.spark.following import follow as follow
 from .engines.spark.following import reset as reset

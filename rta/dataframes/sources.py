@@ -146,6 +146,20 @@ def good_stream(
     return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic.name)
 
 
+def good_columns(event: EventType) -> DataFrame:
+    """Return a static frame without rows that has the columns of read_stream(); no topic is needed.
+
+    >>> good_columns(rta.USER_EVENTS).columns[-4:]
+    ['topic', 'partition', 'offset', 'kafka_timestamp']
+    """
+    from rta.dataframes.session import spark
+
+    raw = (
+        "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP"
+    )
+    return _good(parse(spark().createDataFrame([], raw), event), event, event.name)
+
+
 def parsed_stream(
     topic: TopicDescription,
     event: EventType,

@@ -2,6 +2,7 @@ from .sinks import BatchId as BatchId
 from .sinks import DeltaSink as DeltaSink
 from .sinks import ParquetSink as ParquetSink
 from .sinks import TopicSink as TopicSink
+from .spark.changes import Change as Change
 from .spark.following import Drained as Drained
 from .spark.following import drain as drain
 from .spark.following import follow as follow

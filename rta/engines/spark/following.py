@@ -49,7 +49,13 @@ from rta.engines.spark.query_sources import (
     titled,
 )
 from rta.engines.spark.rollback import named_state, roll_back
-from rta.engines.spark.start_checks import fingerprint, require_match, require_same, require_shared
+from rta.engines.spark.start_checks import (
+    fingerprint,
+    require_match,
+    require_same,
+    require_shared,
+    with_topics,
+)
 from rta.errors import AccountingWarning, InputError, QueryError
 from rta.events.event_types import EventType
 from rta.kafka import topics
@@ -392,9 +398,7 @@ def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
         doing("the transform is planned")
         stream = observed_around(streamed(streams, asked.transform))
         _require_all_read(stream, asked.sources)
-        plan = fingerprint(streams, asked.transform)
-        if len(streams) > 1:  # the frames of two topics may look alike
-            plan += [f"{name}: {source.topic}" for name, source in asked.sources.items()]
+        plan = with_topics(fingerprint(streams, asked.transform), asked.sources)
         doing("the query starts")
         _stop_same(session, asked, same := (asked, plan, database))
         with locked(session, place, asked.table):

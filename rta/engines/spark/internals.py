@@ -6,7 +6,7 @@ Each function has a contract test in tests/engines/test_internals.py, which fail
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,15 @@ _KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming", "Tr
 def optimized(session: SparkSession, plan: Any) -> Any:
     """Optimize an analyzed plan."""
     return java_session(session).sessionState().optimizer().execute(plan)
+
+
+def aggregates(expression: Any) -> Iterator[Any]:
+    """Yield the aggregate functions inside an expression of a plan."""
+    if expression.getClass().getSimpleName() == "AggregateExpression":
+        yield expression
+        return
+    for child in each(expression.children()):
+        yield from aggregates(child)
 
 
 def running_query_id(session: SparkSession) -> str:

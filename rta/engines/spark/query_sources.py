@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.sources import good_stream
+from rta.dataframes.sources import good_columns, good_stream
 from rta.dataframes.starting_offsets import Position
 from rta.errors import InputError
 from rta.events.event_types import EventType, event_type
@@ -51,6 +51,10 @@ class Source:
             topic, self.event, starting="earliest" if goes_on else self.starting, max_skew=self.max_skew,
             max_events_per_batch=self.max_events_per_batch, options=self.options,
         )  # fmt: skip
+
+    def empty(self) -> DataFrame:
+        """Return a static frame without rows that has the columns of the good events."""
+        return good_columns(self.event)
 
 
 Topics = str | Mapping[str, str | EventType | Source]

@@ -24,9 +24,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, executor_hosts, java_class, walk
+from rta.dataframes.internals import analyzed, each, executor_hosts, java_class, walk
 from rta.engines.spark import checkpoints
-from rta.engines.spark.internals import file_system, optimized
+from rta.engines.spark.internals import aggregates, file_system, optimized
 from rta.engines.spark.lateness import Frames, Transform, applied
 from rta.engines.spark.query_sources import ONLY
 from rta.errors import QueryError
@@ -36,7 +36,11 @@ from rta.store.ledger import Batch
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from rta.engines.spark.query_sources import Sources
+
 FILE: Final = "rta-transform"
+STATE: Final = "state: "  # begins the lines of a fingerprint that say what is kept
+KEEPS_STATE: Final = re.compile(r"Aggregate|Deduplicate|Join|SessionWindow|TransformWithState|FlatMapGroups")  # fmt: skip
 # What differs between sessions: ids of columns, variables and objects.
 _IDS: Final = re.compile(
     r"#\d+L?|(?<=lambda x)_\d+|(?<=_gen_alias)_\d+|(?<=_common_expr)_\d+|@[0-9a-f]{4,}"
@@ -162,6 +166,8 @@ def fingerprint(events: DataFrame | Frames, transform: Transform) -> list[str]:
     >>> events = spark.createDataFrame([], "user_id INT, amount INT")
     >>> fingerprint(events, lambda rows: rows.where("amount > 1").select("user_id"))
     ['Project [user_id]', 'Filter (isnotnull(amount) AND (amount > 1))', 'LogicalRDD']
+    >>> fingerprint(events, lambda rows: rows.groupBy("user_id").count())[-1]
+    'state: Aggregate by user_id of count(1)'
     """
     from pyspark.sql import DataFrame
 
@@ -171,7 +177,21 @@ def fingerprint(events: DataFrame | Frames, transform: Transform) -> list[str]:
     lines = _lines(plan)
     # The optimizer would replace the current time by a constant.
     session = next(iter(frames.values())).sparkSession
-    return lines if any(map(_NOW.search, lines)) else _lines(optimized(session, plan))
+    now = any(map(_NOW.search, lines))
+    return [*(lines if now else _lines(optimized(session, plan))), *map(STATE.__add__, _states(plan))]  # fmt: skip
+
+
+def _states(plan: Any) -> list[str]:
+    """Say what each operator of a plan that may keep state keeps: an aggregate may give its counts in another form."""
+    found = []
+    for node in walk(plan):
+        if node.nodeName() == "Aggregate":
+            keys = sorted(_IDS.sub("", key.toString()) for key in each(node.groupingExpressions()))
+            kept = {_IDS.sub("", one.toString()) for e in each(node.aggregateExpressions()) for one in aggregates(e)}  # fmt: skip
+            found.append(f"Aggregate by {', '.join(keys)} of {', '.join(sorted(kept))}")
+        elif KEEPS_STATE.match(node.nodeName()):
+            found.append(_IDS.sub("", node.simpleString(_WHOLE)))
+    return found
 
 
 def emptied(frame: DataFrame) -> DataFrame:
@@ -203,21 +223,60 @@ def require_same(
     Raises:
         QueryError: If the transform is another one; it shows the first difference.
     """
-    path = f"{checkpoint}/{FILE}"
-    noted = checkpoints.read(session, path) if checkpoints.query_id(session, checkpoint) else None
-    known = checkpoints.parsed(path, noted) if noted is not None else {}
+    known = _noted(session, checkpoint) if checkpoints.query_id(session, checkpoint) else {}
     if known.get("spark") == session.version:
-        if known["plan"] == plan:
+        if without_state(known["plan"]) == without_state(plan):
             return
         if begun or checkpoints.newest(session, checkpoint, "commits") >= 0:
             raise QueryError(
                 f"this transform is not the one that fills table {table!r}: it would continue with the state of the other one",
-                found=_difference(known["plan"], plan),
-                fix=f"use another table for it, or rta.reset({table!r}) and fill this one again",
-            )
+                found=_difference(without_state(known["plan"]), without_state(plan)),
+                fix=f"rta.explain_change({table!r}, …) says what it means; use another table for it, or rta.reset({table!r}) and fill this one again",
+            )  # fmt: skip
         checkpoints.remove(checkpoint)
-    text = json.dumps({"spark": session.version, "plan": plan}, indent=1)
-    checkpoints.write(session, path, text)
+    write_plan(checkpoint, plan)
+
+
+def without_state(plan: Sequence[str]) -> list[str]:
+    """Leave out what a fingerprint says of state only; that of an older rta does not say it."""
+    return [line for line in plan if not line.startswith(STATE)]
+
+
+def write_plan(checkpoint: str, plan: list[str]) -> None:
+    """Write the fingerprint of a transform to a checkpoint."""
+    from rta.dataframes.session import spark
+
+    text = json.dumps({"spark": spark().version, "plan": plan}, indent=1)
+    checkpoints.write(spark(), f"{checkpoint}/{FILE}", text)
+
+
+def noted_plan(checkpoint: str, table: str) -> list[str]:
+    """Read the fingerprint of the transform that fills a table.
+
+    Raises:
+        QueryError: If none is noted, or another version of Spark has written it.
+    """
+    from rta.dataframes.session import spark
+
+    known = _noted(spark(), checkpoint)
+    if known.get("spark") != spark().version:
+        raise QueryError(
+            f"no transform is noted for table {table!r}", found=f"{checkpoint}: {known.get('spark', 'nothing')}",
+            fix="give the old transform itself instead of the table's name",
+        )  # fmt: skip
+    return list(known["plan"])
+
+
+def _noted(session: SparkSession, checkpoint: str) -> dict[str, Any]:
+    path = f"{checkpoint}/{FILE}"
+    noted = checkpoints.read(session, path)
+    return checkpoints.parsed(path, noted) if noted is not None else {}
+
+
+def with_topics(plan: list[str], sources: Sources) -> list[str]:
+    """Add to a fingerprint which topic is which: the frames of two topics may look alike."""
+    several = sources.items() if len(sources) > 1 else ()
+    return [*plan, *(f"{name}: {source.topic}" for name, source in several)]
 
 
 def _lines(plan: Any) -> list[str]:
