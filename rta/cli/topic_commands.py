@@ -208,12 +208,13 @@ def peek(
 @click.command()
 @click.argument("topic")
 @click.option("--sample", default=1_000, show_default=True, help="The most records to look at.")
+@click.option("--registry", help="The URL of a schema registry, for Avro.")
 @AS_JSON
-def infer(topic: str, *, sample: int, as_json: bool) -> None:
+def infer(topic: str, *, sample: int, registry: str | None, as_json: bool) -> None:
     """Say what the records of a topic are, and print the event type that reads them."""
     from rta.kafka.peek import infer as guess
 
-    found = guess(topic, sample=sample)
+    found = guess(topic, sample=sample, registry=registry)
     print_json(asdict(found) | {"code": found.code}) if as_json else click.echo(repr(found))
 
 

@@ -10,13 +10,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from statistics import median
 from typing import Any, Final, NamedTuple
 
 from rta.errors import InputError
 from rta.events.event_types import ORIGIN, RAW, EventType
+from rta.events.formats import avro_ddl
+from rta.events.formats.avro_records import Avro
+from rta.events.formats.csv_lines import Csv
 from rta.events.sampled_values import EPOCHS, Place, required, seconds
 from rta.html import card, described
 
@@ -70,7 +73,7 @@ class Inferred:
     def code(self) -> str:
         """The event type as code."""
         given = [
-            repr(value) if name in ("name", "schema") else f"{name}={value!r}"
+            _code(value) if name in ("name", "schema") else f"{name}={_code(value)}"
             for name, value in self.arguments.items()
         ]
         return "\n".join(["rta.EventType(", *(f"    {each}," for each in given), ")"])
@@ -97,13 +100,22 @@ class Inferred:
         return card(self._told()) + f"<pre>{escape(self.code)}</pre>"
 
 
-def inferred(topic: str, sample: Sequence[Sampled], total: int | None = None) -> Inferred:
+def inferred(
+    topic: str,
+    sample: Sequence[Sampled],
+    total: int | None = None,
+    *,
+    registry: str | None = None,
+    schemas: Mapping[int, str] | None = None,
+) -> Inferred:
     """Guess what the records of a topic are.
 
     Args:
         topic: The topic; the event type takes its name.
         sample: Some of its records.
         total: The records on the topic; by default those of the sample.
+        registry: The URL of a schema registry, for records with Confluent's five bytes.
+        schemas: The Avro schemas that it has for the topic: id → JSON.
 
     Raises:
         InputError: No record of the sample has a value.
@@ -123,6 +135,16 @@ def inferred(topic: str, sample: Sequence[Sampled], total: int | None = None) ->
             f"there is nothing to guess the events of {topic!r} from",
             found=f"{len(sample):,} records, none with a value", fix="publish some first, or take a larger sample",
         )  # fmt: skip
+    everything = len(sample) if total is None else total
+    dead = len(sample) - len(valued)
+    if schemas and (ids := _framed([each.value or b"" for each in valued])):
+        newest, fits = (
+            max(set(ids) & {*schemas}, default=None),
+            sum(each in schemas for each in ids),
+        )
+        if newest is not None:
+            arguments, notes = _of_avro(topic, json.loads(schemas[newest]), str(registry))
+            return Inferred(topic, "avro", len(sample), everything, fits / len(valued), dead, (("schema", str(newest)),), tuple(notes), arguments)  # fmt: skip
     format_, rows, more, notes = _read([each.value or b"" for each in valued])
     root = Place()
     for row, record in zip(rows, valued, strict=True):
@@ -141,8 +163,7 @@ def inferred(topic: str, sample: Sequence[Sampled], total: int | None = None) ->
     if headers := sorted({name for each in valued for name, _ in each.headers}):
         facts.append(("headers", ", ".join(headers)))
     return Inferred(
-        topic, format_, len(sample), len(sample) if total is None else total, fits / len(valued), len(sample) - len(valued),
-        tuple(facts), tuple(notes), arguments | guess.arguments | more,
+        topic, format_, len(sample), everything, fits / len(valued), dead, tuple(facts), tuple(notes), arguments | guess.arguments | more,
     )  # fmt: skip
 
 
@@ -153,11 +174,11 @@ Row = Mapping[str, Any]
 
 def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any], list[str]]:
     """Return the format that takes the most values, the values as rows, arguments of the event type, and notes."""
-    framed = [value for value in values if value[:1] == b"\0" and len(value) > _FRAME]
-    if 2 * len(framed) > len(values):
-        ids = sorted({int.from_bytes(value[1:_FRAME], "big") for value in framed})
-        note = f"the values have Confluent's five bytes, with schema {', '.join(map(str, ids))}: Avro, if the registry says so"
-        return "avro", [{} if value[:1] == b"\0" else None for value in values], {}, [note]
+    if ids := _framed(values):
+        known = ", ".join(map(str, sorted({*ids})))
+        note = f"the values have Confluent's five bytes, with schema {known}: give registry= its URL, and they are read"
+        raw: list[Row | None] = [{"content": value} for value in values]
+        return "bytes", raw, {"format": "bytes"}, [note]
     objects = [_object(value) for value in values]
     if 2 * sum(each is not None for each in objects) > len(values):
         return "json", objects, {}, []
@@ -179,9 +200,30 @@ def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any
                 for each in cut
             ]  # fmt: skip
             named = f"the {width} columns have no names: rename c1 to c{width}"
-            return "csv", rows, {"format": _csv(separator)}, [named]
+            return "csv", rows, {"format": Csv(separator=separator)}, [named]
     plain: list[Row | None] = [None if line is None else {"line": line} for line in lines]
     return "text", plain, {"format": "text"}, []
+
+
+def _framed(values: Sequence[bytes]) -> list[int]:
+    """Return the ids of the schemas in Confluent's five bytes, if most values have them."""
+    framed = [value for value in values if value[:1] == b"\0" and len(value) > _FRAME]
+    ids = [int.from_bytes(value[1:_FRAME], "big") for value in framed]
+    return ids if 2 * len(framed) > len(values) else []
+
+
+def _of_avro(topic: str, record: Any, registry: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments of the event type of an Avro schema, and notes."""
+    found = avro_ddl.columns(record)
+    names = _columns([name for name, _, _ in found])
+    times = [names[name] for name, ddl, _ in found if ddl == "TIMESTAMP"]
+    times.sort(key=lambda name: bool(_UNLIKELY.search(name)) - bool(_LIKELY.search(name)))
+    at = times[0] if times else "kafka_timestamp"
+    ddl = ", ".join(f"{names[name]} {kind}{' NOT NULL' if needed or names[name] == at else ''}" for name, kind, needed in found)  # fmt: skip
+    renamed = {column: name for name, column in names.items() if column != name}
+    arguments: dict[str, Any] = {"name": topic, "schema": ddl, "event_time": at}
+    arguments |= ({"fields": renamed} if renamed else {}) | {"format": Avro(registry=registry)}
+    return arguments, [] if times else ["no field is a timestamp of Avro: Kafka's own time is taken"]  # fmt: skip
 
 
 def _object(value: bytes) -> Row | None:
@@ -329,7 +371,11 @@ def _text(value: Any) -> bytes | None:
     return str(value).encode() if simple else None
 
 
-def _csv(separator: str) -> Any:
-    from rta.events.formats import Csv
-
-    return Csv(separator=separator)
+def _code(value: Any) -> str:
+    """Write an argument as code; of a format what differs from its defaults."""
+    if not is_dataclass(value):
+        return repr(value)
+    given = {each.name: getattr(value, each.name) for each in fields(value)}
+    usual = {each.name: each.default for each in fields(value)}
+    more = ", ".join(f"{name}={one!r}" for name, one in given.items() if one != usual[name])
+    return f"rta.events.{type(value).__name__}({more})"

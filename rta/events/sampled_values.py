@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from rta.events.formats.avro_ddl import quoted
+
 _GROUPS: Final = {
     "integer": "number", "number": "number", "text": "string", "instant": "string", "local": "string", "day": "string",
 }  # fmt: skip
@@ -91,7 +93,7 @@ class Place:
             case "object" if self.is_map:
                 return f"MAP<STRING, {merged(self.members.values()).ddl}>"
             case "object" if self.members:
-                inner = (f"{_quoted(name)} {each.ddl}{required(each, self)}" for name, each in self.members.items())  # fmt: skip
+                inner = (f"{quoted(name)} {each.ddl}{required(each, self)}" for name, each in self.members.items())  # fmt: skip
                 return f"STRUCT<{', '.join(inner)}>"
             case "object":
                 return "MAP<STRING, STRING>"
@@ -178,11 +180,3 @@ def seconds(value: Any, form: str) -> float | None:
     except ValueError:
         return None
     return (moment if form == "iso" else moment.replace(tzinfo=ZoneInfo(form))).timestamp()
-
-
-def _quoted(name: str) -> str:
-    return (
-        name
-        if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)
-        else "`" + name.replace("`", "``") + "`"
-    )

@@ -145,7 +145,7 @@ def _since(
     }
 
 
-def infer(topic: str, *, sample: int = 1_000) -> Inferred:
+def infer(topic: str, *, sample: int = 1_000, registry: str | None = None) -> Inferred:
     """Look at records of a topic that any tool wrote, say what they are, and write the event type that reads them.
 
     It joins no group and commits nothing.
@@ -153,6 +153,7 @@ def infer(topic: str, *, sample: int = 1_000) -> Inferred:
     Args:
         topic: The topic.
         sample: The most records to look at: half of them the oldest, half the newest, of each partition the same number.
+        registry: The URL of a schema registry with Confluent's API, for Avro.
 
     Returns:
         Its format, fields, event time, key and headers, the share of the sample that fits, and what to look at. Its `code` is an
@@ -174,6 +175,7 @@ def infer(topic: str, *, sample: int = 1_000) -> Inferred:
     """
     from kafka import TopicPartition
 
+    from rta.events.formats.registry import schemas
     from rta.events.inference import Sampled, inferred
 
     ranges = topics.offsets(topic, right="READ")
@@ -186,4 +188,6 @@ def infer(topic: str, *, sample: int = 1_000) -> Inferred:
             after = oldest[-1].offset + 1 if oldest else first
             found += [*oldest, *tail.newest(reader, place, after, end, half)]
     records = [Sampled(each.key, each.value, each.timestamp, tuple(each.headers)) for each in found]
-    return inferred(topic, records, sum(end - first for first, end in ranges.values()))
+    total = sum(end - first for first, end in ranges.values())
+    known = schemas(registry, topic) if registry else None
+    return inferred(topic, records, total, registry=registry, schemas=known)

@@ -87,7 +87,7 @@ def test_a_change_of_a_table_is_made_on_purpose(spark: SparkSession, topic: Call
     before = rta.read("changed_counts").n.sum()
     with pytest.raises(QueryError, match="explain_change"):
         rta.drain(name, tens, **how)
-    asked = {"topic": name, "event": rta.USER_EVENTS}
+    asked: dict[str, Any] = {"topic": name, "event": rta.USER_EVENTS}
     with pytest.raises(QueryError, match="is not that of the new one"):
         rta.explain_change("changed_counts", large, **asked).accept()
     rta.explain_change("changed_counts", tens, **asked).accept()

@@ -127,6 +127,7 @@ def test_infer_of_types_and_formats() -> None:
     lines = sample(b"7;2024-11-15T10:30:00Z;1.50;", b'8;2024-11-15T10:30:01Z;2.00;"a;b"')
     assert lines.format == "csv"
     assert lines.arguments["schema"] == "c1 BIGINT NOT NULL, c2 TIMESTAMP NOT NULL, c3 DECIMAL(18,2) NOT NULL, c4 STRING"  # fmt: skip
+    assert "format=rta.events.Csv(separator=';')," in lines.code
     assert sample(b"GET /a HTTP/1.1", b"GET /b HTTP/1.1").arguments["format"] == "text"
     assert sample(b"\x01\xff\xfe", b"\x02\xff").arguments["format"] == "bytes"
     assert any("schema 7" in each for each in sample(b"\x00\x00\x00\x00\x07abc").notes)
@@ -143,3 +144,29 @@ def test_infer_reads_many_partitions(topic: Any) -> None:
     assert producer.flush(HANG) == 0
     found = rta.infer(name, sample=60)
     assert (found.sampled, found.total, found.fits) == (60, 300, 0.5)
+
+
+def test_infer_reads_avro_by_its_registry() -> None:
+    """The schema says it all; without the registry the bytes say which schema it is."""
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+    place = {"type": "record", "name": "place", "fields": [{"name": "lat", "type": "double"}, {"name": "names", "type": {"type": "map", "values": "string"}}]}  # fmt: skip
+    record = {
+        "type": "record", "name": "sale", "fields": [
+            {"name": "updated_at", "type": at}, {"name": "sold_at", "type": ["null", at]}, {"name": "paid", "type": money},
+            {"name": "offset", "type": ["null", "int"]}, {"name": "place", "type": ["null", place]},
+            {"name": "kind", "type": {"type": "enum", "name": "k", "symbols": ["A"]}}, {"name": "odd", "type": ["int", "string"]},
+        ],
+    }  # fmt: skip
+    records = [Sampled(None, b"\0\0\0\0" + bytes([n]) + b"x", AT) for n in (7, 7, 9)]
+    found = inferred(
+        "t", records, registry="http://127.0.0.1:8081", schemas={7: json.dumps(record)}
+    )
+    assert (found.format, round(found.fits, 2)) == ("avro", 0.67)
+    assert found.arguments["schema"] == (
+        "updated_at TIMESTAMP NOT NULL, sold_at TIMESTAMP NOT NULL, paid DECIMAL(12,2) NOT NULL, my_offset INT, "
+        "place STRUCT<lat DOUBLE NOT NULL, names MAP<STRING, STRING> NOT NULL>, kind STRING NOT NULL, odd STRING NOT NULL"
+    )
+    assert found.arguments["event_time"] == "sold_at"
+    assert "format=rta.events.Avro(registry='http://127.0.0.1:8081')," in found.code
+    assert found.event_type().key is None

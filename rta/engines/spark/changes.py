@@ -144,7 +144,7 @@ def explain_change(
     types = _types(before, event) if before and event else []
 
     def accept() -> None:
-        refuse_locked(place, old)
+        refuse_locked(place, str(old))
         write_plan(place, lines)
 
     return Change([*parts, *types], kept, bool(parts), accept if table else None)
