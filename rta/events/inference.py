@@ -184,7 +184,7 @@ def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any
         return "json", objects, {}, []
     lines = [_line(value) for value in values]
     if 2 * sum(each is not None for each in lines) <= len(values):
-        raw: list[Row | None] = [{"content": value} for value in values]
+        raw = [{"content": value} for value in values]
         return (
             "bytes",
             raw,
