@@ -62,7 +62,7 @@ def event_time_chart(
     if table is None:
         return charts.event_times(events, caption=[f"{topic}: {said}"])
     entries = late(table)
-    entries = entries[entries["corrected_at"].isna()]
+    entries = entries[entries["corrected_at"].isna() & (entries["topic"] == topic)]
     marks = _watermarks(topic, table, points)
     told, missed = f"{len(entries):,} late events", events.iloc[:0]
     if entries["offset"].isna().any():

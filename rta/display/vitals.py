@@ -6,6 +6,8 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -366,11 +368,12 @@ def of_batches(taken: Sequence[Batch]) -> list[Vitals]:
     [(None, 0), (10.0, 5)]
     """
     found, before = [], None
-    for batch in taken:
-        at = batch.committed_at or dt.datetime.now(dt.UTC)
+    for _, entries in groupby(taken, attrgetter("number")):  # of several topics one each
+        each = list(entries)
+        at = each[0].committed_at or dt.datetime.now(dt.UTC)
         seconds = (at - before).total_seconds() if before else 0
-        rate = batch.consumed / seconds if seconds > 0 else None
-        found.append(Vitals(at, rate, rate, watermark=batch.watermark))
+        rate = sum(batch.consumed for batch in each) / seconds if seconds > 0 else None
+        found.append(Vitals(at, rate, rate, watermark=each[0].watermark))
         before = at
     return found
 

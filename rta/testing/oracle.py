@@ -167,11 +167,12 @@ def check_accounted(table: str, topic: str, **counts: int) -> Accounting:
     >>> check_accounted("doc_accounted", "doc-accounted", used=3)
     consumed 3 = used 3 + duplicate 0 + late 0 + quarantined 0 (... batches)
     """
-    found = serving.accounting(table)
+    found = serving.accounting(table, topic=topic)
     there = Counter((raw.partition, raw.offset) for raw in read_topic(topic))
     taken = Counter(
         (partition, offset)
         for batch in ledger.batches(table)
+        if batch.topic == topic
         for partition, end in batch.end_offsets.items()
         for offset in range(batch.start_offsets.get(partition, 0), end)
     )

@@ -1,7 +1,7 @@
 """Queries of several topics and of each kind that Spark has: the stream equals the batch, and each topic's events are accounted for."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import Row as RowOf
 from pyspark.sql import functions as F
-from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 import rta
 from rta.errors import InputError, QueryError
@@ -21,21 +19,24 @@ from rta.store.upserts import upsert
 from tests.support.truth import checkpoint_of
 from tests.support.two_topics import (
     DELAY,
+    GAP,
     NEVER,
     REACH,
     START,
     VIEWS,
     WITHIN,
-    Event,
     Pair,
     Truth,
+    counted_by_hand,
     joined,
     marked,
+    merged,
     minutes,
     pairs,
     publish,
     require_accounted,
     rows,
+    sessions,
     truth,
 )
 
@@ -122,31 +123,13 @@ def test_a_join_of_two_topics_is_exact(pair: Pair, how: str) -> None:
     assert (rta.accounting(table), len(rows(table))) == (told, len(expected))
 
 
-def merged(events: Iterable[Event], gap: timedelta) -> list[tuple[int, datetime, datetime, int]]:
-    """Return user, start, end and number of events of each session."""
-    found: list[tuple[int, datetime, datetime, int]] = []
-    for event in sorted(events, key=lambda each: (each.user, each.at)):
-        user, start, end, many = found[-1] if found else (0, NEVER, NEVER, 0)
-        if user == event.user and event.at <= end:
-            found[-1] = (user, start, max(end, event.at + gap), many + 1)
-        else:
-            found.append((event.user, event.at, event.at + gap, 1))
-    return found
-
-
 def test_sessions_are_in_the_table_once_they_are_final(pair: Pair) -> None:
     """Late is by the end of an event's own session; what the last watermark has not passed is not there yet."""
-    gap = timedelta(minutes=9)
-
-    def sessions(views: DataFrame) -> DataFrame:
-        window = F.session_window("seen_at", "9 minutes").alias("session")
-        return marked(views).groupBy(window, "user_id").agg(F.count("*").alias("events"))
-
     rta.drain(pair.views, sessions, table="any_sessions", key=["session", "user_id"], **pair.one)
-    found = truth("any_sessions", {pair.views: pair.events[pair.views]}, lambda at: at + gap)
+    found = truth("any_sessions", {pair.views: pair.events[pair.views]}, lambda at: at + GAP)
     assert found.late[pair.views]
     require_accounted("any_sessions", found)
-    whole = merged(found.kept[pair.views], gap)
+    whole = merged(found.kept[pair.views])
     final = [(user, start, end, many) for user, start, end, many in whole if end <= found.closed]
     assert 0 < len(final) < len(whole)
     assert rows("any_sessions", "user_id", "session_start", "session_end", "events") == final
@@ -209,41 +192,21 @@ def test_rows_of_an_event_and_events_without_a_row(pair: Pair) -> None:
     assert rows("any_items", "offset", "item", "view_id") == made
 
 
-class Newest(StatefulProcessor):
-    """Keep how many views a user has made, and forget the user an hour after the last one."""
-
-    def init(self, handle: StatefulProcessorHandle) -> None:
-        """Open the state."""
-        self.handle = handle
-        self.many = handle.getValueState("many", "many LONG")
-
-    def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
-        """Add the rows of a micro-batch."""
-        known = self.many.get() if self.many.exists() else None
-        many = (known[0] if known else 0) + sum(1 for _ in rows)
-        self.many.update((many,))
-        yield RowOf(user_id=key[0], events=many)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 def test_a_stateful_processor_is_accounted_for(pair: Pair) -> None:
     """A stateful processor in Python (transformWithState): an event is late by its time, and the stream's last row of a key is that of the batch."""
-
-    def counted(views: DataFrame) -> DataFrame:
-        users = marked(views).groupBy("user_id")
-        return users.transformWithState(Newest(), "user_id LONG, events LONG", "Update", "EventTime")  # fmt: skip
-
-    rta.drain(pair.views, counted, table="any_processor", key=["user_id"], **pair.one)
+    rta.drain(pair.views, counted_by_hand, table="any_processor", key=["user_id"], **pair.one)
     found = truth("any_processor", {pair.views: pair.events[pair.views]})
     assert found.late[pair.views]
     require_accounted("any_processor", found)
     kept = Counter(event.user for event in found.kept[pair.views])
     assert rows("any_processor", "user_id", "events") == sorted(kept.items())
     whole = rta.read_batch(pair.views, event=VIEWS)
-    batch = whole.where(~whole["offset"].isin([*found.late[pair.views]])).transform(counted)
+    batch = whole.where(~whole["offset"].isin([*found.late[pair.views]])).transform(counted_by_hand)
     assert sorted(map(tuple, batch.collect())) == sorted(kept.items())
+    again = rta.drain(
+        pair.views, counted_by_hand, table="any_processor", key=["user_id"], **pair.one
+    )
+    assert again.accounting.consumed == 0  # its fingerprint is the same at the next start
 
 
 def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
@@ -256,6 +219,8 @@ def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
     assert rows("any_batch", "view", "buy", "user_id") == sorted(pairs(everything, pair))
     with rta.kappa(pair.topics, joined("inner"), table="any_kappa", **how) as kappa:
         kappa.catch_up()
+        lag = rta.health(kappa.queries[0]).lag
+        assert {topic: sum(behind.values()) for topic, behind in lag.items()} == {pair.views: 0, pair.buys: 0}  # fmt: skip
         found = truth("any_kappa_v1", pair.events)
         assert rows("any_kappa", "view", "buy", "user_id") == sorted(pairs(found, pair))
         replay = kappa.replay(joined("left"))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,17 @@ from rta.setup.processes import still_running
 from rta.store import database, ledger
 from rta.testing import oracle
 from tests.support.truth import KEY, ROOT, child, jvm_of, true_totals
+from tests.support.two_topics import (
+    GAP,
+    Pair,
+    merged,
+    minutes,
+    pairs,
+    publish,
+    require_accounted,
+    rows,
+    truth,
+)
 from tests.support.waiting import HANG, finished, until
 
 pytestmark = pytest.mark.kafka
@@ -62,6 +74,51 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
     assert said.count("failed:") >= 10  # the others hit a session while it started
     assert oracle.differences(true_totals(name), "f05") == []
     oracle.check_accounted("f05", name, used=30_000)
+
+
+@pytest.mark.soak
+def test_f05_a_join_sessions_and_a_processor_survive_it(topic: Callable[..., str]) -> None:
+    """SIGKILL to the JVM at eight seeded moments of three queries: each is exact, and each topic is accounted for."""
+    pair, chance = Pair(topic(partitions=1), topic(partitions=1)), random.Random(9)  # noqa: S311 - the same moments each time
+    publish(pair.views, "view", minutes(1, 70), 1)
+    publish(pair.buys, "buy", minutes(2, 70), 2)
+    tables = ("f05_join", "f05_sessions", "f05_processor")
+    moments = sorted(chance.sample(range(300), 8))
+    follower = child("drain_three_kinds", pair.views, pair.buys)
+    killed: set[int] = set()
+    try:
+        for moment in moments:
+            until(lambda at=moment: ledger.summed(*tables).consumed >= at, follower)  # type: ignore[misc]
+            jvm = until(
+                lambda: (found := jvm_of(follower.pid)) and found.pid not in killed and found,
+                follower,
+            )
+            time.sleep(chance.uniform(0, 0.4))  # anywhere in a batch, or in a start
+            jvm.kill()
+            killed.add(jvm.pid)
+        _, trace = finished(follower)
+    finally:
+        follower.kill()
+        follower.communicate()
+    assert (follower.returncode, len(killed)) == (0, 8), trace
+    events, views = pair.events, {pair.views: pair.events[pair.views]}
+    found = truth("f05_join", events, starts=True)
+    require_accounted("f05_join", found, bad=0)
+    assert {row for row in rows("f05_join", "view", "buy", "user_id") if row[1] >= 0} == pairs(
+        found, pair
+    )
+    found = truth("f05_sessions", views, lambda at: at + GAP, starts=True)
+    require_accounted("f05_sessions", found, bad=0)
+    final = [
+        (user, start, end, many)
+        for user, start, end, many in merged(found.kept[pair.views])
+        if end <= found.closed
+    ]
+    assert rows("f05_sessions", "user_id", "session_start", "session_end", "events") == final
+    found = truth("f05_processor", views, starts=True)
+    require_accounted("f05_processor", found, bad=0)
+    kept = Counter(event.user for event in found.kept[pair.views])
+    assert rows("f05_processor", "user_id", "events") == sorted(kept.items())
 
 
 KERNEL = """

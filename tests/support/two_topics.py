@@ -4,20 +4,24 @@ From the offsets of each micro-batch it says what the watermark was, which event
 Nothing of it is asked of Spark.
 """
 
+import json
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from pyspark.sql import DataFrame
+from pyspark.sql import Row as RowOf
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 import rta
 from rta.engines import Source
 from rta.store import ledger
 from rta.testing import oracle
+from tests.support.truth import checkpoint_of
 
 VIEWS: Final = rta.EventType(
     "any-views", "view_id STRING NOT NULL, user_id BIGINT NOT NULL, seen_at TIMESTAMP NOT NULL", event_time="seen_at"
@@ -29,6 +33,7 @@ BUYS: Final = rta.EventType(
 START: Final = datetime(2024, 11, 15, 10, tzinfo=UTC)
 DELAY: Final = timedelta(minutes=10)
 REACH: Final = timedelta(minutes=30)
+GAP: Final = timedelta(minutes=9)
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 WITHIN: Final = (
     "v.user_id = b.user_id AND bought_at BETWEEN seen_at AND seen_at + INTERVAL 30 MINUTES"
@@ -125,13 +130,21 @@ class Truth:
     closed: datetime
 
 
-def truth(table: str, events: Mapping[str, list[Event]], ends: Callable[[datetime], datetime] = lambda at: at) -> Truth:  # fmt: skip
+def truth(
+    table: str,
+    events: Mapping[str, list[Event]],
+    ends: Callable[[datetime], datetime] = lambda at: at,
+    *,
+    starts: bool = False,
+) -> Truth:
     """Follow the micro-batches: the watermark is behind the slowest topic, and an event is late by the one of the batch before.
 
     Args:
         table: The table, whose ledger has the cuts.
         events: Topic → its events.
         ends: When the state that an event is for ends, by its time.
+        starts: Whether the query was started several times. Spark then forgets how far each topic was, so its watermarks are taken from
+            the ledger and the checkpoint.
     """
     kept: dict[str, list[Event]] = {topic: [] for topic in events}
     late: dict[str, set[int]] = {topic: set() for topic in events}
@@ -139,6 +152,8 @@ def truth(table: str, events: Mapping[str, list[Event]], ends: Callable[[datetim
     before = current = NEVER
     for entries in batches(table):
         for entry in entries:
+            if starts:
+                before = entry.watermark or NEVER
             for event in events[entry.topic]:
                 if entry.start_offsets[0] <= event.offset < entry.end_offsets[0]:
                     is_late = ends(event.at) <= before
@@ -146,6 +161,12 @@ def truth(table: str, events: Mapping[str, list[Event]], ends: Callable[[datetim
                     kept[entry.topic] += [] if is_late else [event]
                     newest[entry.topic] = max(newest[entry.topic], event.at)
         before, current = current, max(current, min(newest.values()) - DELAY)
+    if starts:
+        newest_file = max(
+            (checkpoint_of(table) / "offsets").glob("[0-9]*"), key=lambda path: int(path.name)
+        )
+        told = json.loads(newest_file.read_text().splitlines()[1])["batchWatermarkMs"]
+        current = datetime.fromtimestamp(told / 1000, UTC)
     return Truth(kept, late, current)
 
 
@@ -192,3 +213,48 @@ def pairs(found: Truth, both: Pair) -> set[Row]:
         for buy in found.kept[both.buys]
         if view.user == buy.user and view.at <= buy.at <= view.at + REACH
     }
+
+
+def sessions(views: DataFrame) -> DataFrame:
+    """Count the events of each user's sessions."""
+    window = F.session_window("seen_at", "9 minutes").alias("session")
+    return marked(views).groupBy(window, "user_id").agg(F.count("*").alias("events"))
+
+
+def merged(
+    events: Iterable[Event], gap: timedelta = GAP
+) -> list[tuple[int, datetime, datetime, int]]:
+    """Return user, start, end and number of events of each session."""
+    found: list[tuple[int, datetime, datetime, int]] = []
+    for event in sorted(events, key=lambda each: (each.user, each.at)):
+        user, start, end, many = found[-1] if found else (0, NEVER, NEVER, 0)
+        if user == event.user and event.at <= end:
+            found[-1] = (user, start, max(end, event.at + gap), many + 1)
+        else:
+            found.append((event.user, event.at, event.at + gap, 1))
+    return found
+
+
+class Many(StatefulProcessor):
+    """Keep how many views a user has made."""
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Open the state."""
+        self.handle = handle
+        self.many = handle.getValueState("many", "many LONG")
+
+    def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
+        """Add the rows of a micro-batch."""
+        known = self.many.get() if self.many.exists() else None
+        many = (known[0] if known else 0) + sum(1 for _ in rows)
+        self.many.update((many,))
+        yield RowOf(user_id=key[0], events=many)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def counted_by_hand(views: DataFrame) -> DataFrame:
+    """Count the views of each user with a processor."""
+    users = marked(views).groupBy("user_id")
+    return users.transformWithState(Many(), "user_id LONG, events LONG", "Update", "EventTime")
