@@ -30,6 +30,7 @@ _SKEW: Final = (
 _LIKELY: Final = re.compile(r"(?i)(?:^|_|\b)(?:event_?time|timestamp|ts|time|at|occurred|date)(?:$|_|\b)|(?-i:[a-z](?:At|Time)$)")  # fmt: skip
 _UNLIKELY: Final = re.compile(r"(?i)birth|expir|updat|process|receiv|ingest|valid|due")
 _MOST: Final = 0.9
+_WIDEST: Final = 100  # characters of a line of code
 _FRAME: Final = 5  # bytes of Confluent's framing: a zero, and the id of the schema
 _UNREADABLE: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
@@ -72,10 +73,8 @@ class Inferred:
     @property
     def code(self) -> str:
         """The event type as code."""
-        given = [
-            _code(value) if name in ("name", "schema") else f"{name}={_code(value)}"
-            for name, value in self.arguments.items()
-        ]
+        others = {name: value for name, value in self.arguments.items() if name not in ("name", "schema")}  # fmt: skip
+        given = [repr(self.topic), _lines(self.arguments["schema"]), *(f"{name}={_code(value)}" for name, value in others.items())]  # fmt: skip
         return "\n".join(["rta.EventType(", *(f"    {each}," for each in given), ")"])
 
     def event_type(self) -> EventType:
@@ -97,7 +96,7 @@ class Inferred:
     def _repr_html_(self) -> str:
         from html import escape
 
-        return card(self._told()) + f"<pre>{escape(self.code)}</pre>"
+        return card(self._told()) + f'<pre style="font-family:monospace">{escape(self.code)}</pre>'
 
 
 def inferred(
@@ -369,6 +368,23 @@ def _key_column(keyed: Sequence[tuple[bytes, Row]], guess: _Guess) -> str | None
 def _text(value: Any) -> bytes | None:
     simple = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
     return str(value).encode() if simple else None
+
+
+def _lines(ddl: str) -> str:
+    """Write a schema as code: a long one with a line for each column.
+
+    >>> _lines("a INT, b STRUCT<c: INT, d: INT>" + 10 * ", and_more STRING").splitlines()[:2]
+    ["'a INT, '", "    'b STRUCT<c: INT, d: INT>, '"]
+    """
+    if len(ddl) <= _WIDEST:
+        return repr(ddl)
+    columns, depth, begin = [], 0, 0
+    for at, letter in enumerate(ddl):
+        depth += (letter in "<(") - (letter in ">)")
+        if letter == "," and not depth:
+            columns.append(ddl[begin : at + 2])
+            begin = at + 2
+    return "\n    ".join(map(repr, [*columns, ddl[begin:]]))
 
 
 def _code(value: Any) -> str:
