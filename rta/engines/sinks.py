@@ -145,11 +145,9 @@ def _sent(topic: str, query_id: str) -> int:
 
 def _json(row: Mapping[str, Any], schema: pa.Schema) -> bytes:
     """Write a row as JSON, as exact as the table keeps it."""
-    from pyspark.sql.pandas.types import from_arrow_schema
+    from rta.store.nested import spark_schema, to_json
 
-    from rta.store.nested import to_json
-
-    return to_json(from_arrow_schema(schema), row).encode()
+    return to_json(spark_schema(schema), row).encode()
 
 
 @dataclass(frozen=True)

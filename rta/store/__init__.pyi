@@ -7,6 +7,7 @@ from .ledger import offsets as offsets
 from .ledger import summed as summed
 from .serving import accounting as accounting
 from .serving import read as read
+from .serving import read_arrow as read_arrow
 from .serving import sql as sql
 from .serving_tables import Table as Table
 from .serving_tables import drop as drop

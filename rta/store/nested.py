@@ -56,6 +56,45 @@ def from_json(kind: Any, text: str | None) -> Any:
     return None if text is None else _typed(kind, json.loads(text, parse_float=Decimal))
 
 
+def arrow_schema(columns: Any) -> Any:
+    """Return the Arrow schema of a StructType, moments in UTC."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return to_arrow_schema(columns, timezone="UTC")
+
+
+def spark_schema(schema: Any) -> Any:
+    """Return the StructType of an Arrow schema.
+
+    >>> from pyspark.sql.types import ArrayType, LongType, StructType
+    >>> columns = StructType().add("n", ArrayType(LongType())).add("at", "timestamp")
+    >>> spark_schema(arrow_schema(columns)) == columns
+    True
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+def arrow_value(kind: Any, value: Any) -> Any:
+    """Return a value as Arrow takes it: a map as pairs.
+
+    >>> from pyspark.sql.types import ArrayType, LongType, MapType
+    >>> arrow_value(ArrayType(MapType(LongType(), LongType())), [{1: 2}])
+    [[(1, 2)]]
+    """
+    if value is None:
+        return None
+    match kind.typeName():
+        case "struct":
+            return {each.name: arrow_value(each.dataType, value[each.name]) for each in kind}
+        case "array":
+            return [arrow_value(kind.elementType, each) for each in value]
+        case "map":
+            return [(k, arrow_value(kind.valueType, v)) for k, v in value.items()]
+    return value
+
+
 def _object(members: Any) -> str:
     return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members) + "}"  # fmt: skip
 

@@ -16,7 +16,7 @@ from rta.store.binding import bind, column_value, is_list
 from rta.store.catalog import relation
 from rta.store.columns import decode, guess, moments, series, unmarked
 from rta.store.ledger import Accounting, Batch, summed
-from rta.store.nested import NESTED
+from rta.store.nested import NESTED, arrow_schema, arrow_value
 from rta.store.serving_tables import Table, ensure, lookup, table
 
 if TYPE_CHECKING:
@@ -155,6 +155,52 @@ def read(
     """
     import pandas as pd
 
+    found, values = _read(name, where, order_by, limit, on)
+    return pd.DataFrame(
+        {
+            field.name: series(each, field.dataType.typeName(), nullable=field.nullable)
+            for field, each in zip(found.columns, values, strict=True)
+        }
+    )
+
+
+def read_arrow(
+    name: str,
+    *,
+    where: Mapping[str, Any] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    on: Engine | None = None,
+) -> pa.Table:
+    """Read a table as Arrow, for Polars, DuckDB and all that speak it: decimals, moments, arrays, maps and structs have their types.
+
+    The arguments and errors are those of read().
+
+    >>> from pyspark.sql.types import StructType
+    >>> from rta.store.serving_tables import make, planned
+    >>> _ = make(planned("paid", StructType().add("page", "string").add("euros", "decimal(9,2)"), ["page"]))
+    >>> read_arrow("paid").schema.field("euros").type
+    Decimal128Type(decimal128(9, 2))
+    """
+    import pyarrow as pa
+
+    found, values = _read(name, where, order_by, limit, on)
+    schema = arrow_schema(found.columns)
+    columns = [
+        pa.array([arrow_value(c.dataType, each) for each in column], schema.field(c.name).type)
+        for c, column in zip(found.columns, values, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _read(
+    name: str,
+    where: Mapping[str, Any] | None,
+    order_by: str | Sequence[str] | None,
+    limit: int | None,
+    on: Engine | None,
+) -> tuple[Table, list[list[Any]]]:
+    """Read a table: what it is, and the values of each column in their Python types."""
     if not isinstance(where or {}, Mapping):
         raise InputError(
             "where is a mapping: column → value", found=repr(where), fix='give {"column": value}'
@@ -170,16 +216,10 @@ def read(
             query = _query(found, where or {}, ordering or _sorted_by(found), source.dialect.name)
             rows = connection.execute(query.limit(most)).all()
     found = found or table(name, on=source)  # which says what there is
-    values = [
+    return found, [
         decode(f.dataType, each) if found.view or f.dataType.typeName() in NESTED else each
         for f, each in zip(found.columns, _columns(rows, len(found.columns)), strict=True)
     ]
-    return pd.DataFrame(
-        {
-            field.name: series(each, field.dataType.typeName(), nullable=field.nullable)
-            for field, each in zip(found.columns, values, strict=True)
-        }
-    )
 
 
 def _query(

@@ -83,10 +83,14 @@ def test_nested_values_come_back_in_their_types(engine: Engine) -> None:
     assert row["seen"] == {1: NOON}
     assert math.isnan(row["odd_x"]["a"])
     assert row["local"] == pd.Timestamp(LOCAL)
-    frame = serving.read("nested", on=engine)  # noqa: F841 - DuckDB finds it by its name
-    counted = duckdb.sql("SELECT sum(len(prices)) FROM frame")
+    typed = serving.read_arrow("nested", on=engine)
+    assert typed.schema.field("prices").type == pa.list_(pa.decimal128(12, 2))
+    assert typed.schema.field("seen").type == pa.map_(pa.int64(), pa.timestamp("us", "UTC"))
+    assert typed.slice(0, 1).to_pylist()[0]["odd_x"]["b"] == b"\x00\xff"
+    asked = "SELECT sum(list_sum(prices)), max(device_inner.os), max(len(\"Select\")) FROM typed"
+    counted = duckdb.sql(asked)
     assert counted is not None
-    assert counted.fetchall() == [(4,)]
+    assert counted.fetchall() == [(Decimal("3.49"), 'i"OS', 2)]
 
 
 @pytest.mark.parametrize("value", [{"os": "a"}, {"os": "a", "versions": [object()]}, "text"])
