@@ -87,7 +87,7 @@ def test_nested_values_come_back_in_their_types(engine: Engine) -> None:
     assert typed.schema.field("prices").type == pa.list_(pa.decimal128(12, 2))
     assert typed.schema.field("seen").type == pa.map_(pa.int64(), pa.timestamp("us", "UTC"))
     assert typed.slice(0, 1).to_pylist()[0]["odd_x"]["b"] == b"\x00\xff"
-    asked = "SELECT sum(list_sum(prices)), max(device_inner.os), max(len(\"Select\")) FROM typed"
+    asked = 'SELECT sum(list_sum(prices)), max(device_inner.os), max(len("Select")) FROM typed'
     counted = duckdb.sql(asked)
     assert counted is not None
     assert counted.fetchall() == [(Decimal("3.49"), 'i"OS', 2)]
