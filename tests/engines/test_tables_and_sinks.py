@@ -101,6 +101,7 @@ def test_rows_expire_behind_the_watermark(spark: SparkSession, topic: Callable[.
         ({"key": []}, "no key, and rows of this result change"),
         ({"key": ["window", "user"], "keep": "a while"}, "not a duration"),
         ({"key": ["window", "user", "bought"]}, "is an array"),
+        ({"key": ["window", "user"], "also": "its own topic"}, "a topic that the query reads"),
     ],
 )
 def test_what_no_table_can_be_is_refused_before_anything(
@@ -109,6 +110,7 @@ def test_what_no_table_can_be_is_refused_before_anything(
     """No table, no checkpoint."""
     name = topic(partitions=1)
     event = orders_of(name, {1: 0})
+    also = [TopicSink(name)] if more.get("also") else []
     with pytest.raises(InputError, match=why):
-        rta.drain(name, by_user, table="orders_refused", event=event, **more)
+        rta.drain(name, by_user, table="orders_refused", event=event, **more | {"also": also})
     assert "orders_refused" not in [each.name for each in rta.store.tables()]

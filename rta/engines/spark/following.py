@@ -349,6 +349,8 @@ def drain(
         doing("its first micro-batch is planned")
         with failures_said(asked.checkpoint, table):
             query.awaitTermination()
+        for sink in also:
+            getattr(sink, "close", lambda: None)()
     if by := stopped_by(asked.checkpoint):
         raise QueryError(
             f"the query that fills {table!r} was stopped before its end",
@@ -392,6 +394,7 @@ def _started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
             name: topics.description(source.topic) for name, source in asked.sources.items()
         }
         require_parameters(asked.transform, asked.sources)
+        _require_other_topics(asked)
         streams = {
             name: source.stream(described[name], goes_on=goes_on) for name, source in asked.sources.items()
         }  # fmt: skip
@@ -417,6 +420,15 @@ def _stop_same(session: SparkSession, asked: Request, same: object) -> None:
             said(f"{asked.table}: the query that ran was stopped, and starts anew where it was")
             query.stop()
             released(asked.checkpoint)
+
+
+def _require_other_topics(asked: Request) -> None:
+    """Refuse a sink that would feed the query with its own results, for ever."""
+    for sink in asked.also:
+        if (topic := getattr(sink, "topic", None)) in {
+            source.topic for source in asked.sources.values()
+        }:
+            raise InputError(f"a sink of {asked.table!r} writes to a topic that the query reads", found=topic, fix="send the rows to another topic")  # fmt: skip
 
 
 def _require_all_read(stream: DataFrame, sources: Sources) -> None:
