@@ -25,6 +25,8 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
     any spaces that JSON allows. A number with five digits of exponent is "out of range" anywhere: parsing it would take seconds. A
     reason names the field as the producer calls it (EventType.field).
 
+    So it is for JSON; in other formats the same rules hold for what they can write (rta.events.Csv, rta.events.Avro).
+
     Args:
         raw: key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, and headers if asked for.
         event: The type of the events.
@@ -53,10 +55,24 @@ def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> Data
         for column, path in event.taken.items()
     }
     fault = read.fault
+    if event.tombstones == "keep":
+        key = _key(event)
+        gone = F.col("value").isNull() & key.isNotNull()
+        values[str(event.key)] = F.when(gone, key).otherwise(values[str(event.key)])
+        fault = F.when(~gone, fault)
     if event.event_time != KAFKA_TIME:
         fault = F.coalesce(fault, F.when(_ahead(values[event.event_time], max_skew), "ahead"))
     typed = [values[name].alias(name) for name in event.columns]
     return read.frame.select(*typed, *ORIGIN, *RAW, fault.alias("reason"))
+
+
+def _key(event: EventType) -> Column:
+    """Return the message key in the type of the key's column; null if it is none."""
+    kind = event.schema[str(event.key)].dataType
+    if kind.typeName() == "binary":
+        return F.col("key")
+    text = F.col("key").cast("string")
+    return F.when(F.is_valid_utf8(text), text.try_cast(kind))
 
 
 def _ahead(event_time: Column, max_skew: str) -> Column:

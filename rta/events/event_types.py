@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from pyspark.sql.types import (
     ArrayType,
@@ -60,6 +60,8 @@ class EventType:
             "epoch_ms", "epoch_us"; a pattern of Spark, "dd/MM/yyyy HH:mm XXX" or "dd/MM/yyyy HH:mm in Europe/Berlin". For all of them, or
             path → form; "iso" for others.
         format: How events are written: "json", "csv", "text", "bytes", or an object such as rta.events.Csv(separator=";").
+        tombstones: What a record without a value is: "quarantine", a bad event; "keep", on a compacted topic, a good one that has its key
+            alone, read from the record's key: all other columns are null, and event_time is "kafka_timestamp".
 
     Raises:
         InputError: The name or a type is not allowed, or the event_time, the key or a key of `fields` or `times` is not there.
@@ -78,6 +80,7 @@ class EventType:
     fields: Mapping[str, str | tuple[str, ...]] = field(hash=False)
     times: str | Mapping[str, str] = field(hash=False)
     format: str | Format
+    tombstones: str
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class EventType:
         *,
         times: str | Mapping[str, str] = ISO,
         format: str | Format = "json",  # noqa: A002 - Spark's word
+        tombstones: Literal["quarantine", "keep"] = "quarantine",
     ) -> None:
         columns = _checked_columns(schema_of(schema) if isinstance(schema, str) else schema)
         given = {} if fields is None else fields
@@ -115,11 +119,12 @@ class EventType:
         path = way if isinstance(way, tuple) else (event_time,)
         values = {
             "name": checked("topic", name), "schema": _required({path, (event_time,)}, columns), "event_time": event_time, "key": key,
-            "fields": checked_fields, "times": times, "format": format,
+            "fields": checked_fields, "times": times, "format": format, "tombstones": tombstones,
         }  # fmt: skip
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
         _check_times(self)
+        _check_tombstones(self)
         chosen(format).check(self)
 
     @property
@@ -182,7 +187,11 @@ class EventType:
         )
         more = "".join(
             f", {name}={value!r}"
-            for name, value, usual in (("times", self.times, ISO), ("format", self.format, "json"))
+            for name, value, usual in (
+                ("times", self.times, ISO),
+                ("format", self.format, "json"),
+                ("tombstones", self.tombstones, "quarantine"),
+            )
             if value != usual
         )
         return f"EventType({self.name!r}, event_time={self.event_time!r}, key={self.key!r}{more}: {columns})"
@@ -326,6 +335,19 @@ def _found(name: str, columns: StructType) -> str:
     """Say what is wrong with the column that was given as the event time."""
     there = name in columns.names
     return f"{name} {type_name(columns[name].dataType)}" if there else f"no column {name!r}"
+
+
+def _check_tombstones(event: EventType) -> None:
+    """Refuse a type whose events could not be tombstones, which have a key and nothing else."""
+    if event.tombstones == "quarantine":
+        return
+    others = [name for name in event.required if name != event.key]
+    if event.tombstones != "keep" or event.key is None or others or event.event_time != KAFKA_TIME:
+        raise InputError(
+            'tombstones are "quarantine" or "keep"; kept ones have a key, and all other columns are null',
+            found=f"tombstones={event.tombstones!r}, key={event.key!r}, event_time={event.event_time!r}, NOT NULL: {', '.join(others) or 'none'}",
+            fix='give key="…" and event_time="kafka_timestamp", and let all other columns be null',
+        )  # fmt: skip
 
 
 def _checked_fields(

@@ -96,6 +96,8 @@ def test_a_schema_that_cannot_be_read_says_from_where(text: str, found: str) -> 
         ({"times": "Europe/Atlantis"}, "the times of 'at' have a form that is not known"),
         ({"times": "dd/MM/yyyy HH:mm"}, "have no zone.*in Europe/Berlin"),
         ({"times": {"at": "yyyy SSSSSSSX"}}, "more digits than a microsecond"),
+        ({"tombstones": "keep"}, "kept ones have a key.*NOT NULL: at"),
+        ({"tombstones": "drop"}, "are \"quarantine\" or \"keep\""),
         ({"format": "xml"}, "no format of events is called 'xml'"),
         ({"format": 5}, "this is no format of events; found: 5"),
         ({"fields": {"nobody": "x"}}, "found: no column 'nobody'"),

@@ -56,7 +56,7 @@ class Fields:
     def _value(
         self, kind: DataType, there: DataType, path: tuple[str, ...], read: Column, lost: list[Column] | None,
     ) -> Column:  # fmt: skip
-        if kind == there:
+        if kind.simpleString() == there.simpleString():  # but for what may be null
             return read
         match kind, there:
             case StructType(), StructType():

@@ -57,7 +57,8 @@ def _columns(
     """Build the columns of the steps, once a session."""
     shape = Shape(event)
     text = F.col("value").cast("string")
-    formal = F.is_valid_utf8(text) & text.rlike(rf"\A\s*+{shape.pattern(shape.root, ())}\s*+\z")
+    compact, spaced = (shape.pattern(shape.root, (), space) for space in ("", r"\s*+"))
+    formal = F.is_valid_utf8(text) & text.rlike(rf"\A(?:{compact}|\s*+{spaced}\s*+)\z")
     row = F.from_json(
         F.when(F.col("_formal"), text), shape.reads(shape.root, ()).add(CORRUPT, "string"), STRICT
     )
@@ -130,28 +131,38 @@ class Shape:
         """Return what a field is called in the JSON: the columns may have other names, what is inside them has its own."""
         return field.name if path else self.event.field(field.name)
 
-    def pattern(self, kind: DataType, path: tuple[str, ...]) -> str:
-        """Return the regular expression of a value in the plain form, with the fields of objects in the schema's order."""
+    def pattern(self, kind: DataType, path: tuple[str, ...], space: str = r"\s*+") -> str:
+        """Return the regular expression of a value in the plain form, with the fields of objects in the schema's order.
+
+        space: What stands around names and values; a text without spaces is matched faster by a pattern without them.
+        """
         match kind:
             case StructType():
-                members = [self._member_pattern(each, path) for each in kind]
-                return rf"\{{\s*+{''.join(members)}\}}"
+                return rf"\{{{space}{self._members(kind, path, space)}\}}"
             case ArrayType():
                 null = "|null" if kind.containsNull else ""
-                return _listed(rf"(?:{self.pattern(kind.elementType, path)}{null})", r"\[", r"\]")
+                item = rf"(?:{self.pattern(kind.elementType, path, space)}{null})"
+                return _listed(item, r"\[", r"\]", space)
             case MapType():
                 null = "|null" if kind.valueContainsNull else ""
-                value = rf"(?:{self.pattern(kind.valueType, path)}{null})"
-                return _listed(rf"{STRING}\s*+:\s*+{value}", r"\{", r"\}")
+                value = rf"(?:{self.pattern(kind.valueType, path, space)}{null})"
+                return _listed(rf"{STRING}{space}:{space}{value}", r"\{", r"\}", space)
         return f"(?:{self.leaf(kind, path).rule.plain(kind)})"
 
-    def _member_pattern(self, field: StructField, path: tuple[str, ...]) -> str:
-        """Return the pattern of a field with the comma behind it; it may be left out if it may be null."""
-        value = self.pattern(field.dataType, (*path, field.name))
-        value = f"(?:{value}|null)" if field.nullable else value
-        name = re.escape(self.name(field, path))
-        member = rf'"{name}"\s*+:\s*+{value}\s*+(?:,\s*+(?=")|(?=\}}))'
-        return f"(?:{member})?+" if field.nullable else member
+    def _members(self, kind: StructType, path: tuple[str, ...], space: str) -> str:
+        """Return the pattern of the fields of an object and the commas between them; one that may be null may be left out."""
+        found, begun = "", False
+        for each in kind:
+            value = self.pattern(each.dataType, (*path, each.name), space)
+            value = f"(?:{value}|null)" if each.nullable else value
+            member = rf'"{re.escape(self.name(each, path))}"{space}:{space}{value}{space}'
+            if begun:
+                member = rf",{space}{member}"
+            elif each.nullable:  # before a required field: the comma is behind it
+                member = rf'{member}(?:,{space}(?=")|(?=\}}))'
+            begun = begun or not each.nullable
+            found += f"(?:{member})?+" if each.nullable else member
+        return found
 
     def reads(self, kind: DataType, path: tuple[str, ...]) -> Any:
         """Return the type that from_json is asked for."""
@@ -372,9 +383,9 @@ def _true(condition: Column) -> Column:
     return F.coalesce(condition, F.lit(False))  # noqa: FBT003
 
 
-def _listed(item: str, opening: str, closing: str) -> str:
+def _listed(item: str, opening: str, closing: str, space: str) -> str:
     """Return the pattern of items with commas between."""
-    return rf"{opening}\s*+(?:{item}\s*+(?:,\s*+(?!{closing})|(?={closing})))*+{closing}"
+    return rf"{opening}{space}(?:{item}{space}(?:,{space}{item}{space})*+)?+{closing}"
 
 
 def _named(event: EventType) -> Any:

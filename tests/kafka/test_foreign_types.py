@@ -1,0 +1,58 @@
+"""Events of clients that are not ours, of types of any depth: tombstones, transactions, headers, the largest messages."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from pyspark.sql import SparkSession
+
+import rta
+from rta.dataframes.sources import TopicRange, quarantined
+from tests.kafka.test_foreign import foreign, sent
+from tests.support.waiting import HANG
+
+pytestmark = pytest.mark.kafka
+SCHEMA = "id BIGINT, device STRUCT<os: STRING NOT NULL>, items ARRAY<STRUCT<sku: STRING, n: INT NOT NULL>>"
+LARGEST = 1_048_576 - 200  # bytes: Kafka's message.max.bytes, without what it adds
+
+
+def profile(number: int, **more: object) -> bytes:
+    """Write a nested profile."""
+    return json.dumps({"id": number, "device": {"os": "mac"}, **more}).encode()
+
+
+def test_foreign_events_of_a_nested_type_are_accounted_for(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """A tombstone is what the type says it is; what was aborted is not read; a message may be as large as Kafka takes."""
+    name = topic(partitions=1)
+    items = [{"sku": "x" * 90, "n": n} for n in range(9_000)]
+    large = profile(2, items=items)
+    large += b" " * (LARGEST - len(large))
+    headers = [("trace", b"\xff"), ("trace", None)]
+    sent([(b"1", profile(1), []), (b"2", large, []), (b"1", None, []), (None, None, []), (b"5", profile(5, device={}), headers)], name, codec="zstd")  # fmt: skip
+    producer = foreign(**{"transactional.id": name})
+    producer.init_transactions(HANG)
+    for number, end in ((8, producer.abort_transaction), (9, producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.produce(name, profile(number), str(number))
+        assert producer.flush(HANG) == 0
+        end(HANG)
+
+    kept = rta.EventType(name, SCHEMA, "kafka_timestamp", "id", tombstones="keep")
+    committed = {"kafka.isolation.level": "read_committed"}
+    rows = rta.read_batch(name, event=kept, options=committed).orderBy("offset").collect()
+    assert [(row.id, row.device and row.device.os, len(row["items"] or ())) for row in rows] == [
+        (1, "mac", 0), (2, "mac", 9_000), (1, None, 0), (9, "mac", 0),
+    ]  # fmt: skip
+    bad = quarantined(name, event=kept, options=committed).orderBy("offset").collect()
+    assert [row.reason for row in bad] == ["null value", "missing: device.os"]
+    assert [(key, value and bytes(value)) for key, value in bad[1].headers] == headers
+    end = {0: rta.kafka.offsets(name)[0][1]}
+    counts = TopicRange(name, kept, {0: 0}, end, options=committed).counts()
+    assert counts == {"consumed": 6, "quarantined": 2, "good": 4}
+
+    usual = rta.EventType(name, SCHEMA, "kafka_timestamp", "id")
+    assert [row.reason for row in quarantined(name, event=usual, options=committed).orderBy("offset").collect()] == [
+        "null value", "null value", "missing: device.os",
+    ]  # fmt: skip
