@@ -202,8 +202,10 @@ class TopicRange:
 
     def bad(self) -> DataFrame:
         """Read the bad events: topic, partition, offset, kafka_timestamp, reason, key, value, headers."""
-        parsed = self._parsed(headers=True).where("reason IS NOT NULL")
-        return parsed.select(*ORIGIN, "reason", "key", "value", "headers")
+        # The count keeps Spark from computing the reason once more below the parsers, as it does with what a filter needs.
+        parsed = self._parsed(headers=True).select(*ORIGIN, "reason", "key", "value", "headers")
+        counted = observed(parsed, f"{self.topic}:bad:{sorted(self.end.items())}")
+        return counted.where("reason IS NOT NULL")
 
     def counts(self) -> dict[str, int]:
         """Count by reading: consumed, quarantined, good. A retried task is not counted twice here.

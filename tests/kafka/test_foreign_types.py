@@ -52,8 +52,8 @@ def test_foreign_events_of_a_nested_type_are_accounted_for(
     bad = quarantined(name, event=kept, options=committed).orderBy("offset").collect()
     assert [row.reason for row in bad] == ["null value", "missing: device.os"]
     assert [(key, value and bytes(value)) for key, value in bad[1].headers] == headers
-    end = {0: rta.kafka.offsets(name)[0][1]}
-    counts = TopicRange(name, kept, {0: 0}, end, options=committed).counts()
+    last = {0: rta.kafka.offsets(name)[0][1]}
+    counts = TopicRange(name, kept, {0: 0}, last, options=committed).counts()
     assert counts == {"consumed": 6, "quarantined": 2, "good": 4}
 
     usual = rta.EventType(name, SCHEMA, "kafka_timestamp", "id")
