@@ -50,6 +50,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
         ("seconds", "p50_ms", "p99_ms", "batch_ms", "batches", "frames_per_s", "frame_ms", "kernel_cpu", "server_cpu", "frames", "minutes",
          "kernel_growth", "jvm_growth", "browser_growth", "heap_growth", "kernel_mb", "jvm_mb", "browser_mb", "heap_mb"),
     ),
+    "parse": ("Read nested events, from memory into nothing", ("events_per_second", "seconds")),
     "publish": ("Publish", ("events_per_second", "cpu_seconds", "behind_ms")),
 }  # fmt: skip
 BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmarks.md shows of them
