@@ -12,7 +12,8 @@ from rta.dataframes.sources import OBSERVED
 from rta.engines.spark.duplicates import ROWS, Deduplicate, deduplicates, observed_around
 from rta.engines.spark.exactly_once import BatchMetrics, about
 from rta.engines.spark.internals import observed
-from rta.engines.spark.lateness import OBSERVED_COPIES, Transform, applied
+from rta.engines.spark.lateness import Transform, applied
+from rta.engines.spark.plans import OBSERVED_COPIES
 from rta.engines.spark.query_sources import Sources, require_parameters, titled
 from rta.errors import InputError
 from rta.settings import settings

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, each, framed, scala_sequence, walk
+from rta.dataframes.internals import analyzed, each, framed, scala_sequence
 from rta.dataframes.sources import OBSERVED
-from rta.engines.spark.lateness import copies_of
+from rta.engines.spark.plans import DROPS, Node
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ROWS: Final = "rta_rows"
 """The metrics of the rows around operators that drop duplicates are called `rta_rows:<topic>:<reached or passed>:<number>`."""
 
-_DROPS: Final = "Deduplicate"  # and DeduplicateWithinWatermark
 # Each of these returns at most one row for a row. Any other (explode, a join, sliding windows) may return several.
 _ONE_ROW_EACH: Final = {
     "Project", "Filter", "EventTimeWatermark", "UpdateEventTimeWatermarkColumn", "SubqueryAlias", "CollectMetrics",
@@ -62,13 +61,12 @@ def deduplicates(frame: DataFrame) -> list[Deduplicate]:
     """
     return [
         Deduplicate(
-            framed(frame.sparkSession, node.child()),
-            [key.name() for key in each(node.keys())],
-            copies_of(node, streaming=frame.isStreaming),
+            framed(frame.sparkSession, node.plan.child()), [key.name() for key in each(node.plan.keys())],
+            node.copies_of(streaming=frame.isStreaming),
         )
-        for node in walk(analyzed(frame))
-        if node.nodeName().startswith(_DROPS)
-    ]
+        for node in Node.of(analyzed(frame)).walk()
+        if node.name in DROPS
+    ]  # fmt: skip
 
 
 def one_row_each(rows: Any) -> bool:
@@ -91,11 +89,12 @@ def _counted(node: Any) -> bool:
 
 def _rebuilt(frame: DataFrame, plan: Any, found: list[Any]) -> Any:
     """Return a part of a frame's plan with the observations; add the operators to `found`."""
-    children = _children(plan)
+    if _counted(plan):
+        return plan
     before = len(found)
-    below = [_rebuilt(frame, child, found) for child in children]
-    drops = plan.nodeName().startswith(_DROPS) and plan.isStreaming() == frame.isStreaming
-    topic = copies_of(plan, streaming=frame.isStreaming) if drops else None
+    below = [_rebuilt(frame, child, found) for child in _children(plan)]
+    drops = plan.nodeName() in DROPS and plan.isStreaming() == frame.isStreaming
+    topic = Node.of(plan).copies_of(streaming=frame.isStreaming) if drops else None
     if topic is not None:
         found.append(plan)
         number = len(found)

@@ -30,7 +30,6 @@ from rta.engines.spark.internals import (
 )
 from rta.engines.spark.late_reading import read_again
 from rta.engines.spark.lateness import (
-    OBSERVED_COPIES,
     WATERMARK,
     LateRule,
     Operator,
@@ -38,6 +37,7 @@ from rta.engines.spark.lateness import (
     applied,
     late_rules,
 )
+from rta.engines.spark.plans import OBSERVED_COPIES
 from rta.engines.spark.query_sources import Source, Sources
 from rta.engines.spark.sent_once import send_once
 from rta.engines.spark.start_checks import emptied

@@ -36,9 +36,9 @@ from rta.engines.spark.lateness import (
     late_rules,
     operators,
     streamed,
-    topics_of,
 )
 from rta.engines.spark.output_modes import output_mode
+from rta.engines.spark.plans import Node
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.query_sources import (
     Source,
@@ -433,7 +433,7 @@ def _require_other_topics(asked: Request) -> None:
 
 def _require_all_read(stream: DataFrame, sources: Sources) -> None:
     """Refuse a transform that does not use a topic, whose offsets would be in no checkpoint."""
-    unread = {source.topic for source in sources.values()} - topics_of(analyzed(stream))
+    unread = {source.topic for source in sources.values()} - Node.of(analyzed(stream)).topics()
     if unread:
         raise InputError(
             "the transform does not use all of its topics", found=f"unused: {', '.join(sorted(unread))}",

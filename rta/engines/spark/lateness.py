@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, each, framed, walk
-from rta.dataframes.sources import OBSERVED
+from rta.dataframes.internals import analyzed, each, framed
+from rta.engines.spark.plans import MAY_KEEP, PROCESSOR, Node, stateful
 from rta.engines.spark.query_sources import ONLY
 from rta.errors import InputError, QueryError
 
@@ -27,9 +28,6 @@ Transform = Callable[..., "DataFrame"]
 Frames = Mapping[str, "DataFrame"]
 ORIGIN: Final = ("topic", "partition", "offset")
 
-OBSERVED_COPIES: Final = "rta_source:copies"
-"""The metric of a transform that removes copies by itself: the counts {"duplicate", "reached", "passed"}."""
-
 WATERMARK: Final = "spark.watermarkDelayMs"
 """The key in a column's metadata by which Spark marks that the column has a watermark."""
 
@@ -37,9 +35,6 @@ _SESSION: Final = "spark.sessionWindow"
 """The key in a column's metadata by which Spark marks a session window."""
 
 _NAMED: Final = {"AttributeReference", "Alias"}
-_PROCESSOR: Final = "TransformWithStateInPySpark"
-_DROPS: Final = {"Deduplicate", "DeduplicateWithinWatermark"}
-_BY_WATERMARK: Final = {"Aggregate", "Join", _PROCESSOR, *_DROPS}
 _STATELESS: Final = {
     "CTERelationDef", "CTERelationRef", "CollectMetrics", "EventTimeWatermark", "Expand", "Filter", "Generate", "MapInArrow", "MapInPandas",
     "Project", "PythonMapInArrow", "RebalancePartitions", "Repartition", "RepartitionByExpression", "ResolvedHint", "Sample", "SubqueryAlias",
@@ -48,7 +43,7 @@ _STATELESS: Final = {
 """Operators of a stream that keep no state, so they drop nothing as late."""
 # Spark refuses these at the start; query_errors says for each what to do instead.
 _REFUSED_BY_SPARK: Final = {"Sort", "Window"}
-_KNOWN: Final = _STATELESS | _BY_WATERMARK | _REFUSED_BY_SPARK
+_KNOWN: Final = _STATELESS | MAY_KEEP | _REFUSED_BY_SPARK
 
 
 @dataclass(frozen=True)
@@ -97,14 +92,14 @@ def operators(stream: DataFrame) -> list[Operator]:
     Raises:
         QueryError: If one of them is not known, so that its late rows could not be found.
     """
-    plan = analyzed(stream)
-    _refuse_unknown(plan)
+    root = Node.of(analyzed(stream))
+    _refuse_unknown(root)
     return [
         Operator(
-            node.nodeName(), place, topics_of(node),
-            tuple(_arriving(child) for child in each(node.children())), tuple(_late_columns(node)), copies_of(node),
+            node.name, place, node.topics(), tuple(child.arriving() for child in node.below), tuple(_late_columns(node)),
+            node.copies_of(),
         )
-        for place, node in enumerate(_stateful(plan)) if _keeps(node)
+        for place, node in enumerate(stateful(root)) if node.keeps
     ]  # fmt: skip
 
 
@@ -129,65 +124,13 @@ def late_rules(found: Sequence[Operator]) -> dict[str, LateRule]:
     return {topic: rule for topic, rule in rules.items() if rule}
 
 
-def topics_of(plan: Any, *, streaming: bool = True) -> frozenset[str]:
-    """Return the topics that are read below a node of a plan; a source that is not rta's own has no name.
-
-    Args:
-        plan: The node.
-        streaming: Whether only streams count; the topics of static frames are then left out.
-    """
-    if streaming and not plan.isStreaming():
-        return frozenset()
-    if topic := _source(plan):
-        return frozenset({topic})
-    below = list(each(plan.children()))
-    found = frozenset[str]().union(*(topics_of(child, streaming=streaming) for child in below))
-    return (found - {ONLY} or found) if below else frozenset({ONLY})
-
-
-def copies_of(node: Any, *, streaming: bool = True) -> str | None:
-    """Return the topic of which an operator drops duplicate events; None if its rows are no events: those of a join, or of an aggregate."""
-    if node.nodeName() not in _DROPS:
-        return None
-    topics = topics_of(node, streaming=streaming)
-    like = all(below.nodeName() in _DROPS for below in _stateful(node) if _keeps(below))
-    return next(iter(topics)) if like and len(topics) == 1 else None
-
-
-def _source(node: Any) -> str | None:
-    """Return the topic that a node reads: rta counts its events there, and what is below is not part of the transform."""
-    if node.nodeName() != "CollectMetrics":
-        return None
-    kind, _, topic = str(node.name()).partition(":")
-    return (
-        topic.partition(":")[0]
-        if kind == OBSERVED and str(node.name()) != OBSERVED_COPIES
-        else None
-    )
-
-
-def _arriving(plan: Any) -> frozenset[str]:
-    """Return the topics whose events are in a plan's rows without having passed an operator that keeps state."""
-    if not plan.isStreaming() or _keeps(plan):
-        return frozenset()
-    if topic := _source(plan):
-        return frozenset({topic})
-    below = list(each(plan.children()))
-    return frozenset[str]().union(*map(_arriving, below)) if below else frozenset({ONLY})
-
-
-def _keeps(node: Any) -> bool:
-    """Tell whether an operator that may keep state does: its input is a stream; both inputs, if it is a join."""
-    both = node.nodeName() != "Join" or (node.left().isStreaming() and node.right().isStreaming())
-    return bool(node.nodeName() in _BY_WATERMARK and node.isStreaming() and both)
-
-
-def _late_columns(node: Any) -> Iterator[str | None]:
+def _late_columns(node: Node) -> Iterator[str | None]:
     """Yield for each input of an operator the column by which it drops late rows."""
-    name = node.nodeName()
-    timed = name != _PROCESSOR or str(node.timeMode()).startswith("EventTime")
-    for child in each(node.children()):
-        columns = node.groupingExpressions() if name == "Aggregate" else child.output()
+    timed = node.name != PROCESSOR or str(node.plan.timeMode()).startswith("EventTime")
+    for child in node.below:
+        columns = (
+            node.plan.groupingExpressions() if node.name == "Aggregate" else child.plan.output()
+        )
         column = next(_event_times(columns), None) if timed else None
         if column is None:
             yield None
@@ -251,25 +194,19 @@ def late_rows(
 
 def reaching(answer: DataFrame, rule: LateRule) -> Any:
     """Return the part of a static frame's plan whose rows reach the operator of a rule."""
-    return _stateful(analyzed(answer))[rule.place].children().apply(rule.side)
-
-
-def _stateful(plan: Any) -> list[Any]:
-    """List the operators that keep state if their input is a stream, from the result down."""
-    return [node for node in walk(plan) if node.nodeName() in _BY_WATERMARK]
+    return stateful(Node.of(analyzed(answer)))[rule.place].below[rule.side].plan
 
 
 def endless(plan: Any) -> list[bool]:
     """Tell for each operator that keeps state, from the result down, whether its state is never evicted."""
     kept = []
-    for node in filter(_keeps, _stateful(plan)):
-        if node.nodeName() == "Aggregate":
-            columns = [node.groupingExpressions()]
-        elif node.nodeName() == "Deduplicate":
-            columns = [node.keys()]
+    for node in filter(attrgetter("keeps"), Node.of(plan).walk()):
+        if node.name == "Aggregate":
+            columns = [node.plan.groupingExpressions()]
+        elif node.name == "Deduplicate":
+            columns = [node.plan.keys()]
         else:  # a join evicts as its condition allows, a processor as its author wants
-            joins = node.nodeName() == "Join"
-            columns = [child.output() for child in each(node.children())] if joins else []
+            columns = [child.plan.output() for child in node.below] if node.name == "Join" else []
         kept.append(bool(columns) and all(next(_event_times(of), None) is None for of in columns))
     return kept
 
@@ -285,15 +222,15 @@ def _event_times(columns: Any) -> Iterator[Any]:
 
 def states(stream: DataFrame) -> int:
     """Count the steps of a streaming frame that aggregate or deduplicate; for each its query shuffles and has state stores."""
-    return sum(map(_keeps, _stateful(analyzed(stream))))
+    return sum(node.keeps for node in Node.of(analyzed(stream)).walk())
 
 
-def _refuse_unknown(plan: Any) -> None:
+def _refuse_unknown(root: Node) -> None:
     """Refuse every operator of the stream that is not known: its late rows could not be found."""
-    for node in walk(plan):
-        if node.isStreaming() and node.nodeName() not in _KNOWN:
-            raise _unaccountable(node.nodeName())
-        if node.isStreaming() and node.nodeName() == "Aggregate" and _session_alone(node):
+    for node in root.walk():
+        if node.streaming and node.name not in _KNOWN:
+            raise _unaccountable(node.name)
+        if node.keeps and node.name == "Aggregate" and _session_alone(node.plan):
             raise QueryError(
                 "Spark runs no session windows over all events of a stream", found="a session window as the only key",
                 fix='group by a key as well: groupBy(F.session_window(…), "user_id")',
