@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class BatchId(NamedTuple):
     """Which micro-batch it is. The same id always comes with the same rows.
 
-    Attributes:
+    Args:
         table: The table that the query fills.
         query_id: Spark's id of the query; it stays the same as long as its checkpoint.
         batch_id: The number of the micro-batch.
