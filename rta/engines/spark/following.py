@@ -163,7 +163,8 @@ class Request:
         """The topic, if it is one. Raises QueryError if there are several."""
         if len(self.sources) > 1:
             raise QueryError(
-                f"this works with queries of one topic; that of {self.table!r} reads several", found=titled(self.sources)
+                f"this works with queries of one topic; that of {self.table!r} reads several", found=titled(self.sources),
+                fix="give the table of a query that reads one topic",
             )  # fmt: skip
         return next(iter(self.sources.values()))
 
