@@ -222,7 +222,10 @@ class LiveView:
             with self._going_on():  # it asks for the state
                 self._tell(beat=due)
             beat = began if due else beat
-            self._wake.wait(max(self.every, (time.thread_time() - spent) * _SHARE))
+            spent, took = time.thread_time() - spent, time.monotonic() - began
+            self._wake.wait(
+                max(self.every, spent * _SHARE, took)
+            )  # a database that is slow rests as long
             self._wake.clear()
         return self
 
