@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from IPython.lib import pretty as ipython
 
-from rta.engines.spark.following import Drained
+from rta.engines.spark.drained import Drained
 from rta.html import Facts, Marked, card, table
 from rta.jobs import Receipt
 from rta.kafka import Broker

@@ -21,7 +21,8 @@ from rta.engines.spark.checkpoints import taken_back
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.start_checks import require_shared
 from rta.errors import InputError
-from rta.events.event_types import ORIGIN, RAW, EventType, event_type
+from rta.events.event_types import EventType, event_type
+from rta.events.type_checks import ORIGIN, RAW
 from rta.kafka.topics import description
 from rta.names import checked
 from rta.settings import private_folder, settings

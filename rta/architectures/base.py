@@ -26,7 +26,7 @@ from rta.architectures.batch_views import batch_view
 from rta.dataframes.session import spark
 from rta.dataframes.starting_offsets import Position
 from rta.dataframes.task_metrics import group_of, note, underway
-from rta.engines.spark import following
+from rta.engines.spark import following, starting
 from rta.engines.spark.checkpoint_lock import none_left_behind
 from rta.engines.spark.how_far import phase, reading
 from rta.engines.spark.lateness import Transform
@@ -227,7 +227,7 @@ class Architecture(ABC):
     def _made(self, number: int, parts: Sequence[str]) -> Iterator[None]:
         """Create a version in the block. If this fails or is interrupted before readers see it, delete it and continue the served one."""
         try:
-            with failures_said(following.checkpoint_of(parts[-1]), self.table):
+            with failures_said(starting.checkpoint_of(parts[-1]), self.table):
                 yield
         except BaseException as error:
             for undo in (self.stop, partial(self._take_back, number, parts)):

@@ -14,7 +14,7 @@ from rta.dataframes import sources
 from rta.dataframes.task_metrics import spent
 from rta.engines.spark.late_reading import late
 from rta.errors import InputError
-from rta.events.event_types import ORIGIN
+from rta.events.type_checks import ORIGIN
 from rta.html import table
 from rta.progress import waiting
 from rta.store import ledger

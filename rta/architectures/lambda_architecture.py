@@ -10,7 +10,7 @@ from rta.architectures.base import Architecture
 from rta.architectures.batch_views import without_copies_of
 from rta.dataframes import sources
 from rta.dataframes.starting_offsets import Position
-from rta.engines.spark import following
+from rta.engines.spark import following, starting
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.query_sources import query_sources
@@ -110,7 +110,7 @@ class Lambda(Architecture):
         if (view := self.view) is None:
             self.recompute()
         else:
-            with failures_said(following.checkpoint_of(view.parts[-1]), self.table):
+            with failures_said(starting.checkpoint_of(view.parts[-1]), self.table):
                 self._merges()
             self._go_on(view)
 

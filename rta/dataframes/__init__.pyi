@@ -1,4 +1,4 @@
-from .latest import latest as latest
+from .compacted import latest as latest
 from .parsing import parse as parse
 from .producer import Published as Published
 from .producer import publish as publish

@@ -10,8 +10,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rta.errors import InputError
-from rta.events.event_types import KAFKA_TIME, ORIGIN, RAW, EventType
+from rta.events.event_types import EventType
 from rta.events.format_contract import chosen
+from rta.events.type_checks import KAFKA_TIME, ORIGIN, RAW
 
 HEADERS: Final = "array<struct<key:string,value:binary>>"
 _SKEW: Final = re.compile(r"\d{1,6} (second|minute|hour|day)s?")

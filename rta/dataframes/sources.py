@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 
 from rta.dataframes.parsing import parse
 from rta.dataframes.starting_offsets import EARLIEST, Position, between, starting_at
-from rta.events.event_types import ORIGIN, EventType, event_type
+from rta.events.event_types import EventType, event_type
+from rta.events.type_checks import ORIGIN
 from rta.kafka.client import READING, spark_options
 from rta.kafka.topics import TopicDescription, description, offsets
 

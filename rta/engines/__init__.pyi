@@ -3,7 +3,7 @@ from .sinks import DeltaSink as DeltaSink
 from .sinks import ParquetSink as ParquetSink
 from .sinks import TopicSink as TopicSink
 from .spark.changes import Change as Change
-from .spark.following import Drained as Drained
+from .spark.drained import Drained as Drained
 from .spark.following import drain as drain
 from .spark.following import follow as follow
 from .spark.following import reset as reset

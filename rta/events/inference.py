@@ -16,11 +16,12 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from rta.errors import InputError
-from rta.events.event_types import ORIGIN, RAW, EventType
+from rta.events.event_types import EventType
 from rta.events.formats import avro_ddl
 from rta.events.formats.avro_records import Avro
 from rta.events.formats.csv_lines import Csv
 from rta.events.sampled_values import EPOCHS, Place, required, seconds
+from rta.events.type_checks import ORIGIN, RAW
 from rta.html import card, described
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?", re.ASCII)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from rta.errors import InputError, TopicError
-from rta.events.event_types import KAFKA_TIME
 from rta.events.times import ISO
+from rta.events.type_checks import KAFKA_TIME
 from rta.kafka import client
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.messages import Headers, Messages

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql.streaming.query import StreamingQuery
 
-    from rta.engines.spark.following import Request
+    from rta.engines.spark.starting import Request
 
 HEADER: Final = "rta-lab"
 """The header of all events that a laboratory has sent: the experiment's id."""

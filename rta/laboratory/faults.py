@@ -8,7 +8,8 @@ from typing import Final
 
 from rta.dataframes import session
 from rta.dataframes.internals import own_jvm
-from rta.engines.spark.following import kept_here, restart
+from rta.engines.spark.following import restart
+from rta.engines.spark.starting import kept_here
 from rta.errors import BrokerError, QueryError
 from rta.kafka import broker
 from rta.setup.processes import still_running

@@ -14,7 +14,7 @@ from rta.dataframes import session
 from rta.display.view import views_of
 from rta.display.vitals import state_of
 from rta.engines.spark import topic_identity
-from rta.engines.spark.following import Request, kept_here
+from rta.engines.spark.starting import Request, kept_here
 from rta.errors import InputError, QueryError
 from rta.html import Facts
 from rta.kafka import topics

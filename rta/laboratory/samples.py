@@ -24,7 +24,7 @@ from rta.laboratory.experiments import HEADER, active
 from rta.store import ledger
 
 if TYPE_CHECKING:
-    from rta.engines.spark.following import Request
+    from rta.engines.spark.starting import Request
 
 Record = tuple[bytes | None, bytes | None]
 """A key and a value."""

@@ -170,7 +170,7 @@ def test_f46_a_task_that_ran_twice_counts_once(
     rta.publish(rta.events.poisoned(rta.user_events(spark, rows=40), share=0.2), name)
     rta.drain(name, rta.transforms.totals, table="f46", **HOW)
     [true] = [batch for batch in ledger.batches("f46") if batch.consumed]
-    place = str(rta.engines.spark.following.checkpoint_of("f46"))
+    place = str(rta.engines.spark.starting.checkpoint_of("f46"))
     plan = _plan(spark, name, place)
     spans = checkpoints.spans(spark, place, true.batch_id)
     doubled = _counted(name, consumed=2 * true.consumed, quarantined=2 * true.quarantined, good=2 * true.used)  # fmt: skip
@@ -191,7 +191,7 @@ def test_late_rows_that_are_not_found_again_are_said(
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=10), name)
     rta.drain(name, rta.transforms.totals, table="not_again", **HOW)
-    place = str(rta.engines.spark.following.checkpoint_of("not_again"))
+    place = str(rta.engines.spark.starting.checkpoint_of("not_again"))
     plan = _plan(spark, name, place)
     counted = _counted(name, consumed=10, quarantined=0, good=10, dropped_late=2)
     [batch], _ = exactly_once.accounted(plan, checkpoints.spans(spark, place, 0), counted, "q", 0)

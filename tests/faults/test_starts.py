@@ -16,7 +16,7 @@ from pyspark.sql.types import StructType
 
 import rta
 from rta.architectures import archives
-from rta.engines.spark import checkpoint_lock, following, topic_identity
+from rta.engines.spark import checkpoint_lock, starting, topic_identity
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
 from rta.store import ledger, serving, serving_tables, views
@@ -204,11 +204,11 @@ STEPS: Final[dict[str, tuple[Any, list[tuple[object, str, Callable[..., None]]]]
         (archives, "begun", stopped), (serving, "commit_batch", away), (views, "switch", stopped),
     ]),
     "lambda": (rta.lambda_, [
-        (archives, "begun", stopped), (serving, "commit_batch", away), (following, "begun", stopped),
+        (archives, "begun", stopped), (serving, "commit_batch", away), (starting, "begun", stopped),
         (serving_tables, "make", away), (StreamingQuery, "processAllAvailable", stopped), (views, "switch", away),
     ]),
     "kappa": (rta.kappa, [
-        (topic_identity, "note", stopped), (following, "begun", stopped), (serving_tables, "make", away), (views, "switch", stopped),
+        (topic_identity, "note", stopped), (starting, "begun", stopped), (serving_tables, "make", away), (views, "switch", stopped),
     ]),
 }  # fmt: skip
 

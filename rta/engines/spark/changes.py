@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.spark.checkpoint_lock import refuse_locked
 from rta.engines.spark.checkpoints import located
-from rta.engines.spark.following import checkpoint_of
 from rta.engines.spark.query_sources import query_sources
 from rta.engines.spark.start_checks import (
     KEEPS_STATE,
@@ -25,6 +24,7 @@ from rta.engines.spark.start_checks import (
     without_state,
     write_plan,
 )
+from rta.engines.spark.starting import checkpoint_of
 from rta.errors import InputError, QueryError
 from rta.html import card, described
 from rta.store import serving_tables

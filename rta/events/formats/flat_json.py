@@ -23,11 +23,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
-from rta.events.event_types import ORIGIN, RAW, EventType
+from rta.events.event_types import EventType
 from rta.events.field_rules import FORMS
 from rta.events.format_contract import Read
 from rta.events.formats.fast_path import plain
 from rta.events.formats.validation import validated
+from rta.events.type_checks import ORIGIN, RAW
 
 CORRUPT: Final = '"'  # no field can have that name
 STRICT: Final = {

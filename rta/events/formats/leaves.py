@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.types import BinaryType, DataType, StringType, TimestampNTZType, TimestampType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    MapType,
+    StringType,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from rta.events.event_types import EventType
 from rta.events.field_rules import FORMS, ISO_BEGINNING, Form, Token, timestamp_fault
@@ -78,3 +87,22 @@ def _base64_fault(token: Token) -> Column:
 def _number_fault(token: Token) -> Column:
     named = (token.kind == "STRING") & token.written.rlike(r"\A(?:NaN|-?Infinity)\z")
     return F.when(~named, FORMS["double"].fault(token))
+
+
+def named_leaves(event: EventType) -> Any:
+    """Yield each field of the JSON at any depth that has a name, with its type."""
+
+    def inside(kind: DataType, name: str) -> Any:
+        match kind:
+            case StructType():
+                for each in kind:
+                    yield from inside(each.dataType, each.name)
+            case ArrayType():
+                yield from inside(kind.elementType, name)
+            case MapType():
+                yield from inside(kind.valueType, name)
+            case _:
+                yield name, kind
+
+    for each in event.wire:
+        yield from inside(each.dataType, event.field(each.name))

@@ -33,7 +33,7 @@ from rta.events.event_types import EventType
 from rta.events.field_rules import STRING, Token
 from rta.events.format_contract import Read
 from rta.events.formats.flat_json import CORRUPT, STRICT, huge_pattern, once
-from rta.events.formats.leaves import Leaf, leaf_of
+from rta.events.formats.leaves import Leaf, leaf_of, named_leaves
 from rta.events.formats.validation import once_parsed, syntax
 
 Change = Callable[[Leaf, Column], Column | None]
@@ -120,7 +120,7 @@ class Shape:
         self.event = event
         self.root = event.wire
         self.decimals = sorted(
-            {name for name, kind in _named(event) if isinstance(kind, DecimalType)}
+            {name for name, kind in named_leaves(event) if isinstance(kind, DecimalType)}
         )
 
     def leaf(self, kind: DataType, path: tuple[str, ...]) -> Leaf:
@@ -386,22 +386,3 @@ def _true(condition: Column) -> Column:
 def _listed(item: str, opening: str, closing: str, space: str) -> str:
     """Return the pattern of items with commas between."""
     return rf"{opening}{space}(?:{item}{space}(?:,{space}{item}{space})*+)?+{closing}"
-
-
-def _named(event: EventType) -> Any:
-    """Yield each field of the JSON at any depth that has a name, with its type."""
-
-    def inside(kind: DataType, name: str) -> Any:
-        match kind:
-            case StructType():
-                for each in kind:
-                    yield from inside(each.dataType, each.name)
-            case ArrayType():
-                yield from inside(kind.elementType, name)
-            case MapType():
-                yield from inside(kind.valueType, name)
-            case _:
-                yield name, kind
-
-    for each in event.wire:
-        yield from inside(each.dataType, event.field(each.name))

@@ -30,6 +30,7 @@ from rta.engines.spark.lateness import Transform, operators, streamed
 from rta.engines.spark.query_errors import failed, failures_said
 from rta.engines.spark.query_sources import ONLY, Source
 from rta.engines.spark.realtime import topic_sink
+from rta.engines.spark.starting import checkpoint_of
 from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType
 from rta.events.json_format import json_column
@@ -78,7 +79,7 @@ def materialize(
         max_skew: See rta.follow().
         max_events_per_batch: For the first micro-batches of a new table.
     """
-    place = str(following.checkpoint_of(table))
+    place = str(checkpoint_of(table))
     with waiting(f"starting {table}"), failures_said(place, table), none_left_behind():
         described = topics.description(topic)
         events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rta.dataframes.sources import parsed_batch
 from rta.dataframes.starting_offsets import Position, between
-from rta.events.event_types import ORIGIN, EventType, event_type
+from rta.events.event_types import EventType, event_type
+from rta.events.type_checks import ORIGIN
 from rta.kafka.topics import description
 
 if TYPE_CHECKING:
