@@ -49,9 +49,9 @@ class _Picture:
         return all(one is two for one, two in parts) and all(one == two for one, two in plain)
 
 
-def _newest_kept(now: Vitals, before: Sequence[Vitals]) -> Vitals:
+def _newest_kept(now: Vitals, before: Vitals) -> Vitals:
     """Keep the newest event time: a batch without events knows none, and one of late events an older one."""
-    known = [each.event_time for each in (now, *list(before)[-1:]) if each.event_time]
+    known = [each.event_time for each in (now, before) if each.event_time]
     return replace(now, event_time=max(known, default=None))
 
 
@@ -249,7 +249,8 @@ class LiveView:
         with self._lock:
             self.rows = found or self.rows
             for each in seen:
-                self.history.append(_newest_kept(each, self.history))
+                before = self.history[-1] if self.history else each
+                self.history.append(_newest_kept(each, before))
         if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
             self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
 

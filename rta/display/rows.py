@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.kafka.tail import printable
+from rta.kafka.tail import printable, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +127,9 @@ def cell(value: object) -> Cell:
     if hasattr(value, "tolist"):  # of NumPy
         return cell(value.tolist())
     if isinstance(value, Mapping | list | tuple):
-        return _short(json.dumps(value, default=cell, ensure_ascii=False))
-    return _short(printable(bytes(value)) if isinstance(value, bytes | bytearray) else str(value))
+        return shortened(json.dumps(value, default=cell, ensure_ascii=False), _LONGEST)
+    text = printable(bytes(value)) if isinstance(value, bytes | bytearray) else str(value)
+    return shortened(text, _LONGEST)
 
 
 def _number(value: float | Decimal) -> Cell:
@@ -142,7 +143,3 @@ def _number(value: float | Decimal) -> Cell:
 def _moment(value: datetime) -> str:
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

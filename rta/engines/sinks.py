@@ -74,6 +74,7 @@ class TopicSink:
     def __call__(self, rows: pa.Table, batch: BatchId) -> None:
         """Send the rows, if they are not there."""
         from rta.kafka import client
+        from rta.store.nested import spark_schema, to_json
 
         if self.key is not None and self.key not in rows.column_names:
             raise InputError(
@@ -84,6 +85,7 @@ class TopicSink:
         if batch.batch_id <= self._done:
             return
         headers = [(name, text.encode()) for name, text in self.headers.items()]
+        kind = spark_schema(rows.schema)
         producer.begin_transaction()
         try:
             for row in rows.to_pylist():
@@ -92,7 +94,7 @@ class TopicSink:
                     if self.key is None or row[self.key] is None
                     else str(row[self.key]).encode()
                 )
-                client.send(producer, self.topic, _json(row, rows.schema), key, headers)
+                client.send(producer, self.topic, to_json(kind, row).encode(), key, headers)
             producer.send_offsets_to_transaction(*_number(self.topic, batch))
             producer.commit_transaction()
         except BaseException:
@@ -141,13 +143,6 @@ def _sent(topic: str, query_id: str) -> int:
 
     with closing(client.consumer(group_id=_group(topic, query_id))) as reader:
         return int(reader.committed(TopicPartition(topic, 0)) or 0) - 1
-
-
-def _json(row: Mapping[str, Any], schema: pa.Schema) -> bytes:
-    """Write a row as JSON, as exact as the table keeps it."""
-    from rta.store.nested import spark_schema, to_json
-
-    return to_json(spark_schema(schema), row).encode()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from rta.events.event_types import EventType
 from rta.events.formats import avro_ddl
 from rta.events.formats.avro_records import Avro
 from rta.events.formats.csv_lines import Csv
-from rta.events.sampled_values import EPOCHS, Place, required, seconds
-from rta.events.type_checks import ORIGIN, RAW
+from rta.events.json_format import strict_json
+from rta.events.sampled_values import Place, required, seconds
+from rta.events.times import EPOCHS
+from rta.events.type_checks import RESERVED, UNREADABLE
 from rta.html import card, described
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?", re.ASCII)
@@ -33,7 +35,6 @@ _UNLIKELY: Final = re.compile(r"(?i)birth|expir|updat|process|receiv|ingest|vali
 _MOST: Final = 0.9
 _WIDEST: Final = 100  # characters of a line of code
 _FRAME: Final = 5  # bytes of Confluent's framing: a zero, and the id of the schema
-_UNREADABLE: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
 
 class Sampled(NamedTuple):
@@ -228,22 +229,10 @@ def _of_avro(topic: str, record: Any, registry: str) -> tuple[dict[str, Any], li
 
 def _object(value: bytes) -> Row | None:
     try:
-        found = json.loads(
-            value.decode(), parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_once
-        )
+        found = strict_json(value)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _refused(literal: str) -> None:
-    raise ValueError(literal)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
 
 
 def _line(value: bytes) -> str | None:
@@ -271,7 +260,7 @@ class _Guess:
 
     def __init__(self, root: Place, notes: list[str]) -> None:
         self.root = root
-        for name in [each for each in root.members if _UNREADABLE & set(each)]:
+        for name in [each for each in root.members if UNREADABLE & set(each)]:
             notes.append(f"field {name!r} has a name that no event type can read: it is left out")
             del root.members[name]
         self.names = _columns([*root.members])
@@ -311,10 +300,10 @@ def _columns(fields: Sequence[str]) -> dict[str, str]:
     >>> _columns(["user", "@timestamp", "offset", "User"])
     {'user': 'user', '@timestamp': 'timestamp', 'offset': 'my_offset', 'User': 'User_2'}
     """
-    taken, found = {*ORIGIN, *RAW, "reason"}, dict[str, str]()
+    taken, found = {*RESERVED}, dict[str, str]()
     for name in fields:
         bare = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")[:50] or "field"
-        column = f"c_{bare}" if bare[0].isdigit() else f"my_{bare}" if bare.lower() in {*ORIGIN, *RAW, "reason"} else bare  # fmt: skip
+        column = f"c_{bare}" if bare[0].isdigit() else f"my_{bare}" if bare.lower() in RESERVED else bare  # fmt: skip
         number = 1
         while (chosen := column if number == 1 else f"{column}_{number}").lower() in taken:
             number += 1

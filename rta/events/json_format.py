@@ -120,6 +120,30 @@ def message_columns(frame: DataFrame) -> list[str]:
     return ["key", "value", *(["headers"] if own else [])]
 
 
+def strict_json(value: bytes) -> Any:
+    """Read one JSON value as it is written: numbers exact, NaN and a key that stands twice refused.
+
+    Raises:
+        ValueError: It is no such value.
+
+    >>> strict_json(b'{"n": 1.50}')
+    {'n': Decimal('1.50')}
+    """
+    return json.loads(
+        value.decode(), parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_unique
+    )
+
+
+def _refused(literal: str) -> None:
+    raise ValueError(literal)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
 def json_text(event: Mapping[str, Any]) -> str:
     """Write one event in the same form without Spark. A datetime without a zone is taken as UTC.
 

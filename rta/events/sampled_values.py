@@ -6,12 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from rta.events.formats.avro_ddl import quoted
+from rta.events.times import EPOCHS, moment
 
 _GROUPS: Final = {
     "integer": "number", "number": "number", "text": "string", "instant": "string", "local": "string", "day": "string",
@@ -20,7 +19,6 @@ _LOCAL: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-EPOCHS: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6}  # form → its units in a second
 _SINCE, _UNTIL = (
     946_684_800,
     4_102_444_800,
@@ -169,14 +167,14 @@ def merged(places: Iterable[Place]) -> Place:
 
 def seconds(value: Any, form: str) -> float | None:
     """Read a time: seconds since 1970; None if it is none in this form, or too long ago or ahead for an event."""
-    if form in EPOCHS:
-        found = value / EPOCHS[form] if type(value) is int else None
-        return found if found is not None and _SINCE <= found <= _UNTIL else None
-    written = _LOCAL.fullmatch(value) if isinstance(value, str) else None
-    if not written or bool(written[1]) != (form == "iso"):
+    if form not in EPOCHS:
+        written = _LOCAL.fullmatch(value) if isinstance(value, str) else None
+        if not written or bool(written[1]) != (form == "iso"):
+            return None
+    elif type(value) is not int:
         return None
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        found = moment(form, value).timestamp()
+    except (ValueError, ArithmeticError):
         return None
-    return (moment if form == "iso" else moment.replace(tzinfo=ZoneInfo(form))).timestamp()
+    return found if form not in EPOCHS or _SINCE <= found <= _UNTIL else None

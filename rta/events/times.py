@@ -29,7 +29,7 @@ from rta.events.field_rules import (
 )
 
 ISO: Final = "iso"
-_EPOCHS: Final = {
+EPOCHS: Final = {
     "epoch_s": 6,
     "epoch_ms": 3,
     "epoch_us": 0,
@@ -59,8 +59,8 @@ class Times:
         """Return the instant (TIMESTAMP) of what a parser has read; null if it is none."""
         if self.form == ISO:
             return read.try_cast("timestamp")
-        if self.form in _EPOCHS:
-            micros = (read * 10 ** _EPOCHS[self.form]).try_cast("bigint")
+        if self.form in EPOCHS:
+            micros = (read * 10 ** EPOCHS[self.form]).try_cast("bigint")
             return F.when(micros.between(_FIRST, _LAST), F.timestamp_micros(micros))
         pattern, zone = _pattern_and_zone(self.form)
         if not pattern:
@@ -72,8 +72,8 @@ class Times:
 
     def written(self, instant: Column) -> Column | None:
         """Return an instant as this form writes it; None if that is how JSON and CSV write one anyway."""
-        if self.form in _EPOCHS:
-            scale = _EPOCHS[self.form]
+        if self.form in EPOCHS:
+            scale = EPOCHS[self.form]
             micros = F.unix_micros(instant).cast(DecimalType(18, 0))
             return (micros / F.lit(10**scale).cast(DecimalType(8, 0))).cast(DecimalType(18, scale))
         pattern, zone = ("", "") if self.form == ISO else _pattern_and_zone(self.form)
@@ -103,8 +103,8 @@ def times(form: str, path: str) -> Times:
     """
     if form == ISO:
         return Times(form, TimestampType(), FORMS["timestamp"])
-    if form in _EPOCHS:
-        kind = DecimalType(18, _EPOCHS[form])
+    if form in EPOCHS:
+        kind = DecimalType(18, EPOCHS[form])
         return Times(form, kind, decimal_form(kind))
     pattern, zone = _pattern_and_zone(form)
     if zone and not _is_zone(zone):
@@ -137,11 +137,11 @@ def moment(form: str, given: Any) -> datetime:
     >>> moment("epoch_ms", 1700000000123).isoformat()
     '2023-11-14T22:13:20.123000+00:00'
     """
-    if form in _EPOCHS:
+    if form in EPOCHS:
         number = Decimal(str(given))
         if number.adjusted() > _LONGEST:  # written out, it would fill the memory
             raise ValueError(given)
-        micros = int(number.scaleb(_EPOCHS[form]))
+        micros = int(number.scaleb(EPOCHS[form]))
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
     found = datetime.fromisoformat(given)
     if found.tzinfo is None and form != ISO and _is_zone(form):
@@ -157,12 +157,12 @@ def epoch(form: str, instant: datetime) -> Decimal | None:
     >>> epoch("epoch_s", datetime(2023, 11, 14, 22, 13, 20, 500000, tzinfo=UTC)), epoch("iso", datetime.now(UTC))
     (Decimal('1700000000.5'), None)
     """
-    if form not in _EPOCHS:
+    if form not in EPOCHS:
         return None
     since = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - datetime(
         1970, 1, 1, tzinfo=UTC
     )
-    number = Decimal(since // timedelta(microseconds=1)).scaleb(-_EPOCHS[form])
+    number = Decimal(since // timedelta(microseconds=1)).scaleb(-EPOCHS[form])
     return number.normalize() if number % 1 else Decimal(int(number))
 
 
@@ -172,7 +172,7 @@ def is_pattern(form: str) -> bool:
     >>> is_pattern("dd/MM/yyyy XXX"), is_pattern("Europe/Berlin"), is_pattern("iso")
     (True, False, False)
     """
-    return form not in (ISO, *_EPOCHS) and bool(_pattern_and_zone(form)[0])
+    return form not in (ISO, *EPOCHS) and bool(_pattern_and_zone(form)[0])
 
 
 def _pattern_and_zone(form: str) -> tuple[str, str]:

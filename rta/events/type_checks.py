@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 ORIGIN: Final = ("topic", "partition", "offset", "kafka_timestamp")
 RAW: Final = ("key", "value", "headers")
 KAFKA_TIME: Final = "kafka_timestamp"
-_RESERVED: Final = {*ORIGIN, *RAW, "reason"}
+RESERVED: Final = {*ORIGIN, *RAW, "reason"}
 FROM_PATH: Final = "event_time"  # the column of an event time that stands deeper inside
 _LEAVES: Final = frozenset(
     ("string", "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "date", "timestamp", "timestamp_ntz", "binary")
 )  # fmt: skip
 # What JSON writes with an escape, Spark's variant paths cannot name, and what bytes that are no UTF-8 become.
-_NO_FIELD: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
+UNREADABLE: Final = frozenset('"\\?\ufffd\x7f') | frozenset(map(chr, range(32)))
 
 
 def checked_columns(schema: StructType) -> StructType:
@@ -45,7 +45,7 @@ def checked_columns(schema: StructType) -> StructType:
     seen: set[str] = set()
     for each in schema:
         name = checked("column", each.name)
-        if name.casefold() in _RESERVED or name.startswith("_"):
+        if name.casefold() in RESERVED or name.startswith("_"):
             raise InputError(
                 "a column has a name that is reserved", found=name,
                 fix=f'give it another name, and the name of its field: fields={{"my_{name.strip("_")}": "{name}"}}',
@@ -67,7 +67,7 @@ def _check_type(kind: DataType, place: str) -> None:
         case StructType():
             folded = [name.casefold() for name in kind.names]
             for each in kind:
-                if not each.name or _NO_FIELD & set(each.name) or _no_text(each.name):
+                if not each.name or UNREADABLE & set(each.name) or _no_text(each.name):
                     raise InputError(
                         f"{place} has a field with a name that cannot be read", found=repr(each.name),
                         fix="use a name without quotes, backslashes, question marks and control characters",
@@ -199,7 +199,7 @@ def checked_fields_of(
                 f"the path of column {column!r} does not lead to a field of its type", found=repr(name),
                 fix="give the names through the structs of the schema, such as ('device', 'os')",
             )  # fmt: skip
-        if not isinstance(name, str) or not name or _NO_FIELD & set(name) or _no_text(name):
+        if not isinstance(name, str) or not name or UNREADABLE & set(name) or _no_text(name):
             raise InputError(
                 f"the field of column {column!r} has a name that cannot be read", found=repr(name),
                 fix="use a name without quotes, backslashes, question marks and control characters",

@@ -12,10 +12,9 @@ from decimal import Decimal
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from rta.errors import InputError, TopicError
-from rta.events.times import ISO
+from rta.events.times import moment
 from rta.events.type_checks import KAFKA_TIME
 from rta.kafka import client
 from rta.kafka.auth_errors import raising_refused
@@ -30,7 +29,6 @@ _AHEAD: Final = 1_000  # records of a partition that are read at a time
 _FETCHED: Final = 256 * 2**10  # bytes: about as many
 _LONG_AGO: Final = -(2**63)  # microseconds: before every moment
 _UNTIMED: Final = 1_000  # events; if so many have no event time, they are of another type
-_EPOCHS: Final = {"epoch_s": 10**6, "epoch_ms": 10**3, "epoch_us": 1}  # microseconds of a unit
 _SKEW: Final = 5 * 60 * 10**6  # microseconds, as max_skew of rta.read_batch() by default
 
 
@@ -152,18 +150,12 @@ def event_time(value: bytes | None, event: EventType, arrival: int | None = None
     """
     if event.event_time == KAFKA_TIME:
         return arrival
-    path = event.field(event.event_time)
-    names = path.split(".") if event.event_time in event.taken else [path]
-    form = event.time_form(".".join(names))
+    column, *inside = path = event.taken.get(event.event_time, (event.event_time,))
     try:
         written = json.loads((value or b"").decode(), parse_float=Decimal)
-        for name in names:
+        for name in (event.field(column), *inside):
             written = written[name]
-        if form in _EPOCHS:
-            return int(written * _EPOCHS[form])
-        moment = datetime.fromisoformat(written)
-        local = moment.tzinfo is None and form != ISO
-        return microseconds(moment.replace(tzinfo=ZoneInfo(form)) if local else moment)
+        return microseconds(moment(event.time_form(".".join(path)), written))
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
 

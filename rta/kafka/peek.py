@@ -82,14 +82,13 @@ def peek(
 
 def _cells(record: Record) -> dict[str, object]:
     headers = ", ".join(f"{name}={value}" for name, value in record.headers)
-    value = "(tombstone)" if record.value is None else _short(record.value)
-    key = None if record.key is None else _short(record.key)
-    cells = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp, "key": key}  # fmt: skip
-    return cells | {"value": value} | ({"headers": _short(headers)} if headers else {"headers": ""})
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+    value = "(tombstone)" if record.value is None else record.value
+    texts = {"key": record.key, "value": value, "headers": headers}
+    cells = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
+    return cells | {
+        name: None if text is None else tail.shortened(text, _LONGEST)
+        for name, text in texts.items()
+    }
 
 
 def _matching(where: str | Callable[[Record], bool] | None) -> Callable[[Record], bool]:

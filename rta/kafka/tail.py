@@ -97,6 +97,15 @@ def as_record(message: Any) -> Record:
     )
 
 
+def shortened(text: str, longest: int) -> str:
+    """Return the beginning of a long text, and how long it is.
+
+    >>> shortened("abcdef", 3)
+    'abc… (6 characters)'
+    """
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
+
+
 def _text(raw: bytes | None) -> str | None:
     return None if raw is None else printable(raw)
 

@@ -187,7 +187,12 @@ def read_arrow(
     found, values = _read(name, where, order_by, limit, on)
     schema = arrow_schema(found.columns)
     columns = [
-        pa.array([arrow_value(c.dataType, each) for each in column], schema.field(c.name).type)
+        pa.array(
+            [arrow_value(c.dataType, each) for each in column]
+            if c.dataType.typeName() in NESTED
+            else column,
+            schema.field(c.name).type,
+        )
         for c, column in zip(found.columns, values, strict=True)
     ]
     return pa.table(columns, schema=schema)

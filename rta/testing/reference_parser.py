@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
+
+from rta.events.json_format import strict_json
 
 if TYPE_CHECKING:
     from rta.events.event_types import EventType
@@ -29,9 +30,7 @@ def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
     True
     """
     try:
-        given = json.loads(
-            (value or b"").decode("utf-8"), parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_unique,
-        )  # fmt: skip
+        given = strict_json(value or b"")
         found = {
             each.name: _value(
                 given.get(event.field(each.name)), each.dataType, each.nullable, each.name, event
@@ -46,16 +45,6 @@ def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
             inside = None if inside is None else inside[name]
         found[column] = inside
     return found
-
-
-def _refused(literal: str) -> None:
-    raise ValueError(literal)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
 
 
 def _value(given: Any, kind: Any, nullable: bool, path: str, event: EventType) -> Any:  # noqa: FBT001 - as the schema has it

@@ -353,3 +353,10 @@ def test_the_event_time_of_each_form(schema: str, at: str, times: str, value: by
     """Nested, as a number, in a zone, or Kafka's own."""
     event = rta.EventType("t", schema, at, times=times)
     assert event_time(value, event, 7) == micros
+
+
+def test_the_event_time_of_a_renamed_field() -> None:
+    """The form stands under the column's name; a number that would fill the memory is no time."""
+    event = rta.EventType("t", "at TIMESTAMP", "at", fields={"at": "@ts"}, times={"at": "epoch_s"})
+    assert event_time(b'{"@ts": 2}', event) == 2_000_000
+    assert event_time(b'{"@ts": 1e99999999}', event) is None

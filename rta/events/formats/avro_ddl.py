@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from rta.events import json_format
+
 _PLAIN: Final = {
     "boolean": "BOOLEAN", "int": "INT", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "string": "STRING", "bytes": "BINARY",
     "enum": "STRING", "fixed": "BINARY",
@@ -50,4 +52,4 @@ def _typed(kind: Any) -> tuple[str, bool]:  # noqa: PLR0911 - one for each kind
 
 def quoted(name: str) -> str:
     """Quote a name that DDL takes only so."""
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else "`" + name.replace("`", "``") + "`"  # fmt: skip
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else json_format.quoted(name)
