@@ -24,7 +24,6 @@ from .dataframes.producer import publish as publish
 from .dataframes.session import spark as spark
 from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
-from .display.running_queries import queries as queries
 from .display.view import live as live
 from .engines.spark.changes import explain_change as explain_change
 from .engines.spark.following import drain as drain
@@ -50,6 +49,7 @@ from .kafka.peek import peek as peek
 from .kafka.replaying import replay as replay
 from .laboratory.laboratories import lab as lab
 from .monitor.query_health import health as health
+from .monitor.running_queries import queries as queries
 from .monitor.state_store import state as state
 from .store.serving import accounting as accounting
 from .store.serving import read as read

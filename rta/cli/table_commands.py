@@ -51,7 +51,7 @@ def _verdict(query: QuerySummary) -> str:
     """Say how a query does; Kafka is asked for what it has not read, and only if it runs."""
     if not query.active:
         return "stopped"
-    from rta.display.running_queries import of_summary
+    from rta.monitor.running_queries import of_summary
 
     return str(of_summary(query).verdict)
 

@@ -1,11 +1,4 @@
 from .event_times import event_time_chart as event_time_chart
 from .live_view import LiveView as LiveView
-from .running_queries import ListedQuery as ListedQuery
-from .running_queries import Queries as Queries
-from .running_queries import queries as queries
 from .still import Snapshot as Snapshot
 from .tiles import Tile as Tile
-from .vitals import Verdict as Verdict
-from .vitals import Vitals as Vitals
-from .vitals import verdict as verdict
-from .vitals import vitals_of as vitals_of

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
-from rta.display.vitals import Verdict, Vitals, history_of, next_vitals_of, state_of, verdict
 from rta.engines import changelog
 from rta.engines.spark.checkpoint_lock import working
 from rta.errors import InputError
 from rta.kafka import client, topics
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.tail import moment_of, printable
+from rta.monitor.vitals import Verdict, Vitals, history_of, next_vitals_of, state_of, verdict
 from rta.store import database, ledger, serving, serving_tables, views
 from rta.store.catalog import relation
 

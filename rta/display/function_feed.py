@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.display.feeds import Feed
 from rta.display.rows import Rows
 from rta.display.tiles import Tile, rows_of
-from rta.display.vitals import Verdict, Vitals
 from rta.errors import InputError
 from rta.html import Facts, Marked
+from rta.monitor.vitals import Verdict, Vitals
 
 if TYPE_CHECKING:
     import pandas as pd

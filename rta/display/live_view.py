@@ -16,8 +16,8 @@ from rta.display.feeds import Feed
 from rta.display.moving_chart import Drawn, drawn
 from rta.display.rows import Differ, Rows
 from rta.display.still import Snapshot
-from rta.display.vitals import Verdict, Vitals, as_message, spoken
 from rta.errors import RtaError
+from rta.monitor.vitals import Verdict, Vitals, as_message, spoken
 
 _HISTORY: Final = 240  # moments that are kept, in the kernel and in the page
 _MARKS: Final = 50

@@ -11,11 +11,11 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from rta.display.running_queries import ListedQuery, Queries, queries
 from rta.display.topic_sql import TopicSql, topic_sql
 from rta.errors import InputError, QueryError
 from rta.events.event_types import EventType
 from rta.html import Facts, table
+from rta.monitor.running_queries import ListedQuery, Queries, queries
 from rta.progress import said
 
 if TYPE_CHECKING:

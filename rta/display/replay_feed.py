@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rta.display.feeds import Feed, State, TopicFeed
 from rta.display.rows import Rows
-from rta.display.vitals import Verdict, Vitals, in_ledger
 from rta.engines.spark.late_reading import late
 from rta.errors import InputError
 from rta.html import text
 from rta.kafka.history import event_time, microseconds
 from rta.kafka.tail import EPOCH
+from rta.monitor.vitals import Verdict, Vitals, in_ledger
 from rta.store import ledger, serving_tables
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rta import html
 from rta.display import tiles
 from rta.display.rows import Rows, cells_of
-from rta.display.vitals import Verdict, Vitals
 from rta.kernel import packed
+from rta.monitor.vitals import Verdict, Vitals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from rta.display import cell
 from rta.display.feeds import Mode
 from rta.display.live_view import LiveView
 from rta.display.subjects import feed_of
-from rta.display.vitals import spoken
 from rta.errors import InputError
+from rta.monitor.vitals import spoken
 from rta.progress import watched
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from uuid import uuid4
 from rta import html
 from rta.dataframes import session
 from rta.display.view import views_of
-from rta.display.vitals import state_of
 from rta.engines.spark import topic_identity
 from rta.engines.spark.starting import Request, kept_here
 from rta.errors import InputError, QueryError
@@ -20,6 +19,7 @@ from rta.html import Facts
 from rta.kafka import topics
 from rta.laboratory import faults, samples
 from rta.laboratory.experiments import Experiment, Start, active, counted
+from rta.monitor.vitals import state_of
 from rta.progress import doing, waiting
 from rta.settings import settings
 from rta.store import ledger

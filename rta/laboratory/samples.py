@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from rta.dataframes.sources import parsed_batch, read_batch, read_stream
 from rta.dataframes.starting_offsets import between
-from rta.display.vitals import of_progress
 from rta.engines.spark.duplicates import deduplicates
 from rta.engines.spark.lateness import LateRule, late_rows
 from rta.errors import InputError, TopicError
@@ -21,6 +20,7 @@ from rta.kafka import topics
 from rta.kafka.delivery_report import Deliveries
 from rta.kafka.paced import bounded_producer
 from rta.laboratory.experiments import HEADER, active
+from rta.monitor.vitals import of_progress
 from rta.store import ledger
 
 if TYPE_CHECKING:

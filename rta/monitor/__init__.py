@@ -1,4 +1,4 @@
-"""The health of a query, its state, and how the state grows."""
+"""What runs and how it does: the health of a query, its state and how it grows, a verdict in words."""
 
 import lazy_loader
 

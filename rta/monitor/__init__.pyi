@@ -1,5 +1,12 @@
 from .query_health import Health as Health
 from .query_health import health as health
+from .running_queries import ListedQuery as ListedQuery
+from .running_queries import Queries as Queries
+from .running_queries import queries as queries
 from .state_store import evicted as evicted
 from .state_store import state as state
 from .state_store import state_history as state_history
+from .vitals import Verdict as Verdict
+from .vitals import Vitals as Vitals
+from .vitals import verdict as verdict
+from .vitals import vitals_of as vitals_of

@@ -16,9 +16,9 @@ import pytest
 import rta
 from rta.display import Tile, still
 from rta.display.function_feed import FunctionFeed
-from rta.display.vitals import Verdict
 from rta.errors import InputError
 from rta.html import Facts
+from rta.monitor.vitals import Verdict
 from rta.values import python_value
 
 

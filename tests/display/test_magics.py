@@ -116,7 +116,7 @@ def test_the_line_magic_shows_and_refuses(shell: Any, spark: SparkSession, topic
     assert "<table>" in run("rta", "status")._repr_html_()
     assert name in [each.name for each in run("rta", "topics")]
     assert [each.offset for each in run("rta", f"tail {name} -n 2")] == [3, 4]
-    assert isinstance(run("rta", "queries"), rta.display.Queries)
+    assert isinstance(run("rta", "queries"), rta.monitor.Queries)
     assert "reader" in run("rta", "lag")._repr_html_() or run("rta", "lag") == []
     with pytest.raises(TopicError, match="no consumer group"):
         run("rta", "lag nobody")

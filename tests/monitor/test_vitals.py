@@ -8,8 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta.display.vitals import Vitals, history_of, local_query, state_of, verdict, vitals_of
 from rta.errors import TopicError
+from rta.monitor.vitals import Vitals, history_of, local_query, state_of, verdict, vitals_of
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}

@@ -29,7 +29,7 @@ def test_queries_here_are_listed_with_a_verdict(
     """One that fills a table, one that fails with a sentence, and one without a table; stopped, then found in the ledger."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=50), name)
-    assert "rta.follow" in repr(rta.display.Queries([]))
+    assert "rta.follow" in repr(rta.monitor.Queries([]))
     query = rta.follow(name, rta.transforms.totals, table="listed", **HOW)
     rate = spark.readStream.format("rate").load()
     other = rate.writeStream.format("noop").queryName("listed_rate").start()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from rta.display.vitals import Verdict, Vitals, history_of, in_ledger, state_of, verdict
 from rta.engines.spark.checkpoint_lock import started_here, stop_elsewhere
 from rta.engines.spark.running import QuerySummary
 from rta.engines.spark.running import queries as known_queries
 from rta.errors import BrokerError, QueryError, TopicError
 from rta.html import Facts, card, described, plain
+from rta.monitor.vitals import Verdict, Vitals, history_of, in_ledger, state_of, verdict
 from rta.progress import waiting
 
 if TYPE_CHECKING:
