@@ -207,7 +207,7 @@ def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
 
     rows = [run.as_dict() for run in runner.history(job, limit=limit)]
     print_rows(
-        rows, ("run_id", "job", "outcome", "started_at", "seconds", "message"), as_json=as_json
+        rows, ("run_id", "job", "state", "started_at", "seconds", "message"), as_json=as_json
     )
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.jobs.parameters import HIDDEN, INJECTED, cell_index, is_secret
+from rta.jobs.states import State
+
+End = tuple[State, str | None]
+"""How a run ended, and why if it failed."""
 
 _SECRET_PREFIX: Final = "RTA_PARAMETER_"  # noqa: S105 - the name of a variable
 
@@ -47,8 +51,8 @@ def execute(
     timeout: float | None,
     start_timeout: float,
     begun: Callable[[], None] = lambda: None,
-) -> str | None:
-    """Execute a notebook in place, and save it after each cell; return why it failed, or None.
+) -> End:
+    """Execute a notebook in place, and save it after each cell; return how it ended, and why if it failed.
 
     A cell tagged `raises-exception` may fail; one tagged `skip-execution` is not run.
 
@@ -79,12 +83,13 @@ def execute(
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip
     except CellTimeoutError:
-        return f"it took longer than the timeout of {timeout:g} s"
+        return State.TIMED_OUT, f"it took longer than the timeout of {timeout:g} s"
     except DeadKernelError:
-        return f"its kernel died, out of memory perhaps: {_last_words(notebook)}"
+        return State.FAILED, f"its kernel died, out of memory perhaps: {_last_words(notebook)}"
     except RuntimeError as error:
-        return f"its kernel did not start: {str(error)[:200]} {_last_words(notebook)}"
-    return _failure(executed)
+        return State.FAILED, f"its kernel did not start: {str(error)[:200]} {_last_words(notebook)}"
+    failure = _failure(executed)
+    return State.FAILED if failure else State.SUCCEEDED, failure
 
 
 def _failure(executed: Any) -> str | None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.html import Marked, card
+from rta.jobs.states import State
 from rta.store.ledger import Accounting, Batch, batches
 
 Span = tuple[int, int]  # offsets: the first one consumed, the next one to consume
 TIMES: Final = "%Y-%m-%d %H:%M:%S UTC"
+_OLDER: Final = {"died": "lost"}  # words of an older rta
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Receipt:
         run_id: The id of the run.
         notebook: The path of the notebook that was run.
         parameters: All parameters, with defaults; secrets are hidden.
-        outcome: "running", "succeeded", "failed" or "died".
+        state: How it does, or has ended.
         message: The error, if it failed.
         started_at: When it started, UTC.
-        ended_at: When it ended, UTC; None while it runs, or if it died.
+        ended_at: When it ended, UTC; None while it runs, or if it was lost.
         seconds: How long it took.
         versions: The versions of rta, Python, Spark and others.
         accounting: Table → where its events went.
@@ -43,7 +45,7 @@ class Receipt:
     run_id: str
     notebook: str
     parameters: Mapping[str, Any]
-    outcome: str
+    state: State
     message: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -64,6 +66,7 @@ class Receipt:
     def from_dict(cls, facts: Mapping[str, Any]) -> Receipt:
         """Return the receipt of what as_dict() returned."""
         given = dict(facts)
+        given["state"] = State(_OLDER.get(word := given.pop("outcome", given.get("state")), word))
         for name in ("started_at", "ended_at"):
             given[name] = given[name] and datetime.fromisoformat(given[name])
         given["accounting"] = {t: Accounting(**counts) for t, counts in given["accounting"].items()}
@@ -89,10 +92,10 @@ class Receipt:
 
     def __str__(self) -> str:
         took = "" if self.seconds is None else f" in {self.seconds:.1f} s"
-        lines = [f"{self.job} {self.outcome}{took} (run {self.run_id})"]
+        lines = [f"{self.job} {self.state}{took} (run {self.run_id})"]
         lines += [f"  {self.message}"] if self.message else []
         lines += [f"  {table}: {each}" for table, each in self.accounting.items()]
-        if not self.accounting and self.outcome == "succeeded":
+        if not self.accounting and self.state == State.SUCCEEDED:
             lines.append("  no new events were consumed")
         lines += [f"  report    {self.report}"] if self.report else []
         lines += [f"  notebook  {self.executed}"] if self.executed else []
@@ -103,10 +106,9 @@ class Receipt:
 
     def _repr_html_(self) -> str:
         took = "" if self.seconds is None else f" in {self.seconds:,.1f} s"
-        level = {"succeeded": "good", "running": "idle"}.get(self.outcome, "bad")
         named = {"message": self.message, "report": self.report, "notebook": self.executed}
         return card([
-            ("job", Marked(f"{self.job} {self.outcome}{took}", level)), ("run", self.run_id),
+            ("job", Marked(f"{self.job} {self.state}{took}", self.state.level)), ("run", self.run_id),
             *((table, each) for table, each in self.accounting.items()),
             *((name, value) for name, value in named.items() if value),
         ], f"`rta.jobs.history({self.job!r})` lists its runs" + ("; open the report in a browser" if self.report else ""))  # fmt: skip

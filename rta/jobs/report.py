@@ -129,7 +129,7 @@ def _facts(receipt: Receipt, title: str) -> dict[str, Any]:
     """Return what the template shows of a receipt; the template escapes it."""
     took = "" if receipt.seconds is None else f" · {receipt.seconds:,.1f} s"
     return {
-        "title": title, "job": receipt.job, "run_id": receipt.run_id, "outcome": receipt.outcome,
+        "title": title, "job": receipt.job, "run_id": receipt.run_id, "state": receipt.state,
         "message": receipt.message, "when": f"{receipt.started_at:{TIMES}}{took}",
         "notebook": Path(receipt.notebook).name, "versions": list(receipt.versions.items()),
         "parameters": [(name, value if isinstance(value, str) else repr(value)) for name, value in receipt.parameters.items()],

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rta.errors import InputError, JobError
 from rta.jobs import execution, report, runs
 from rta.jobs import parameters as rules
 from rta.jobs.receipts import Receipt, consumed, versions
 from rta.jobs.runs import history, receipt
+from rta.jobs.states import State
 from rta.names import checked
 from rta.progress import doing, step, waiting, watched
+
+_CANCELLED: Final[execution.End] = (State.CANCELLED, "interrupted")
 
 __all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
 
@@ -65,19 +68,19 @@ def _run(
     with runs.claimed(job) as claim:
         started = _started(claim, source, document, values)
         try:
-            failure = _execute(started, document, values, timeout, start_timeout)
+            end = _execute(started, document, values, timeout, start_timeout)
         except OSError as error:
-            failure = f"the run's folder cannot be written: {error}"
+            end = State.FAILED, f"the run's folder cannot be written: {error}"
         except KeyboardInterrupt:
-            ended = _ended(started, "interrupted", show_code=show_code)
+            ended = _ended(started, _CANCELLED, show_code=show_code)
             raise KeyboardInterrupt(str(ended)) from None  # without its pages of asyncio
         except BaseException as error:
             _ended(started, _why(error), show_code=show_code)
             raise
-        ended = _ended(started, failure, show_code=show_code)
-    if ended.outcome == "failed":
+        ended = _ended(started, end, show_code=show_code)
+    if ended.state != State.SUCCEEDED:
         raise JobError(
-            f"job {job!r} failed: {ended.message}", found=f"run {claim.run_id}",
+            f"job {job!r} {ended.state}: {ended.message}", found=f"run {claim.run_id}",
             fix=f"read {ended.report or ended.executed or ended.folder}",
         )  # fmt: skip
     return ended
@@ -126,16 +129,16 @@ def read_notebook(path: str | Path) -> Any:
     return document
 
 
-def _why(error: BaseException) -> str:
+def _why(error: BaseException) -> execution.End:
     stopped = isinstance(error, SystemExit)
-    return "interrupted" if stopped else f"{type(error).__name__}: {str(error)[:300]}"
+    return _CANCELLED if stopped else (State.FAILED, f"{type(error).__name__}: {str(error)[:300]}")
 
 
 def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, Any]) -> Receipt:
     """Return the receipt of a run that starts, and record it in the history."""
     begun = Receipt(
         job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
-        parameters=rules.effective(document, values), outcome="running", message=None,
+        parameters=rules.effective(document, values), state=State.RUNNING, message=None,
         started_at=claim.started_at, ended_at=None, seconds=None, versions=versions(), accounting={}, offsets={},
         folder=str(claim.folder), executed=None, report=None,
     )  # fmt: skip
@@ -145,7 +148,7 @@ def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, 
 
 def _execute(
     started: Receipt, document: Any, values: Mapping[str, Any], timeout: float | None, start: float
-) -> str | None:
+) -> execution.End:
     import nbformat
 
     target, source = Path(started.folder) / "notebook.ipynb", Path(started.notebook)
@@ -169,13 +172,13 @@ def _execute(
         )  # fmt: skip
 
 
-def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt:
+def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
     """Write the report, the receipt and the history of a run that has ended."""
     folder, now = Path(started.folder), datetime.now(UTC)
     accounting, offsets = consumed(started.run_id)
     executed, page = folder / "notebook.ipynb", folder / "report.html"
     ended = replace(
-        started, outcome="failed" if failure else "succeeded", message=failure,
+        started, state=end[0], message=end[1],
         ended_at=now, seconds=round((now - started.started_at).total_seconds(), 3), accounting=accounting, offsets=offsets,
         executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
@@ -194,4 +197,8 @@ def _ended(started: Receipt, failure: str | None, *, show_code: bool) -> Receipt
 
 
 def _spoiled(ended: Receipt, message: str) -> Receipt:
-    return replace(ended, outcome="failed", message=ended.message or message[:300])
+    return replace(
+        ended,
+        state=State.FAILED if ended.state == State.SUCCEEDED else ended.state,
+        message=ended.message or message[:300],
+    )

@@ -1,7 +1,7 @@
 """The runs of jobs: one at a time for each job, by a lock that ends with its process; each run is a row of `rta_jobs`.
 
 A runner that is killed leaves its row 'running'. The next run or listing sees that nobody holds the lock, and corrects the row
-to 'died'.
+to 'lost'.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 from rta.errors import InputError, JobError
 from rta.html import Facts, Marked
 from rta.jobs.receipts import TIMES, Receipt, consumed
+from rta.jobs.states import State
 from rta.names import checked
 from rta.settings import private_folder, settings
 from rta.setup.processes import still_running
@@ -67,7 +68,7 @@ def record(receipt: Receipt) -> None:
     from rta.store.catalog import JOBS
 
     facts = receipt.as_dict()
-    row = {name: facts[name] for name in ("run_id", "job", "notebook", "parameters", "outcome", "message", "folder")}  # fmt: skip
+    row = {name: facts[name] for name in ("run_id", "job", "notebook", "parameters", "state", "message", "folder")}  # fmt: skip
     row |= {"started_at": receipt.started_at, "ended_at": receipt.ended_at, "receipt": facts}
     with database.writing(database.engine()) as connection:
         same = JOBS.c.run_id == receipt.run_id
@@ -86,7 +87,7 @@ def history(job: str | None = None, *, limit: int = 20) -> Facts[Receipt]:
     []
     """
     wanted = {} if job is None else {"job": checked("job", job)}
-    for name in {each.job for each in _rows({"outcome": "running", **wanted})}:
+    for name in {each.job for each in _rows({"state": State.RUNNING, **wanted})}:
         with (_job_folder(name) / "lock").open("a+") as lock:
             if _taken(lock, LOCK_SH):
                 _bury(name)
@@ -94,9 +95,8 @@ def history(job: str | None = None, *, limit: int = 20) -> Facts[Receipt]:
 
 
 def _row(receipt: Receipt) -> dict[str, object]:
-    level = {"succeeded": "good", "running": "idle"}.get(receipt.outcome, "bad")
     return {
-        "job": receipt.job, "outcome": Marked(receipt.outcome, level), "started": receipt.started_at, "seconds": receipt.seconds,
+        "job": receipt.job, "state": Marked(receipt.state, receipt.state.level), "started": receipt.started_at, "seconds": receipt.seconds,
         "message": receipt.message, "run": receipt.run_id,
     }  # fmt: skip
 
@@ -130,7 +130,7 @@ def _rows(wanted: Mapping[str, str], limit: int | None = None) -> list[Receipt]:
 
 def _bury(job: str) -> None:
     """Correct the rows of this job's dead runs, which are still "running"; the caller holds the lock."""
-    for each in _rows({"job": job, "outcome": "running"}):
+    for each in _rows({"job": job, "state": State.RUNNING}):
         if Path(each.folder).is_dir():  # else it runs on another machine, or its folder was removed
             _end_processes(each.run_id)
             record(_end_of(each))
@@ -145,12 +145,12 @@ def _end_of(run: Receipt) -> Receipt:
         return Receipt.from_dict(json.loads(written.read_text()))
     executed = Path(run.folder) / "notebook.ipynb"
     accounting, offsets = consumed(run.run_id)
-    died = replace(
-        run, outcome="died", message="its runner was killed before the end",
+    lost = replace(
+        run, state=State.LOST, message="its runner was killed before the end",
         accounting=accounting, offsets=offsets, executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
-    died.write()
-    return died
+    lost.write()
+    return lost
 
 
 def _end_processes(run_id: str, *, patience: float = 10) -> None:

@@ -138,13 +138,53 @@ JOBS: Final = sa.Table(
     sa.Column("parameters", sa.JSON, nullable=False),
     sa.Column("started_at", UTC, nullable=False),
     sa.Column("ended_at", UTC),
-    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("message", sa.Text),
     sa.Column("folder", sa.Text),
     sa.Column("receipt", sa.JSON),
-    sa.CheckConstraint(
-        "outcome IN ('running', 'succeeded', 'failed', 'died')", name="rta_jobs_outcome"
-    ),
+)
+
+SCHEDULES: Final = sa.Table(
+    "rta_schedules",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("notebook", sa.Text, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("cron", sa.Text),
+    sa.Column("zone", sa.Text),
+    sa.Column("every", sa.Float),
+    sa.Column("on_new", sa.Text),
+    sa.Column("events", sa.BigInteger),
+    sa.Column("missed", sa.Text, nullable=False),
+    sa.Column("staleness", sa.Float),
+    sa.Column("overlap", sa.Text, nullable=False),
+    sa.Column("retries", sa.Integer, nullable=False),
+    sa.Column("backoff", sa.Float, nullable=False),
+    sa.Column("timeout", sa.Float),
+    sa.Column("deadline", sa.Float),
+    sa.Column("keep_runs", sa.Integer),
+    sa.Column("keep_days", sa.Float),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("created_at", UTC, nullable=False),
+    sa.Column("planned_to", UTC, nullable=False),
+)
+
+SLOTS: Final = sa.Table(
+    "rta_slots",
+    METADATA,
+    sa.Column("schedule", sa.Text, primary_key=True),
+    sa.Column("scheduled_for", UTC, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("due_at", UTC, nullable=False),
+    sa.Column("not_before", UTC, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("run_ids", sa.JSON, nullable=False),
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("started_at", UTC),
+    sa.Column("ended_at", UTC),
+    sa.Column("message", sa.Text),
+    sa.Column("offsets", sa.JSON),
 )
 
 

@@ -98,6 +98,7 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
 
     made = _sqlite(url) if url.drivername == "sqlite" else _postgresql(url, secrets)
     from rta.store.catalog import METADATA
+    from rta.store.upgrades import upgrade
 
     try:
         with reading(made) as connection:
@@ -105,66 +106,11 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
         if not there.issuperset(METADATA.tables):
             with writing(made, ddl=True) as connection:
                 METADATA.create_all(connection)
-        _add_columns(made)
-        _add_to_keys(made)
+        upgrade(made)
     except BaseException:
         made.dispose()
         raise
     return made
-
-
-def _add_columns(made: Engine) -> None:
-    """Add the columns that tables of an older rta lack; each of them has a default."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import METADATA
-
-    def absent(connection: Connection) -> list[sa.Column[Any]]:
-        look = sa.inspect(connection)
-        there = {(t, each["name"]) for t in METADATA.tables for each in look.get_columns(t)}
-        columns = [c for table in METADATA.sorted_tables for c in table.columns]
-        return [c for c in columns if (c.table.name, c.name) not in there]
-
-    with reading(made) as connection:
-        if not absent(connection):
-            return
-    with writing(made, ddl=True) as connection:  # looked at again under the lock
-        for column in absent(connection):
-            spec = sa.schema.CreateColumn(column).compile(dialect=made.dialect)
-            connection.exec_driver_sql(f'ALTER TABLE "{column.table.name}" ADD COLUMN {spec}')
-
-
-def _add_to_keys(made: Engine) -> None:
-    """Give tables of an older rta the primary keys of this one: a micro-batch has an entry for each of its topics."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import BATCHES
-
-    wanted = [column.name for column in BATCHES.primary_key]
-
-    def key(connection: Connection) -> Any:
-        return sa.inspect(connection).get_pk_constraint(BATCHES.name)
-
-    with reading(made) as connection:
-        if {*key(connection)["constrained_columns"]} == {*wanted}:
-            return
-    with writing(made, ddl=True) as connection:
-        before = key(connection)
-        if {*before["constrained_columns"]} == {*wanted}:  # looked at again under the lock
-            return
-        if made.dialect.name == "postgresql":
-            columns = ", ".join(f'"{name}"' for name in wanted)
-            connection.exec_driver_sql(f'ALTER TABLE {BATCHES.name} DROP CONSTRAINT "{before["name"]}", ADD PRIMARY KEY ({columns})')  # fmt: skip
-            return
-        # SQLite has no other way than a new table.
-        keyed = BATCHES.to_metadata(sa.MetaData(), name=f"{BATCHES.name}_keyed")
-        connection.execute(sa.schema.CreateTable(keyed))
-        names = [column.name for column in BATCHES.columns]
-        connection.execute(keyed.insert().from_select(names, BATCHES.select()))
-        BATCHES.drop(connection)
-        connection.exec_driver_sql(f"ALTER TABLE {keyed.name} RENAME TO {BATCHES.name}")
-        for index in BATCHES.indexes:
-            index.create(connection)
 
 
 def _sqlite(url: URL) -> Engine:

@@ -59,10 +59,10 @@ def test_f36_killed_at_each_cell_and_run_again(tmp_path: Path, topic: Callable[.
     rta.publish(rta.user_events(spark, rows=50, first_row=300, users=20), name, key="user_id")
     last = runner.run(path)
 
-    assert last.outcome == "succeeded"
+    assert last.state == "succeeded"
     assert last.accounting[table].consumed == 50
     assert last.accounting[table].balanced
-    assert [each.outcome for each in runner.history("f36")] == ["succeeded", "died", "died", "died"]
+    assert [each.state for each in runner.history("f36")] == ["succeeded", "lost", "lost", "lost"]
     truth = oracle.run(
         "SELECT time_bucket(INTERVAL 5 MINUTE, timestamp) AS window_start, window_start + INTERVAL 5 MINUTE"
         " AS window_end, user_id, SUM(amount) AS total_amount, COUNT(*) AS event_count FROM events GROUP BY ALL",
@@ -80,9 +80,9 @@ def _killed(path: Path, *, stop_at: int, when: Callable[[], object]) -> runner.R
     ) as process:
         until(when)
         process.kill()
-    died = runner.history(path.stem)[0]
-    assert died.outcome == "died"
-    assert died.executed
-    nbformat.validate(nbformat.read(died.executed, as_version=4))
-    assert not still_running(_processes_of(died.run_id), patience=HANG)
-    return died
+    lost = runner.history(path.stem)[0]
+    assert lost.state == "lost"
+    assert lost.executed
+    nbformat.validate(nbformat.read(lost.executed, as_version=4))
+    assert not still_running(_processes_of(lost.run_id), patience=HANG)
+    return lost

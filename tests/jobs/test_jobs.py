@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from rta.errors import InputError, JobError
 from rta.jobs import runner
 from rta.jobs.runs import claimed, record
+from rta.jobs.states import State
 from tests.support.waiting import finished, until
 
 PARAMETERS = """
@@ -202,7 +203,7 @@ def test_a_run_leaves_notebook_report_receipt_and_history(
     assert f"{[text, 2, 1.0, ['a'], None]!r}\n" in printed
     assert f"{tmp_path} {sys.executable} {run.run_id}\n" in printed
     assert f"True {len(hidden)} []" in printed
-    assert run.outcome == "succeeded"
+    assert run.state == "succeeded"
     assert run.seconds is not None
     assert run.parameters == {
         "topic": text,
@@ -229,14 +230,14 @@ def test_a_run_leaves_notebook_report_receipt_and_history(
 
 
 def test_a_failed_cell_keeps_notebook_and_report(notebook: Callable[..., Path]) -> None:
-    """Outcome, the cell's number and the error are in the history; the message leads to the report."""
+    """State, the cell's number and the error are in the history; the message leads to the report."""
     path = notebook("print('before')", "raise ValueError('too few rows\\nmore')", "print('after')")
     with pytest.raises(
         JobError, match=r"cell \[2\] failed: ValueError: too few rows;.*report.html"
     ):
         runner.run(path)
     [run] = runner.history(path.stem)
-    assert (run.outcome, run.message) == ("failed", "cell [2] failed: ValueError: too few rows")
+    assert (run.state, run.message) == ("failed", "cell [2] failed: ValueError: too few rows")
     assert _outputs(run) == "before\n"
     assert run.report
     assert "too few rows" in Path(run.report).read_text()
@@ -252,7 +253,7 @@ def test_the_tags_of_jupyter_hold_in_a_job(tmp_path: Path) -> None:
     path = tmp_path / "tags.ipynb"
     nbformat.write(new_notebook(cells=cells), path)
     run = runner.run(path)
-    assert (run.outcome, run.message) == ("succeeded", None)
+    assert (run.state, run.message) == ("succeeded", None)
     assert _outputs(run) == "after\n"
     assert run.report
     page = Path(run.report).read_text()
@@ -285,29 +286,29 @@ def test_of_two_runs_at_once_the_second_is_refused(notebook: Callable[..., Path]
         pytest.raises(JobError, match=f"{holder.run_id}, process {os.getpid()}, since"),
     ):
         runner.run(notebook("1"), name="busy")
-    assert runner.run(notebook("1"), name="busy").outcome == "succeeded"
+    assert runner.run(notebook("1"), name="busy").state == "succeeded"
 
 
 def test_a_killed_run_is_told_and_the_next_one_works(
     notebook: Callable[..., Path], gate: Gate
 ) -> None:
-    """SIGKILL of the runner in the middle of a cell: 'died', no process left, the next run succeeds."""
+    """SIGKILL of the runner in the middle of a cell: 'lost', no process left, the next run succeeds."""
     path = notebook("print('first')", gate.cell)
     with _run_elsewhere(path) as process:
         until(gate.reached.exists)
-        assert [each.outcome for each in runner.history(path.stem)] == ["running"]
+        assert [each.state for each in runner.history(path.stem)] == ["running"]
         process.kill()
-    [died] = runner.history(path.stem)
-    assert (died.outcome, died.ended_at) == ("died", None)
-    assert _outputs(died) == "first\n"
-    assert not list(_processes_of(died.run_id))
+    [lost] = runner.history(path.stem)
+    assert (lost.state, lost.ended_at) == ("lost", None)
+    assert _outputs(lost) == "first\n"
+    assert not list(_processes_of(lost.run_id))
     gate.opened.touch()
-    assert runner.run(path).outcome == "succeeded"
-    assert [each.outcome for each in runner.history(path.stem)] == ["succeeded", "died"]
+    assert runner.run(path).state == "succeeded"
+    assert [each.state for each in runner.history(path.stem)] == ["succeeded", "lost"]
 
 
 def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -> None:
-    """Ctrl-C in the terminal ends the run and its kernel with a sentence; the history says interrupted."""
+    """Ctrl-C in the terminal ends the run and its kernel with a sentence; the history says cancelled."""
     path = notebook(gate.cell)
     command = [sys.executable, "-m", "rta.cli", "run", str(path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -315,9 +316,9 @@ def test_an_interrupted_run_says_so(notebook: Callable[..., Path], gate: Gate) -
         process.send_signal(signal.SIGINT)
         _, told = finished(process)
     [run] = runner.history(path.stem)
-    assert (run.outcome, run.message) == ("failed", "interrupted")
+    assert (run.state, run.message) == ("cancelled", "interrupted")
     assert process.returncode == 130
-    assert f"✗ interrupted: {path.stem} failed in" in told
+    assert f"✗ interrupted: {path.stem} cancelled in" in told
     assert f"report    {run.report}" in told
     assert "Traceback" not in told
     assert run.report
@@ -343,7 +344,7 @@ def test_a_full_disk_is_said_plainly(
     assert answer.returncode != 0
     assert "JobError" in answer.stderr.splitlines()[-1]
     assert "File too large" in answer.stderr.splitlines()[-1]
-    assert runner.history(path.stem)[0].outcome == "failed"
+    assert runner.history(path.stem)[0].state == "failed"
 
 
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
@@ -370,11 +371,11 @@ def test_the_history_is_the_same_in_each_database(
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
     with claimed("anywhere") as run:
         begun = runner.Receipt(
-            job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, outcome="running",
+            job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, state=State.RUNNING,
             message=None, started_at=run.started_at, ended_at=None, seconds=None, versions={}, accounting={},
             offsets={}, folder=str(run.folder), executed=None, report=None,
         )  # fmt: skip
         record(begun)
         assert runner.history("anywhere") == [begun]
-    assert [each.outcome for each in runner.history()] == ["died"]
+    assert [each.state for each in runner.history()] == ["lost"]
     assert runner.receipt(run.run_id).started_at == run.started_at

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from rta.jobs import report
 from rta.jobs.receipts import Receipt
+from rta.jobs.states import State
 from rta.store.ledger import Accounting
 
 STARTED = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -24,7 +25,7 @@ def receipt(tmp_path: Path) -> Receipt:
     """Lend the receipt of a run that has consumed events of one topic."""
     return Receipt(
         job="daily", run_id="r1", notebook=str(tmp_path / "daily.ipynb"),
-        parameters={"hours": 2, "note": "<script>alert(1)</script>"}, outcome="succeeded", message=None,
+        parameters={"hours": 2, "note": "<script>alert(1)</script>"}, state=State.SUCCEEDED, message=None,
         started_at=STARTED, ended_at=STARTED + timedelta(seconds=61), seconds=61.0, versions={"python": "3.11.7"},
         accounting={"delays": Accounting(1234, 1200, 4, 20, 10, 7, 2)},
         offsets={"delays": {"flights": {0: (0, 600), 1: (0, 634)}}},
@@ -89,7 +90,7 @@ def test_html_that_needs_a_script_gives_way(receipt: Receipt, tmp_path: Path) ->
 
 
 def test_the_head_says_what_ran_and_where_each_event_went(receipt: Receipt, tmp_path: Path) -> None:
-    """Title once, outcome, time, parameters (escaped), the accounting identity, the offsets."""
+    """Title once, state, time, parameters (escaped), the accounting identity, the offsets."""
     page = _page(receipt, tmp_path)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("<body>")[2]))
     assert "succeeded job daily 2026-03-01 06:00:00 UTC · 61.0 s Delays &amp; co" in text
@@ -108,7 +109,7 @@ def test_code_is_folded_unless_asked_for(receipt: Receipt, tmp_path: Path) -> No
 
 def test_a_failure_stands_at_the_top(receipt: Receipt, tmp_path: Path) -> None:
     """The message is escaped and in the head."""
-    failed = replace(receipt, outcome="failed", message="cell [1] failed: ValueError: a < b")
+    failed = replace(receipt, state=State.FAILED, message="cell [1] failed: ValueError: a < b")
     page = _page(failed, tmp_path)
     assert '<span class="badge failed">' in page
     assert "cell [1] failed: ValueError: a &lt; b" in page

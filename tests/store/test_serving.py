@@ -198,7 +198,7 @@ def test_the_job_history_has_its_table(engine: Engine) -> None:
         "notebook": "n.ipynb",
         "parameters": {"a": 1},
         "started_at": NOON,
-        "outcome": "running",
+        "state": "running",
         "receipt": {"rows": 1},
     }
     with engine.begin() as connection:

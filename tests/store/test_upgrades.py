@@ -1,0 +1,35 @@
+"""A database of an older rta opens, and its rows are readable."""
+
+from sqlalchemy import text
+
+from rta.store import database
+
+BEFORE = """CREATE TABLE rta_jobs (run_id TEXT PRIMARY KEY, job TEXT NOT NULL, notebook TEXT NOT NULL, parameters JSON NOT NULL,
+ started_at {moment} NOT NULL, ended_at {moment}, outcome TEXT NOT NULL, message TEXT, folder TEXT, receipt JSON,
+ CONSTRAINT rta_jobs_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'died')))"""
+
+
+def test_runs_of_an_older_rta_have_the_words_of_this_one(database_url: str) -> None:
+    """`outcome` becomes `state`, "died" becomes "lost", in the rows and where a receipt is read; other runs can follow."""
+    engine = database.engine(database_url)
+    moment = "TIMESTAMP_TEXT" if "sqlite" in database_url else "TIMESTAMP WITH TIME ZONE"
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE rta_jobs"))
+        connection.execute(text(BEFORE.format(moment=moment)))
+        connection.execute(text("CREATE INDEX ix_rta_jobs_job ON rta_jobs (job)"))
+        for run, outcome in (("a", "succeeded"), ("b", "died")):
+            connection.execute(text(
+                f"INSERT INTO rta_jobs VALUES ('{run}', 'j', 'n.ipynb', '{{}}', '2026-03-01 06:00:00.000000+00:00',"
+                f" NULL, '{outcome}', NULL, NULL, '{{\"outcome\"\\: \"{outcome}\"}}')"
+            ))  # fmt: skip
+    for _ in range(2):  # the second time there is nothing to do
+        engine.dispose()
+        database._engines.clear()
+        engine = database.engine(database_url)
+        with engine.begin() as connection:
+            query = "SELECT run_id, state FROM rta_jobs ORDER BY run_id"
+            rows = connection.execute(text(query)).all()
+            assert [tuple(row) for row in rows] == [("a", "succeeded"), ("b", "lost")]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE rta_jobs SET state = 'timed out' WHERE run_id = 'a'"))
+    engine.dispose()
