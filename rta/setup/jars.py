@@ -4,7 +4,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rta.errors import SetupError
 from rta.progress import progress
@@ -21,7 +21,7 @@ def pinned() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     >>> sorted(connectors)
     ['4.3.0']
     """
-    lock = tomllib.loads(LOCK_FILE.read_text())
+    lock = _lock()
     return lock["connector"], lock["kafka"]
 
 
@@ -48,6 +48,26 @@ def kafka_jars() -> list[Path]:
     return verified(kafka, what="Apache Kafka")
 
 
+def flink_jars() -> list[Path]:
+    """Return the verified jars of Apache Flink: 180 MB, fetched when it is first used."""
+    return verified(engine_jars()["flink"], what="Apache Flink")
+
+
+def kafka_streams_jars() -> list[Path]:
+    """Return the verified jars of Kafka Streams: 100 MB, fetched when it is first used."""
+    return verified(engine_jars()["kafka_streams"], what="Kafka Streams")
+
+
+def engine_jars() -> dict[str, dict[str, str]]:
+    """Return the pinned jars of the engines beside Spark: engine → coordinate → sha256.
+
+    >>> {engine: len(jars) for engine, jars in engine_jars().items()}
+    {'flink': 44, 'kafka_streams': 11}
+    """
+    lock = _lock()
+    return {engine: lock[engine] for engine in ("flink", "kafka_streams")}
+
+
 def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
     """Resolve `group:artifact:version` coordinates to jars in the cache, and check each sha256.
 
@@ -64,6 +84,11 @@ def verified(artifacts: Mapping[str, str], *, what: str = "jars") -> list[Path]:
 def missing(artifacts: Mapping[str, str]) -> list[str]:
     """Return the coordinates whose jar is not in the cache, or is damaged."""
     return [c for c, sha256 in artifacts.items() if _sha256(_cached(_folder(), c)) != sha256]
+
+
+def _lock() -> dict[str, Any]:
+    """Return the tables of the lock file."""
+    return tomllib.loads(LOCK_FILE.read_text())
 
 
 def _folder() -> Path:
