@@ -1,4 +1,4 @@
-"""What keeps a table up to date with a topic. Spark today."""
+"""What keeps a table up to date with a topic: one contract, and an engine a folder."""
 
 import lazy_loader
 

@@ -1,0 +1,114 @@
+"""A query as an engine needs it: what comes in, the steps before the groups, the window, the keys, the aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rta.engines.contract.expressions import Expression, inside
+
+WINDOW = "window"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column that is computed from the columns before it; one of the same name is replaced."""
+
+    name: str
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Only rows for which the condition is true go on."""
+
+    condition: Expression
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How late an event may be, in milliseconds."""
+
+    column: str
+    delay_ms: int
+
+
+Step = Derived | Filter | Watermark
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of event time, in milliseconds; it tumbles where size and slide are equal, else it hops."""
+
+    column: str
+    size_ms: int
+    slide_ms: int
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One aggregate of each group: its name in the result, its function (sum, count, min, max, avg), what of (None: rows), its type."""
+
+    name: str
+    function: str
+    of: Expression | None
+    type: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A windowed aggregation, in the words of no engine.
+
+    Args:
+        fields: The columns of an event that the query may read: name → Spark's type.
+        steps: What happens to each event before it is grouped, in order.
+        window: Of event time.
+        keys: What else identifies a group: columns after the steps.
+        aggregates: Of each group.
+        columns: The columns of the result, in order: name → Spark's type; `window` is a struct of start and end.
+    """
+
+    fields: Mapping[str, str]
+    steps: tuple[Step, ...]
+    window: Window
+    keys: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    columns: Mapping[str, str]
+
+    @property
+    def watermark(self) -> Watermark | None:
+        """How late an event may be; None if the query does not say."""
+        return next((each for each in self.steps if isinstance(each, Watermark)), None)
+
+    @property
+    def expressions(self) -> Iterator[Expression]:
+        """All expressions, and what is inside them."""
+        for step in self.steps:
+            if isinstance(step, Derived):
+                yield from inside(step.value)
+            if isinstance(step, Filter):
+                yield from inside(step.condition)
+        for each in self.aggregates:
+            if each.of is not None:
+                yield from inside(each.of)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an engine's program reads it."""
+        steps: list[dict[str, Any]] = []
+        for step in self.steps:
+            match step:
+                case Derived(name, value):
+                    steps.append({"step": "derive", "name": name, "value": value.as_json()})
+                case Filter(condition):
+                    steps.append({"step": "filter", "condition": condition.as_json()})
+                case Watermark():
+                    pass  # it changes no row
+        return {
+            "fields": dict(self.fields), "steps": steps, "time": self.window.column, "size_ms": self.window.size_ms,
+            "slide_ms": self.window.slide_ms, "grace_ms": self.watermark.delay_ms if self.watermark else None, "keys": list(self.keys),
+            "aggregates": [
+                {"name": each.name, "fn": each.function, "arg": each.of and each.of.as_json(), "type": each.type} for each in self.aggregates
+            ],
+            "columns": dict(self.columns),
+        }  # fmt: skip
