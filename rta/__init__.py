@@ -19,6 +19,8 @@ beside this file is the table of contents, and so in each room. A room imports o
     dashboards     a notebook as a live page for people without Jupyter
     laboratory     faults on purpose, and what survives them
     jobs           the notebook as a job
+    metrics        figures for Prometheus
+    alerts         what is amiss, said once, and said when it is over
     cli            the command line
     testing        the laws and the oracle, for a transform of your own
 

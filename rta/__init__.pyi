@@ -1,3 +1,4 @@
+from . import alerts as alerts
 from . import architectures as architectures
 from . import charts as charts
 from . import dashboards as dashboards
@@ -10,6 +11,7 @@ from . import events as events
 from . import jobs as jobs
 from . import kafka as kafka
 from . import laboratory as laboratory
+from . import metrics as metrics
 from . import monitor as monitor
 from . import retries as retries
 from . import settings as settings

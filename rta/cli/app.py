@@ -15,8 +15,10 @@ from typing import Any
 
 import click
 
+from rta.cli.alert_commands import alerts
 from rta.cli.dashboard_command import dashboard
 from rta.cli.dlq_commands import dlq
+from rta.cli.metrics_commands import metrics
 from rta.cli.printing import AS_JSON, print_json, print_rows
 from rta.cli.table_commands import queries, reset, sql, tables
 from rta.cli.topic_commands import groups, infer, peek, publish, tail, topics
@@ -52,7 +54,7 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
-for _command in (dashboard, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset):  # fmt: skip
+for _command in (dashboard, metrics, alerts, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset):  # fmt: skip
     main.add_command(_command)
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import click
 
-from rta.cli.printing import AS_JSON, print_rows
+from rta.cli.printing import AS_JSON, LOOPBACK, print_rows
 from rta.errors import InputError
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
@@ -50,7 +48,7 @@ def dashboard(
         runner.parse(notebook, pairs)
         options = [word for pair in pairs for word in ("--parameter", pair)]
         options += [word for each in names for word in ("--served-as", each)]
-        given = {"--name": name, "--host": host if host not in _LOOPBACK else None, "--port": port}
+        given = {"--name": name, "--host": host if host not in LOOPBACK else None, "--port": port}
         options += [word for option, value in given.items() if value for word in (option, str(value))]  # fmt: skip
         click.echo(unit(notebook, options), nl=False)
     else:
@@ -67,7 +65,7 @@ def _serve(notebook: Path, pairs: Sequence[str], **how: object) -> None:
         # Only a person sees the token: the output of a service is a log.
         shown = link if sys.stdout.isatty() else f"{address} (rta dashboard --link {called} prints its link with the token)"  # fmt: skip
         click.echo(f"dashboard {called}: {shown}")
-        if how["host"] not in _LOOPBACK:
+        if how["host"] not in LOOPBACK:
             click.secho("others on this network may look if they have the link; the connection is not encrypted: put a proxy with TLS before it", fg="yellow", err=True)  # fmt: skip
         if sys.stdout.isatty():
             click.echo("Ctrl-C stops it")

@@ -11,6 +11,7 @@ import click
 from rta.html import plain
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 

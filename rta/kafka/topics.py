@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +196,17 @@ def list_topics() -> Facts[Topic]:
     """
     with administrator() as admin:
         names = sorted(name for name in admin.list_topics() if not name.startswith("__"))
-        described = admin.describe_topics(names) if names else []
+    return Facts(_topic(name, found) for name, found in ranges(names).items())
+
+
+def ranges(names: Collection[str]) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return topic → partition → its earliest offset, and its latest, of many topics at once; one that is not there is left out.
+
+    >>> ranges(["doc-no-such-topic"])
+    {}
+    """
+    with administrator() as admin:
+        described = admin.describe_topics(sorted(names)) if names else []
         places = {
             each["name"]: [partition["partition_index"] for partition in each["partitions"]]
             for each in described
@@ -204,8 +214,8 @@ def list_topics() -> Facts[Topic]:
                 "error_code"
             )  # else it was deleted meanwhile, or this user may not see it
         }
-        ranges = _ranges(admin, places)
-    return Facts(_topic(name, ranges[name]) for name in sorted(ranges))
+        found = _ranges(admin, places)
+    return {name: found[name] for name in sorted(found)}
 
 
 def topic_config(name: str) -> dict[str, str]:

@@ -142,7 +142,7 @@ def queries() -> Queries:
 
 def _found() -> Queries:
     known = {each.table: each for each in known_queries()}
-    here = {query.name or str(query.id): query for query in _of_this_process()}
+    here = {query.name or str(query.id): query for query in of_this_process()}
     moved = {name for name, query in here.items() if not query.isActive and _elsewhere(known.get(name))}  # fmt: skip
     listed = [_here(name, query, known.get(name)) for name, query in here.items() if name not in moved]  # fmt: skip
     listed += [
@@ -151,7 +151,7 @@ def _found() -> Queries:
     return Queries(sorted(listed, key=lambda each: (each.state != "running", each.name)))
 
 
-def _of_this_process() -> list[StreamingQuery]:
+def of_this_process() -> list[StreamingQuery]:
     """List the queries of the session, and those that have ended and that rta has started; of one name the newest."""
     from rta.dataframes.session import running
 
@@ -173,7 +173,7 @@ def _here(name: str, query: StreamingQuery, known: QuerySummary | None) -> Liste
     progress = query.lastProgress
     at = progress["batchId"] if progress else known.last_batch if known else None
     listed = ListedQuery(
-        name, known.topic if known else None, state, Verdict("", ""), at, since=_moment(known),
+        name, known.topic if known else None, state, Verdict("", ""), at, since=started_at(known),
         process=os.getpid() if state == "running" else None, query=query,
     )  # fmt: skip
     return _judged(listed, lambda: history_of(query), error)
@@ -183,7 +183,7 @@ def of_summary(known: QuerySummary) -> ListedQuery:
     """Return a query as its lock, its ledger and Kafka tell of it: from any process, without Spark."""
     name, topic, state = known.table, known.topic, "running" if known.active else "stopped"
     listed = ListedQuery(
-        name, topic, state, Verdict("archiving", "good"), known.last_batch, since=_moment(known), process=known.process,
+        name, topic, state, Verdict("archiving", "good"), known.last_batch, since=started_at(known), process=known.process,
     )  # fmt: skip
     if known.query_id is None and name.startswith(_ARCHIVE):  # it fills files, not a table
         return replace(listed, topic=name.removeprefix(_ARCHIVE))
@@ -204,7 +204,7 @@ def _judged(listed: ListedQuery, look: Callable[[], list[Vitals]], error: str | 
     )  # fmt: skip
 
 
-def _moment(known: QuerySummary | None) -> dt.datetime | None:
+def started_at(known: QuerySummary | None) -> dt.datetime | None:
     """Return when a query that runs was started."""
     if known is None or not (known.active and known.since):
         return None

@@ -153,12 +153,12 @@ def _of_running(history: Sequence[Vitals]) -> Verdict:
 
 
 def _of_behind(history: Sequence[Vitals], seconds: float) -> Verdict:
-    trend, batch = _trend(history), (history[-1].batch_ms or 0) / 1000
-    if trend > 0:
+    way, batch = trend(history), (history[-1].batch_ms or 0) / 1000
+    if way > 0:
         return Verdict(f"falling behind: {spoken(seconds)} and growing", "bad")
     if seconds <= 2 * batch:  # what arrived during two batches: one runs, one waits
         return Verdict("keeping up", "good")
-    if trend < 0:
+    if way < 0:
         return Verdict(f"catching up: {spoken(seconds)} behind, and less", "warn")
     known = ", and not growing" if _minute(history)[1:] else ""
     return Verdict(f"behind: {spoken(seconds)}{known}", "warn")
@@ -184,8 +184,13 @@ def _minute(history: Sequence[Vitals]) -> list[int]:
     return [each.behind or 0 for each in known] if apart >= _SPAN else []
 
 
-def _trend(history: Sequence[Vitals]) -> int:
-    """Tell whether what is unread grows, 1, shrinks, -1, or neither: by more than a tenth, and more than arrives in a batch."""
+def trend(history: Sequence[Vitals]) -> int:
+    """Tell whether what is unread grows, 1, shrinks, -1, or neither, 0: by more than a tenth, and more than arrives in a batch.
+
+    >>> start = dt.datetime(2024, 11, 15, tzinfo=dt.UTC)
+    >>> trend([Vitals(start + dt.timedelta(seconds=10 * n), behind=100 * n) for n in range(5)])
+    1
+    """
     seen = _minute(history)
     if not seen[1:]:
         return 0

@@ -187,6 +187,35 @@ SLOTS: Final = sa.Table(
     sa.Column("offsets", sa.JSON),
 )
 
+ALERTS: Final = sa.Table(
+    "rta_alerts",
+    METADATA,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("starts_at", UTC, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("says", sa.Text, nullable=False),
+    sa.Column("fired_at", UTC),
+    sa.Column("ended_at", UTC),
+)
+
+NOTICES: Final = sa.Table(
+    "rta_notices",
+    METADATA,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("starts_at", UTC, primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("made_at", UTC, primary_key=True),
+    sa.Column("says", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("said_at", UTC),
+)
+
 
 def relation(table: Table, dialect: str) -> sa.Table:
     """Return a serving table as SQLAlchemy knows it, in a database's own types; names are always quoted."""

@@ -1,0 +1,11 @@
+from .exporter import Exporter as Exporter
+from .exporter import exposition as exposition
+from .exporter import serve as serve
+from .exporter import write as write
+from .observation import Observation as Observation
+from .observation import ObservedGroup as ObservedGroup
+from .observation import ObservedJob as ObservedJob
+from .observation import ObservedQuery as ObservedQuery
+from .observation import ObservedTable as ObservedTable
+from .observer import Observer as Observer
+from .observer import observe as observe

@@ -1,0 +1,1 @@
+"""One look at everything, and its figures for Prometheus."""
