@@ -9,6 +9,7 @@
     ├── QueryError        a streaming query cannot start or has failed: checkpoint, state, sink
     ├── TableError        a serving table does not fit its query, or its database is away
     └── JobError          a notebook job was refused or failed
+        └── TimedOutError   it took longer than it may
 
 Every message has up to three parts: what happened, what was found, and how to fix it.
 """
@@ -30,6 +31,8 @@ class RtaError(Exception):
     """
 
     retriable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+    """That of the command line."""
 
     def __init__(self, what: str, *, found: object = None, fix: str | None = None) -> None:
         self.what, self.found, self.fix = what, found, fix
@@ -90,6 +93,12 @@ class TableError(RtaError):
 
 class JobError(RtaError):
     """A notebook job was refused, or failed."""
+
+
+class TimedOutError(JobError):
+    """A notebook job took longer than it may."""
+
+    exit_code = 124  # as of timeout(1)
 
 
 class AccountingWarning(UserWarning):

@@ -11,6 +11,7 @@
 | RTA_JAVA_HOME        | the Java to use, before JAVA_HOME and PATH                | JAVA_HOME, then PATH         |
 | RTA_CLASS_DATA       | "off": do not build the class-data archive automatically  | "auto": see rta.setup.class_data |
 | RTA_RUN_ID           | set by a job for its notebook: the run of its batches     | none                         |
+| RTA_SCHEDULED_FOR    | set by a scheduled run for its notebook: its moment       | none                         |
 
 A secured cluster (RTA_KAFKA_…; the files are PEM, on a path that each Spark executor can read, too):
 
@@ -91,6 +92,7 @@ class Settings:
     java_home: Path | None = None
     class_data: Literal["auto", "off"] = "auto"
     run_id: str | None = None
+    scheduled_for: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError if variables contradict each other: a protection that is ignored is worse than none."""

@@ -20,6 +20,7 @@ from rta.cli.dashboard_command import dashboard
 from rta.cli.dlq_commands import dlq
 from rta.cli.metrics_commands import metrics
 from rta.cli.printing import AS_JSON, print_json, print_rows
+from rta.cli.schedule_commands import schedule, scheduler
 from rta.cli.table_commands import queries, reset, sql, tables
 from rta.cli.topic_commands import groups, infer, peek, publish, tail, topics
 from rta.errors import RtaError
@@ -39,7 +40,7 @@ class Commands(click.Group):
             for label, text in (("found", error.found), ("fix", error.fix)):
                 if text is not None:
                     click.echo(f"  {label + ':':<6} {text}", err=True)
-            ctx.exit(1)
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt as stop:
             click.secho(f"✗ interrupted{f': {stop}' if stop.args else ''}", fg="red", err=True)
             ctx.exit(130)
@@ -54,7 +55,10 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
     """rta: Kafka and Spark under your notebook, tables that are exact, notebooks that are jobs."""
 
 
-for _command in (dashboard, metrics, alerts, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset):  # fmt: skip
+for _command in (
+    dashboard, metrics, alerts, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset, schedule,
+    scheduler,
+):  # fmt: skip
     main.add_command(_command)
 
 
@@ -79,33 +83,41 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 @click.option(
     "--spare", is_flag=True, help="Keep a warm driver for the next Spark session, too: 1 GB."
 )
+@click.option("--scheduler", "schedules", is_flag=True, help="Run a scheduler beside it, too.")
 @AS_JSON
-def up(*, spare: bool, as_json: bool) -> None:
+def up(*, spare: bool, schedules: bool, as_json: bool) -> None:
     """Start the embedded Apache Kafka, if it does not run."""
     from rta.dataframes import spare_driver
+    from rta.jobs.scheduling.service import start_scheduler
     from rta.kafka import broker
     from rta.kafka.broker_config import SERVER_PROPERTIES
 
     running = broker.up()
     kept = spare_driver.keep() if spare else None
+    pid = start_scheduler() if schedules else None
     if as_json:
-        print_json(asdict(running))
+        print_json(asdict(running) | ({"scheduler": pid} if pid else {}))
         return
     partitions = SERVER_PROPERTIES["num.partitions"]
     click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
     click.echo(
         f"A producer's first event creates its topic, with {partitions} partitions; or: rta topics create NAME"
     )
+    if pid:
+        click.echo(f"scheduler (pid {pid})")
     if kept:
         click.echo(f"spare driver: {kept}; it takes half a minute, and rta status shows it")
 
 
 @main.command()
 def down() -> None:
-    """Stop the embedded Apache Kafka, and a spare driver; topics are kept."""
+    """Stop the embedded Apache Kafka, a scheduler and a spare driver; topics and runs are kept."""
     from rta.dataframes import spare_driver
+    from rta.jobs.scheduling.service import stop_scheduler
     from rta.kafka import broker
 
+    if stop_scheduler():
+        click.echo("scheduler stopped")
     if spare_driver.stop():
         click.echo("spare driver stopped")
     click.echo(
@@ -130,11 +142,12 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where the events of each table went. Exit code 3 if no broker runs."""
     from rta.dataframes import spare_driver
     from rta.engines.spark.running import queries
+    from rta.jobs.scheduling.service import scheduler_status
     from rta.kafka import broker
     from rta.settings import settings
     from rta.store.overview import overview
 
-    spare = spare_driver.status()
+    spare, scheduler = spare_driver.status(), scheduler_status()
     cluster = settings().kafka_bootstrap
     running = broker.status()
     tables = {each.name: each.accounting for each in overview()}
@@ -144,6 +157,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             "bootstrap": cluster or (running.bootstrap if running else None),
             "broker": asdict(running) if running else None,
             "spare_driver": asdict(spare) if spare else None,
+            "scheduler": scheduler,
             "queries": [asdict(query) for query in active],
             "tables": {name: asdict(sums) for name, sums in tables.items()},
         })  # fmt: skip
@@ -152,6 +166,8 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         click.echo(f"cluster   {cluster}" if cluster else f"broker    {broker_line}")
         if spare:
             click.echo(f"driver    spare, {spare}")
+        if scheduler:
+            click.echo(f"scheduler pid {scheduler}")
         for query in active:
             click.echo(f"query     {query}")
         for name, sums in tables.items():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from rta.jobs.parameters import HIDDEN, INJECTED, cell_index, is_secret
+from rta.jobs.run_log import NAME, RunLog
 from rta.jobs.states import State
 
 End = tuple[State, str | None]
@@ -69,16 +71,24 @@ def execute(
     """
     import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.engines import papermill_engines
+
+    from rta.jobs.internals import LoggingEngine
 
     began = time.monotonic()
+    folder, numbers = notebook.parent, count(1)
     try:
-        with (notebook.parent / "kernel.log").open("w") as log:
+        with (folder / "kernel.log").open("w") as log, (folder / NAME).open("w") as printed:
+            run_log = RunLog(printed)
+
+            def begins(cell: Any, **_: Any) -> None:
+                run_log.cell(next(numbers), cell.source)
+                begun()
+
             # papermill's execute_notebook takes each error in an output for a failure, even an expected one.
-            executed = papermill_engines.execute_notebook_with_engine(
-                None, nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook),
-                resources={"metadata": {"path": str(cwd)}}, start_timeout=int(start_timeout),
-                progress_bar=False, on_cell_execute=lambda **_: begun(),
+            executed = LoggingEngine.execute_notebook(
+                nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook), run_log=run_log,
+                resources={"metadata": {"path": str(cwd)}}, startup_timeout=int(start_timeout),
+                progress_bar=False, on_cell_execute=begins,
                 kernel_manager_class=kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip

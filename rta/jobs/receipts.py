@@ -39,6 +39,9 @@ class Receipt:
         folder: The folder of this run.
         executed: The notebook with its outputs, in the folder.
         report: The HTML report, in the folder.
+        sha256: That of the notebook that ran; `source.ipynb` in the folder is this notebook.
+        commit: The git commit of its folder, with "-dirty" if files differed from it; None if it is not in git.
+        scheduled_for: The moment of its schedule for which it ran, UTC.
     """
 
     job: str
@@ -56,6 +59,9 @@ class Receipt:
     folder: str
     executed: str | None
     report: str | None
+    sha256: str | None = None
+    commit: str | None = None
+    scheduled_for: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as JSON has it: times in ISO 8601, partitions as text."""
@@ -67,8 +73,8 @@ class Receipt:
         """Return the receipt of what as_dict() returned."""
         given = dict(facts)
         given["state"] = State(_OLDER.get(word := given.pop("outcome", given.get("state")), word))
-        for name in ("started_at", "ended_at"):
-            given[name] = given[name] and datetime.fromisoformat(given[name])
+        for name in ("started_at", "ended_at", "scheduled_for"):
+            given[name] = given.get(name) and datetime.fromisoformat(given[name])
         given["accounting"] = {t: Accounting(**counts) for t, counts in given["accounting"].items()}
         given["offsets"] = {
             table: {
@@ -164,3 +170,40 @@ def versions() -> Mapping[str, str]:
     except SetupError:
         java = "none"
     return found | {"kafka connector": connector.rpartition(":")[2], "java": java}
+
+
+def packages() -> str:
+    """Return all packages of this environment with their versions, a line each.
+
+    >>> "papermill==" in packages()
+    True
+    """
+    from importlib.metadata import distributions
+
+    found = {f"{each.metadata['Name']}=={each.version}" for each in distributions()}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the git commit of a folder, with "-dirty" if files differ from it; None if it is not in git.
+
+    >>> commit_of(Path("/"))
+    """
+    import subprocess
+
+    asked = [
+        "git",
+        "-C",
+        str(folder),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude",
+        "*",
+    ]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

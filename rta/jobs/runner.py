@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Final
 
-from rta.errors import InputError, JobError
+from rta.errors import InputError, JobError, TimedOutError
 from rta.jobs import execution, report, runs
 from rta.jobs import parameters as rules
-from rta.jobs.receipts import Receipt, consumed, versions
+from rta.jobs.receipts import Receipt, commit_of, consumed, packages, versions
 from rta.jobs.runs import history, receipt
 from rta.jobs.states import State
 from rta.names import checked
 from rta.progress import doing, step, waiting, watched
+from rta.retries import retried
+from rta.store.database import DatabaseAwayError
 
+SOURCE: Final = "source.ipynb"
+_MOMENT: Final = "scheduled_for"
+_AWAY: Final = 30.0  # seconds for which a run waits at its end for its database
 _CANCELLED: Final[execution.End] = (State.CANCELLED, "interrupted")
 
 __all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
@@ -55,35 +64,90 @@ def run(
     Traceback (most recent call last):
     rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
-    with waiting(f"running {Path(notebook).name}"):
-        return _run(Path(notebook), parameters or {}, name, timeout, start_timeout, show_code=show_code)  # fmt: skip
+    return perform(Order(
+        Path(notebook), parameters or {}, name=name, timeout=timeout, start_timeout=start_timeout, show_code=show_code,
+    ))  # fmt: skip
 
 
-def _run(
-    source: Path, parameters: Mapping[str, Any], name: str | None, timeout: float | None, start_timeout: float, *, show_code: bool,
-) -> Receipt:  # fmt: skip
-    document = read_notebook(source)
-    values = rules.checked(document, parameters)
-    job = checked("job", name or source.stem)
-    with runs.claimed(job) as claim:
-        started = _started(claim, source, document, values)
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be run, and how: see run().
+
+    Args:
+        source: The notebook as it was, instead of what its path holds now.
+        run_id: The id of the run; by default a new one.
+        scheduled_for: The moment of a schedule: the parameter of this name has it, and RTA_SCHEDULED_FOR.
+    """
+
+    notebook: Path = field(kw_only=False)
+    parameters: Mapping[str, Any] = field(kw_only=False)
+    name: str | None = None
+    timeout: float | None = 6 * 3600
+    start_timeout: float = 120
+    show_code: bool = False
+    source: bytes | None = None
+    run_id: str | None = None
+    scheduled_for: datetime | None = None
+
+
+def perform(order: Order) -> Receipt:
+    """Run a notebook as it was ordered: see run(). SIGTERM cancels it as Ctrl-C does."""
+    with waiting(f"running {order.notebook.name}"), _terminable():
+        return _performed(order)
+
+
+def _performed(order: Order) -> Receipt:
+    source = _source(order.notebook) if order.source is None else order.source
+    document = _parsed(order.notebook, source)
+    values = rules.checked(document, _with_moment(document, order))
+    job = checked("job", order.name or order.notebook.stem)
+    with runs.claimed(job, order.run_id) as claim:
+        started = _started(claim, order, source, rules.effective(document, values))
         try:
-            end = _execute(started, document, values, timeout, start_timeout)
+            end = _execute(started, order, document, values, source)
         except OSError as error:
             end = State.FAILED, f"the run's folder cannot be written: {error}"
         except KeyboardInterrupt:
-            ended = _ended(started, _CANCELLED, show_code=show_code)
+            ended = _ended(started, _CANCELLED, show_code=order.show_code)
             raise KeyboardInterrupt(str(ended)) from None  # without its pages of asyncio
         except BaseException as error:
-            _ended(started, _why(error), show_code=show_code)
+            _ended(started, _why(error), show_code=order.show_code)
             raise
-        ended = _ended(started, end, show_code=show_code)
+        ended = _ended(started, end, show_code=order.show_code)
     if ended.state != State.SUCCEEDED:
-        raise JobError(
+        kind = TimedOutError if ended.state == State.TIMED_OUT else JobError
+        raise kind(
             f"job {job!r} {ended.state}: {ended.message}", found=f"run {claim.run_id}",
             fix=f"read {ended.report or ended.executed or ended.folder}",
         )  # fmt: skip
     return ended
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt the block, as Ctrl-C does; a thread that is not the main one cannot."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _with_moment(document: Any, order: Order) -> Mapping[str, Any]:
+    """Return the given values, with the moment of the schedule if the notebook asks for it."""
+    asks = order.scheduled_for is not None and _MOMENT in rules.known(document)
+    return {_MOMENT: _told(order.scheduled_for), **order.parameters} if asks else order.parameters
+
+
+def _told(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
 
 
 def parse(notebook: str | Path, strings: Iterable[str]) -> dict[str, Any]:
@@ -109,12 +173,21 @@ def read_notebook(path: str | Path) -> Any:
     Traceback (most recent call last):
     rta.errors.InputError: there is no such notebook; found: reports/daily.ipynb; fix: check the path
     """
+    return _parsed(Path(path), _source(path))
+
+
+def _source(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        raise InputError("there is no such notebook", found=path, fix="check the path") from None
+
+
+def _parsed(path: Path, source: bytes) -> Any:
     import nbformat
 
     try:
-        document = nbformat.read(path, as_version=4)
-    except OSError:
-        raise InputError("there is no such notebook", found=path, fix="check the path") from None
+        document = nbformat.reads(source.decode(), as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
         raise InputError(
             "this is not a notebook",
@@ -134,24 +207,32 @@ def _why(error: BaseException) -> execution.End:
     return _CANCELLED if stopped else (State.FAILED, f"{type(error).__name__}: {str(error)[:300]}")
 
 
-def _started(claim: runs.Run, source: Path, document: Any, values: Mapping[str, Any]) -> Receipt:
-    """Return the receipt of a run that starts, and record it in the history."""
+def _started(claim: runs.Run, order: Order, source: bytes, parameters: Mapping[str, Any]) -> Receipt:  # fmt: skip
+    """Return the receipt of a run that starts, record it in the history, and keep what it runs with."""
+    path = order.notebook.absolute()
     begun = Receipt(
-        job=claim.job, run_id=claim.run_id, notebook=str(source.absolute()),
-        parameters=rules.effective(document, values), state=State.RUNNING, message=None,
+        job=claim.job, run_id=claim.run_id, notebook=str(path), parameters=parameters, state=State.RUNNING, message=None,
         started_at=claim.started_at, ended_at=None, seconds=None, versions=versions(), accounting={}, offsets={},
-        folder=str(claim.folder), executed=None, report=None,
+        folder=str(claim.folder), executed=None, report=None, sha256=sha256(source).hexdigest(),
+        commit=commit_of(path.parent), scheduled_for=order.scheduled_for,
     )  # fmt: skip
     runs.record(begun)
     return begun
 
 
+def _keep(folder: Path, source: bytes) -> None:
+    """Keep the notebook as it was, and what is installed."""
+    (folder / SOURCE).write_bytes(source)
+    (folder / "packages.txt").write_text(packages())
+
+
 def _execute(
-    started: Receipt, document: Any, values: Mapping[str, Any], timeout: float | None, start: float
+    started: Receipt, order: Order, document: Any, values: Mapping[str, Any], source: bytes
 ) -> execution.End:
     import nbformat
 
-    target, source = Path(started.folder) / "notebook.ipynb", Path(started.notebook)
+    target, path = Path(started.folder) / "notebook.ipynb", Path(started.notebook)
+    _keep(target.parent, source)
     prepared = execution.prepared(document, values)
     nbformat.write(prepared, target)
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in prepared.cells)
@@ -162,20 +243,30 @@ def _execute(
         doing(f"in cell {len(begun)}")
 
     with (
-        step(f"running {source.name}"),
-        watched(source.name, lambda: (max(len(begun) - 1, 0), cells), unit="cell"),
+        step(f"running {path.name}"),
+        watched(path.name, lambda: (max(len(begun) - 1, 0), cells), unit="cell"),
     ):
         doing("its kernel starts")
         return execution.execute(
-            target, cwd=source.parent, timeout=timeout, start_timeout=start, begun=next_cell,
-            environment={"RTA_RUN_ID": started.run_id, **execution.secret_environment(values)},
+            target, cwd=path.parent, timeout=order.timeout, start_timeout=order.start_timeout, begun=next_cell,
+            environment={
+                "RTA_RUN_ID": started.run_id, "RTA_SCHEDULED_FOR": _told(order.scheduled_for),
+                **execution.secret_environment(values),
+            },
         )  # fmt: skip
 
 
 def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
     """Write the report, the receipt and the history of a run that has ended."""
     folder, now = Path(started.folder), datetime.now(UTC)
-    accounting, offsets = consumed(started.run_id)
+    if (
+        end[0] != State.SUCCEEDED
+    ):  # its kernel may have been killed: nothing of it writes a table any more
+        runs.end_processes(started.run_id)
+    try:
+        accounting, offsets = retried(lambda: consumed(started.run_id), patience=_AWAY)
+    except DatabaseAwayError:  # whoever looks next reads the receipt, and counts
+        accounting, offsets = {}, {}
     executed, page = folder / "notebook.ipynb", folder / "report.html"
     ended = replace(
         started, state=end[0], message=end[1],
@@ -192,7 +283,7 @@ def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
         ended.write()
     except OSError as error:
         ended = _spoiled(ended, f"its receipt cannot be written: {error}")
-    runs.record(ended)
+    retried(lambda: runs.record(ended), patience=_AWAY)
     return ended
 
 

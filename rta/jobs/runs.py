@@ -12,11 +12,11 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 from rta.errors import InputError, JobError
 from rta.html import Facts, Marked
@@ -43,19 +43,35 @@ class Run:
     folder: Path
 
 
+class BusyError(JobError):
+    """The job is running already; a later attempt may succeed."""
+
+    retriable: ClassVar[bool] = True
+
+
+def new_id() -> str:
+    """Return an id for a run; they sort by time."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(3)}"
+
+
 @contextmanager
-def claimed(job: str) -> Iterator[Run]:
+def claimed(job: str, run_id: str | None = None) -> Iterator[Run]:
     """Lend a new run of a job, with a folder of its own, while nobody else runs the job.
 
+    Args:
+        job: The name of the job.
+        run_id: The id of the run; by default a new one.
+
     Raises:
-        JobError: if somebody does; it says which run, in which process, since when.
+        BusyError: if somebody does; it says which run, in which process, since when.
     """
     folder = _job_folder(job)
     with (folder / "lock").open("a+") as lock:
         _lock(lock, job)
         _bury(job)
         now = datetime.now(UTC)
-        run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(3)}"
+        run_id = run_id or new_id()
         holder = {"run_id": run_id, "pid": os.getpid(), "started": f"{now:{TIMES}}"}
         lock.truncate(0)
         lock.write(json.dumps(holder))
@@ -76,22 +92,41 @@ def record(receipt: Receipt) -> None:
             connection.execute(JOBS.insert().values(row))
 
 
-def history(job: str | None = None, *, limit: int = 20) -> Facts[Receipt]:
-    """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table.
+def history(
+    job: str | None = None, *, state: State | str | None = None, limit: int = 20
+) -> Facts[Receipt]:
+    """List the runs of a job, or of all jobs, newest first; pandas.DataFrame(history()) is a table, rta.live(history) shows it live.
 
     Args:
         job: The name of the job; by default all.
+        state: Only runs in this state, such as "failed".
         limit: At most this many.
+
+    Raises:
+        InputError: If a name is wrong.
 
     >>> history("never-run")
     []
     """
-    wanted = {} if job is None else {"job": checked("job", job)}
+    wanted: dict[str, str] = {} if job is None else {"job": checked("job", job)}
     for name in {each.job for each in _rows({"state": State.RUNNING, **wanted})}:
         with (_job_folder(name) / "lock").open("a+") as lock:
             if _taken(lock, LOCK_SH):
                 _bury(name)
+    if state is not None:
+        if state not in {*State}:
+            raise InputError("no such state", found=repr(state), fix=f"choose from {', '.join(State)}")  # fmt: skip
+        wanted["state"] = state
     return Facts(_rows(wanted, limit), row=_row)
+
+
+def holder(job: str) -> int | None:
+    """Return the process that runs a job now; None if nobody does."""
+    with (_job_folder(job) / "lock").open("a+") as lock:
+        if _taken(lock, LOCK_SH):
+            return None
+        lock.seek(0)
+        return int(json.loads(lock.read() or "{}").get("pid", 0)) or None
 
 
 def _row(receipt: Receipt) -> dict[str, object]:
@@ -114,6 +149,9 @@ def receipt(run_id: str) -> Receipt:
     found = _rows({"run_id": run_id})
     if not found:
         raise InputError(f"no run {run_id!r}", fix="choose one from the history")
+    if found[0].state == State.RUNNING:  # it may be dead
+        history(found[0].job, limit=1)
+        found = _rows({"run_id": run_id})
     return found[0]
 
 
@@ -132,19 +170,18 @@ def _bury(job: str) -> None:
     """Correct the rows of this job's dead runs, which are still "running"; the caller holds the lock."""
     for each in _rows({"job": job, "state": State.RUNNING}):
         if Path(each.folder).is_dir():  # else it runs on another machine, or its folder was removed
-            _end_processes(each.run_id)
+            end_processes(each.run_id)
             record(_end_of(each))
 
 
 def _end_of(run: Receipt) -> Receipt:
     """Return the receipt of a run whose end is not in the history."""
-    from dataclasses import replace
-
     written = Path(run.folder) / "receipt.json"
-    if written.exists():  # the database was away at the end
-        return Receipt.from_dict(json.loads(written.read_text()))
     executed = Path(run.folder) / "notebook.ipynb"
     accounting, offsets = consumed(run.run_id)
+    if written.exists():  # the database was away at the end
+        end = Receipt.from_dict(json.loads(written.read_text()))
+        return replace(end, accounting=accounting, offsets=offsets)
     lost = replace(
         run, state=State.LOST, message="its runner was killed before the end",
         accounting=accounting, offsets=offsets, executed=str(executed) if executed.exists() else None,
@@ -153,7 +190,7 @@ def _end_of(run: Receipt) -> Receipt:
     return lost
 
 
-def _end_processes(run_id: str, *, patience: float = 10) -> None:
+def end_processes(run_id: str, *, patience: float = 10) -> None:
     """Wait until the kernel of a dead run and its Spark have ended, so that no two write one table.
 
     They end by themselves within seconds; otherwise they are killed. Processes that the notebook detached on purpose, such as
@@ -202,7 +239,7 @@ def _lock(lock: IO[str], job: str) -> None:
         if time.monotonic() > deadline:
             lock.seek(0)
             holder = json.loads(lock.read() or "{}")
-            raise JobError(
+            raise BusyError(
                 f"job {job!r} is running already",
                 found=f"run {holder.get('run_id')}, process {holder.get('pid')}, since {holder.get('started')}",
                 fix="wait for its end, or run under another name",

@@ -98,7 +98,7 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
 
     made = _sqlite(url) if url.drivername == "sqlite" else _postgresql(url, secrets)
     from rta.store.catalog import METADATA
-    from rta.store.upgrades import upgrade
+    from rta.store.upgrades import UPGRADES
 
     try:
         with reading(made) as connection:
@@ -106,7 +106,13 @@ def _made(url: URL, secrets: dict[str, Any]) -> Engine:
         if not there.issuperset(METADATA.tables):
             with writing(made, ddl=True) as connection:
                 METADATA.create_all(connection)
-        upgrade(made)
+        for needed, change in UPGRADES:
+            with reading(made) as connection:
+                old = needed(connection)
+            if old:
+                with writing(made, ddl=True) as connection:
+                    if needed(connection):  # looked at again under the lock
+                        change(connection)
     except BaseException:
         made.dispose()
         raise

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from rta.store import database
 from rta.store.catalog import BATCHES, JOBS, METADATA
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
-
-def upgrade(engine: Engine) -> None:
-    """Bring rta's own tables to the form of this rta; of those that have it nothing is changed."""
-    for needed, change in ((_has_outcomes, _name_states), (_absent, _add_columns), (_has_old_key, _add_to_key)):  # fmt: skip
-        with database.reading(engine) as connection:
-            found = needed(connection)
-        if found:
-            with database.writing(engine, ddl=True) as connection:
-                if needed(connection):  # looked at again under the lock
-                    change(connection)
+    from sqlalchemy import Connection
 
 
 def _has_outcomes(connection: Connection) -> bool:
@@ -79,3 +68,9 @@ def _add_to_key(connection: Connection) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {keyed.name} RENAME TO {BATCHES.name}")
     for index in BATCHES.indexes:
         index.create(connection)
+
+
+UPGRADES: Final[tuple[tuple[Callable[[Connection], object], Callable[[Connection], None]], ...]] = (
+    (_has_outcomes, _name_states), (_absent, _add_columns), (_has_old_key, _add_to_key),
+)  # fmt: skip
+"""In their order: whether a database needs a change, and the change."""

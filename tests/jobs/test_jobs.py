@@ -220,6 +220,9 @@ def test_a_run_leaves_notebook_report_receipt_and_history(
         "report.html",
         "receipt.json",
         "kernel.log",
+        "run.log",
+        "source.ipynb",
+        "packages.txt",
     }
     assert not [each for each in folder.iterdir() if "s3$HOME" in each.read_text()]
     assert {

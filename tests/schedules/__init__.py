@@ -1,0 +1,1 @@
+"""Schedules: moments, plans, slots, and the scheduler."""
