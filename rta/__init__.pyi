@@ -50,6 +50,7 @@ from .kafka.peek import infer as infer
 from .kafka.peek import peek as peek
 from .kafka.replaying import replay as replay
 from .laboratory.laboratories import lab as lab
+from .monitor.group_offsets import publish_offsets as publish_offsets
 from .monitor.query_health import health as health
 from .monitor.running_queries import queries as queries
 from .monitor.state_store import state as state

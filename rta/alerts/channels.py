@@ -135,7 +135,7 @@ def as_channels(given: Any) -> list[Channel]:
     """
     found: list[Channel] = []
     for each in given:
-        if isinstance(each, Channel):
+        if isinstance(each, Channel) and not isinstance(each, type):
             found.append(each)
         elif callable(each) and not isinstance(each, type):
             found.append(Call(each))

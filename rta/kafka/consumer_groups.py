@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rta.errors import TopicError
 from rta.html import Facts
 from rta.kafka.client import administrator
 from rta.names import checked
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,22 @@ def _group(name: str, state: str) -> Group:
     return Group(name, state, tuple(sorted({row.topic for row in rows})), sum(row.lag for row in rows))  # fmt: skip
 
 
-def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
-    """Return a group's committed offsets; a new broker must first create the topic that stores them."""
+def _committed(group: str) -> dict[Any, Any]:
+    """Return a group's committed offsets."""
+
+    def ask() -> dict[Any, Any]:
+        with administrator() as admin:
+            return dict(admin.list_group_offsets(group).get(group, {}))
+
+    return when_coordinated(ask)
+
+
+def when_coordinated(ask: Callable[[], Answer], *, patience: float = 60) -> Answer:
+    """Ask about a group until somebody coordinates it: a new broker must first create the topic that stores offsets.
+
+    >>> when_coordinated(lambda: 42)
+    42
+    """
     from kafka.errors import (
         CoordinatorLoadInProgressError,
         CoordinatorNotAvailableError,
@@ -102,9 +119,8 @@ def _committed(group: str, *, patience: float = 60) -> dict[Any, Any]:
     deadline = time.monotonic() + patience
     while True:
         try:
-            # After an error it is another client, which asks again who coordinates the group.
-            with administrator() as admin:
-                return dict(admin.list_group_offsets(group).get(group, {}))
+            # After an error it is another admin client, which asks again who coordinates the group.
+            return ask()
         except young:
             if time.monotonic() > deadline:
                 raise

@@ -1,3 +1,5 @@
+from .group_offsets import PublishedOffsets as PublishedOffsets
+from .group_offsets import publish_offsets as publish_offsets
 from .query_health import Health as Health
 from .query_health import health as health
 from .running_queries import ListedQuery as ListedQuery

@@ -1,0 +1,149 @@
+"""Every rule fires once and is resolved once in a seeded hour with a fault, and a quiet hour fires none: on a virtual clock."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pytest
+
+import rta
+from rta.alerts import Notice, Rule, Watch
+from rta.alerts.rules import unlike
+from rta.errors import InputError, RtaError
+from rta.metrics import Observation
+from tests.alerts.world import FAULT, FAULTS, OVER, START, looks
+
+pytestmark = pytest.mark.usefixtures("home")
+_users = {"now": 50.0}
+
+
+def rules() -> list[Rule]:
+    """Make all ready-made rules."""
+    own = [rta.alerts.not_running("totals"), rta.alerts.band("users", lambda: _users["now"], low=10, margin=2)]  # fmt: skip
+    return [*rta.alerts.usual(), *own]
+
+
+@pytest.fixture
+def said() -> list[Notice]:
+    """Lend what was said."""
+    return []
+
+
+@pytest.fixture
+def watched(said: list[Notice], request: pytest.FixtureRequest) -> Iterator[Watch]:
+    """Lend a watch over all rules that is given looks; it keeps its alerts in the real database."""
+    watching = Watch(rules(), [said.append], every=5, name=f"w{abs(hash(request.node.name))}")
+    yield watching
+    watching.stop()
+
+
+def through(watching: Watch, looked: Iterator[Observation]) -> None:
+    """Give a watch all looks, and wait until all was said."""
+    for seen in looked:
+        watching.take(seen)
+    watching.stop()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_rule_fires_once_and_is_resolved_once(
+    fault: str, watched: Watch, said: list[Notice]
+) -> None:
+    """For a quarter of an hour something is amiss: one alert of its rule fires in that time, and is resolved after it."""
+
+    def with_users() -> Iterator[Observation]:
+        for seen in looks(fault=fault, seed=7):
+            amiss = fault == "users" and FAULT <= (seen.at - START).total_seconds() < OVER
+            _users["now"] = 3.0 if amiss else 50.0
+            yield seen
+
+    through(watched, with_users())
+    of_it = [each for each in said if each.alert.rule == fault]
+    assert [each.alert.state for each in of_it] == ["firing", "resolved"], said
+    begin, end = ((each.made_at - START).total_seconds() for each in of_it)
+    assert FAULT <= begin < OVER + 60
+    assert begin < end < OVER + 660
+    assert of_it[0].alert.id == of_it[1].alert.id
+    for other in said:  # what goes together with it, such as lag with slowness, is over, too
+        states = [each.alert.state for each in said if each.alert.id == other.alert.id]
+        assert states == ["firing", "resolved"]
+    kept = rta.sql(f"SELECT state FROM rta_alerts WHERE watch = '{watched.name}' AND rule = '{fault}'")  # fmt: skip
+    assert kept["state"].tolist() == ["resolved"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_quiet_hour_fires_nothing(seed: int, watched: Watch, said: list[Notice]) -> None:
+    """Noise of arrivals, batches and late events is no reason to say anything."""
+    _users["now"] = 50.0
+    through(watched, looks(fault=None, seed=seed))
+    assert said == []
+
+
+def test_sql_is_a_rule_too_and_its_rows_are_what_is_amiss(said: list[Notice]) -> None:
+    """Subject and sentence by their columns; or all columns; a SELECT that the database refuses is said once, and is over."""
+    rta.store.engine()
+    named = Rule("named", "SELECT 'totals' AS subject, 'too few' AS says")
+    plain = Rule("plain", "SELECT 3 AS users WHERE 1 = 1")
+    none = Rule("none", "SELECT 1 AS n WHERE 1 = 0")
+    wrong = Rule("wrong", "SELECT nothing FROM rta_tables")
+    at = [START + dt.timedelta(seconds=s) for s in (0, 5, 10)]
+    with Watch([named, plain, none, wrong], [said.append], every=5, name="sql") as watching:
+        for moment in at[:2]:
+            watching.take(Observation(moment, {"database": True}))
+    assert sorted(str(each) for each in said)[:2] == ["[WARNING] named totals: too few", "[WARNING] plain: users 3"]  # fmt: skip
+    [broken] = [each.alert for each in said if each.alert.rule == "rule fails"]
+    assert broken.subject == "wrong"
+    assert "nothing" in broken.says
+    with pytest.raises(RtaError):
+        wrong.found(Observation(START))
+
+
+def test_a_rule_with_a_mistake_is_said_and_ends_nothing(said: list[Notice]) -> None:
+    """A function that raises: its alert stays, the mistake is an alert of its own."""
+    answers = [lambda: {"t": "amiss"}, lambda: 1 / 0, lambda: {"t": "amiss"}, dict]
+    rule = Rule("mine", lambda _: answers.pop(0)())  # type: ignore[no-any-return]
+    with Watch([rule], [said.append], every=5, name="mistake") as watching:
+        for second in range(4):
+            watching.take(Observation(START + dt.timedelta(seconds=second), {"database": True}))
+    assert [(each.alert.rule, each.alert.state) for each in said] == [
+        ("mine", "firing"), ("rule fails", "firing"), ("rule fails", "resolved"), ("mine", "resolved"),
+    ]  # fmt: skip
+    assert "ZeroDivisionError" in said[1].alert.says
+
+
+def test_what_did_not_answer_ends_no_alert(said: list[Notice]) -> None:
+    """Kafka is away: nobody knows of dead letters, so their alert stays, and is resolved only once it is known."""
+    bad, gone, well = ({"clicks": 2}, {}, {"clicks": 0})
+    with Watch([rta.alerts.dead_letters()], [said.append], every=5, name="silence") as watching:
+        for second, (dead, up) in enumerate(((bad, True), (gone, False), (well, True))):
+            at = START + dt.timedelta(seconds=second)
+            watching.take(Observation(at, {"kafka": up}, dead_letters=dead))
+    assert [each.alert.state for each in said] == ["firing", "resolved"]
+    assert said[1].made_at == START + dt.timedelta(seconds=2)
+
+
+def test_a_reminder_is_said_if_it_is_wanted(said: list[Notice]) -> None:
+    """An hour amiss with remind=600: the first word, five more, and the last."""
+    rule = Rule("always", lambda seen: {"": "amiss"} if seen.at < START + dt.timedelta(hours=1) else {})  # fmt: skip
+    with Watch([rule], [said.append], every=5, remind=600, name="reminder") as watching:
+        for second in range(0, 3700, 5):
+            watching.take(Observation(START + dt.timedelta(seconds=second), {"database": True}))
+    assert [each.alert.state for each in said] == [*["firing"] * 6, "resolved"]
+    assert len({each.id for each in said}) == 7
+
+
+def test_what_cannot_be_a_rule_is_refused() -> None:
+    """Names, times, severities, conditions, twice the same name: before anything is watched."""
+    for wrong in (
+        {"name": ""}, {"for_": -1}, {"for_": True}, {"severity": "bad"}, {"when": 7},
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            Rule(**{"name": "r", "when": lambda _: {}, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="two rules have one name"):
+        unlike([rta.alerts.lag(), rta.alerts.lag(over=10)])
+    with pytest.raises(InputError, match="this is not a rule"):
+        unlike([lambda _: {}])
+    with pytest.raises(InputError, match="has no band"):
+        rta.alerts.band("users", "SELECT 1")
+    with pytest.raises(InputError, match="from 0 to 1"):
+        rta.alerts.late_share(over=2)
+    with pytest.raises(InputError, match="does not return one value"):
+        rta.alerts.band("users", "SELECT 1 AS a, 2 AS b", low=0).found(Observation(START))
