@@ -49,6 +49,9 @@ soak: $(ENV)  ## what takes longer: repeated kills, a random schedule (SEED=…)
 bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for the main ratios in two minutes
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+java: $(ENV)  ## compile rta's programs for Flink and Kafka Streams into the jar that is shipped; needs a JDK
+	@$(BIN)/python -m tests.engines.jvm.build_jar
+
 docs: $(ENV)  ## build the docs site into docs/_build, offline, with warnings as errors
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -88,4 +91,4 @@ down: $(ENV)  ## stop the embedded Apache Kafka
 clean: down  ## stop the broker and remove the environment; data under RTA_HOME stays
 	@rm -rf $(VENV) docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test faults archive soak bench docs lab lint notebooks env lock down clean
+.PHONY: help demo test faults archive soak bench java docs lab lint notebooks env lock down clean

@@ -1,0 +1,1 @@
+"""The programs that run in the JVMs of other engines."""
