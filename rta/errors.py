@@ -14,7 +14,7 @@
 Every message has up to three parts: what happened, what was found, and how to fix it.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class RtaError(Exception):
@@ -92,7 +92,12 @@ class TableError(RtaError):
 
 
 class JobError(RtaError):
-    """A notebook job was refused, or failed."""
+    """A notebook job was refused, or failed.
+
+    `receipt` is that of the run, if one began.
+    """
+
+    receipt: Any = None
 
 
 class TimedOutError(JobError):

@@ -200,7 +200,7 @@ def test_a_name_from_outside_passes_the_allow_list_first(
     for ask in asks:
         with pytest.raises(InputError):
             ask()
-    lines = [["tail", name], ["groups", name or "a/b"], ["topics", "describe", name], ["tables", name or "a/b"], ["jobs", name], ["run", str(notebook), "-p", f"{name}=1"],
+    lines = [["tail", name], ["groups", name or "a/b"], ["topics", "describe", name], ["tables", name or "a/b"], ["jobs", "--job", name], ["schedule", "show", name or "a/b"], ["run", str(notebook), "-p", f"{name}=1"],
              ["run", str(notebook), "--name", name or "a/b"], ["publish", "weather", "--topic", name or "a/b"]]  # fmt: skip
     for line in lines:
         assert CliRunner().invoke(main, line).exit_code == 1, line

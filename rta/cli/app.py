@@ -1,6 +1,7 @@
 """The command line: `rta --help`.
 
-Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered with yes), 2 wrong usage, 130 Ctrl-C;
+Exit codes: 0 done, 1 an error that says what to do (or a question that was not answered with yes), 2 wrong usage, 124 a run took too
+long, 130 Ctrl-C or a run was cancelled;
 `rta status` exits with 3 if no broker runs. Each command loads what it needs only when it runs, so most answer without Spark.
 """
 
@@ -8,9 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,8 +17,9 @@ import click
 from rta.cli.alert_commands import alerts
 from rta.cli.dashboard_command import dashboard
 from rta.cli.dlq_commands import dlq
+from rta.cli.job_commands import jobs, run
 from rta.cli.metrics_commands import metrics
-from rta.cli.printing import AS_JSON, print_json, print_rows
+from rta.cli.printing import AS_JSON, print_json
 from rta.cli.schedule_commands import schedule, scheduler
 from rta.cli.table_commands import queries, reset, sql, tables
 from rta.cli.topic_commands import groups, infer, peek, publish, tail, topics
@@ -56,8 +56,8 @@ def main(trace: bool) -> None:  # noqa: FBT001 - read from the context where an 
 
 
 for _command in (
-    dashboard, metrics, alerts, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset, schedule,
-    scheduler,
+    dashboard, metrics, alerts, dlq, topics, groups, publish, tail, peek, infer, tables, queries, sql, reset, run, jobs,
+    schedule, scheduler,
 ):  # fmt: skip
     main.add_command(_command)
 
@@ -188,45 +188,6 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None, shell  # noqa: S101 - one of the three that click knows
     click.echo(script(main, {}, "rta", "_RTA_COMPLETE").source())
-
-
-@main.command()
-@click.argument("notebook", type=click.Path(path_type=Path))
-@click.option(
-    "-p",
-    "--parameter",
-    "pairs",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set a parameter; may be repeated.",
-)
-@click.option("--name", help="The job's name; by default the notebook's.")
-@click.option(
-    "--timeout", default=6 * 3600.0, show_default=True, help="Give up after this many seconds."
-)
-@AS_JSON
-def run(
-    notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float, as_json: bool
-) -> None:
-    """Run a notebook as a job, with parameters, report, receipt and history."""
-    from rta.jobs import runner
-
-    receipt = runner.run(notebook, runner.parse(notebook, pairs), name=name, timeout=timeout)
-    click.echo(receipt.to_json() if as_json else str(receipt))
-
-
-@main.command()
-@click.argument("job", required=False)
-@click.option("--limit", default=20, show_default=True, help="How many of the newest runs.")
-@AS_JSON
-def jobs(job: str | None, *, limit: int, as_json: bool) -> None:
-    """Show the history of job runs, the newest first."""
-    from rta.jobs import runner
-
-    rows = [run.as_dict() for run in runner.history(job, limit=limit)]
-    print_rows(
-        rows, ("run_id", "job", "state", "started_at", "seconds", "message"), as_json=as_json
-    )
 
 
 if __name__ == "__main__":

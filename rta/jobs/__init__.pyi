@@ -1,3 +1,9 @@
+from .managing import cancel as cancel
+from .managing import find as find
+from .managing import log as log
+from .managing import page as page
+from .managing import prune as prune
+from .managing import rerun as rerun
 from .receipts import Receipt as Receipt
 from .runner import history as history
 from .runner import parse as parse

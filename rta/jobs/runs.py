@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from rta.setup.processes import still_running
 from rta.store import database
 from rta.store.rows import from_json, own_rows
 
+CANCELLED: Final = "cancelled"  # a file in the folder of a run that a person has ended
 _PATIENCE: Final = (
     3.0  # seconds: a listing holds the lock for a moment, on a busy machine for a second
 )
@@ -117,19 +118,35 @@ def history(
         if state not in {*State}:
             raise InputError("no such state", found=repr(state), fix=f"choose from {', '.join(State)}")  # fmt: skip
         wanted["state"] = state
-    return Facts(_rows(wanted, limit), row=_row)
+    return Facts(_rows(wanted, limit), row=row_of)
 
 
-def holder(job: str) -> int | None:
-    """Return the process that runs a job now; None if nobody does."""
+def holder(job: str) -> tuple[str, int] | None:
+    """Return the run that holds a job now, and its process; None if nobody does."""
     with (_job_folder(job) / "lock").open("a+") as lock:
         if _taken(lock, LOCK_SH):
             return None
         lock.seek(0)
-        return int(json.loads(lock.read() or "{}").get("pid", 0)) or None
+        facts = json.loads(lock.read() or "{}")
+        return (facts["run_id"], int(facts["pid"])) if facts else None
 
 
-def _row(receipt: Receipt) -> dict[str, object]:
+def forget(run_ids: Sequence[str]) -> None:
+    """Delete the rows of runs."""
+    from rta.store.catalog import JOBS
+
+    with database.writing(database.engine()) as connection:
+        for run_id in run_ids:
+            connection.execute(JOBS.delete().where(JOBS.c.run_id == run_id))
+
+
+def is_here(run: Receipt) -> bool:
+    """Return whether the folder of a run is one of this home."""
+    return Path(run.folder) == _job_folder(run.job) / run.run_id
+
+
+def row_of(receipt: Receipt) -> dict[str, object]:
+    """Return a run as a row of a table."""
     return {
         "job": receipt.job, "state": Marked(receipt.state, receipt.state.level), "started": receipt.started_at, "seconds": receipt.seconds,
         "message": receipt.message, "run": receipt.run_id,
@@ -182,8 +199,9 @@ def _end_of(run: Receipt) -> Receipt:
     if written.exists():  # the database was away at the end
         end = Receipt.from_dict(json.loads(written.read_text()))
         return replace(end, accounting=accounting, offsets=offsets)
+    cancelled = (Path(run.folder) / CANCELLED).exists()
     lost = replace(
-        run, state=State.LOST, message="its runner was killed before the end",
+        run, state=State.CANCELLED if cancelled else State.LOST, message="its runner was killed before the end",
         accounting=accounting, offsets=offsets, executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
     lost.write()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from rta.errors import InputError, RtaError
-from rta.jobs import runs
+from rta.jobs import managing, runs
 from rta.jobs.runner import Order, perform
 from rta.jobs.scheduling import slots
 from rta.jobs.scheduling.moments import zone_of
@@ -88,7 +88,21 @@ def attempt(name: str, scheduled_for: datetime) -> Slot:
         print(f"{type(raised).__name__}: {raised}", file=sys.stderr)
     except KeyboardInterrupt:
         print("cancelled", file=sys.stderr)
-    return retried(lambda: settle(slot, error), patience=_AWAY)
+    settled = retried(lambda: settle(slot, error), patience=_AWAY)
+    _prune(_schedule_of(slot))
+    return settled
+
+
+def _prune(schedule: Schedule) -> None:
+    """Remove the runs and the slots that the schedule does not keep; the newest slot stays."""
+    keep, days = schedule.keep_runs, schedule.keep_days
+    if keep is None and days is None:
+        return
+    managing.prune(schedule.name, keep_runs=keep, keep_days=days)
+    oldest = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    ended = [each for each in slots.slots(schedule.name) if each.state.ended]
+    old = [each for at, each in enumerate(ended) if at and ((keep is not None and at >= keep) or (oldest and each.due_at < oldest))]  # fmt: skip
+    slots.prune(schedule.name, [each.scheduled_for for each in old])
 
 
 def _schedule_of(slot: Slot) -> Schedule:

@@ -107,6 +107,9 @@ def stop_scheduler() -> bool:
         if time.monotonic() > deadline:
             raise JobError("the scheduler does not end", found=f"process {pid}", fix=f"read {_log()}; then: kill -9 {pid}, which harms no run")  # fmt: skip
         time.sleep(0.05)
+    for each in _children:
+        if each.pid == pid:
+            each.wait(_PATIENCE)
     return True
 
 

@@ -1,0 +1,287 @@
+"""The scheduler with real databases, processes and notebooks: no run lost, none doubled, whoever dies."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rta import jobs
+from rta.errors import InputError
+from rta.jobs.scheduling import slots as store
+from rta.jobs.scheduling.planning import Schedule, Slot
+from rta.jobs.scheduling.scheduler import Scheduler
+from rta.jobs.states import State
+from tests.jobs.test_jobs import _outputs, _processes_of
+from tests.support.notebooks import noting, written
+from tests.support.waiting import HANG, finished, until
+
+SCHEDULER = [sys.executable, "-P", "-m", "rta.cli", "scheduler"]
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Lend a home that nobody used."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    assert jobs.scheduler_status() is None
+
+
+def _until(schedule: str, *, scheduler: Scheduler | None = None, slots: int = 1) -> list[Slot]:
+    """Let a scheduler of ours look until so many slots of a schedule have ended."""
+    ours = scheduler or Scheduler(say=lambda _: None)
+
+    def ended() -> list[Slot]:
+        ours.tick()
+        found = store.slots(schedule)
+        return found if len(found) >= slots and all(each.state.ended for each in found) else []
+
+    found: list[Slot] = until(ended)
+    for child in ours._children.values():
+        finished(child)
+    return found
+
+
+def _missed(name: str, file: Path, **how: object) -> Schedule:
+    """Make a schedule that has one moment which no scheduler has seen, and whose run adds a line to a file."""
+    made = jobs.schedule(
+        written(file.with_suffix(".ipynb"), noting(file)), name=name, every=3600, **how
+    )  # type: ignore[arg-type]
+    store.change(name, planned_to=datetime.now(UTC) - timedelta(hours=1))
+    return made
+
+
+@pytest.mark.parametrize("step", ["planned", "claimed", "started", "ended"])
+def test_a_scheduler_that_is_killed_at_any_step(step: str, own_home: Path, tmp_path: Path) -> None:
+    """SIGKILL after the plan, after the claim, after the start of a run, and after its end: the moment ran once."""
+    file = tmp_path / "ran"
+    _missed("killed", file)
+    child = subprocess.run([sys.executable, "-m", "tests.children.die_in_schedule", step], check=False, capture_output=True, timeout=HANG)  # fmt: skip
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    before = store.slots("killed")
+    assert [each.state for each in before] == [State.QUEUED if step == "planned" else State.RUNNING]
+    [slot] = _until("killed")
+    assert (slot.state, slot.attempts, slot.reason) == (State.SUCCEEDED, 1, "every")
+    [line] = file.read_text().splitlines()
+    assert datetime.fromisoformat(line) == slot.scheduled_for
+    [run] = jobs.history("killed")
+    assert (run.run_id, run.scheduled_for) == (slot.run_ids[0], slot.scheduled_for)
+
+
+def test_two_schedulers_at_once(own_home: Path, tmp_path: Path) -> None:
+    """Four schedules become due at once, two schedulers run: each moment runs once, each scheduler starts one at a time."""
+    files = [tmp_path / f"ran{each}" for each in range(4)]
+    for number, file in enumerate(files):
+        _missed(f"two{number}", file)
+    running = [subprocess.Popen([*SCHEDULER, "--limit", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]  # fmt: skip
+    try:
+        until(lambda: len(store.slots()) == 4 and all(each.state.ended for each in store.slots()))
+    finally:
+        for each in running:
+            each.send_signal(signal.SIGTERM)
+        said = [finished(each)[0] for each in running]
+    assert [each.returncode for each in running] == [0, 0]
+    assert sorted("one more" in each for each in said) == [False, True]
+    assert {each.state for each in store.slots()} == {State.SUCCEEDED}
+    assert [len(file.read_text().splitlines()) for file in files] == [1] * 4
+    assert len(jobs.history()) == 4
+
+
+def test_a_runner_and_a_kernel_that_are_killed_are_tried_again(own_home: Path, tmp_path: Path) -> None:  # fmt: skip
+    """SIGKILL of the process of a run: lost, of its kernel: failed; both are tries of one slot, and the third one succeeds."""
+    hold, tries = tmp_path / "hold", tmp_path / "tries"
+    hold.touch()
+    cell = f"import os, time\nopen({str(tries)!r}, 'a').write(f'{{os.getpid()}}\\n')\nwhile os.path.exists({str(hold)!r}): time.sleep(0.05)"
+    jobs.schedule(
+        written(tmp_path / "n.ipynb", cell), name="dies", every=3600, retries=2, backoff=0.1
+    )
+    jobs.run_now("dies")
+    ours = Scheduler(say=lambda _: None)
+
+    def begun(count: int) -> list[str]:
+        ours.tick()
+        lines = tries.read_text().splitlines() if tries.exists() else []
+        return lines if len(lines) == count else []
+
+    until(lambda: begun(1))
+    [child] = ours._children.values()
+    child.kill()
+    kernel = int(until(lambda: begun(2))[-1])
+    assert not psutil.pid_exists(int(tries.read_text().splitlines()[0]))
+    os.kill(kernel, signal.SIGKILL)
+    until(lambda: begun(3))
+    hold.unlink()
+    [slot] = _until("dies", scheduler=ours)
+    assert (slot.state, slot.attempts) == (State.SUCCEEDED, 3)
+    states = {each.run_id: each.state for each in jobs.history("dies")}
+    assert [states[each] for each in slot.run_ids] == [State.LOST, State.FAILED, State.SUCCEEDED]
+
+
+def test_what_reaches_the_notebook_and_what_is_kept(own_home: Path, tmp_path: Path) -> None:
+    """Parameters with quotes, newlines and emoji, the moment in its zone; each run keeps the notebook that ran; old runs go."""
+    text = 'it\'s "quoted"\n\t{x} \\ ü 🎉 %s $HOME'
+    path = written(tmp_path / "kept.ipynb", "print(repr(text), scheduled_for)", parameters="text = ''\nscheduled_for = ''")  # fmt: skip
+    made = jobs.schedule(path, {"text": text}, every="1 hour", zone="Asia/Kolkata", keep_runs=2)
+    assert store.named("kept") == made
+    for number in range(2):
+        if number == 1:  # the notebook is changed between two runs
+            written(path, "print(2)", "1 / 0", parameters="text = ''\nscheduled_for = ''")
+        slot = jobs.run_now("kept")
+        _until("kept", slots=number + 1)
+        if number == 0:
+            [run] = jobs.history("kept")
+            india = re.escape(slot.scheduled_for.isoformat()[:4])
+            assert re.fullmatch(f"{re.escape(repr(text))} {india}.*\\+05:30\n", _outputs(run))
+    new, old = jobs.history("kept")
+    assert (new.state, old.state) == (State.FAILED, State.SUCCEEDED)
+    assert new.sha256 != old.sha256
+    assert "print(repr(text), scheduled_for)" in (Path(old.folder) / "source.ipynb").read_text()
+    assert jobs.page("kept").endswith("report.html#failed")
+    again = jobs.rerun(old.run_id)
+    assert (again.sha256, again.scheduled_for, again.parameters) == (old.sha256, old.scheduled_for, old.parameters)  # fmt: skip
+    assert _outputs(again) == _outputs(old)
+    store.change("kept", keep_runs=1)
+    jobs.run_now("kept")
+    [slot] = _until("kept")
+    assert [each.name for each in Path(old.folder).parent.glob("2*")] == [*slot.run_ids]
+
+
+def test_a_notebook_that_never_ends_is_deleted_or_cancelled(own_home: Path, tmp_path: Path) -> None:
+    """It times out with its kernel; one that is gone fails with its name; one that a person cancels is not tried again."""
+    path = written(tmp_path / "endless.ipynb", "while True: pass")
+    jobs.schedule(path, every=3600, timeout=1)
+    jobs.run_now("endless")
+    [slot] = _until("endless")
+    assert (slot.state, slot.message) == (State.TIMED_OUT, "it took longer than the timeout of 1 s")
+    assert not list(_processes_of(slot.run_ids[0]))
+    path.unlink()
+    jobs.run_now("endless")
+    gone, _ = _until("endless", slots=2)
+    assert gone.state == State.FAILED
+    assert "no such notebook" in str(gone.message)
+    written(path, "import time; time.sleep(600)")
+    store.change("endless", timeout=None, retries=3)
+    jobs.run_now("endless")
+    ours = Scheduler(say=lambda _: None)
+    until(lambda: (ours.tick(), jobs.history("endless", state="running"))[1])
+    run = jobs.cancel("endless")
+    assert run.state == State.CANCELLED
+    newest, *_ = _until("endless", scheduler=ours, slots=3)
+    assert (newest.state, newest.attempts) == (State.CANCELLED, 1)
+    with pytest.raises(InputError, match="does not run"):
+        jobs.cancel("endless")
+
+
+def test_five_hundred_are_due_at_once(own_home: Path, tmp_path: Path) -> None:
+    """Two run, the others wait in the order in which they were due, however often the scheduler looks."""
+    path = written(tmp_path / "storm.ipynb", "import time; time.sleep(600)")
+    made = jobs.schedule(path, name="s000", cron="* * * * *")
+    for number in range(1, 500):
+        store.add(Schedule(**{**vars(made), "name": f"s{number:03}"}))
+    ours = Scheduler(limit=2, say=lambda _: None, clock=lambda: made.planned_to + timedelta(minutes=1))  # fmt: skip
+    for _ in range(3):
+        ours.tick()
+        assert Counter(each.state for each in store.slots()) == {State.RUNNING: 2, State.QUEUED: 498}  # fmt: skip
+    assert {name for name, _ in ours._children} == {"s000", "s001"}
+    for name in ("s000", "s001"):
+        until(lambda name=name: jobs.history(name, state="running"))
+        jobs.cancel(name)
+    for child in ours._children.values():
+        finished(child)
+    assert {each.schedule for each in store.slots(states=[State.CANCELLED])} == {"s000", "s001"}
+
+
+def test_two_homes_know_nothing_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Two users of one machine have a schedule of the same name: each has its own runs, its own scheduler and its own locks."""
+    for name in ("one", "two"):
+        monkeypatch.setenv("RTA_HOME", str(tmp_path / name))
+        jobs.schedule(written(tmp_path / f"{name}.ipynb", f"print({name!r})"), name="same", every=3600)  # fmt: skip
+        assert jobs.start_scheduler() == jobs.start_scheduler()
+    for name in ("one", "two"):
+        monkeypatch.setenv("RTA_HOME", str(tmp_path / name))
+        jobs.run_now("same")
+        until(lambda: jobs.history("same", state="succeeded"))
+        [run] = jobs.history("same")
+        assert _outputs(run) == f"{name}\n"
+        until(lambda: not store.open_slots())
+        assert jobs.stop_scheduler()
+        assert not jobs.stop_scheduler()
+
+
+def test_what_makes_no_sense_is_refused(own_home: Path, tmp_path: Path) -> None:
+    """Before anything is stored: no moments, two kinds of them, a secret, a name that is there."""
+    path = written(tmp_path / "n.ipynb", parameters="token = ''\nx = None")
+    for how, message in (
+        ({}, "one of cron, every and on_new"), ({"every": 60, "cron": "* * * * *"}, "one of cron"),
+        ({"cron": "0 0 30 2 *"}, "not a cron line"), ({"every": 0.5}, "at least a second"),
+        ({"every": 60, "missed": "all", "overlap": "skip"}, "queue them"), ({"every": 60, "retries": -1}, "not negative"),
+        ({"every": 60, "zone": "Mars"}, "no such time zone"), ({"on_new": "a b"}, "not a legal topic name"),
+        ({"every": 60, "parameters": {"token": "x"}}, "is a secret"), ({"every": 60, "parameters": {"x": {1: 2}}}, "cannot be stored"),
+        ({"every": 60, "name": "../up"}, "not a legal job name"), ({"every": 60, "keep_runs": 0}, "at least one run"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=re.escape(message)):
+            jobs.schedule(path, **how)  # type: ignore[arg-type]
+    assert jobs.schedules() == []
+    jobs.schedule(path, every=60)
+    with pytest.raises(InputError, match="already"):
+        jobs.schedule(path, every=60)
+    with pytest.raises(InputError, match=r"no schedule 'm'; found: schedules: n"):
+        jobs.pause("m")
+
+
+def test_the_tables_are_plain(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """On SQLite and PostgreSQL a schedule and its slots come back as they were, and plain SQL reads them."""
+    from rta.store.rows import rows
+
+    monkeypatch.setenv("RTA_DATABASE_URL", database_url)
+    path = written(tmp_path / "plain.ipynb", parameters="x = 1")
+    made = jobs.schedule(path, {"x": 2}, cron="0 2 * * *", zone="Europe/Berlin", deadline="1 hour")
+    assert store.named("plain") == made
+    monday = made.planned_to + timedelta(days=7)
+    found = store.plan(made, monday, active=False)
+    assert len(found) == 7
+    assert store.plan(made, monday, active=False) == []  # somebody has planned it already
+    claimed = store.claimed(found[-1], "r1", monday)
+    assert claimed
+    assert store.claimed(found[-1], "r2", monday) is None
+    assert store.slot_of("plain", found[-1].scheduled_for) == claimed
+    query = "SELECT s.name, t.state, COUNT(*) AS n FROM rta_schedules s JOIN rta_slots t ON t.schedule = s.name GROUP BY s.name, t.state ORDER BY n"
+    assert [tuple(row.values()) for row in rows(query)] == [("plain", "running", 1), ("plain", "missed", 6)]  # fmt: skip
+    jobs.pause("plain")
+    assert store.named("plain").paused
+    jobs.resume("plain")
+    assert store.named("plain").planned_to > made.planned_to
+    jobs.backfill("plain", "2026-03-28", "2026-03-31")
+    backfilled = [each for each in store.slots("plain") if each.reason == "backfill"]
+    assert [f"{each.scheduled_for:%d %H}" for each in backfilled] == ["30 00", "29 01", "28 01"]
+    jobs.remove("plain")
+    assert {each.state for each in jobs.slots("plain")} == {State.MISSED, State.RUNNING}
+
+
+def test_cron_runs_the_printed_line(own_home: Path, tmp_path: Path) -> None:
+    """Sh with cron's bare environment: the line starts a scheduler if none runs; `rta run` works there, too."""
+    jobs.schedule(written(tmp_path / "by cron.ipynb", "print('cron')"), name="by_cron", every=3600)
+    jobs.run_now("by_cron")
+    bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # fmt: skip
+    printed = subprocess.run([*SCHEDULER, "--crontab"], capture_output=True, text=True, check=True).stdout  # fmt: skip
+    line = printed.split(" ", 5)[5].strip().replace(r"\%", "%")
+    first = subprocess.Popen(["/bin/sh", "-c", line], env=bare)
+    until(lambda: jobs.history("by_cron", state="succeeded"))
+    subprocess.run(
+        ["/bin/sh", "-c", line], env=bare, check=True, timeout=HANG
+    )  # there is one: nothing to do
+    until(lambda: not store.open_slots())
+    assert jobs.stop_scheduler()
+    finished(first)
+    run = f"RTA_HOME='{own_home}' {sys.executable} -P -m rta.cli run '{tmp_path}/by cron.ipynb' --name by_cron --json"
+    answer = subprocess.run(["/bin/sh", "-c", run], env=bare, capture_output=True, text=True, check=True, timeout=HANG)  # fmt: skip
+    assert json.loads(answer.stdout)["state"] == "succeeded"
+    assert len(jobs.history("by_cron")) == 2

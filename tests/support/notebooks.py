@@ -1,0 +1,18 @@
+"""Small notebooks for jobs."""
+
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+
+def written(path: Path, *cells: str, parameters: str | None = None) -> Path:
+    """Write a notebook: its cells, and first the one tagged `parameters`, if it has some."""
+    tagged = [] if parameters is None else [new_code_cell(parameters, metadata={"tags": ["parameters"]})]  # fmt: skip
+    nbformat.write(new_notebook(cells=[*tagged, *map(new_code_cell, cells)]), path)
+    return path
+
+
+def noting(file: Path) -> str:
+    """Return a cell that adds a line to a file: the moment of its schedule."""
+    return f"import os\nwith open({str(file)!r}, 'a') as file:\n    print(os.environ['RTA_SCHEDULED_FOR'], file=file)"
