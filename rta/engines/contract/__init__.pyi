@@ -4,3 +4,4 @@ from .description import Description as Description
 from .description import Filter as Filter
 from .description import Watermark as Watermark
 from .description import Window as Window
+from .proof import described as described

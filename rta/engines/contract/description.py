@@ -67,6 +67,7 @@ class Description:
         keys: What else identifies a group: columns after the steps.
         aggregates: Of each group.
         columns: The columns of the result, in order: name → Spark's type; `window` is a struct of start and end.
+        taken: Name in the result → which of `window`, keys and aggregates it is: a select() after the aggregation may rename and leave out.
     """
 
     fields: Mapping[str, str]
@@ -75,6 +76,7 @@ class Description:
     keys: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
     columns: Mapping[str, str]
+    taken: Mapping[str, str]
 
     @property
     def watermark(self) -> Watermark | None:
@@ -110,5 +112,5 @@ class Description:
             "aggregates": [
                 {"name": each.name, "fn": each.function, "arg": each.of and each.of.as_json(), "type": each.type} for each in self.aggregates
             ],
-            "columns": dict(self.columns),
+            "columns": dict(self.columns), "taken": dict(self.taken),
         }  # fmt: skip

@@ -1,0 +1,90 @@
+"""Analyses of user events that every engine is asked to run, and some that only Spark can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from rta.transforms import deduplicate, totals
+
+Transform = Callable[[DataFrame], DataFrame]
+
+
+def _marked(events: DataFrame) -> DataFrame:
+    return events.withWatermark("timestamp", "10 minutes")
+
+
+def filtered(events: DataFrame) -> DataFrame:
+    """Sum the larger purchases."""
+    return totals(events.where("action = 'purchase' AND amount > 10"))
+
+
+def hopping(events: DataFrame) -> DataFrame:
+    """Count in windows that overlap."""
+    window = F.window("timestamp", "10 minutes", "5 minutes")
+    return _marked(events).groupBy(window, "user_id").agg(F.sum("amount").alias("total"), F.count("*").alias("n"))  # fmt: skip
+
+
+def spread(events: DataFrame) -> DataFrame:
+    """Take smallest, largest and mean amount, and the first event's time."""
+    window = F.window("timestamp", "5 minutes")
+    return _marked(events).groupBy(window, "user_id").agg(
+        F.min("amount").alias("lowest"), F.max("amount").alias("highest"), F.avg("amount").alias("mean"),
+        F.count("reported_at").alias("reported"), F.min("timestamp").alias("first"), F.count("*").alias("n"),
+    )  # fmt: skip
+
+
+def two_keys(events: DataFrame) -> DataFrame:
+    """Group by two columns."""
+    return totals(events, by=("user_id", "action"))
+
+
+def derived(events: DataFrame) -> DataFrame:
+    """Compute a column, and group by it."""
+    more = events.withColumn("twice", F.col("amount") * 2 + 1).where("twice > 5")
+    return totals(more, amount="twice", by=("user_id",))
+
+
+def by_case(events: DataFrame) -> DataFrame:
+    """Group by a CASE, and sum another."""
+    size = F.when(F.col("amount") > 100, "large").when(F.col("amount") > 10, "middle").otherwise("small")  # fmt: skip
+    bought = F.when(F.col("action") == "purchase", F.col("amount")).otherwise(0)
+    groups = _marked(events.withColumn("size", size)).groupBy(F.window("timestamp", "5 minutes"), "user_id", "size")  # fmt: skip
+    return groups.agg(F.sum(bought).alias("bought"), F.sum("amount").alias("all"), F.count("*").alias("n"))  # fmt: skip
+
+
+PORTABLE: Final[Mapping[str, tuple[Transform, tuple[str, ...]]]] = {
+    "totals": (totals, ("window", "user_id")),
+    "filtered": (filtered, ("window", "user_id")),
+    "hopping": (hopping, ("window", "user_id")),
+    "spread": (spread, ("window", "user_id")),
+    "two_keys": (two_keys, ("window", "user_id", "action")),
+    "derived": (derived, ("window", "user_id")),
+    "by_case": (by_case, ("window", "user_id", "size")),
+}
+"""Name → the analysis, and the key of its table."""
+
+
+def _agg(events: DataFrame, window: object, *made: object) -> DataFrame:
+    return _marked(events).groupBy(window, "user_id").agg(*made)  # type: ignore[arg-type]
+
+
+_FIVE: Final = "5 minutes"
+SPARK_ALONE: Final[Mapping[str, tuple[Transform, str]]] = {
+    "the window starts elsewhere": (lambda e: _agg(e, F.window("timestamp", _FIVE, _FIVE, "1 minute"), F.count("*")), "a shape that rta cannot read"),
+    "a session window": (lambda e: _agg(e, F.session_window("timestamp", _FIVE), F.count("*")), "session window"),
+    "copies": (lambda e: totals(deduplicate(e), lateness=None), "the operator Deduplicate"),
+    "a function of strings": (lambda e: totals(e.withColumn("a", F.upper("action"))), "the expression Upper"),
+    "distinct": (lambda e: _agg(e, F.window("timestamp", _FIVE), F.count_distinct("action")), "DISTINCT"),
+    "chance": (lambda e: totals(e.where(F.rand() > 0.5)), "the expression Rand"),
+    "a filter of the result": (lambda e: totals(e).where("event_count > 1"), "the operator Filter"),
+    "a sum of floats": (lambda e: _agg(e, F.window("timestamp", _FIVE), F.sum(F.col("amount").cast("double"))), "a cast from decimal(12,2) to double"),
+    "the order of strings": (lambda e: totals(e.where("action > 'a'")), "strings are compared"),
+    "no window": (lambda e: e.groupBy("user_id").agg(F.count("*")), "no time window"),
+    "a column of Kafka": (lambda e: totals(e.where("partition = 0")), "the columns of an event alone"),
+    "an aggregate of the result": (lambda e: totals(e).groupBy("user_id").agg(F.count("*")), "the operator Aggregate"),
+}  # fmt: skip
+"""What only Spark runs → the analysis, and what the refusal says."""

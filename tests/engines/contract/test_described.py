@@ -1,0 +1,65 @@
+"""An analysis is described for other engines, and proved; or refused with what only Spark can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import rta
+from rta.engines.contract import Aggregate, Window, described
+from rta.engines.contract.expressions import Column
+from rta.errors import QueryError
+from rta.transforms import totals
+from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
+
+
+@pytest.mark.parametrize("name", PORTABLE)
+def test_what_it_says_is_the_function(spark: SparkSession, name: str) -> None:
+    transform, key = PORTABLE[name]
+    found = described(transform, rta.USER_EVENTS)
+    assert set(found.columns) == {*key, *(each.name for each in found.aggregates)}
+    assert json.loads(json.dumps(found.as_json()))["keys"] == list(key[1:])
+
+
+def test_the_words_of_the_articles_query(spark: SparkSession) -> None:
+    found = described(totals, rta.USER_EVENTS)
+    assert (found.window, found.keys) == (Window("timestamp", 300_000, 300_000), ("user_id",))
+    assert found.aggregates == (
+        Aggregate("total_amount", "sum", Column("amount", "decimal(12,2)"), "decimal(22,2)"),
+        Aggregate("event_count", "count", None, "bigint"),
+    )
+    assert found.watermark is not None
+    assert found.watermark.delay_ms == 600_000
+
+
+def test_columns_may_be_renamed_and_left_out(spark: SparkSession) -> None:
+    found = described(lambda e: totals(e).select("user_id", F.col("event_count").alias("n"), "window"), rta.USER_EVENTS)  # fmt: skip
+    assert found.taken == {"user_id": "user_id", "n": "event_count", "window": "window"}
+
+
+@pytest.mark.parametrize("name", SPARK_ALONE)
+def test_what_only_spark_can_is_refused(spark: SparkSession, name: str) -> None:
+    transform, said = SPARK_ALONE[name]
+    with pytest.raises(QueryError, match="runs on Spark only") as refusal:
+        described(transform, rta.USER_EVENTS)
+    assert said in str(refusal.value)
+
+
+def test_a_plan_that_is_read_wrong_is_refused(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof does not rest on the reading: a reader with a fault is found out."""
+    from rta.engines.contract import plan_reading
+
+    right: Callable[..., Window] = plan_reading._window
+    monkeypatch.setattr(plan_reading, "_window", lambda *args: Window("timestamp", right(*args).size_ms * 2, 600_000))  # fmt: skip
+
+    def hourly(events: DataFrame) -> DataFrame:
+        return totals(events)
+
+    with pytest.raises(QueryError, match="cannot read with certainty"):
+        described(hourly, rta.USER_EVENTS)
