@@ -19,6 +19,7 @@ from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
 
 @pytest.mark.parametrize("name", PORTABLE)
 def test_what_it_says_is_the_function(spark: SparkSession, name: str) -> None:
+    """Spark's optimizer has agreed: nothing is refused, and what an engine needs is there as JSON."""
     transform, key = PORTABLE[name]
     found = described(transform, rta.USER_EVENTS)
     assert set(found.columns) == {*key, *(each.name for each in found.aggregates)}
@@ -26,6 +27,7 @@ def test_what_it_says_is_the_function(spark: SparkSession, name: str) -> None:
 
 
 def test_the_words_of_the_articles_query(spark: SparkSession) -> None:
+    """The article's query, in the words of no engine."""
     found = described(totals, rta.USER_EVENTS)
     assert (found.window, found.keys) == (Window("timestamp", 300_000, 300_000), ("user_id",))
     assert found.aggregates == (
@@ -37,12 +39,14 @@ def test_the_words_of_the_articles_query(spark: SparkSession) -> None:
 
 
 def test_columns_may_be_renamed_and_left_out(spark: SparkSession) -> None:
+    """A select() may follow the aggregation."""
     found = described(lambda e: totals(e).select("user_id", F.col("event_count").alias("n"), "window"), rta.USER_EVENTS)  # fmt: skip
     assert found.taken == {"user_id": "user_id", "n": "event_count", "window": "window"}
 
 
 @pytest.mark.parametrize("name", SPARK_ALONE)
 def test_what_only_spark_can_is_refused(spark: SparkSession, name: str) -> None:
+    """The sentence names what the other engines lack."""
     transform, said = SPARK_ALONE[name]
     with pytest.raises(QueryError, match="runs on Spark only") as refusal:
         described(transform, rta.USER_EVENTS)
