@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -282,7 +283,9 @@ def _thread_seconds(session: CDPSession) -> float:
 def with_spare(_: Setup, scratch: Path) -> None:
     """Do the same where a spare driver waits; it is warm before the clock starts."""
     from rta.dataframes import spare_driver
+    from tests.display.lab import ROOT
 
+    os.environ["PYTHONPATH"] = str(ROOT)  # as the lab's kernels have it: a spare driver serves its own environment
     spare_driver.keep()
     try:
         while not (found := spare_driver.status()) or found.driver is None:
