@@ -17,7 +17,7 @@ place in the queue as its origin and a reason that says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rta.kafka.client import WRITING, spark_options
 from rta.kafka.topics import ensure_topic
@@ -66,6 +66,13 @@ def as_records(bad: DataFrame) -> DataFrame:
         F.concat("headers", F.array(*ours))
     )
     return bad.select("key", "value", headers.alias("headers"))
+
+
+def headers_of(record: Any, reason: str) -> list[tuple[str, bytes | None]]:
+    """Return the headers of the dead letter of a record, as kafka-python has read it: its own, then ours."""
+    told = (reason, record.topic, record.partition, record.offset, record.timestamp)
+    ours = [(f"rta.{name}", str(value).encode()) for name, value in zip(NAMES, told, strict=True)]
+    return [*record.headers, *ours]
 
 
 def opened(topic: str) -> str:

@@ -19,6 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.names import checked
 from rta.retries import retried
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rta.store.serving_tables import Table
 
 # By size alone, as for all topics of rta: the results of a table that was idle for a month must still be there.
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _RETENTION: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
 
 
@@ -134,15 +136,28 @@ def materialize(
                 return
 
 
-def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], position: int) -> int:
+def take(
+    engine: Engine,
+    table: Table,
+    counted: str | None,
+    values: Iterable[bytes],
+    position: int,
+    *,
+    since: int | None = None,
+) -> int:
     """Write results and the position after them to a table, in one transaction.
 
     Args:
         engine: The database.
         table: The table.
-        counted: The column that counts the events of a key; of two results of a key the one that counts more is the newer.
+        counted: The column that counts the events of a key; of two results of a key the one that counts more is the newer. None: the
+            later one is, as on a topic that is written in transactions.
         values: The results, as they are on the topic.
         position: The offset after the last of them.
+        since: The position before them, if another process may write to the table, too.
+
+    Raises:
+        QueryError: Another process has written results after `since`.
 
     Returns:
         The number of keys.
@@ -159,17 +174,28 @@ def take(engine: Engine, table: Table, counted: str, values: Iterable[bytes], po
     >>> rta.read("doc_results")["n"].to_list(), find("doc_results").position
     ([2], 3)
     """
-    names = table.columns.names
-    key = itemgetter(*map(names.index, table.key))
-    count = itemgetter(names.index(counted))
-    # In this order the first result of a key is the one that counts most; of equals it is the first that came.
-    newest: dict[Any, tuple[Any, ...]] = {}
-    for row in sorted(map(decoder(table.schema), values), key=count, reverse=True):
-        newest.setdefault(key(row), row)
+    rows = _newest(table, counted, list(map(decoder(table.schema), values)))
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
-        connection.execute(RESULTS.update().where(same).values(position=position))
-        return upsert(connection, table, newest.values(), growing=counted)
+        if since is not None:
+            same &= RESULTS.c.position == since
+        if not connection.execute(RESULTS.update().where(same).values(position=position)).rowcount:
+            raise QueryError(
+                f"another process fills table {table.name!r}", found=f"results after {since:,} are there already",
+                fix="stop it there, or read the table: it is kept up to date",
+            )  # fmt: skip
+        return upsert(connection, table, rows, growing=counted)
+
+
+def _newest(
+    table: Table, counted: str | None, rows: list[tuple[Any, ...]]
+) -> Iterable[tuple[Any, ...]]:
+    """Return the newest of the rows of each key."""
+    names = table.columns.names
+    places = [names.index(name) for name in table.key]
+    if counted is not None:
+        rows.sort(key=itemgetter(names.index(counted)))
+    return {tuple(row[place] for place in places): row for row in rows}.values()
 
 
 def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
@@ -206,7 +232,18 @@ def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
 def _converter(kind: DataType) -> Callable[[Any], Any]:
     """Return the function that turns one value of Spark's JSON into what the table takes."""
     known: dict[str, Callable[[Any], Any]] = {
-        "timestamp": dt.datetime.fromisoformat, "date": dt.date.fromisoformat,
+        "timestamp": _instant, "date": dt.date.fromisoformat,
         "float": float, "double": float, "binary": base64.b64decode,
     }  # fmt: skip
     return known.get(kind.typeName(), lambda value: value)
+
+
+def _instant(told: str | int) -> dt.datetime:
+    """Return a moment of a text with its zone, or of microseconds since the epoch.
+
+    >>> _instant(1) - _instant("1970-01-01T00:00:00Z")
+    datetime.timedelta(microseconds=1)
+    """
+    if isinstance(told, str):
+        return dt.datetime.fromisoformat(told)
+    return _EPOCH + dt.timedelta(microseconds=told)

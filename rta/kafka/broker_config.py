@@ -37,6 +37,9 @@ SERVER_PROPERTIES: Final = {
     "auto.create.topics.enable": "true",  # for producers that are not ours; none of our readers creates a topic
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
+    "transaction.max.timeout.ms": str(
+        7 * 86_400_000
+    ),  # a job of Flink that is away for a night finds its transactions again
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "4",

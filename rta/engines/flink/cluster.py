@@ -1,0 +1,198 @@
+"""The local Flink: one JVM with a cluster and its SQL gateway, for all notebooks and jobs of a user, on the loopback interface.
+
+Like the embedded broker it outlives the process that started it, and `<home>/flink/cluster.json` names it. Flink has no login: any user
+of this machine can send SQL to its ports, and read what this user can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from rta.engines.flink.gateway import call
+from rta.engines.jvm import engines_jar
+from rta.errors import QueryError, SetupError
+from rta.html import card, described
+from rta.kafka.broker_config import free_port
+from rta.progress import step
+from rta.settings import private_folder, settings
+from rta.setup.jars import flink_jars
+from rta.setup.java import find_java, log_to_file
+from rta.setup.processes import is_that, one_at_a_time, started, still_running
+
+_MAIN: Final = "rta.FlinkLocal"
+_MEMORY: Final = "768m"
+_SLOTS: Final = 16  # each job takes as many as its parallelism
+# What Flink's own start script opens for Kryo, RMI and its memory: without these its jobs fail with InaccessibleObjectException.
+_OPENED: Final = (
+    "lang", "net", "io", "nio", "lang.reflect", "text", "time", "util", "util.concurrent", "util.concurrent.atomic", "util.concurrent.locks",
+)  # fmt: skip
+_JVM_OPTIONS: Final = (
+    f"-Xmx{_MEMORY}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED", "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    *(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in _OPENED), "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+)  # fmt: skip
+_children: Final[
+    list[subprocess.Popen[bytes]]
+] = []  # a Popen that is deleted while its process runs would warn
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running Flink: its REST API knows jobs and metrics, its SQL gateway takes statements."""
+
+    pid: int
+    started: float  # seconds from the machine's start to the process's: pids are reused
+    rest: str
+    gateway: str
+
+    def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        then = '`rta.follow(…, engine="flink")` keeps a table with it, `rta.engines.flink.down()` stops it'
+        return [("Flink", f"{self.rest} (process {self.pid})"), ("SQL gateway", self.gateway)], then
+
+    def __repr__(self) -> str:
+        return described(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return card(*self._facts())
+
+
+def status() -> Cluster | None:
+    """Return the local Flink; None if it does not run.
+
+    >>> status() is None
+    True
+    """
+    try:
+        cluster = Cluster(**json.loads(_state_file().read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return cluster if is_that(cluster.pid, cluster.started) else None
+
+
+def up(*, timeout: float = 180) -> Cluster:
+    """Start the local Flink if it does not run, and wait until it answers. Its first start fetches 180 MB.
+
+    Args:
+        timeout: Seconds to wait.
+
+    Raises:
+        SetupError: There is no Java that fits, the jars cannot be fetched, or it did not start.
+    """
+    with _locked():
+        running = status()
+        if running is None:
+            jars = [engines_jar(), *flink_jars()]
+            with step("starting Apache Flink"):
+                running = _start(jars, timeout)
+        return running
+
+
+def down(*, timeout: float = 60) -> bool:
+    """Stop the local Flink; its jobs go on where they were when their tables are followed again.
+
+    Args:
+        timeout: Seconds after which it is killed.
+
+    Returns:
+        Whether there was one to stop.
+    """
+    import psutil
+
+    with _locked():
+        running = status()
+        if running is None:
+            return False
+        process = psutil.Process(running.pid)
+        process.terminate()
+        for left in still_running([process], patience=timeout):
+            left.kill()
+        with suppress(psutil.TimeoutExpired):
+            process.wait(1)
+        for child in _children:
+            child.poll()
+        _state_file().unlink(missing_ok=True)
+        return True
+
+
+def _start(jars: list[Path], timeout: float) -> Cluster:
+    """Write the configuration, start the JVM, and wait until its gateway answers."""
+    import psutil
+
+    folder = _folder()
+    shutil.rmtree(folder / "tmp", ignore_errors=True)  # copies of jars stay there after a kill
+    rest, gateway = free_port(), free_port()
+    configuration = private_folder(folder / "conf") / "config.yaml"
+    configuration.write_text("".join(f"{name}: {value}\n" for name, value in _configuration(folder, rest, gateway).items()))  # fmt: skip
+    command = [str(find_java().executable), *_JVM_OPTIONS, log_to_file(folder, "flink"), "-cp", os.pathsep.join(map(str, jars)), _MAIN]  # fmt: skip
+    with (folder / "console.log").open("w") as console:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
+            env=os.environ | {"FLINK_CONF_DIR": str(configuration.parent)},
+            start_new_session=True,  # it outlives Ctrl-C in a terminal, and the kernel
+        )  # fmt: skip
+    _children.append(process)
+    cluster = Cluster(process.pid, started(psutil.Process(process.pid)), f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{gateway}")  # fmt: skip
+    _wait(process, cluster, timeout)
+    _state_file().write_text(json.dumps(asdict(cluster)))
+    return cluster
+
+
+def _wait(process: subprocess.Popen[bytes], cluster: Cluster, timeout: float) -> None:
+    """Wait until both doors answer. Raises SetupError if it ends before, or the time is over."""
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(QueryError):
+            if call("GET", f"{cluster.rest}/overview")["taskmanagers"]:
+                call("GET", f"{cluster.gateway}/v4/info")
+                return
+        time.sleep(0.1)
+    ended = process.poll() is not None
+    if not ended:
+        process.kill()
+        process.wait()
+    what = "Flink ended while it started" if ended else f"Flink did not answer within {timeout:g} s"
+    raise SetupError(what, found=_last_words(), fix="see `rta doctor`; the logs are flink.log and console.log in flink/ under RTA_HOME")  # fmt: skip
+
+
+def _configuration(folder: Path, rest: int, gateway: int) -> Mapping[str, object]:
+    """Return Flink's configuration. A global rest.bind-port would be taken for the gateway's, so it is left out."""
+    local = ("rest.address", "rest.bind-address", "jobmanager.rpc.address", "jobmanager.bind-host", "taskmanager.host",
+             "taskmanager.bind-host", "sql-gateway.endpoint.rest.address", "sql-gateway.endpoint.rest.bind-address")  # fmt: skip
+    return dict.fromkeys(local, "127.0.0.1") | {
+        "execution.target": "remote", "parallelism.default": 2, "rest.port": rest, "sql-gateway.endpoint.rest.port": gateway,
+        "taskmanager.numberOfTaskSlots": _SLOTS, "table.local-time-zone": "UTC", "io.tmp.dirs": private_folder(folder / "tmp"),
+        "web.refresh-interval": 500, "taskmanager.memory.managed.size": "128m", "taskmanager.memory.network.max": "64m",
+        "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 10, "restart-strategy.fixed-delay.delay": "1 s",
+    }  # fmt: skip
+
+
+def _last_words() -> str:
+    """Return the last lines of Flink's console and log."""
+    logs = [_folder() / name for name in ("console.log", "flink.log")]
+    lines = [log.read_text(errors="replace").strip().splitlines()[-2:] for log in logs if log.exists()]  # fmt: skip
+    return " | ".join(line.strip() for each in lines for line in each)[-400:] or "an empty log"
+
+
+def _folder() -> Path:
+    """Return Flink's own folder."""
+    return private_folder(private_folder(settings().home) / "flink")
+
+
+def _state_file() -> Path:
+    return _folder() / "cluster.json"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Let one process at a time start or stop it."""
+    with one_at_a_time(_folder() / "lock"):
+        yield

@@ -1,0 +1,40 @@
+"""Apache Flink as an engine: see rta.engines.portable.Engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rta.engines.contract.description import Description
+from rta.engines.flink import job
+from rta.engines.flink.statements import Wiring
+from rta.engines.flink.statements import unsupported as why_not
+from rta.engines.jvm import event_json
+from rta.events.event_types import EventType
+from rta.kafka import client, topics
+
+if TYPE_CHECKING:
+    from rta.engines.portable import Asked
+    from rta.kafka.topics import TopicDescription
+
+_EMBEDDED, _OTHERS = (
+    7 * 86_400_000,
+    900_000,
+)  # milliseconds: what our broker allows, and what every broker does
+_MOST_TASKS: Final = 2  # side by side
+
+
+def unsupported(query: Description, event: EventType, _topic: TopicDescription) -> str | None:
+    """Return why Flink cannot run a query; None if it can."""
+    return why_not(query, event)
+
+
+def start(asked: Asked) -> job.FlinkJob:
+    """Start a job from its newest checkpoint or savepoint, or find the one that runs."""
+    told = event_json(asked.event, asked.max_skew)
+    kafka = {f"properties.{name.removeprefix('kafka.')}": value for name, value in client.spark_options().items()}  # fmt: skip
+    wired = Wiring(
+        asked.source.name, asked.results, asked.event, told, kafka, topics.longest_transaction(),
+        "earliest" if asked.earliest else asked.start,
+    )  # fmt: skip
+    tasks = min(_MOST_TASKS, asked.source.partitions)
+    return job.start(asked.query, wired, state=asked.state, name=asked.table, parallelism=tasks)

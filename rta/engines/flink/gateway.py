@@ -1,0 +1,119 @@
+"""Flink's SQL gateway over HTTP: a session, a statement, its rows. Source: Flink's documentation, "REST Endpoint" of the SQL gateway."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, Self
+
+from rta.errors import QueryError
+
+_VERSION: Final = "v4"
+_ASK: Final = 0.05  # seconds between two questions for a result
+_PATIENCE: Final = 120.0  # seconds for one answer: the first statement loads Flink's planner
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a statement gave: the names of its columns, its rows, and the job that it has started, if any."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    job: str | None
+
+
+@dataclass
+class Session:
+    """A session of the gateway: its tables and properties are its own.
+
+    Args:
+        url: Of the gateway, such as http://127.0.0.1:8083.
+        properties: Flink's own, such as {"pipeline.name": "totals"}.
+
+    Raises:
+        QueryError: The gateway does not answer.
+    """
+
+    url: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Open it."""
+        answer = call("POST", f"{self.url}/{_VERSION}/sessions", {"properties": dict(self.properties)})  # fmt: skip
+        self._place = f"{self.url}/{_VERSION}/sessions/{answer['sessionHandle']}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; jobs that it has started go on."""
+        with suppress(QueryError):  # the gateway may have gone, and with it the session
+            call("DELETE", self._place)
+
+    def sql(self, statement: str, *, limit: int | None = None) -> Answer:
+        """Run a statement to its end, or until there are so many rows.
+
+        Raises:
+            QueryError: Flink refuses it, in Flink's own words.
+        """
+        operation = call("POST", f"{self._place}/statements", {"statement": statement})["operationHandle"]  # fmt: skip
+        page = f"{self._place}/operations/{operation}/result/0?rowFormat=JSON"
+        rows: list[tuple[Any, ...]] = []
+        columns: tuple[str, ...] = ()
+        job = None
+        while True:
+            answer = call("GET", page)
+            if answer["resultType"] == "NOT_READY":
+                time.sleep(_ASK)
+                continue
+            job = answer.get("jobID") or job
+            columns = tuple(each["name"] for each in answer["results"]["columns"])
+            rows += [tuple(each["fields"]) for each in answer["results"]["data"]]
+            following = answer.get("nextResultUri")
+            if answer["resultType"] == "EOS" or not following or (limit and len(rows) >= limit):
+                return Answer(columns, tuple(rows[:limit]), job)
+            page = self.url + following
+            if not answer["results"]["data"]:
+                time.sleep(_ASK)
+
+
+def call(method: str, url: str, body: Any = None) -> Any:
+    """Ask Flink, and return its answer.
+
+    Raises:
+        QueryError: It does not answer, or refuses; with the last cause that it names.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(  # noqa: S310 - http alone: see Cluster
+        url, method=method, data=data, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:  # noqa: S310
+            return json.loads(answer.read() or "{}", parse_float=Decimal)
+    except urllib.error.HTTPError as error:
+        raise QueryError("Flink refuses it", found=cause(error.read().decode(errors="replace")), fix="change what the sentence names; the log is flink.log under RTA_HOME") from None  # fmt: skip
+    except OSError as error:
+        raise QueryError("Flink does not answer", found=f"{url}: {error}", fix="start it with `rta up --engine flink`; the log is flink.log under RTA_HOME") from None  # fmt: skip
+
+
+def cause(told: str) -> str:
+    r"""Return the last cause of one of Flink's errors, which are whole traces.
+
+    >>> cause(json.dumps({"errors": ["java.lang.RuntimeException: it failed\\nCaused by: org.apache.Error: no such column: x\\n\\tat A.b"]}))
+    'no such column: x'
+    """
+    with suppress(ValueError, KeyError, TypeError):  # else it is the trace itself
+        told = "\n".join(json.loads(told)["errors"])
+    lines = told.splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    last = causes[-1] if causes else next((line for line in lines if line.strip()), "")
+    return last.partition(": ")[2][:400] or last[:400]

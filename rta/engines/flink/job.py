@@ -1,0 +1,153 @@
+"""A job of Flink: started from its newest state, looked at over REST, stopped with a savepoint."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rta.engines.contract.description import Description
+from rta.engines.flink import cluster
+from rta.engines.flink.cluster import Cluster
+from rta.engines.flink.gateway import Session, call, cause
+from rta.engines.flink.statements import Wiring, fingerprint, statements
+from rta.errors import QueryError
+from rta.settings import private_folder
+
+_LIVES: Final = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING")
+_LOOK: Final = 0.1  # seconds
+_PATIENCE: Final = 120.0  # seconds until a job runs
+CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
+
+
+@dataclass
+class FlinkJob:
+    """A job: see rta.engines.contract.query.Job."""
+
+    id: str
+    name: str
+    cluster: Cluster
+    folder: Path  # of its checkpoints and savepoints
+    engine: str = "flink"
+
+    @property
+    def native(self) -> str:
+        """Its address in Flink's REST API."""
+        return f"{self.cluster.rest}/jobs/{self.id}"
+
+    def state(self) -> str:
+        """Return Flink's word for its state; LOST if Flink has ended, or does not know it."""
+        try:
+            return str(call("GET", self.native)["state"])
+        except QueryError:
+            return "LOST"
+
+    def active(self) -> bool:
+        """Whether it runs, or starts again by itself."""
+        return self.state() in _LIVES
+
+    def failure(self) -> str | None:
+        """Why it has ended."""
+        state = self.state()
+        if state == "LOST":
+            return "Flink has ended" if cluster.status() != self.cluster else "Flink does not know it"  # fmt: skip
+        if state != "FAILED":
+            return None
+        told = call("GET", f"{self.native}/exceptions")["exceptionHistory"]["entries"]
+        return cause(told[0]["stacktrace"] if told else "it does not say why")
+
+    def stop(self) -> None:
+        """Stop it with a savepoint: its transactions are committed, and the next start goes on there."""
+        asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.folder.as_uri(), "drain": False})  # fmt: skip
+        place = f"{self.native}/savepoints/{asked['request-id']}"
+        deadline = time.monotonic() + _PATIENCE
+        while (told := call("GET", place))["status"]["id"] != "COMPLETED":
+            if time.monotonic() > deadline:
+                raise QueryError(f"Flink did not stop {self.name!r} within {_PATIENCE:g} s", fix="stop it again; the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+            time.sleep(_LOOK)
+        if failed := told["operation"].get("failure-cause"):
+            raise QueryError(f"Flink did not stop {self.name!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
+        while self.active() and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
+    def progress(self) -> Mapping[str, Any]:
+        """Return its state, its checkpoints, and how often it has started again."""
+        with suppress(QueryError):
+            done = call("GET", f"{self.native}/checkpoints")
+            latest = done.get("latest", {}).get("completed") or {}
+            return {"state": self.state(), "checkpoints": done["counts"]["completed"], "stateBytes": latest.get("state_size"), "restarts": done["counts"].get("restored")}  # fmt: skip
+        return {"state": self.state()}
+
+
+def start(query: Description, wired: Wiring, *, state: Path, name: str, parallelism: int) -> FlinkJob:  # fmt: skip
+    """Start a job, or find the one that runs.
+
+    Args:
+        query: The query.
+        wired: What it reads and writes.
+        state: The folder of its checkpoints and savepoints.
+        name: Its name: the table.
+        parallelism: How many tasks work side by side.
+
+    Raises:
+        QueryError: Flink cannot run it, or the state is that of another query.
+    """
+    told = statements(query, wired)
+    running = cluster.up()
+    folder, known = private_folder(state), state / "query.json"
+    wanted = fingerprint(query, wired)
+    if known.exists() and known.read_text() != wanted and newest(folder):
+        raise QueryError(f"the state of {name!r} is that of another query", found=str(folder), fix=f"rta.reset({name!r}), and fill it again")  # fmt: skip
+    known.write_text(wanted)
+    if found := _running(running, name, folder):
+        return found
+    properties = {
+        "pipeline.name": name, "table.dml-sync": "false", "parallelism.default": str(parallelism), "state.backend.type": "rocksdb",
+        "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": folder.as_uri(),
+        "execution.checkpointing.savepoint-dir": folder.as_uri(), "execution.checkpointing.incremental": "true",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
+    }  # fmt: skip
+    if before := newest(folder):
+        properties["execution.state-recovery.path"] = before.as_uri()
+    with Session(running.gateway, properties) as session:
+        for each in told[:-1]:
+            session.sql(each)
+        answer = session.sql(told[-1])
+    job = FlinkJob(str(answer.job or answer.rows[0][0]), name, running, folder)
+    _wait(job)
+    _thin(folder, before)
+    return job
+
+
+def _running(at: Cluster, name: str, folder: Path) -> FlinkJob | None:
+    """Return the job of this name that runs already: of a kernel that has gone, or a cell that is run again."""
+    jobs = call("GET", f"{at.rest}/jobs/overview")["jobs"]
+    ids = [each["jid"] for each in jobs if each["name"] == name and each["state"] in _LIVES]
+    return FlinkJob(ids[0], name, at, folder) if ids else None
+
+
+def _wait(job: FlinkJob) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while (state := job.state()) != "RUNNING":
+        if state not in _LIVES or time.monotonic() > deadline:
+            raise QueryError(f"Flink did not start {job.name!r}", found=job.failure() or state, fix="the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+        time.sleep(_LOOK)
+
+
+def newest(folder: Path) -> Path | None:
+    """Return the newest checkpoint or savepoint that was completed; its metadata is what is written last."""
+    found = [*folder.glob("*/chk-*/_metadata"), *folder.glob("savepoint-*/_metadata")]
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent if found else None
+
+
+def _thin(folder: Path, kept: Path | None) -> None:
+    """Remove the savepoints before the last two. Checkpoints of earlier jobs share files, so they stay until a reset."""
+    savepoints = sorted(folder.glob("savepoint-*"), key=lambda path: path.stat().st_mtime_ns)
+    for old in savepoints[:-2]:
+        if old != kept:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,239 @@
+"""Fill a table, its ledger and the dead letter queue from the topics that an engine writes: see rta.engines.contract.outputs.
+
+It reads committed records alone, and writes rows and position in one transaction, so a table has each result exactly once, whatever was
+killed meanwhile: the engine, the broker, this process.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.dlq import queue
+from rta.engines import changelog
+from rta.engines.changelog import Results
+from rta.engines.contract.outputs import BAD, COUNTS
+from rta.errors import QueryError, RtaError
+from rta.kafka import client, topics
+from rta.retries import retried
+from rta.store import database, ledger
+from rta.store.ledger import Batch
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from rta.kafka.topics import TopicDescription
+    from rta.store.serving_tables import Table
+
+_POLL: Final = 100  # milliseconds
+_ENTER: Final = 5.0  # seconds between two entries in the ledger while events arrive
+_TOPICS: Final = ("", COUNTS, BAD)
+_TERMS: Final = ("consumed", "used", "late", "quarantined")
+# The newest record of each partition is all that is needed; and bad events are few.
+_COMPACT: Final = {"cleanup.policy": "compact", "retention.ms": "-1"}
+_KEEP: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is filled, and from where.
+
+    Args:
+        table: The serving table.
+        results: The topic of the results, opened.
+        source: The topic of the events.
+        start: partition → the offset where the query began.
+        database: Where the table is.
+        run_id: The run of a job, if it is one.
+    """
+
+    table: Table
+    results: Results
+    source: TopicDescription
+    start: Mapping[int, int]
+    database: Engine
+    run_id: str | None = None
+
+
+def opened(results: Results, on: Engine) -> Results:
+    """Create the three topics if they do not exist, and record the position to continue from."""
+    topics.create_topic(results.topic + COUNTS, partitions=1, config=_COMPACT)
+    topics.create_topic(results.topic + BAD, partitions=1, config=_KEEP)
+    return changelog.opened(results, on=on)
+
+
+@dataclass
+class Materializer:
+    """A thread that fills a table until it is stopped.
+
+    Attributes:
+        counts: partition → what the engine has said of it last.
+        positions: Of each of the three topics the next offset to read.
+        failure: Why the thread has ended, if it has failed.
+    """
+
+    target: Target
+    counts: dict[int, dict[str, int]] = field(default_factory=dict)
+    bad: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    failure: Exception | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> None:
+        """Begin."""
+        self._written = self.target.results.position or 0
+        self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"{self.target.table.name} materializer")  # fmt: skip
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and enter into the ledger what the engine has counted."""
+        self._stop.set()
+        self._thread.join()
+        self.check()
+        self.enter(final=True)
+
+    def check(self) -> None:
+        """Raise the error of the thread, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+    # ---------------------------------------------------------------- reading
+
+    def _guarded(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - raised by check()
+            self.failure = error if isinstance(error, RtaError) else QueryError(
+                f"table {self.target.table.name!r} cannot be filled", found=f"{type(error).__name__}: {str(error)[:300]}",
+                fix="check that Kafka and the database answer, and follow it again: it goes on where it was",
+            )  # fmt: skip
+
+    def _work(self) -> None:
+        from kafka import TopicPartition
+
+        places = {
+            suffix: TopicPartition(self.target.results.topic + suffix, 0) for suffix in _TOPICS
+        }
+        results, counts, bad = places.values()
+        entered = time.monotonic()
+        with closing(client.consumer(**client.COMMITTED, auto_offset_reset="none")) as reader:
+            reader.assign([*places.values()])
+            reader.seek(results, self._written)
+            reader.seek_to_beginning(counts, bad)
+            while not self._stop.is_set():
+                found = reader.poll(timeout_ms=_POLL)
+                with self._lock:
+                    self._note(found.get(counts, ()), found.get(bad, ()))
+                # Beyond the marks of transactions, which are no records.
+                now = {suffix: reader.position(place) for suffix, place in places.items()}
+                self._take(found.get(results, ()), now[""])
+                self.positions = now
+                if time.monotonic() - entered > _ENTER:
+                    self.enter()
+                    entered = time.monotonic()
+
+    def _note(self, counts: Iterable[Any], bad: Iterable[Any]) -> None:
+        for record in counts:
+            if record.value is not None:
+                told = json.loads(record.value)
+                self.counts[told["partition"]] = told
+        self.bad += [json.loads(record.value) for record in bad]
+
+    def _take(self, records: Iterable[Any], position: int) -> None:
+        values = [record.value for record in records if record.value is not None]
+        if values:
+            write = partial(
+                changelog.take, self.target.database, self.target.table, None, values, position, since=self._written,
+            )  # fmt: skip
+            self.rows += retried(write, patience=database.PATIENCE)
+            self._written = position
+
+    # ---------------------------------------------------------------- the ledger
+
+    def reached(self, ends: Mapping[int, int]) -> bool:
+        """Tell whether the engine has counted all events before these offsets, and their results are in the table."""
+        for partition, end in ends.items():
+            done = self.counts.get(partition, {}).get("next", self.target.start.get(partition, 0))
+            if done < end and _records(self.target.source.name, partition, done, end):
+                return False
+        # What was counted was written before: its results are below the present end, perhaps not committed yet.
+        return all(
+            self.positions.get(suffix, -1) >= topics.offsets(self.target.results.topic + suffix)[0][1]
+            for suffix in _TOPICS
+        )  # fmt: skip
+
+    def enter(self, *, final: bool = False) -> Batch | None:
+        """Enter into the ledger what the engine has counted since the last entry; bad events go to the dead letter queue before.
+
+        Args:
+            final: Nothing more comes. Before, counts whose bad events are not there yet wait for them.
+        """
+        with self._lock:
+            counts, bad = dict(self.counts), list(self.bad)
+        entries = [batch for batch in ledger.batches(self.target.table.name, on=self.target.database) if batch.query_id == self.target.results.topic]  # fmt: skip
+        start = dict(self.target.start) | dict(entries[-1].end_offsets if entries else {})
+        end = start | {partition: told["next"] for partition, told in counts.items()}
+        if end == start:
+            return None
+        terms = {
+            term: sum(told[term] for told in counts.values()) - sum(getattr(batch, term) for batch in entries)
+            for term in _TERMS
+        }  # fmt: skip
+        read = sum(end[partition] - start.get(partition, 0) for partition in end)
+        if (
+            terms["consumed"] != read
+        ):  # gaps, of transactions or compaction, or a fault of the engine: count
+            terms["consumed"] = sum(_records(self.target.source.name, p, start.get(p, 0), end[p]) for p in end)  # fmt: skip
+        fresh = [each for each in bad if start.get(each["partition"], 0) <= each["offset"] < end.get(each["partition"], 0)]  # fmt: skip
+        told = len(fresh) == terms["quarantined"]
+        if not (told or final):
+            return None
+        _send(self.target.source.name, fresh)
+        batch = Batch(
+            self.target.results.topic, len(entries), self.target.source.name, start, end, **terms,
+            run_id=self.target.run_id, table=self.target.table.name, rows=self.rows - sum(each.rows for each in entries),
+            doubt=None if told else f"{len(fresh):,} bad events were told, {terms['quarantined']:,} counted",
+        )  # fmt: skip
+        with database.writing(self.target.database) as connection:
+            ledger.enter(connection, self.target.table.name, batch)
+        return batch
+
+
+def _records(topic: str, partition: int, first: int, end: int) -> int:
+    """Count the records between two offsets by reading them."""
+    from kafka import TopicPartition
+
+    if first >= end:
+        return 0
+    with closing(client.consumer(auto_offset_reset="none")) as reader:
+        return sum(1 for _ in client.until(reader, TopicPartition(topic, partition), first, end))
+
+
+def _send(topic: str, bad: Iterable[Mapping[str, Any]]) -> None:
+    """Send bad events to the dead letter queue of their topic, unchanged, with reason and origin."""
+    from kafka import TopicPartition
+
+    if not (told := list(bad)):
+        return
+    to = queue.opened(topic)
+    with (
+        closing(client.consumer(auto_offset_reset="none")) as reader,
+        closing(client.producer(acks="all")) as producer,
+    ):
+        sent = []
+        for each in told:
+            place = TopicPartition(topic, each["partition"])
+            for record in client.until(reader, place, each["offset"], each["offset"] + 1):
+                headers = queue.headers_of(record, each["reason"])
+                sent.append(client.send(producer, to, record.value, record.key, headers))
+        producer.flush()
+        for future in sent:
+            future.get()
