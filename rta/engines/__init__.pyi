@@ -1,3 +1,6 @@
+from . import contract as contract
+from . import flink as flink
+from .contract.query import EngineQuery as EngineQuery
 from .sinks import BatchId as BatchId
 from .sinks import DeltaSink as DeltaSink
 from .sinks import ParquetSink as ParquetSink

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from rta.dataframes.starting_offsets import EARLIEST, LATEST, Position, starting_at
 from rta.engines import changelog, materializer
 from rta.engines.contract.description import Description
+from rta.engines.contract.outputs import BAD, COUNTS
 from rta.engines.contract.proof import described
 from rta.engines.contract.query import EngineQuery, Job
 from rta.engines.jvm import supported
@@ -20,7 +22,7 @@ from rta.events.ddl import schema_of
 from rta.events.event_types import EventType, event_type
 from rta.kafka import topics
 from rta.names import checked
-from rta.progress import doing, waiting
+from rta.progress import doing, waiting, watched
 from rta.settings import private_folder, settings
 from rta.store import database, ledger, serving_tables
 
@@ -43,6 +45,9 @@ class Engine(Protocol):
 
     def start(self, asked: Asked) -> Job:
         """Start a job from its newest state, or find the one that runs."""
+
+    def forget(self, table: str) -> None:
+        """End the job of a table, if one runs, without keeping its state."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +143,34 @@ def followed(
     return started
 
 
-def drained(query: EngineQuery) -> None:
-    """Wait until all that is in the topic now is in the table, and stop the query."""
+def drained(on: str, topic: Any, transform: Callable[[DataFrame], DataFrame], *, table: str, **asked: Any) -> list[ledger.Batch]:  # fmt: skip
+    """Take what is new in the topic into a table, and end; the arguments are those of followed().
+
+    Returns:
+        What the ledger has of it.
+    """
+    before = max((batch.batch_id for batch in ledger.newest(checked("table", table))), default=-1)
+    query = followed(on, topic, transform, table=table, **asked)
     try:
-        query.processAllAvailable()
+        with watched(f"{topic} → {table}", topics.headway(topic, query.reached), unit="event"):
+            query.processAllAvailable()
     finally:
         query.stop()
-        _running.pop(query.name, None)
+        _running.pop(table, None)
+    return ledger.batches(table, after=before)
+
+
+def reset(table: str) -> None:
+    """Stop the job of a table, and forget its state."""
+    if (on := engine_of(table)) is None:
+        return
+    if query := _running.pop(table, None):
+        query.materializer.stop()
+    engine(on).forget(table)
+    shutil.rmtree(state_of(table))
+    if found := changelog.find(table):
+        for suffix in (COUNTS, BAD):
+            topics.delete_topic(found.topic + suffix, missing_ok=True)
 
 
 def state_of(table: str) -> Path:
@@ -192,6 +218,12 @@ def _results(table: str, on: str) -> changelog.Results:
         (state_of(table) / "engine").write_text(on)
         known = changelog.note(table)
     return known
+
+
+def require_sparks(table: str) -> None:
+    """Refuse a table that another engine fills. Raises QueryError."""
+    if by := engine_of(table):
+        raise QueryError(f"table {table!r} is filled by {by}, whose state Spark cannot read", fix=f'go on with engine="{by}", use another table, or rta.reset({table!r})')  # fmt: skip
 
 
 def engine_of(table: str) -> str | None:

@@ -11,7 +11,7 @@ from rta.engines.materializer import Materializer
 from rta.errors import QueryError
 from rta.html import card, described
 from rta.kafka import topics
-from rta.store.ledger import Accounting, Batch, summed
+from rta.store.ledger import Accounting, summed
 
 _LOOK: Final = 0.1  # seconds between two looks at an engine
 
@@ -82,13 +82,19 @@ class EngineQuery:
         done = {p: told["next"] for p, told in self.materializer.counts.items()}
         return {p: end - done.get(p, target.start.get(p, 0)) for p, (_, end) in sorted(ends.items())}  # fmt: skip
 
+    def reached(self) -> dict[int, int]:
+        """Return partition → the offset after the newest event that is counted."""
+        counted = {p: told["next"] for p, told in self.materializer.counts.items()}
+        return dict(self.materializer.target.start) | counted
+
     def exception(self) -> QueryError | None:
         """Return why it has ended; None if it runs, or was stopped."""
         if self.materializer.failure is not None:
             failed = self.materializer.failure
             return failed if isinstance(failed, QueryError) else QueryError(str(failed), fix="follow it again: it goes on where it was")  # fmt: skip
-        why = self.job.failure()
-        return why and QueryError(f"the {self.job.engine} query {self.name!r} has failed", found=why, fix="follow it again: it goes on where it was")  # fmt: skip
+        if (why := self.job.failure()) is None:
+            return None
+        return QueryError(f"the {self.job.engine} query {self.name!r} has failed", found=why, fix="follow it again: it goes on where it was")  # fmt: skip
 
     def processAllAvailable(self) -> None:  # noqa: N802
         """Wait until all that is in the topic now is in the table and the ledger.
@@ -117,7 +123,7 @@ class EngineQuery:
             raise error
         return True
 
-    def stop(self) -> Batch | None:
+    def stop(self) -> None:
         """Stop it; what was read is in the table and the ledger, and the next start goes on there.
 
         Raises:
@@ -128,7 +134,7 @@ class EngineQuery:
         # What is committed is in the topics: the thread reads to their present ends.
         while self.materializer.failure is None and not self.materializer.reached({}):
             time.sleep(_LOOK)
-        return self.materializer.stop()
+        self.materializer.stop()
 
     def _check(self) -> None:
         if self.isActive:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rta.engines import portable
 from rta.engines.contract.description import Description
-from rta.engines.flink import job
+from rta.engines.flink import cluster, job
 from rta.engines.flink.statements import Wiring
 from rta.engines.flink.statements import unsupported as why_not
 from rta.engines.jvm import event_json
@@ -38,3 +39,9 @@ def start(asked: Asked) -> job.FlinkJob:
     )  # fmt: skip
     tasks = min(_MOST_TASKS, asked.source.partitions)
     return job.start(asked.query, wired, state=asked.state, name=asked.table, parallelism=tasks)
+
+
+def forget(table: str) -> None:
+    """Cancel the job of a table, if one runs."""
+    if (running := cluster.status()) and (found := job.running(running, table, portable.state_of(table))):  # fmt: skip
+        found.cancel()

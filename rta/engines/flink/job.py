@@ -74,6 +74,13 @@ class FlinkJob:
         while self.active() and time.monotonic() < deadline:
             time.sleep(_LOOK)
 
+    def cancel(self) -> None:
+        """End it as it is."""
+        call("PATCH", f"{self.native}?mode=cancel")
+        deadline = time.monotonic() + _PATIENCE
+        while self.active() and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
     def progress(self) -> Mapping[str, Any]:
         """Return its state, its checkpoints, and how often it has started again."""
         with suppress(QueryError):
@@ -97,13 +104,13 @@ def start(query: Description, wired: Wiring, *, state: Path, name: str, parallel
         QueryError: Flink cannot run it, or the state is that of another query.
     """
     told = statements(query, wired)
-    running = cluster.up()
+    at = cluster.up()
     folder, known = private_folder(state), state / "query.json"
     wanted = fingerprint(query, wired)
     if known.exists() and known.read_text() != wanted and newest(folder):
         raise QueryError(f"the state of {name!r} is that of another query", found=str(folder), fix=f"rta.reset({name!r}), and fill it again")  # fmt: skip
     known.write_text(wanted)
-    if found := _running(running, name, folder):
+    if found := running(at, name, folder):
         return found
     properties = {
         "pipeline.name": name, "table.dml-sync": "false", "parallelism.default": str(parallelism), "state.backend.type": "rocksdb",
@@ -114,17 +121,17 @@ def start(query: Description, wired: Wiring, *, state: Path, name: str, parallel
     }  # fmt: skip
     if before := newest(folder):
         properties["execution.state-recovery.path"] = before.as_uri()
-    with Session(running.gateway, properties) as session:
+    with Session(at.gateway, properties) as session:
         for each in told[:-1]:
             session.sql(each)
         answer = session.sql(told[-1])
-    job = FlinkJob(str(answer.job or answer.rows[0][0]), name, running, folder)
+    job = FlinkJob(str(answer.job or answer.rows[0][0]), name, at, folder)
     _wait(job)
     _thin(folder, before)
     return job
 
 
-def _running(at: Cluster, name: str, folder: Path) -> FlinkJob | None:
+def running(at: Cluster, name: str, folder: Path) -> FlinkJob | None:
     """Return the job of this name that runs already: of a kernel that has gone, or a cell that is run again."""
     jobs = call("GET", f"{at.rest}/jobs/overview")["jobs"]
     ids = [each["jid"] for each in jobs if each["name"] == name and each["state"] in _LIVES]

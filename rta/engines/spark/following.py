@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.dataframes.starting_offsets import Position
-from rta.engines import changelog
+from rta.engines import changelog, portable
+from rta.engines.portable import SPARK
 from rta.engines.sinks import Sink
 from rta.engines.spark import checkpoints
 from rta.engines.spark.checkpoint_lock import (
@@ -62,6 +63,7 @@ def follow(
     also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
+    engine: str = SPARK,
 ) -> StreamingQuery:
     """Start the query that keeps a table up to date with a topic, or with several.
 
@@ -88,9 +90,11 @@ def follow(
             (rows: pyarrow.Table, batch: rta.engines.BatchId), which may get the same micro-batch again after a crash.
         checkpoint: A folder; by default one for each table under RTA_HOME.
         options: For Spark's Kafka source.
+        engine: "spark"; or "flink" or "kafka-streams", which run filters, withColumn and one groupBy(window, keys).agg(…) of one topic: see
+            rta.explain(). What only Spark has is refused.
 
     Returns:
-        Spark's own StreamingQuery, with the name of the table.
+        Spark's own StreamingQuery, with the name of the table; of another engine an rta.engines.EngineQuery, which has the same words.
 
     Raises:
         TopicError: If there is no such topic.
@@ -107,6 +111,13 @@ def follow(
         >>> rta.accounting("doc_follow").consumed
         100
     """
+    if engine != SPARK:
+        only_spark = {"max_events_per_batch": max_events_per_batch, "mode": mode, "trigger": trigger, "keep": keep, "also": also, "checkpoint": checkpoint, "options": options}  # fmt: skip
+        portably = portable.followed(
+            engine, topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, only_spark=only_spark,
+        )  # fmt: skip
+        return cast("StreamingQuery", portably)  # in duck typing
+    portable.require_sparks(table)
     sources = query_sources(
         topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
         options=dict(options or {}),
@@ -160,6 +171,7 @@ def drain(
     also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
+    engine: str = SPARK,
 ) -> Drained:
     """Add to a table what is new in a topic, or in several, since the last call.
 
@@ -179,6 +191,13 @@ def drain(
         doc_drain: nothing new in doc-drain (... s)
     """
     start = time.monotonic()
+    if engine != SPARK:
+        only_spark = {"max_events_per_batch": max_events_per_batch, "mode": mode, "keep": keep, "also": also, "checkpoint": checkpoint, "options": options}  # fmt: skip
+        drained = portable.drained(
+            engine, topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, only_spark=only_spark,
+        )  # fmt: skip
+        return Drained.of(table, str(topic), drained, time.monotonic() - start)
+    portable.require_sparks(table)
     begun: list[StreamingQuery] = []
     sources = query_sources(
         topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
@@ -247,6 +266,7 @@ def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
     refuse_locked(place, table)
     # The checkpoint first: a table without one is refused until this is called again.
     checkpoints.remove(place)
+    portable.reset(table)
     changelog.forget(table)
     if table in {known.name for known in serving_tables.tables()}:
         serving_tables.drop(table)

@@ -1,0 +1,1 @@
+"""Apache Flink, a real one."""
