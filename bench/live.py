@@ -285,7 +285,8 @@ def with_spare(_: Setup, scratch: Path) -> None:
     from rta.dataframes import spare_driver
     from tests.display.lab import ROOT
 
-    os.environ["PYTHONPATH"] = str(ROOT)  # as the lab's kernels have it: a spare driver serves its own environment
+    # As the lab's kernels have it: a spare driver serves its own environment.
+    os.environ["PYTHONPATH"] = str(ROOT)
     spare_driver.keep()
     try:
         while not (found := spare_driver.status()) or found.driver is None:
