@@ -165,7 +165,7 @@ def reset(table: str) -> None:
     if (on := engine_of(table)) is None:
         return
     if query := _running.pop(table, None):
-        query.materializer.stop()
+        query.let_go()
     engine(on).forget(table)
     shutil.rmtree(state_of(table))
     if found := changelog.find(table):
@@ -202,7 +202,7 @@ def _start(source: TopicDescription, starting: Position) -> dict[int, int]:
 def _replaced(table: str) -> None:
     """Stop filling the table for a query that was started here before: a cell was run again. Its job goes on."""
     if before := _running.pop(table, None):
-        before.materializer.stop()
+        before.let_go()
 
 
 def _results(table: str, on: str) -> changelog.Results:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +15,8 @@ from rta.html import card, described
 from rta.kafka import topics
 from rta.store.ledger import Accounting, summed
 
+_WATCH: Final = 1.0  # seconds between two looks whether a job still lives
+_RESTARTS: Final = 20  # of one query: then something is wrong for good
 _LOOK: Final = 0.1  # seconds between two looks at an engine
 
 
@@ -28,6 +32,12 @@ class Job(Protocol):
 
     def active(self) -> bool:
         """Whether it runs, or starts again by itself."""
+
+    def lost(self) -> bool:
+        """Whether its process has died, which it did not do by itself."""
+
+    def start_again(self) -> None:
+        """Start it again from what it has committed."""
 
     def failure(self) -> str | None:
         """Why it has ended, in the engine's own words; None if it was stopped, or runs."""
@@ -52,6 +62,29 @@ class EngineQuery:
     name: str
     job: Job
     materializer: Materializer = field(repr=False)
+    restarts: int = 0
+    _failure: Exception | None = None
+    _over: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def __post_init__(self) -> None:
+        """Begin to watch over the job."""
+        threading.Thread(target=self._watch, daemon=True, name=f"{self.name} watch").start()
+
+    def _watch(self) -> None:
+        """Start the job again if its process dies, as the kernel of an operating system may end it when memory is short."""
+        while not self._over.wait(_WATCH):
+            if not self.job.lost():
+                continue
+            if self.restarts >= _RESTARTS:
+                self._failure = QueryError(f"the {self.job.engine} query {self.name!r} has died {_RESTARTS} times", fix="see its log, give it more memory, and follow it again: it goes on where it was")  # fmt: skip
+                return
+            self.restarts += 1
+            logging.getLogger("rta").warning("%s: %s has died, and starts again from what it has committed", self.name, self.job.engine)  # fmt: skip
+            try:
+                self.job.start_again()
+            except Exception as error:  # noqa: BLE001 - raised by exception()
+                self._failure = error
+                return
 
     @property
     def native(self) -> Any:
@@ -61,7 +94,9 @@ class EngineQuery:
     @property
     def isActive(self) -> bool:  # noqa: N802 - Spark's word
         """Whether it runs."""
-        return self.job.active() and self.materializer.failure is None
+        if self._failure or self.materializer.failure or self._over.is_set():
+            return False
+        return self.job.active() or self.job.lost()  # which starts it again
 
     @property
     def lastProgress(self) -> dict[str, Any]:  # noqa: N802
@@ -89,10 +124,9 @@ class EngineQuery:
 
     def exception(self) -> QueryError | None:
         """Return why it has ended; None if it runs, or was stopped."""
-        if self.materializer.failure is not None:
-            failed = self.materializer.failure
+        if (failed := self._failure or self.materializer.failure) is not None:
             return failed if isinstance(failed, QueryError) else QueryError(str(failed), fix="follow it again: it goes on where it was")  # fmt: skip
-        if (why := self.job.failure()) is None:
+        if self._over.is_set() or self.job.lost() or (why := self.job.failure()) is None:
             return None
         return QueryError(f"the {self.job.engine} query {self.name!r} has failed", found=why, fix="follow it again: it goes on where it was")  # fmt: skip
 
@@ -129,6 +163,7 @@ class EngineQuery:
         Raises:
             QueryError: It has failed.
         """
+        self._over.set()
         if self.job.active():
             self.job.stop()
         # What is committed is in the topics: the thread reads to their present ends.
@@ -136,12 +171,17 @@ class EngineQuery:
             time.sleep(_LOOK)
         self.materializer.stop()
 
+    def let_go(self) -> None:
+        """Fill the table no longer; the job goes on."""
+        self._over.set()
+        self.materializer.stop()
+
     def _check(self) -> None:
         if self.isActive:
             return
         if error := self.exception():
             raise error
-        if not self.job.active():
+        if not self.isActive:
             raise QueryError(f"the query {self.name!r} was stopped before its end", fix="follow it again: it goes on where it was")  # fmt: skip
 
     def _facts(self) -> tuple[list[tuple[str, object]], str]:

@@ -43,5 +43,5 @@ def start(asked: Asked) -> job.FlinkJob:
 
 def forget(table: str) -> None:
     """Cancel the job of a table, if one runs."""
-    if (running := cluster.status()) and (found := job.running(running, table, portable.state_of(table))):  # fmt: skip
+    if (running := cluster.status()) and (found := job.running(running, job.Launch(table, (), portable.state_of(table), 0))):  # fmt: skip
         found.cancel()

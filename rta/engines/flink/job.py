@@ -24,14 +24,30 @@ _PATIENCE: Final = 120.0  # seconds until a job runs
 CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What is started, and started again after Flink has died.
+
+    Args:
+        name: The name of the job: the table.
+        statements: What Flink is told; the last one starts the job.
+        folder: Of its checkpoints and savepoints.
+        parallelism: How many tasks work side by side.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+    folder: Path
+    parallelism: int
+
+
 @dataclass
 class FlinkJob:
     """A job: see rta.engines.contract.query.Job."""
 
     id: str
-    name: str
+    launch: Launch
     cluster: Cluster
-    folder: Path  # of its checkpoints and savepoints
     engine: str = "flink"
 
     @property
@@ -50,6 +66,15 @@ class FlinkJob:
         """Whether it runs, or starts again by itself."""
         return self.state() in _LIVES
 
+    def lost(self) -> bool:
+        """Whether Flink has died, and the job with it."""
+        return self.state() == "LOST"
+
+    def start_again(self) -> None:
+        """Start Flink, and the job from its newest checkpoint."""
+        again = _launched(self.launch)
+        self.id, self.cluster = again.id, again.cluster
+
     def failure(self) -> str | None:
         """Why it has ended."""
         state = self.state()
@@ -62,15 +87,15 @@ class FlinkJob:
 
     def stop(self) -> None:
         """Stop it with a savepoint: its transactions are committed, and the next start goes on there."""
-        asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.folder.as_uri(), "drain": False})  # fmt: skip
+        asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.launch.folder.as_uri(), "drain": False})  # fmt: skip
         place = f"{self.native}/savepoints/{asked['request-id']}"
         deadline = time.monotonic() + _PATIENCE
         while (told := call("GET", place))["status"]["id"] != "COMPLETED":
             if time.monotonic() > deadline:
-                raise QueryError(f"Flink did not stop {self.name!r} within {_PATIENCE:g} s", fix="stop it again; the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+                raise QueryError(f"Flink did not stop {self.launch.name!r} within {_PATIENCE:g} s", fix="stop it again; the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
             time.sleep(_LOOK)
         if failed := told["operation"].get("failure-cause"):
-            raise QueryError(f"Flink did not stop {self.name!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
+            raise QueryError(f"Flink did not stop {self.launch.name!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
         while self.active() and time.monotonic() < deadline:
             time.sleep(_LOOK)
 
@@ -103,17 +128,22 @@ def start(query: Description, wired: Wiring, *, state: Path, name: str, parallel
     Raises:
         QueryError: Flink cannot run it, or the state is that of another query.
     """
-    told = statements(query, wired)
-    at = cluster.up()
-    folder, known = private_folder(state), state / "query.json"
-    wanted = fingerprint(query, wired)
-    if known.exists() and known.read_text() != wanted and newest(folder):
-        raise QueryError(f"the state of {name!r} is that of another query", found=str(folder), fix=f"rta.reset({name!r}), and fill it again")  # fmt: skip
+    launch = Launch(name, statements(query, wired), private_folder(state), parallelism)
+    known, wanted = state / "query.json", fingerprint(query, wired)
+    if known.exists() and known.read_text() != wanted and newest(state):
+        raise QueryError(f"the state of {name!r} is that of another query", found=str(state), fix=f"rta.reset({name!r}), and fill it again")  # fmt: skip
     known.write_text(wanted)
-    if found := running(at, name, folder):
+    return _launched(launch)
+
+
+def _launched(launch: Launch) -> FlinkJob:
+    """Start a job from its newest state, or find the one that runs."""
+    at, folder = cluster.up(), launch.folder
+    if found := running(at, launch):
         return found
     properties = {
-        "pipeline.name": name, "table.dml-sync": "false", "parallelism.default": str(parallelism), "state.backend.type": "rocksdb",
+        "pipeline.name": launch.name, "table.dml-sync": "false", "parallelism.default": str(launch.parallelism),
+        "state.backend.type": "rocksdb",
         "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": folder.as_uri(),
         "execution.checkpointing.savepoint-dir": folder.as_uri(), "execution.checkpointing.incremental": "true",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
@@ -122,27 +152,27 @@ def start(query: Description, wired: Wiring, *, state: Path, name: str, parallel
     if before := newest(folder):
         properties["execution.state-recovery.path"] = before.as_uri()
     with Session(at.gateway, properties) as session:
-        for each in told[:-1]:
+        for each in launch.statements[:-1]:
             session.sql(each)
-        answer = session.sql(told[-1])
-    job = FlinkJob(str(answer.job or answer.rows[0][0]), name, at, folder)
+        answer = session.sql(launch.statements[-1])
+    job = FlinkJob(str(answer.job or answer.rows[0][0]), launch, at)
     _wait(job)
     _thin(folder, before)
     return job
 
 
-def running(at: Cluster, name: str, folder: Path) -> FlinkJob | None:
+def running(at: Cluster, launch: Launch) -> FlinkJob | None:
     """Return the job of this name that runs already: of a kernel that has gone, or a cell that is run again."""
     jobs = call("GET", f"{at.rest}/jobs/overview")["jobs"]
-    ids = [each["jid"] for each in jobs if each["name"] == name and each["state"] in _LIVES]
-    return FlinkJob(ids[0], name, at, folder) if ids else None
+    ids = [each["jid"] for each in jobs if each["name"] == launch.name and each["state"] in _LIVES]
+    return FlinkJob(ids[0], launch, at) if ids else None
 
 
 def _wait(job: FlinkJob) -> None:
     deadline = time.monotonic() + _PATIENCE
     while (state := job.state()) != "RUNNING":
         if state not in _LIVES or time.monotonic() > deadline:
-            raise QueryError(f"Flink did not start {job.name!r}", found=job.failure() or state, fix="the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+            raise QueryError(f"Flink did not start {job.launch.name!r}", found=job.failure() or state, fix="the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
         time.sleep(_LOOK)
 
 
