@@ -20,6 +20,7 @@ from . import testing as testing
 from . import transforms as transforms
 from .architectures.batch_architecture import batch as batch
 from .architectures.comparison import compare as compare
+from .architectures.engine_comparison import compare_engines as compare_engines
 from .architectures.kappa_architecture import kappa as kappa
 from .architectures.lambda_architecture import lambda_ as lambda_
 from .dataframes.producer import publish as publish
@@ -27,6 +28,7 @@ from .dataframes.session import spark as spark
 from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
 from .display.view import live as live
+from .engines.explaining import explain as explain
 from .engines.spark.changes import explain_change as explain_change
 from .engines.spark.following import drain as drain
 from .engines.spark.following import follow as follow

@@ -8,6 +8,8 @@ from .batch_architecture import Batch as Batch
 from .batch_architecture import batch as batch
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .engine_comparison import EngineComparison as EngineComparison
+from .engine_comparison import compare_engines as compare_engines
 from .kappa_architecture import Kappa as Kappa
 from .kappa_architecture import kappa as kappa
 from .lambda_architecture import Lambda as Lambda

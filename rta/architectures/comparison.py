@@ -146,7 +146,7 @@ def _compared(architectures: Sequence[Architecture], since: datetime | None) -> 
         rows.append(_row(wired, answer, waited, shown))
         fresh.append(pd.DataFrame({"architecture": wired.architecture, "seconds": waited}))
         if answer is not answers[0]:
-            differences[wired.architecture] = _differences(answers[0], answer)
+            differences[wired.architecture] = differing(answers[0], answer)
     return Comparison(pd.DataFrame(rows), differences, pd.concat(fresh))
 
 
@@ -177,7 +177,7 @@ def _corrected(wired: Architecture) -> str:
     return ", ".join(f"{count:,} by {by}" for by, count in counts.items()) or "none"
 
 
-def _differences(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
+def differing(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     """Return the first rows that are in only one of two answers."""
     if left.equals(right):
         return []

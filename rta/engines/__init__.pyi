@@ -1,6 +1,8 @@
 from . import contract as contract
 from . import flink as flink
 from .contract.query import EngineQuery as EngineQuery
+from .explaining import EnginePlan as EnginePlan
+from .explaining import explain as explain
 from .sinks import BatchId as BatchId
 from .sinks import DeltaSink as DeltaSink
 from .sinks import ParquetSink as ParquetSink

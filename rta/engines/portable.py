@@ -16,6 +16,7 @@ from rta.engines.contract.description import Description
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.engines.contract.proof import described
 from rta.engines.contract.query import EngineQuery, Job
+from rta.engines.contract.traits import Traits
 from rta.engines.jvm import supported
 from rta.errors import InputError, QueryError
 from rta.events.ddl import schema_of
@@ -40,11 +41,19 @@ _running: Final[dict[str, EngineQuery]] = {}
 class Engine(Protocol):
     """What the module of an engine has."""
 
-    def unsupported(self, query: Description, event: EventType, topic: TopicDescription) -> str | None:  # fmt: skip
+    TRAITS: Traits
+
+    def unsupported(self, query: Description, event: EventType) -> str | None:
         """Return why it cannot run a query; None if it can."""
+
+    def definition(self, query: Description, event: EventType) -> str:
+        """Return what the query becomes there, as a person reads it."""
 
     def start(self, asked: Asked) -> Job:
         """Start a job from its newest state, or find the one that runs."""
+
+    def processes(self) -> list[int]:
+        """Return the ids of its JVMs that run."""
 
     def forget(self, table: str) -> None:
         """End the job of a table, if one runs, without keeping its state."""
@@ -124,7 +133,7 @@ def followed(
         doing("the analysis is described")
         kind, source, name = event or event_type(topic), topics.description(topic), checked("table", table)  # fmt: skip
         query = described(transform, kind)
-        if why := supported(kind) or chosen.unsupported(query, kind, source):
+        if why := supported(kind) or chosen.unsupported(query, kind):
             raise QueryError(f"this analysis does not run on {on}", found=why, fix='use engine="spark", or change it')  # fmt: skip
         schema = schema_of(", ".join(f"`{column}` {kind}" for column, kind in query.columns.items()))  # fmt: skip
         planned = serving_tables.planned(name, schema, key, topic=topic)

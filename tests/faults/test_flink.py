@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from pyspark.sql import SparkSession
 import rta
 from rta.engines import flink
 from rta.kafka import broker, client
+from rta.testing import oracle
 from rta.transforms import totals
 from tests.support.truth import KEY, true_totals
 from tests.support.waiting import until
@@ -46,9 +48,7 @@ def followed(topic: str, table: str) -> Any:
 
 def exact(topic: str, table: str, records: int) -> None:
     """Hold a table to DuckDB's answer over the topic itself, and its accounting to what was sent."""
-    found = rta.store.read_arrow(table).sort_by([("window_start", "ascending"), ("user_id", "ascending")])  # fmt: skip
-    wanted = true_totals(topic).sort_by([("window_start", "ascending"), ("user_id", "ascending")])
-    assert found.select(wanted.column_names).to_pylist() == wanted.to_pylist()
+    assert oracle.differences(true_totals(topic), table) == []
     told = rta.accounting(table)
     assert told.balanced
     assert told.consumed == records
@@ -59,15 +59,19 @@ def exact(topic: str, table: str, records: int) -> None:
 def killed_in_turn(spark: SparkSession, topic: str, table: str, *, times: int, rows: int) -> None:
     """Kill Flink again and again while events come."""
     query, records = followed(topic, table), 0
+
+    def counted() -> int:
+        return sum(query.reached().values())
+
     for turn in range(times):
+        before = counted()
         records += sent(spark, topic, turn, rows)
-        reached = sum(query.reached().values())
-        until(lambda reached=reached: sum(query.reached().values()) > reached)  # in the midst of it
+        until(partial(lambda least: counted() > least, before))  # in the midst of it
         running = flink.status()
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
         records += sent(spark, topic, 100 + turn, rows // 10)
-        until(lambda turn=turn: query.restarts == turn + 1)
+        until(partial(lambda most: query.restarts > most, turn))
     query.processAllAvailable()
     query.stop()
     exact(topic, table, records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import reduce
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rta.dataframes.internals import analyzed
 from rta.dataframes.session import spark
@@ -106,7 +106,7 @@ def column(value: Expression) -> SparkColumn:
 def _call(operator: str, of: list[SparkColumn]) -> SparkColumn:
     from pyspark.sql import functions as F
 
-    makers: dict[str, Callable[..., Any]] = {
+    makers: dict[str, Callable[..., SparkColumn]] = {
         "=": lambda a, b: a == b, "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
         "and": lambda a, b: a & b, "or": lambda a, b: a | b, "not": lambda a: ~a,
         "isnull": lambda a: a.isNull(), "isnotnull": lambda a: a.isNotNull(),

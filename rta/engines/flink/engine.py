@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Final
 
 from rta.engines import portable
 from rta.engines.contract.description import Description
+from rta.engines.contract.traits import Traits
 from rta.engines.flink import cluster, job
 from rta.engines.flink.statements import Wiring
 from rta.engines.flink.statements import unsupported as why_not
+from rta.engines.flink.translation import select
 from rta.engines.jvm import event_json
 from rta.events.event_types import EventType
 from rta.kafka import client, topics
 
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
-    from rta.kafka.topics import TopicDescription
 
 _EMBEDDED, _OTHERS = (
     7 * 86_400_000,
     900_000,
 )  # milliseconds: what our broker allows, and what every broker does
+TRAITS: Final = Traits(
+    guarantee="exactly once",
+    late="counted: a group takes events for ever, and its state is kept for ever",
+    latency="a checkpoint: a second",
+)
 _MOST_TASKS: Final = 2  # side by side
 
 
-def unsupported(query: Description, event: EventType, _topic: TopicDescription) -> str | None:
+def unsupported(query: Description, event: EventType) -> str | None:
     """Return why Flink cannot run a query; None if it can."""
     return why_not(query, event)
 
@@ -39,6 +45,16 @@ def start(asked: Asked) -> job.FlinkJob:
     )  # fmt: skip
     tasks = min(_MOST_TASKS, asked.source.partitions)
     return job.start(asked.query, wired, state=asked.state, name=asked.table, parallelism=tasks)
+
+
+def definition(query: Description, _event: EventType) -> str:
+    """Return the Flink SQL that an analysis becomes."""
+    return select(query)
+
+
+def processes() -> list[int]:
+    """Return the id of Flink's JVM, if it runs."""
+    return [running.pid] if (running := cluster.status()) else []
 
 
 def forget(table: str) -> None:

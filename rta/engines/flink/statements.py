@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rta.engines.contract.description import WINDOW, Description
+from rta.engines.contract.description import WINDOW, Derived, Description
 from rta.engines.contract.expressions import NULLS, Call, Cast, Column, Expression, Literal
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.engines.flink.translation import EVENTS, flink_type, quoted, select, table
@@ -67,7 +67,7 @@ def unsupported(query: Description, event: EventType) -> str | None:
     strange = [name for name, kind in query.fields.items() if flink_type(kind) is None]
     if strange:
         return f"the column {strange[0]} has the type {query.fields[strange[0]]}"
-    values = dict.fromkeys(event.required, True) | {step.name: never_null(step.value, event) for step in query.steps if hasattr(step, "value")}  # fmt: skip
+    values = dict.fromkeys(event.required, True) | {step.name: never_null(step.value, event) for step in query.steps if isinstance(step, Derived)}  # fmt: skip
     null = [key for key in query.keys if not values.get(key)]
     if null:
         return f"the key {null[0]} may be null: declare it NOT NULL in the event type, or give it a default with coalesce"
@@ -164,7 +164,7 @@ def _key_columns(query: Description) -> dict[str, str]:
 
 
 def _type_of(query: Description, key: str) -> str:
-    made = {step.name: step.value.type for step in query.steps if hasattr(step, "value")}
+    made = {step.name: step.value.type for step in query.steps if isinstance(step, Derived)}
     return made.get(key) or query.fields[key]
 
 

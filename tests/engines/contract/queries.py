@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rta.transforms import deduplicate, totals
@@ -68,8 +68,8 @@ PORTABLE: Final[Mapping[str, tuple[Transform, tuple[str, ...]]]] = {
 """Name → the analysis, and the key of its table."""
 
 
-def _agg(events: DataFrame, window: object, *made: object) -> DataFrame:
-    return _marked(events).groupBy(window, "user_id").agg(*made)  # type: ignore[arg-type]
+def _agg(events: DataFrame, window: Column, *made: Column) -> DataFrame:
+    return _marked(events).groupBy(window, "user_id").agg(*made)
 
 
 _FIVE: Final = "5 minutes"
