@@ -116,12 +116,12 @@ def _performed(order: Order) -> Receipt:
         ended = _ended(started, end, show_code=order.show_code)
     if ended.state != State.SUCCEEDED:
         kind = TimedOutError if ended.state == State.TIMED_OUT else JobError
-        error = kind(
+        refusal = kind(
             f"job {job!r} {ended.state}: {ended.message}", found=f"run {claim.run_id}",
             fix=f"read {ended.report or ended.executed or ended.folder}",
         )  # fmt: skip
-        error.receipt = ended
-        raise error
+        refusal.receipt = ended
+        raise refusal
     return ended
 
 

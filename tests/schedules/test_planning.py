@@ -52,9 +52,9 @@ class World:
             if ended := overdue(self.schedule, slot, now):
                 self._put(ended)
         opened = [*self.opened.values()]
-        if slot := to_start(opened, now):
-            self.ran[slot.scheduled_for] += 1
-            self._put(replace(slot, state=State.RUNNING, attempts=slot.attempts + 1, started_at=now))  # fmt: skip
+        if first := to_start(opened, now):
+            self.ran[first.scheduled_for] += 1
+            self._put(replace(first, state=State.RUNNING, attempts=first.attempts + 1, started_at=now))  # fmt: skip
 
     def states(self) -> Counter[State]:
         """Count the slots by their state."""

@@ -9,7 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,17 +46,17 @@ def _until(schedule: str, *, scheduler: Scheduler | None = None, slots: int = 1)
         found = store.slots(schedule)
         return found if len(found) >= slots and all(each.state.ended for each in found) else []
 
-    found: list[Slot] = until(ended)
+    until(ended)
     for child in ours._children.values():
         finished(child)
-    return found
+    return store.slots(schedule)
 
 
-def _missed(name: str, file: Path, **how: object) -> Schedule:
+def _missed(name: str, file: Path, **how: Any) -> Schedule:
     """Make a schedule that has one moment which no scheduler has seen, and whose run adds a line to a file."""
     made = jobs.schedule(
         written(file.with_suffix(".ipynb"), noting(file)), name=name, every=3600, **how
-    )  # type: ignore[arg-type]
+    )
     store.change(name, planned_to=datetime.now(UTC) - timedelta(hours=1))
     return made
 
@@ -171,7 +173,12 @@ def test_a_notebook_that_never_ends_is_deleted_or_cancelled(own_home: Path, tmp_
     store.change("endless", timeout=None, retries=3)
     jobs.run_now("endless")
     ours = Scheduler(say=lambda _: None)
-    until(lambda: (ours.tick(), jobs.history("endless", state="running"))[1])
+
+    def running() -> object:
+        ours.tick()
+        return jobs.history("endless", state="running")
+
+    until(running)
     run = jobs.cancel("endless")
     assert run.state == State.CANCELLED
     newest, *_ = _until("endless", scheduler=ours, slots=3)
@@ -192,7 +199,7 @@ def test_five_hundred_are_due_at_once(own_home: Path, tmp_path: Path) -> None:
         assert Counter(each.state for each in store.slots()) == {State.RUNNING: 2, State.QUEUED: 498}  # fmt: skip
     assert {name for name, _ in ours._children} == {"s000", "s001"}
     for name in ("s000", "s001"):
-        until(lambda name=name: jobs.history(name, state="running"))
+        until(partial(jobs.history, name, state="running"))
         jobs.cancel(name)
     for child in ours._children.values():
         finished(child)
@@ -228,7 +235,7 @@ def test_what_makes_no_sense_is_refused(own_home: Path, tmp_path: Path) -> None:
         ({"every": 60, "name": "../up"}, "not a legal job name"), ({"every": 60, "keep_runs": 0}, "at least one run"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=re.escape(message)):
-            jobs.schedule(path, **how)  # type: ignore[arg-type]
+            jobs.schedule(path, **how)
     assert jobs.schedules() == []
     jobs.schedule(path, every=60)
     with pytest.raises(InputError, match="already"):

@@ -73,7 +73,7 @@ class Scheduler:
                         self._say(_line(ended))
         running = [each for slots in waiting.values() for each in slots if each.state == State.RUNNING and each.claimed_by == store.here()]  # fmt: skip
         alive = sum(self._lives(each) for each in running)
-        ready = [slot for slots in waiting.values() if (slot := to_start(slots, now))]
+        ready = [first for slots in waiting.values() if (first := to_start(slots, now))]
         for slot in sorted(ready, key=lambda each: (each.due_at, each.schedule)):
             if alive >= self.limit:
                 break
@@ -91,13 +91,13 @@ class Scheduler:
         return [each for each in new if not each.state.ended]
 
     def _by_events(self, schedule: Schedule, topic: str, now: datetime) -> list[Slot]:
-        from rta.kafka.topics import describe_topic
+        from rta.kafka.topics import description
 
         asked = self._asked.get(schedule.name)
         if schedule.paused or (asked and timedelta(0) <= now - asked < _EVENTS_POLL):
             return []
         self._asked[schedule.name] = now
-        ends = {partition: end for partition, (_, end) in describe_topic(topic).ranges.items()}
+        ends = {partition: end for partition, (_, end) in description(topic).ranges.items()}
         known = store.slots(schedule.name, limit=100)
         before = next((each.offsets for each in known if each.offsets is not None), None)
         moment = max(now, schedule.planned_to + timedelta(microseconds=1))

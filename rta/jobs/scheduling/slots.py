@@ -177,8 +177,8 @@ def _same(table: sa.Table, slot: Slot) -> sa.ColumnElement[bool]:
 
 
 def _values(slot: Slot) -> dict[str, Any]:
-    offsets = slot.offsets and {str(partition): end for partition, end in slot.offsets.items()}
-    return asdict(slot) | {"state": str(slot.state), "run_ids": list(slot.run_ids), "offsets": offsets}  # fmt: skip
+    ends = slot.offsets and {str(partition): end for partition, end in slot.offsets.items()}
+    return asdict(slot) | {"state": str(slot.state), "run_ids": list(slot.run_ids), "offsets": ends}  # fmt: skip
 
 
 def _schedule(row: Mapping[str, Any]) -> Schedule:
@@ -186,7 +186,7 @@ def _schedule(row: Mapping[str, Any]) -> Schedule:
 
 
 def _slot(row: Mapping[str, Any]) -> Slot:
-    offsets = from_json(row["offsets"])
+    offsets: dict[str, int] | None = from_json(row["offsets"])
     return Slot(**{
         **row, "state": State(row["state"]), "run_ids": tuple(from_json(row["run_ids"])),
         "offsets": offsets and {int(partition): end for partition, end in offsets.items()},
