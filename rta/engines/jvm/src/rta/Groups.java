@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /** What a description does with one event, without Kafka: its rows and windows, the state of a group, and the row of the result. */
 final class Groups {
@@ -43,6 +44,9 @@ final class Groups {
         time = place(names, (String) query.get("time"));
         key = place(names, messageKey);
         if (key != event.index(messageKey)) throw new Expression.Refused("the column " + messageKey + ", which is the message key, is replaced");
+        String kind = event.columns.get(key).type();
+        if (!Set.of("string", "tinyint", "smallint", "int", "bigint").contains(kind))
+            throw new Expression.Refused("the message key " + messageKey + " is a " + kind + ": one text is known for strings and integers alone");
         for (Object each : (List<Object>) query.get("keys")) keys.put((String) each, place(names, (String) each));
         if (!keys.containsKey(messageKey)) throw new Expression.Refused("the keys of the groups do not contain " + messageKey + ", which is the message key");
         for (Object each : (List<Object>) query.get("aggregates")) aggregates.add(new Aggregate((Map<String, Object>) each, names));

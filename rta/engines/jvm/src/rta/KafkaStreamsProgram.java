@@ -79,6 +79,7 @@ public final class KafkaStreamsProgram {
     private static void run(KafkaStreams streams, BufferedReader in) throws InterruptedException {
         CountDownLatch ended = new CountDownLatch(1);
         streams.setStateListener((now, before) -> {
+            if (now == KafkaStreams.State.RUNNING || now == KafkaStreams.State.REBALANCING) say(now.name());
             if (now == KafkaStreams.State.ERROR || now == KafkaStreams.State.NOT_RUNNING) ended.countDown();
         });
         streams.setUncaughtExceptionHandler(e -> {
@@ -120,7 +121,7 @@ public final class KafkaStreamsProgram {
     }
 
     /** Say how it is, in one line. */
-    private static void say(String state) {
+    private static synchronized void say(String state) {
         long read = 0, used = 0, late = 0, quarantined = 0, clock = Long.MIN_VALUE;
         for (Counts each : Windows.all.values()) {
             read += each.read;

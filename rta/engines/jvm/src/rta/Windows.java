@@ -57,7 +57,7 @@ final class Windows implements Processor<byte[], byte[], byte[], byte[]> {
             if (state != null) send(group.get(), state);
         });
         // Once a commit, in the transaction of the rows: so the counts are exactly those of the rows.
-        OnFlush.listen(context, counted, (sums, stored) -> tell(TOLD, Counts.of(stored).json(context.taskId().partition())));
+        OnFlush.listen(context, counted, (sums, stored) -> tell(TOLD, context.taskId().partition(), Counts.of(stored).json(context.taskId().partition())));
     }
 
     @Override
@@ -106,7 +106,7 @@ final class Windows implements Processor<byte[], byte[], byte[], byte[]> {
         int wanted = key == null ? -1 : Utils.toPositive(Utils.murmur2(key.toString().getBytes(StandardCharsets.UTF_8))) % partitions;
         if (at.partition() != wanted)
             throw new Expression.Refused("the event with " + messageKey + " = " + key + " at offset " + at.offset() + " is on partition " + at.partition()
-                + ", not where Kafka puts this message key among " + partitions + " partitions: its group could be on two of them");
+                + ", not where Kafka puts this message key among " + partitions + " partitions: its group could be on two of them. Publish with key=\"" + messageKey + "\", to a topic whose number of partitions stays");
     }
 
     /** Set the clock to the latest event time, and remove the groups of the windows that it closes. */
@@ -138,10 +138,11 @@ final class Windows implements Processor<byte[], byte[], byte[], byte[]> {
     /** Say which event is bad, and why: Python sends it to the dead letter queue. */
     private void bad(RecordMetadata at, String reason) {
         StringBuilder json = new StringBuilder("{\"partition\":").append(at.partition()).append(",\"offset\":").append(at.offset()).append(",\"reason\":");
-        tell(BAD, Values.write(json, reason).append('}').toString().getBytes(StandardCharsets.UTF_8));
+        tell(BAD, at.partition(), Values.write(json, reason).append('}').toString().getBytes(StandardCharsets.UTF_8));
     }
 
-    private void tell(String sink, byte[] value) {
-        context.forward(new Record<>(null, value, System.currentTimeMillis()), sink);
+    /** The key is the partition: the newest counts of each are kept. */
+    private void tell(String sink, int partition, byte[] value) {
+        context.forward(new Record<>(Integer.toString(partition).getBytes(StandardCharsets.UTF_8), value, System.currentTimeMillis()), sink);
     }
 }

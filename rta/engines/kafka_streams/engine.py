@@ -1,0 +1,166 @@
+"""Kafka Streams as an engine: see rta.engines.portable.Engine.
+
+It has no watermark, and a repartition topic mixes partitions that are read at different speeds, so events that are in time would be taken
+for late. So only groups run here whose keys contain the message key: all events of a group are on one partition, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.engines import changelog
+from rta.engines.contract.description import Description
+from rta.engines.jvm import engines_jar, event_json
+from rta.engines.kafka_streams.program import Program
+from rta.errors import QueryError
+from rta.events.event_types import EventType
+from rta.kafka import client, topics
+from rta.kafka.consumer_groups import when_coordinated
+from rta.settings import private_folder
+from rta.setup.java import find_java
+
+if TYPE_CHECKING:
+    from rta.engines.portable import Asked
+    from rta.kafka.topics import TopicDescription
+
+_MOST_THREADS: Final = 2
+_INTERNAL: Final = ("groups", "counts")  # its stores, each with a changelog topic
+CONFIG: Final[Mapping[str, str]] = {
+    "commit.interval.ms": "100",  # so long a result may wait to be visible
+    "statestore.cache.max.bytes": str(32 * 2**20),
+    "consumer.auto.offset.reset": "none",  # events that retention took are an error, not a gap
+    "consumer.fetch.max.wait.ms": "20",
+    "consumer.max.poll.records": "5000",
+    "consumer.max.partition.fetch.bytes": str(4 * 2**20),
+    "producer.compression.type": "lz4",
+}
+_running: Final[dict[str, KafkaStreamsJob]] = {}
+"""Application → the job that was started here."""
+
+
+@dataclass
+class KafkaStreamsJob:
+    """A job: see rta.engines.contract.query.Job."""
+
+    native: Program
+    engine: str = "kafka-streams"
+
+    def active(self) -> bool:
+        """Whether it runs."""
+        return self.native.runs
+
+    def failure(self) -> str | None:
+        """Why it has ended."""
+        return self.native.failure()
+
+    def stop(self) -> None:
+        """Stop it once all that it has read is committed; the next start goes on there."""
+        self.native.stop()
+        _running.pop(self.native.application, None)
+
+    def progress(self) -> Mapping[str, Any]:
+        """Return what it has said last: its state, read, used, late, quarantined, written, event_time."""
+        return dict(self.native.said)
+
+
+def unsupported(query: Description, event: EventType, _topic: TopicDescription) -> str | None:
+    """Return why Kafka Streams cannot run a query; None if it can. The program itself is asked: a JVM starts for it.
+
+    >>> from rta.engines.contract import Aggregate, Window
+    >>> count = (Aggregate("n", "count", None, "bigint"),)
+    >>> query = Description({}, (), Window("timestamp", 60_000, 60_000), ("action",), count, {"window": "struct", "action": "string", "n": "bigint"}, {})
+    >>> unsupported(query, rta.USER_EVENTS, None)
+    'the keys of the groups do not contain user_id, which is the message key'
+    """
+    if event.key is None:
+        return f"the events of {event.name!r} have no message key, so those of a group may be on several partitions"
+    told = {
+        "query": query.as_json(),
+        "event": json.loads(event_json(event)),
+        "message_key": event.key,
+    }
+    command = [str(find_java().executable), "-XX:TieredStopAtLevel=1", "-cp", str(engines_jar()), "rta.Check"]  # fmt: skip
+    asked = subprocess.run(
+        command, input=json.dumps(told).encode(), capture_output=True, check=False
+    )
+    if asked.returncode:
+        raise QueryError("the query cannot be checked", found=asked.stderr.decode()[-400:], fix="see `rta doctor`")  # fmt: skip
+    return asked.stdout.decode().strip() or None
+
+
+def start(asked: Asked) -> KafkaStreamsJob:
+    """Start the program where the last one stopped, or find the one that runs here.
+
+    Raises:
+        QueryError: It does not start, or the state is that of another query.
+    """
+    told = {
+        "query": asked.query.as_json(), "event": json.loads(event_json(asked.event, asked.max_skew)), "message_key": asked.event.key,
+        "source": asked.source.name, "partitions": asked.source.partitions, "output": asked.results, "application": asked.results,
+    }  # fmt: skip
+    folder = private_folder(asked.state)
+    _require_same(folder / "kafka-streams.json", told, asked.table)
+    running = _running.get(asked.results)
+    if running and running.active():
+        return running
+    _begin(asked.results, asked.source.name, asked.start)
+    threads = min(_MOST_THREADS, asked.source.partitions)
+    options = {name.removeprefix("kafka."): value for name, value in client.spark_options().items()}
+    # With a name of its own a program that was killed and comes back has its partitions at once.
+    own = {"num.stream.threads": str(threads), "consumer.group.instance.id": asked.results}
+    program = Program({**told, "state_dir": str(folder / "streams"), "config": {**CONFIG, **own, **options}}, folder)  # fmt: skip
+    program.wait()
+    _running[asked.results] = job = KafkaStreamsJob(program)
+    return job
+
+
+def forget(table: str) -> None:
+    """End the program of a table, and delete what Kafka has of it: the changelogs of its stores, and its consumer group."""
+    from kafka.errors import GroupIdNotFoundError
+
+    if (found := changelog.find(table)) is None:
+        return
+    if running := _running.get(found.topic):
+        running.stop()
+    for store in _INTERNAL:
+        topics.delete_topic(f"{found.topic}-{store}-changelog", missing_ok=True)
+    with client.administrator() as admin, suppress(GroupIdNotFoundError):
+        admin.delete_groups([found.topic])
+
+
+def _require_same(known: Path, told: Mapping[str, Any], table: str) -> None:
+    """Refuse to go on with the state of another query."""
+    wanted = json.dumps(told, sort_keys=True)
+    if not known.exists():
+        known.write_text(wanted)
+    elif known.read_text() != wanted:
+        raise QueryError(f"the state of {table!r} is that of another query", found=str(known), fix=f"rta.reset({table!r}), and fill it again")  # fmt: skip
+
+
+def _begin(application: str, topic: str, start: Mapping[int, int]) -> None:
+    """Tell Kafka where the application begins, if it never ran."""
+    from kafka import TopicPartition
+    from kafka.errors import NoError
+    from kafka.structs import OffsetAndMetadata
+
+    def tell() -> Mapping[Any, Any]:
+        with client.administrator() as admin:
+            if admin.list_group_offsets(application).get(application):
+                return {}
+            return admin.alter_group_offsets(  # type: ignore[no-any-return]
+                application,
+                {
+                    TopicPartition(topic, p): OffsetAndMetadata(at, "", -1)
+                    for p, at in start.items()
+                },
+            )
+
+    for error in when_coordinated(tell).values():
+        if error is not NoError:
+            raise QueryError("Kafka does not take where the query begins", found=error.__name__, fix="follow it again")  # fmt: skip
