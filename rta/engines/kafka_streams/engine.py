@@ -7,28 +7,30 @@ for late. So only groups run here whose keys contain the message key: all events
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines import changelog
-from rta.engines.contract.description import Description
-from rta.engines.jvm import engines_jar, event_json
+from rta.engines.contract.traits import Traits
 from rta.engines.kafka_streams.program import Program
+from rta.engines.kafka_streams.topology import definition, told, unsupported
 from rta.errors import QueryError
-from rta.events.event_types import EventType
 from rta.kafka import client, topics
 from rta.kafka.consumer_groups import when_coordinated
 from rta.settings import private_folder
-from rta.setup.java import find_java
 
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
-    from rta.kafka.topics import TopicDescription
 
+__all__ = ["TRAITS", "definition", "forget", "processes", "start", "unsupported"]
+TRAITS: Final = Traits(
+    guarantee="exactly once",
+    late="left out and counted, each event, by the clock of its own partition",
+    latency="a commit: a tenth of a second",
+)
 _MOST_THREADS: Final = 2
 _INTERNAL: Final = ("groups", "counts")  # its stores, each with a changelog topic
 CONFIG: Final[Mapping[str, str]] = {
@@ -46,14 +48,31 @@ _running: Final[dict[str, KafkaStreamsJob]] = {}
 
 @dataclass
 class KafkaStreamsJob:
-    """A job: see rta.engines.contract.query.Job."""
+    """A job: see rta.engines.contract.query.Job.
+
+    Args:
+        native: The program that runs.
+        told: What it was told; passwords may be among it.
+        folder: Its state and its log.
+    """
 
     native: Program
+    told: Mapping[str, Any] = field(repr=False)
+    folder: Path
     engine: str = "kafka-streams"
 
     def active(self) -> bool:
         """Whether it runs."""
         return self.native.runs
+
+    def lost(self) -> bool:
+        """Whether its process has died without a word."""
+        return self.native.died
+
+    def start_again(self) -> None:
+        """Start it again from its last commit."""
+        self.native = Program(self.told, self.folder)
+        self.native.wait()
 
     def failure(self) -> str | None:
         """Why it has ended."""
@@ -69,43 +88,17 @@ class KafkaStreamsJob:
         return dict(self.native.said)
 
 
-def unsupported(query: Description, event: EventType, _topic: TopicDescription) -> str | None:
-    """Return why Kafka Streams cannot run a query; None if it can. The program itself is asked: a JVM starts for it.
-
-    >>> from rta.engines.contract import Aggregate, Window
-    >>> count = (Aggregate("n", "count", None, "bigint"),)
-    >>> query = Description({}, (), Window("timestamp", 60_000, 60_000), ("action",), count, {"window": "struct", "action": "string", "n": "bigint"}, {})
-    >>> unsupported(query, rta.USER_EVENTS, None)
-    'the keys of the groups do not contain user_id, which is the message key'
-    """
-    if event.key is None:
-        return f"the events of {event.name!r} have no message key, so those of a group may be on several partitions"
-    told = {
-        "query": query.as_json(),
-        "event": json.loads(event_json(event)),
-        "message_key": event.key,
-    }
-    command = [str(find_java().executable), "-XX:TieredStopAtLevel=1", "-cp", str(engines_jar()), "rta.Check"]  # fmt: skip
-    asked = subprocess.run(
-        command, input=json.dumps(told).encode(), capture_output=True, check=False
-    )
-    if asked.returncode:
-        raise QueryError("the query cannot be checked", found=asked.stderr.decode()[-400:], fix="see `rta doctor`")  # fmt: skip
-    return asked.stdout.decode().strip() or None
-
-
 def start(asked: Asked) -> KafkaStreamsJob:
     """Start the program where the last one stopped, or find the one that runs here.
 
     Raises:
         QueryError: It does not start, or the state is that of another query.
     """
-    told = {
-        "query": asked.query.as_json(), "event": json.loads(event_json(asked.event, asked.max_skew)), "message_key": asked.event.key,
+    query = told(asked.query, asked.event, asked.max_skew) | {
         "source": asked.source.name, "partitions": asked.source.partitions, "output": asked.results, "application": asked.results,
     }  # fmt: skip
     folder = private_folder(asked.state)
-    _require_same(folder / "kafka-streams.json", told, asked.table)
+    _require_same(folder / "kafka-streams.json", query, asked.table)
     running = _running.get(asked.results)
     if running and running.active():
         return running
@@ -114,10 +107,16 @@ def start(asked: Asked) -> KafkaStreamsJob:
     options = {name.removeprefix("kafka."): value for name, value in client.spark_options().items()}
     # With a name of its own a program that was killed and comes back has its partitions at once.
     own = {"num.stream.threads": str(threads), "consumer.group.instance.id": asked.results}
-    program = Program({**told, "state_dir": str(folder / "streams"), "config": {**CONFIG, **own, **options}}, folder)  # fmt: skip
+    whole = {**query, "state_dir": str(folder / "streams"), "config": {**CONFIG, **own, **options}}
+    program = Program(whole, folder)
     program.wait()
-    _running[asked.results] = job = KafkaStreamsJob(program)
+    _running[asked.results] = job = KafkaStreamsJob(program, whole, folder)
     return job
+
+
+def processes() -> list[int]:
+    """Return the ids of the programs that this process has started and that run."""
+    return [job.native.process.pid for job in _running.values() if job.active()]
 
 
 def forget(table: str) -> None:
@@ -134,9 +133,9 @@ def forget(table: str) -> None:
         admin.delete_groups([found.topic])
 
 
-def _require_same(known: Path, told: Mapping[str, Any], table: str) -> None:
+def _require_same(known: Path, query: Mapping[str, Any], table: str) -> None:
     """Refuse to go on with the state of another query."""
-    wanted = json.dumps(told, sort_keys=True)
+    wanted = json.dumps(query, sort_keys=True)
     if not known.exists():
         known.write_text(wanted)
     elif known.read_text() != wanted:

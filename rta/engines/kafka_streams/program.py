@@ -21,7 +21,7 @@ from rta.setup.java import find_java
 
 _MAIN: Final = "rta.KafkaStreamsProgram"
 _JVM_OPTIONS: Final = (
-    "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss",
 )  # fmt: skip
 _PATIENCE: Final = 180.0  # seconds until it runs; after a death Kafka may wait for what was open
@@ -69,6 +69,14 @@ class Program:
     def runs(self) -> bool:
         """Whether its process does."""
         return self.process.poll() is None
+
+    @property
+    def died(self) -> bool:
+        """Whether it has ended without being told to, and without a word."""
+        if self.runs or self.stopped:
+            return False
+        self._listener.join()
+        return not self.said.get("error")
 
     def failure(self) -> str | None:
         """Return why it has ended; None if it runs, or was stopped."""
