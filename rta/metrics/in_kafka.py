@@ -57,7 +57,10 @@ class KafkaLook:
         ranges = topics.ranges(names & {*wanted, *queues_among(names)})
         dead = self._dead.counts({name: ranges[name] for name in queues_among(ranges)})
         all_read = {**committed, **reached}
-        behind = {name: _behind(offsets, ranges) for name, offsets in all_read.items()}
+        behind = {
+            name: _behind(offsets, ranges, of_group=name not in reached)
+            for name, offsets in all_read.items()
+        }
         positions = {
             (name, *place): _position(offsets, ranges, place)
             for name, offsets in all_read.items()
@@ -96,12 +99,18 @@ def _committed(admin: KafkaAdminClient) -> dict[str, dict[str, dict[int, int]]]:
     return found
 
 
-def _behind(offsets: Offsets, ranges: Mapping[str, Mapping[int, tuple[int, int]]]) -> dict[tuple[str, int], float]:  # fmt: skip
-    """Return the unread records of each partition of the topics that are still there."""
+def _behind(
+    offsets: Offsets, ranges: Mapping[str, Mapping[int, tuple[int, int]]], *, of_group: bool
+) -> dict[tuple[str, int], float]:
+    """Return the unread records of each partition of the topics that are still there.
+
+    A query reads all partitions of its topics, also one that is new; of a group it is known only where it has committed.
+    """
     return {
         (topic, p): max(end - max(reached.get(p, 0), first), 0)
         for topic, reached in offsets.items()
         for p, (first, end) in ranges.get(topic, {}).items()
+        if p in reached or not of_group
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rta.engines.spark.running import QuerySummary
 from rta.engines.spark.running import queries as known_queries
+from rta.jobs import Schedule, schedules
 from rta.jobs.states import State
 from rta.metrics.observation import ObservedJob, ObservedTable
 from rta.store import ledger
@@ -27,14 +28,12 @@ _TERMS: Final = ("consumed", "used", "duplicate", "late", "quarantined")
 _NEWEST: Final = f"""SELECT table_name, MAX(CASE WHEN consumed > 0 THEN committed_at END) AS at,
 {", ".join(f"SUM(CASE WHEN committed_at >= ? THEN {term} ELSE 0 END) AS {term}" for term in _TERMS)}
 FROM rta_batches GROUP BY table_name"""  # noqa: S608 - names of ours
-_RUNS: Final = (
-    "SELECT job, state, COUNT(*) AS runs, MAX(ended_at) AS ended FROM rta_jobs GROUP BY job, state"
-)
+_RUNS: Final = """SELECT job, state, COUNT(*) AS runs, MAX(ended_at) AS ended FROM rta_jobs GROUP BY job, state
+UNION ALL SELECT schedule, state, COUNT(*), MAX(ended_at) FROM rta_slots WHERE state IN ('missed', 'skipped') GROUP BY schedule, state"""
 _LAST: Final = """SELECT job, message FROM rta_jobs AS one WHERE ended_at =
 (SELECT MAX(ended_at) FROM rta_jobs WHERE job = one.job)"""
-_DUE: Final = """SELECT s.name, MIN(CASE WHEN t.state = 'queued' AND t.started_at IS NULL THEN t.scheduled_for END) AS due,
-MAX(t.started_at) AS started FROM rta_schedules AS s LEFT JOIN rta_slots AS t ON t.schedule = s.name
-WHERE NOT s.paused GROUP BY s.name"""
+_WAITING: Final = """SELECT schedule, MIN(CASE WHEN state = 'queued' AND attempts = 0 THEN due_at END) AS due, MAX(attempts) AS attempts
+FROM rta_slots GROUP BY schedule"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def stored() -> Stored:
         for each in queries
         if each.active and each.query_id
     }
-    return Stored(tables, queries, reached, recent, _jobs())
+    return Stored(tables, queries, reached, recent, _jobs(dt.datetime.now(dt.UTC)))
 
 
 def _table(summary: TableSummary, newest: Mapping[str, Any]) -> ObservedTable:
@@ -76,25 +75,34 @@ def _table(summary: TableSummary, newest: Mapping[str, Any]) -> ObservedTable:
     return ObservedTable(summary.name, summary.accounting, newest.get("at"), Accounting(**terms))
 
 
-def _jobs() -> list[ObservedJob]:
+def _jobs(now: dt.datetime) -> list[ObservedJob]:
     """List the jobs that have run, and those that a schedule names."""
     runs: dict[str, dict[str, Any]] = defaultdict(dict)
     for row in own_rows(_RUNS):
         runs[row["job"]][row["state"]] = row
     messages = {row["job"]: row["message"] for row in own_rows(_LAST)}
-    schedules = {row["name"]: row for row in own_rows(_DUE)}
+    waiting = {row["schedule"]: row for row in own_rows(_WAITING)}
+    due = {each.name: _due(each, waiting.get(each.name, {}), now) for each in schedules()}
     found = []
-    for name in sorted({*runs, *schedules}):
-        states, schedule = runs.get(name, {}), schedules.get(name, {})
+    for name in sorted({*runs, *due}):
+        states = runs.get(name, {})
         ended = [row for row in states.values() if row["ended"]]
         last = max(ended, key=lambda row: row["ended"], default=None)
         succeeded = states.get(State.SUCCEEDED)
+        began = bool(set(states) - {State.MISSED, State.SKIPPED}) or bool(waiting.get(name, {}).get("attempts"))  # fmt: skip
         found.append(
             ObservedJob(
                 name,
                 {state: row["runs"] for state, row in states.items()},
                 last and last["state"], last and last["ended"], succeeded and succeeded["ended"], messages.get(name),
-                schedule.get("due"), bool(states or schedule.get("started")),
+                due.get(name), began,
             )
         )  # fmt: skip
     return found
+
+
+def _due(schedule: Schedule, waiting: Mapping[str, Any], now: dt.datetime) -> dt.datetime | None:
+    """Return the oldest moment of a schedule that is over and has not begun; also if no scheduler runs that would plan it."""
+    planned = waiting.get("due")
+    ahead = [moment for moment in schedule.next(1) if moment <= now]
+    return min([moment for moment in (planned, *ahead) if moment and moment <= now], default=None)

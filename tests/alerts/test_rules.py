@@ -1,7 +1,8 @@
 """Every rule fires once and is resolved once in a seeded hour with a fault, and a quiet hour fires none: on a virtual clock."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -98,8 +99,13 @@ def test_sql_is_a_rule_too_and_its_rows_are_what_is_amiss(said: list[Notice]) ->
 
 def test_a_rule_with_a_mistake_is_said_and_ends_nothing(said: list[Notice]) -> None:
     """A function that raises: its alert stays, the mistake is an alert of its own."""
-    answers = [lambda: {"t": "amiss"}, lambda: 1 / 0, lambda: {"t": "amiss"}, dict]
-    rule = Rule("mine", lambda _: answers.pop(0)())  # type: ignore[no-any-return]
+    answers: list[Callable[[], Any]] = [
+        lambda: {"t": "amiss"},
+        lambda: 1 / 0,
+        lambda: {"t": "amiss"},
+        dict,
+    ]
+    rule = Rule("mine", lambda _: answers.pop(0)())
     with Watch([rule], [said.append], every=5, name="mistake") as watching:
         for second in range(4):
             watching.take(Observation(START + dt.timedelta(seconds=second), {"database": True}))
@@ -111,9 +117,9 @@ def test_a_rule_with_a_mistake_is_said_and_ends_nothing(said: list[Notice]) -> N
 
 def test_what_did_not_answer_ends_no_alert(said: list[Notice]) -> None:
     """Kafka is away: nobody knows of dead letters, so their alert stays, and is resolved only once it is known."""
-    bad, gone, well = ({"clicks": 2}, {}, {"clicks": 0})
+    looked: list[tuple[dict[str, int], bool]] = [({"clicks": 2}, True), ({}, False), ({"clicks": 0}, True)]  # fmt: skip
     with Watch([rta.alerts.dead_letters()], [said.append], every=5, name="silence") as watching:
-        for second, (dead, up) in enumerate(((bad, True), (gone, False), (well, True))):
+        for second, (dead, up) in enumerate(looked):
             at = START + dt.timedelta(seconds=second)
             watching.take(Observation(at, {"kafka": up}, dead_letters=dead))
     assert [each.alert.state for each in said] == ["firing", "resolved"]

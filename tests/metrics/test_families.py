@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from rta.metrics import Observation, ObservedGroup, ObservedJob, ObservedQuery, ObservedTable
-from rta.metrics.exporter import _Collector
+from rta.metrics.exporter import PORT, _Collector
 from rta.metrics.families import FAMILIES, families
 from rta.monitor import Verdict, Vitals
 from rta.store.ledger import Accounting
@@ -143,3 +143,15 @@ def test_the_board_asks_only_for_what_there_is() -> None:
     ]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
+
+
+def test_the_page_on_opentelemetry_names_the_exporter_s_address() -> None:
+    """Its configuration is YAML, and the receiver scrapes the port that `rta metrics` has by default."""
+    page = (Path(__file__).parents[2] / "docs" / "opentelemetry.md").read_text()
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    config = yaml.safe_load(text)
+    [job] = config["receivers"]["prometheus"]["config"]["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"127.0.0.1:{PORT}"]}]
+    for pipeline in config["service"]["pipelines"].values():
+        assert set(pipeline["receivers"]) <= set(config["receivers"])
+        assert set(pipeline["exporters"]) <= set(config["exporters"])

@@ -1,0 +1,143 @@
+"""The exporter: scraped by a real Prometheus, whatever is away, and as a file for node-exporter."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Consumer, TopicPartition
+from pyspark.sql import SparkSession
+
+import rta
+from rta.cli.app import main
+from rta.errors import InputError
+from rta.kafka import broker
+from rta.metrics import Exporter
+from tests.metrics.test_families import values
+from tests.support.prometheus import fetched, prometheus
+from tests.support.waiting import finished, until
+
+ROOT = Path(__file__).parents[2]
+
+
+def scraped(exporter: Exporter) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Scrape it as Prometheus does."""
+    return values(fetched(exporter.address))
+
+
+@pytest.mark.kafka
+def test_prometheus_scrapes_a_query_its_lag_a_group_and_dead_letters(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """A query that runs, one bad event, a group that is behind: each is in Prometheus, and its alert of the shipped rules fires."""
+    name = topic(partitions=2)
+    table = "scraped_totals"
+    good = rta.user_events(spark, rows=100)
+    rta.publish(rta.events.poisoned(good, share=0.03, seed=3, kinds=["bom"]), name)
+    query = rta.follow(name, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS)  # fmt: skip
+    foreign = Consumer({"bootstrap.servers": broker.bootstrap(), "group.id": f"g-{name}"})
+    try:
+        query.processAllAvailable()
+        taken = rta.accounting(table)
+        foreign.commit(offsets=[TopicPartition(name, 0, 1)], asynchronous=False)
+        foreign.close()
+        ends = {p: end for p, (_, end) in rta.kafka.offsets(name).items()}
+        rules = Path(str(files("rta.metrics"))) / "alerts.yml"
+        with rta.metrics.serve(port=0) as exporter, prometheus(tmp_path, exporter.address, rules=[rules]) as server:  # fmt: skip
+            until(lambda: server.query(f'rta_events_total{{table="{table}"}}'))
+            outcomes = server.query(f'sum by (outcome) (rta_events_total{{table="{table}"}})')
+            assert {dict(labels)["outcome"]: value for labels, value in outcomes.items()} == {
+                "used": taken.used, "duplicate": taken.duplicate, "late": taken.late, "quarantined": taken.quarantined,
+            }  # fmt: skip
+            assert taken.quarantined > 0
+            assert server.query(f'rta_dead_letters{{topic="{name}"}}') == {(("topic", name),): taken.quarantined}  # fmt: skip
+            lag = f'kafka_consumergroup_lag{{topic="{name}"}}'
+            behind = server.query(f"sum by (consumergroup) ({lag})")
+            assert behind[(("consumergroup", table),)] == 0
+            assert server.query(f'{lag[:-1]},consumergroup="g-{name}"}}') == {
+                (("consumergroup", f"g-{name}"), ("partition", "0"), ("topic", name)): ends[0] - 1
+            }  # fmt: skip
+            [age] = server.query(f'kafka_consumergroup_group_lag_seconds{{group="g-{name}"}}').values()  # fmt: skip
+            assert 0 < age < 3600
+            spark_s = server.query(f'spark_structured_streaming_driver_states_rowsTotal{{query_name="{table}"}}')  # fmt: skip
+            assert spark_s == {(("app_id", spark.sparkContext.applicationId), ("query_name", table)): len(rta.read(table))}  # fmt: skip
+            until(lambda: "RtaDeadLetters" in server.firing())
+            query.stop()
+            rta.dlq.redrive(name, lambda dead: (dead.value or b"").removeprefix(b"\xef\xbb\xbf"))
+            until(lambda: server.query(f'sum by (c) (kafka_consumergroup_lag{{consumergroup="{table}"}})') == {(): taken.quarantined})  # fmt: skip
+            until(lambda: server.query(f'rta_dead_letters{{topic="{name}"}}') == {(("topic", name),): 0})  # fmt: skip
+            assert server.query(f'rta_query_running{{query_name="{table}"}}') == {(("query_name", table),): 0}  # fmt: skip
+            ages = server.query(f'max(kafka_consumergroup_group_lag_seconds{{group="{table}"}})')
+            assert 0 < ages[()] < 600
+            openmetrics = fetched(exporter.address, Accept="application/openmetrics-text")
+            assert openmetrics.rstrip().endswith("# EOF")
+    finally:
+        query.stop()
+
+
+def test_whatever_is_away_is_said_and_the_rest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """No broker: none is started. Kafka silent, the database away: 0, and an answer within the patience; both back: 1 again."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path))
+    up = {part: ("rta_up", (("part", part),)) for part in ("kafka", "database")}
+    with rta.metrics.serve(port=0) as exporter, socket.socket() as silent:
+        found = scraped(exporter)
+        assert (found[up["kafka"]], found[up["database"]]) == (0, 1)
+        assert broker.status() is None
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("RTA_KAFKA_BOOTSTRAP", f"127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("RTA_DATABASE_URL", "postgresql://u:planted@127.0.0.1:1/nowhere")
+        found = until(lambda: (seen := scraped(exporter))[up["database"]] == 0 and seen)
+        assert found[up["kafka"]] == 0
+        assert found["rta_look_seconds", ()] < 9
+        monkeypatch.delenv("RTA_DATABASE_URL")
+        until(lambda: scraped(exporter)[up["database"]] == 1)
+
+
+def test_the_figures_are_a_file_for_node_exporter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written completely under its name, readable by others; another name, or no folder, is refused; promtool reads it."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    target = rta.metrics.write(tmp_path / "rta.prom")
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.glob("rta.*")] == ["rta.prom"]
+    assert values(target.read_text())["rta_up", (("part", "kafka"),)] == 0
+    with pytest.raises(InputError, match="no such folder"):
+        rta.metrics.write(tmp_path / "nowhere" / "rta.prom")
+
+
+def test_the_command_serves_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On loopback, until it is interrupted; --once, --textfile, --rules and --board end at once; a port that is taken is a sentence."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path))
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "rta.cli", "metrics", "--port", "0"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert serving.stdout is not None
+    said = serving.stdout.readline()
+    assert said.startswith("metrics at http://127.0.0.1:")
+    address = said.split()[2].rstrip(";")
+    assert "rta_up" in fetched(address)
+    port = address.rpartition(":")[2].partition("/")[0]
+    run = CliRunner()
+    taken = run.invoke(main, ["metrics", "--port", port])
+    assert taken.exit_code == 1
+    assert "cannot be used" in taken.stderr
+    serving.send_signal(2)
+    finished(serving)
+    assert serving.returncode == 130
+    once = run.invoke(main, ["metrics", "--once"])
+    assert values(once.stdout)["rta_up", (("part", "database"),)] == 1
+    assert run.invoke(main, ["metrics", "--textfile", str(tmp_path / "a.prom")]).exit_code == 0
+    assert run.invoke(main, ["metrics", "--rules"]).stdout.startswith(
+        "# Alert rules for Prometheus"
+    )
+    assert run.invoke(main, ["metrics", "--board"]).stdout.startswith("{")
