@@ -109,19 +109,27 @@ def when_coordinated(ask: Callable[[], Answer], *, patience: float = 60) -> Answ
     >>> when_coordinated(lambda: 42)
     42
     """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            # After an error it is another admin client, which asks again who coordinates the group.
+            return ask()
+        except uncoordinated():
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def uncoordinated() -> tuple[type[Exception], ...]:
+    """Return the errors that say that nobody coordinates a group yet, or another broker does now.
+
+    >>> len(uncoordinated())
+    3
+    """
     from kafka.errors import (
         CoordinatorLoadInProgressError,
         CoordinatorNotAvailableError,
         NotCoordinatorError,
     )
 
-    young = CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            # After an error it is another admin client, which asks again who coordinates the group.
-            return ask()
-        except young:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    return CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError

@@ -15,7 +15,7 @@ from rta.metrics.in_kafka import InKafka, KafkaLook
 from rta.metrics.observation import Observation, ObservedQuery, Places
 from rta.metrics.parts import Part
 from rta.metrics.spark_here import Here, spark_here
-from rta.metrics.stored import Offsets, Stored, stored
+from rta.metrics.stored import Offsets, Stored, StoredLook
 from rta.monitor.running_queries import started_at
 from rta.monitor.vitals import Vitals, of_batches, of_minute, verdict
 from rta.settings import settings
@@ -43,6 +43,7 @@ class Observer:
     def __init__(self, patience: float = PATIENCE) -> None:
         self._database, self._kafka, self._spark = (Part(name, patience) for name in ("database", "kafka", "spark"))  # fmt: skip
         self._look, self._one = KafkaLook(), Lock()
+        self._tables = StoredLook()
         self._stored = Stored()
         self._histories: dict[str, deque[Vitals]] = {}
 
@@ -52,7 +53,7 @@ class Observer:
             began = time.monotonic()
             away: dict[str, str] = {}
             here = self._asked(self._spark, lambda: spark_here(self._histories), away)
-            kept = self._asked(self._database, stored, away)
+            kept = self._asked(self._database, self._tables.look, away)
             self._stored = kept or self._stored
             reached = self._reached(here)
             seen = self._asked(self._kafka, lambda: self._look.look(reached), away)

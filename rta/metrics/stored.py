@@ -8,26 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rta.engines.spark.checkpoint_lock import working
 from rta.engines.spark.running import QuerySummary
-from rta.engines.spark.running import queries as known_queries
 from rta.jobs import Schedule, schedules
 from rta.jobs.states import State
+from rta.metrics.ledger_reader import LedgerReader, QueryRead, summed
 from rta.metrics.observation import ObservedJob, ObservedTable
-from rta.store import ledger
-from rta.store.columns import timestamp_text
-from rta.store.ledger import Accounting, Batch
-from rta.store.overview import TableSummary, overview
+from rta.store.ledger import Batch
 from rta.store.rows import own_rows
 
 Offsets = Mapping[str, Mapping[int, int]]
 """Topic → partition → the next offset."""
-_RECENT: Final = 60  # micro-batches of a query that are looked at
-RECENT: Final = 300.0
-"""Seconds that the recent accounting of a table goes back."""
-_TERMS: Final = ("consumed", "used", "duplicate", "late", "quarantined")
-_NEWEST: Final = f"""SELECT table_name, MAX(CASE WHEN consumed > 0 THEN committed_at END) AS at,
-{", ".join(f"SUM(CASE WHEN committed_at >= ? THEN {term} ELSE 0 END) AS {term}" for term in _TERMS)}
-FROM rta_batches GROUP BY table_name"""  # noqa: S608 - names of ours
+_TABLES: Final = "SELECT name FROM rta_tables ORDER BY name"
 _RUNS: Final = """SELECT job, state, COUNT(*) AS runs, MAX(ended_at) AS ended FROM rta_jobs GROUP BY job, state
 UNION ALL SELECT schedule, state, COUNT(*), MAX(ended_at) FROM rta_slots WHERE state IN ('missed', 'skipped') GROUP BY schedule, state"""
 _LAST: Final = """SELECT job, message FROM rta_jobs AS one WHERE ended_at =
@@ -47,32 +39,62 @@ class Stored:
     jobs: Sequence[ObservedJob] = ()
 
 
-def stored() -> Stored:
-    """Look at the database.
+class StoredLook:
+    """Looks at the database again and again, and reads no entry of the ledger twice."""
 
-    >>> "no_such_table" in stored().reached
-    False
-    """
-    since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=RECENT)
-    newest = {
-        row["table_name"]: row for row in own_rows(_NEWEST, [timestamp_text(since)] * len(_TERMS))
-    }
-    tables = [
-        _table(each, newest.get(each.name, {})) for each in overview() if each.kind == "table"
-    ]
-    queries = list(known_queries())
-    reached = {each.table: ledger.offsets(each.table) for each in queries if each.query_id}
-    recent = {
-        each.table: ledger.batches(query_id=each.query_id, after=(each.last_batch or 0) - _RECENT)
-        for each in queries
-        if each.active and each.query_id
-    }
-    return Stored(tables, queries, reached, recent, _jobs(dt.datetime.now(dt.UTC)))
+    def __init__(self) -> None:
+        self._ledger = LedgerReader()
+
+    def look(self) -> Stored:
+        """Look at the database now.
+
+        >>> "no_such_table" in StoredLook().look().reached
+        False
+        """
+        now = dt.datetime.now(dt.UTC)
+        read: dict[str, list[QueryRead]] = {row["name"]: [] for row in own_rows(_TABLES)}
+        for each in self._ledger.queries():
+            read.setdefault(each.table, []).append(each)
+        locks = {lock["table"]: lock for lock in working()}
+        return Stored(
+            [_table(name, of_it, now) for name, of_it in sorted(read.items())],
+            [_query(name, read.get(name, []), locks.get(name)) for name in sorted({*read, *locks}) if name in locks or read[name]],
+            {name: _reached(of_it) for name, of_it in read.items() if of_it},
+            {name: list(newest.tail) for name, of_it in read.items() if name in locks and (newest := _newest(of_it))},
+            _jobs(now),
+        )  # fmt: skip
 
 
-def _table(summary: TableSummary, newest: Mapping[str, Any]) -> ObservedTable:
-    terms = {term: int(newest.get(term) or 0) for term in _TERMS}
-    return ObservedTable(summary.name, summary.accounting, newest.get("at"), Accounting(**terms))
+def _table(name: str, read: Sequence[QueryRead], now: dt.datetime) -> ObservedTable:
+    filled = max((each.filled_at for each in read if each.filled_at), default=None)
+    return ObservedTable(name, summed([each.accounting for each in read]), filled, summed([each.lately(now) for each in read]))  # fmt: skip
+
+
+def _newest(read: Sequence[QueryRead]) -> QueryRead | None:
+    """Return the query of a table that has committed last; a batch view is none: its id has a space, those of Spark have none."""
+    queries = [each for each in read if " " not in each.query_id]
+    return max(queries, key=lambda each: each.committed_at, default=None)
+
+
+def _query(name: str, read: Sequence[QueryRead], lock: Mapping[str, Any] | None) -> QuerySummary:
+    newest = _newest(read)
+    holder = lock or {}
+    return QuerySummary(
+        name, ", ".join(newest.reached) if newest else None, lock is not None, holder.get("pid"), holder.get("since"),
+        newest.last if newest else None, newest.committed_at if newest else None, newest.tail[-1].watermark if newest else None,
+        newest.query_id if newest else None,
+    )  # fmt: skip
+
+
+def _reached(read: Sequence[QueryRead]) -> Offsets:
+    """Return what a table contains: of each partition the furthest that one of its queries has read."""
+    contained: dict[str, dict[int, int]] = {}
+    for each in read:
+        for topic, ends in each.reached.items():
+            here = contained.setdefault(topic, {})
+            for partition, end in ends.items():
+                here[partition] = max(end, here.get(partition, end))
+    return contained
 
 
 def _jobs(now: dt.datetime) -> list[ObservedJob]:

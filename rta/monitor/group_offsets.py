@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.errors import InputError, QueryError, RtaError, TopicError
 from rta.html import Marked, card, described
 from rta.kafka.client import administrator
-from rta.kafka.consumer_groups import when_coordinated
+from rta.kafka.consumer_groups import uncoordinated, when_coordinated
 from rta.monitor.query_health import in_table, read_until
 from rta.names import checked
 
@@ -146,7 +146,11 @@ def committed(group: str, offsets: Offsets) -> None:
 
     def commit() -> Mapping[Any, Any]:
         with administrator() as admin:
-            return dict(admin.alter_group_offsets(group, wanted))
+            answers = dict(admin.alter_group_offsets(group, wanted))
+        for answer in answers.values():  # they are returned, not raised
+            if issubclass(answer, uncoordinated()):
+                raise answer
+        return answers
 
     answers = when_coordinated(commit)
     failed = {place: answer for place, answer in answers.items() if answer is not NoError}

@@ -83,6 +83,15 @@ def tables() -> list[str]:
     return [row["name"] for row in own_rows(both)]
 
 
+def sum_of_integers() -> str:
+    """Return the name of the database's own sum: SQLite's SUM is ours, exact over decimals, and fifty times slower.
+
+    >>> rows(f"SELECT {sum_of_integers()}(n) AS n FROM (SELECT 41 AS n UNION SELECT 1)")[0]["n"] == 42
+    True
+    """
+    return "TOTAL" if isinstance(_url(), Path) else "SUM"
+
+
 def from_json(stored: Any) -> Any:
     """Read a JSON column: PostgreSQL's driver has parsed it, SQLite's has not.
 

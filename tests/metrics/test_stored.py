@@ -3,16 +3,18 @@
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 import rta
 from rta.alerts import job_failed, job_late, job_never_started
-from rta.metrics import Observation, ObservedJob
-from rta.metrics.stored import stored
-from rta.store import database
-from rta.store.catalog import JOBS, SCHEDULES, SLOTS
+from rta.metrics import Observation, ObservedJob, ledger_reader
+from rta.metrics.stored import StoredLook
+from rta.store import database, ledger
+from rta.store.catalog import BATCHES, JOBS, SCHEDULES, SLOTS
+from rta.store.ledger import Batch
 
 NOW = dt.datetime.now(dt.UTC)
 AGO = {minutes: NOW - dt.timedelta(minutes=minutes) for minutes in (1, 5, 10, 20, 30, 60)}
@@ -57,19 +59,19 @@ def slot(name: str, state: str, at: dt.datetime, *, attempts: int = 0) -> None:
 
 def jobs() -> dict[str, ObservedJob]:
     """Look at the jobs."""
-    return {each.name: each for each in stored().jobs}
+    return {each.name: each for each in StoredLook().look().jobs}
 
 
 def fires() -> dict[str, set[str]]:
     """Return the subjects that the three rules find."""
-    seen = Observation(dt.datetime.now(dt.UTC), {"database": True}, jobs=stored().jobs)
+    seen = Observation(dt.datetime.now(dt.UTC), {"database": True}, jobs=StoredLook().look().jobs)
     rules = (job_failed(), job_late(after=240), job_never_started(after=240))
     return {rule.name: set(rule.found(seen)[0]) for rule in rules}
 
 
 def test_jobs_that_failed_are_late_or_never_started() -> None:
     """One that succeeds, one whose newest run timed out, one missed since; one due and waiting, one due without a scheduler, one new."""
-    assert stored().jobs == []
+    assert StoredLook().look().jobs == []
     run("well", "succeeded", AGO[10])
     run("ill", "succeeded", AGO[30])
     run("ill", "timed out", AGO[5], "cell 4 took too long")
@@ -115,3 +117,43 @@ def test_a_real_schedule_that_nobody_runs_is_never_started(tmp_path: Path) -> No
     with database.writing(database.engine()) as connection:
         connection.execute(SCHEDULES.update().values(planned_to=AGO[10]))
     assert fires()["job never started"] == {"lonely"}
+
+
+def test_the_ledger_is_read_on_and_its_sums_are_those_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Whatever was read before: several topics, a flaw, two queries of a table; one that is new and long; one that is deleted."""
+    monkeypatch.setattr(ledger_reader, "_ONE_BY_ONE", 5)
+    random = Random(7)  # noqa: S311 - test data
+    look = StoredLook()
+
+    def enter(query: str, table: str, numbers: range) -> None:
+        with database.writing(database.engine()) as connection:
+            for number in numbers:
+                for topic in ("views", "buys"):
+                    terms = {name: random.randint(0, 9) for name in ("used", "duplicate", "late", "quarantined")}  # fmt: skip
+                    consumed = sum(terms.values()) + (number == 3)
+                    batch = Batch(query, number, topic, {0: number}, {0: number + 1, 1: 7}, NOW, consumed=consumed, **terms)  # fmt: skip
+                    assert ledger.enter(connection, table, batch)
+
+    def same() -> None:
+        found = look.look()
+        for table in found.tables:
+            assert table.accounting == ledger.summed(table.name)
+            assert found.reached[table.name] == ledger.offsets(table.name)
+            assert table.committed_at is not None
+        assert {each.table: each.last_batch for each in found.queries} == {
+            each.table: each.last_batch for each in rta.engines.queries()
+        }  # fmt: skip
+
+    enter("one", "a", range(4))
+    same()
+    enter("one", "a", range(4, 9))
+    enter("two", "a", range(2))
+    enter("long", "b", range(40))
+    same()
+    assert [table.accounting.flawed for table in look.look().tables] == [1, 1]
+    enter("long", "b", range(40, 42))
+    same()
+    with database.writing(database.engine()) as connection:
+        connection.execute(BATCHES.delete().where(BATCHES.c.query_id == "long"))
+    assert [table.name for table in look.look().tables] == ["a"]
+    same()
