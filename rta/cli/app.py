@@ -84,8 +84,9 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     "--spare", is_flag=True, help="Keep a warm driver for the next Spark session, too: 1 GB."
 )
 @click.option("--scheduler", "schedules", is_flag=True, help="Run a scheduler beside it, too.")
+@click.option("--engine", type=click.Choice(["flink"]), help="Start the local Flink, too: 0.5 GB.")
 @AS_JSON
-def up(*, spare: bool, schedules: bool, as_json: bool) -> None:
+def up(*, spare: bool, schedules: bool, engine: str | None, as_json: bool) -> None:
     """Start the embedded Apache Kafka, if it does not run."""
     from rta.dataframes import spare_driver
     from rta.jobs.scheduling.service import start_scheduler
@@ -95,8 +96,10 @@ def up(*, spare: bool, schedules: bool, as_json: bool) -> None:
     running = broker.up()
     kept = spare_driver.keep() if spare else None
     pid = start_scheduler() if schedules else None
+    flink = _flink().up() if engine else None
     if as_json:
-        print_json(asdict(running) | ({"scheduler": pid} if pid else {}))
+        more = {"scheduler": pid, "flink": asdict(flink) if flink else None}
+        print_json(asdict(running) | {name: value for name, value in more.items() if value})
         return
     partitions = SERVER_PROPERTIES["num.partitions"]
     click.echo(f"Apache Kafka at {running.bootstrap} (pid {running.pid})")
@@ -105,19 +108,23 @@ def up(*, spare: bool, schedules: bool, as_json: bool) -> None:
     )
     if pid:
         click.echo(f"scheduler (pid {pid})")
+    if flink:
+        click.echo(f"Apache Flink at {flink.rest}, its SQL gateway at {flink.gateway} (pid {flink.pid})")  # fmt: skip
     if kept:
         click.echo(f"spare driver: {kept}; it takes half a minute, and rta status shows it")
 
 
 @main.command()
 def down() -> None:
-    """Stop the embedded Apache Kafka, a scheduler and a spare driver; topics and runs are kept."""
+    """Stop the embedded Apache Kafka, a scheduler, the local Flink and a spare driver; topics and runs are kept."""
     from rta.dataframes import spare_driver
     from rta.jobs.scheduling.service import stop_scheduler
     from rta.kafka import broker
 
     if stop_scheduler():
         click.echo("scheduler stopped")
+    if _flink().down():
+        click.echo("Apache Flink stopped")
     if spare_driver.stop():
         click.echo("spare driver stopped")
     click.echo(
@@ -125,6 +132,13 @@ def down() -> None:
         if broker.down()
         else "Apache Kafka was not running"
     )
+
+
+def _flink() -> Any:
+    """Return Flink's module, which is loaded only when it is asked for."""
+    from rta.engines.flink import cluster
+
+    return cluster
 
 
 @main.command()
@@ -147,7 +161,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     from rta.settings import settings
     from rta.store.overview import overview
 
-    spare, scheduler = spare_driver.status(), scheduler_status()
+    spare, scheduler, flink = spare_driver.status(), scheduler_status(), _flink().status()
     cluster = settings().kafka_bootstrap
     running = broker.status()
     tables = {each.name: each.accounting for each in overview()}
@@ -158,6 +172,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             "broker": asdict(running) if running else None,
             "spare_driver": asdict(spare) if spare else None,
             "scheduler": scheduler,
+            "flink": asdict(flink) if flink else None,
             "queries": [asdict(query) for query in active],
             "tables": {name: asdict(sums) for name, sums in tables.items()},
         })  # fmt: skip
@@ -168,6 +183,8 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             click.echo(f"driver    spare, {spare}")
         if scheduler:
             click.echo(f"scheduler pid {scheduler}")
+        if flink:
+            click.echo(f"flink     {flink.rest}, SQL gateway {flink.gateway} (pid {flink.pid})")
         for query in active:
             click.echo(f"query     {query}")
         for name, sums in tables.items():

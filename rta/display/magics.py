@@ -1,4 +1,4 @@
-"""The magics of `%load_ext rta`: `%rta`, `%%batch_sql` and `%%stream_sql`."""
+"""The magics of `%load_ext rta`: `%rta`, `%%batch_sql`, `%%stream_sql` and `%%flink_sql`."""
 
 from __future__ import annotations
 
@@ -89,8 +89,29 @@ class RtaMagics(Magics):
 
         return live(query.stream())
 
+    @cell_magic
+    def flink_sql(self, line: str, cell: str) -> pd.DataFrame:
+        """Run Flink SQL over topics by name, as they are now, and return the rows as a pandas DataFrame.
+
+        %%flink_sql [--event NAME] [--limit ROWS]
+        SELECT * FROM payments MATCH_RECOGNIZE (PARTITION BY card ORDER BY `at` … PATTERN (SMALL{3} BIG) DEFINE …)
+
+        The local Flink starts if it does not run. --event: as for %%batch_sql.
+        """
+        from rta.engines.flink import sql
+
+        given = _parsed("%%flink_sql", _words(line), _FLINK)
+        rows = sql(cell, events=self._events(given))
+        if len(rows) > given.limit:
+            said(f"only the first {given.limit:,} rows; --limit ROWS gives more")
+        return rows.head(given.limit)
+
     def _query(self, cell: str, given: Any) -> TopicSql:
-        """Return the query of a cell, with the event types that stand in the person's variables."""
+        """Return the query of a cell."""
+        return topic_sql(cell, events=self._events(given), watermark=given.watermark)
+
+    def _events(self, given: Any) -> list[EventType]:
+        """Return the event types that stand in the person's variables."""
         space: Mapping[str, Any] = self.shell.user_ns  # type: ignore[union-attr]
         events = []
         for name in given.event:
@@ -99,7 +120,7 @@ class RtaMagics(Magics):
                 found = f"{name} is {'no variable' if event is None else type(event).__name__}"
                 raise InputError("--event names a variable with an EventType", found=found, fix=f"{name} = rta.EventType(…) first")  # fmt: skip
             events.append(event)
-        return topic_sql(cell, events=events, watermark=given.watermark)
+        return events
 
 
 def _followed(query: TopicSql, name: str, key: list[str]) -> Any:
@@ -201,6 +222,7 @@ _SQL: Final[Mapping[str, Mapping[str, Any]]] = {
     "--watermark": {},
 }
 _BATCH: Final = {**_SQL, "--limit": {"type": int, "default": _MOST}}
+_FLINK: Final = {name: how for name, how in _BATCH.items() if name != "--watermark"}
 _STREAM: Final = {**_SQL, "--table": {}, "--key": {}}
 
 

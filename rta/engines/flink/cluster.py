@@ -17,15 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from rta.engines.flink.gateway import call
-from rta.engines.jvm import engines_jar
 from rta.errors import QueryError, SetupError
 from rta.html import card, described
-from rta.kafka.broker_config import free_port
 from rta.progress import step
 from rta.settings import private_folder, settings
-from rta.setup.jars import flink_jars
-from rta.setup.java import find_java, log_to_file
 from rta.setup.processes import is_that, one_at_a_time, started, still_running
 
 _MAIN: Final = "rta.FlinkLocal"
@@ -90,6 +85,9 @@ def up(*, timeout: float = 180) -> Cluster:
     with _locked():
         running = status()
         if running is None:
+            from rta.engines.jvm import engines_jar
+            from rta.setup.jars import flink_jars
+
             jars = [engines_jar(), *flink_jars()]
             with step("starting Apache Flink"):
                 running = _start(jars, timeout)
@@ -127,6 +125,9 @@ def _start(jars: list[Path], timeout: float) -> Cluster:
     """Write the configuration, start the JVM, and wait until its gateway answers."""
     import psutil
 
+    from rta.kafka.broker_config import free_port
+    from rta.setup.java import find_java, log_to_file
+
     folder = _folder()
     shutil.rmtree(folder / "tmp", ignore_errors=True)  # copies of jars stay there after a kill
     rest, gateway = free_port(), free_port()
@@ -148,6 +149,8 @@ def _start(jars: list[Path], timeout: float) -> Cluster:
 
 def _wait(process: subprocess.Popen[bytes], cluster: Cluster, timeout: float) -> None:
     """Wait until both doors answer. Raises SetupError if it ends before, or the time is over."""
+    from rta.engines.flink.gateway import call
+
     deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(QueryError):

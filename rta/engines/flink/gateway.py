@@ -21,9 +21,10 @@ _PATIENCE: Final = 120.0  # seconds for one answer: the first statement loads Fl
 
 @dataclass(frozen=True)
 class Answer:
-    """What a statement gave: the names of its columns, its rows, and the job that it has started, if any."""
+    """What a statement gave: the names of its columns, their types as Flink's JSON has them, its rows, and the job that it started, if any."""
 
     columns: tuple[str, ...]
+    types: tuple[Mapping[str, Any], ...]
     rows: tuple[tuple[Any, ...], ...]
     job: str | None
 
@@ -68,7 +69,6 @@ class Session:
         operation = call("POST", f"{self._place}/statements", {"statement": statement})["operationHandle"]  # fmt: skip
         page = f"{self._place}/operations/{operation}/result/0?rowFormat=JSON"
         rows: list[tuple[Any, ...]] = []
-        columns: tuple[str, ...] = ()
         job = None
         while True:
             answer = call("GET", page)
@@ -76,11 +76,12 @@ class Session:
                 time.sleep(_ASK)
                 continue
             job = answer.get("jobID") or job
-            columns = tuple(each["name"] for each in answer["results"]["columns"])
+            told = answer["results"]["columns"]
             rows += [tuple(each["fields"]) for each in answer["results"]["data"]]
             following = answer.get("nextResultUri")
             if answer["resultType"] == "EOS" or not following or (limit and len(rows) >= limit):
-                return Answer(columns, tuple(rows[:limit]), job)
+                names, types = zip(*((each["name"], each["logicalType"]) for each in told), strict=True) if told else ((), ())  # fmt: skip
+                return Answer(names, types, tuple(rows[:limit]), job)
             page = self.url + following
             if not answer["results"]["data"]:
                 time.sleep(_ASK)
