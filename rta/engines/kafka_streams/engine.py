@@ -138,7 +138,14 @@ def _require_same(known: Path, query: Mapping[str, Any], table: str) -> None:
     wanted = json.dumps(query, sort_keys=True)
     if not known.exists():
         known.write_text(wanted)
-    elif known.read_text() != wanted:
+        return
+    before = json.loads(known.read_text())
+    if before["partitions"] != query["partitions"]:
+        raise QueryError(
+            f"the topic of {table!r} has another number of partitions, and a message key is on another one than before",
+            found=f"{query['partitions']} partitions, not {before['partitions']}", fix='use engine="flink" or engine="spark" with a new table',
+        )  # fmt: skip
+    if before != json.loads(wanted):
         raise QueryError(f"the state of {table!r} is that of another query", found=str(known), fix=f"rta.reset({table!r}), and fill it again")  # fmt: skip
 
 
