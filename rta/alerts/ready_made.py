@@ -144,7 +144,7 @@ def dead_letters(over: int = 0, **fields: Any) -> Rule:
     """
 
     def found(seen: Observation) -> Found:
-        return {topic: f"{count:,} dead letters" for topic, count in seen.dead_letters.items() if count > over}  # fmt: skip
+        return {topic: f"{count:,} dead letter{'' if count == 1 else 's'}" for topic, count in seen.dead_letters.items() if count > over}  # fmt: skip
 
     return _rule(fields, name="dead letters", when=found, needs=("kafka",))
 

@@ -47,7 +47,7 @@ class QueryRead:
         number, at = int(entry["batch_id"]), entry["committed_at"]
         self.table, self.batches = entry["table_name"], self.batches + (number != self.last)
         self.last = number
-        terms = {term: int(entry[term]) for term in _TERMS}
+        terms: dict[str, Any] = {term: int(entry[term]) for term in _TERMS}
         self.terms.update(terms)
         if entry["flawed"] and number != self.last_flawed:
             self.flawed, self.last_flawed = self.flawed + 1, number

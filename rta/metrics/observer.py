@@ -17,7 +17,7 @@ from rta.metrics.parts import Part
 from rta.metrics.spark_here import Here, spark_here
 from rta.metrics.stored import Offsets, Stored, StoredLook
 from rta.monitor.running_queries import started_at
-from rta.monitor.vitals import Vitals, of_batches, of_minute, verdict
+from rta.monitor.vitals import Vitals, of_batches, of_minute, of_progress, verdict
 from rta.settings import settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Observer:
             seen = self._asked(self._kafka, lambda: self._look.look(reached), away)
             up = {"database": kept is not None, "kafka": seen is not None}
             if here is None or here.session:
-                up["spark"] = here is not None and here.alive
+                up["spark"] = here is not None and here.ended is None
+                if here and here.ended:
+                    away["spark"] = f"its JVM has ended: {here.ended}"
             now = dt.datetime.now(dt.UTC)
             queries = self._queries(now, here or Here(), seen)
             return Observation(
@@ -96,10 +98,12 @@ class Observer:
             if own and stored_ and own.state != "running" and stored_.active:
                 own = None  # another process has taken it over
             lag = dict((seen and seen.lag.get(name)) or {})
+            left = self._stored.left.get(name)
             if own:
                 past, last, state, error = own.history, own.vitals, own.state, own.error
             else:
                 past, last = _of_ledger(self._stored.recent.get(name, ()), now)
+                last = of_progress(left.progress) if left else last
                 state, error = ("running" if stored_ and stored_.active else "stopped"), None
             vitals = replace(last, at=now, lag=_by_topic(lag) or None, behind=int(sum(lag.values())) if lag else None)  # fmt: skip
             history = self._remembered(name, past, vitals)
@@ -108,7 +112,7 @@ class Observer:
                     name, state, verdict(history, state, error), vitals, history, lag,
                     dict((seen and seen.lag_seconds.get(name)) or {}), stored_.committed_at if stored_ else None,
                     started_at(stored_), (stored_.process if stored_ and stored_.active else None),
-                    here.application if own else _process(stored_),
+                    here.application if own else left.application if left else _process(stored_),
                 )
             )  # fmt: skip
         return found

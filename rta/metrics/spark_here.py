@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rta.dataframes import session
@@ -31,12 +31,19 @@ class QueryHere:
 
 @dataclass(frozen=True)
 class Here:
-    """The Spark of this process; session: whether there was ever one; alive: whether its JVM is."""
+    """The Spark of this process.
+
+    Args:
+        session: Whether there is one, or its JVM has ended.
+        ended: How the JVM has ended; None if it lives.
+        application: The id of its application.
+        queries: Its queries.
+    """
 
     session: bool = False
-    alive: bool = False
+    ended: str | None = None
     application: str = ""
-    queries: Sequence[QueryHere] = field(default=())
+    queries: Sequence[QueryHere] = ()
 
 
 def spark_here(known: Collection[str] = ()) -> Here:
@@ -45,16 +52,15 @@ def spark_here(known: Collection[str] = ()) -> Here:
     Args:
         known: The names of those whose history is known: reading it takes Spark and Python a tenth of a second.
 
-    >>> spark_here().alive
+    >>> spark_here().session
     True
     """
     running = session.running()
     if running is None:
-        return Here(session="pyspark.sql" in sys.modules and session.ended() is not None)
+        why = session.ended() if "pyspark.sql" in sys.modules else None
+        return Here(session=why is not None, ended=why)
     found = [_query(each, known) for each in of_this_process()]
-    return Here(
-        session=True, alive=True, application=running.sparkContext.applicationId, queries=found
-    )
+    return Here(session=True, application=running.sparkContext.applicationId, queries=found)
 
 
 def _query(query: StreamingQuery, known: Collection[str]) -> QueryHere:

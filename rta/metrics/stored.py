@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rta.engines.spark.checkpoint_lock import working
+from rta.engines.spark.checkpoint_lock import progress_left, working
+from rta.engines.spark.left_progress import LeftProgress
 from rta.engines.spark.running import QuerySummary
 from rta.jobs import Schedule, schedules
 from rta.jobs.states import State
@@ -30,13 +31,23 @@ FROM rta_slots GROUP BY schedule"""
 
 @dataclass(frozen=True)
 class Stored:
-    """What the database tells; reached: table → what it contains; recent: table → the newest micro-batches of its query."""
+    """What the database tells, and what other processes have left.
+
+    Args:
+        tables: The tables.
+        queries: The queries.
+        reached: Table → what it contains.
+        recent: Table → the newest micro-batches of its query.
+        jobs: The jobs.
+        left: Table → the progress that the process of its query has left.
+    """
 
     tables: Sequence[ObservedTable] = ()
     queries: Sequence[QuerySummary] = ()
     reached: Mapping[str, Offsets] = field(default_factory=dict)
     recent: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
     jobs: Sequence[ObservedJob] = ()
+    left: Mapping[str, LeftProgress] = field(default_factory=dict)
 
 
 class StoredLook:
@@ -61,7 +72,7 @@ class StoredLook:
             [_query(name, read.get(name, []), locks.get(name)) for name in sorted({*read, *locks}) if name in locks or read[name]],
             {name: _reached(of_it) for name, of_it in read.items() if of_it},
             {name: list(newest.tail) for name, of_it in read.items() if name in locks and (newest := _newest(of_it))},
-            _jobs(now),
+            _jobs(now), progress_left(),
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rta.alerts.rules import unlike
 from rta.errors import InputError, RtaError
 from rta.metrics import Observation
 from tests.alerts.world import FAULT, FAULTS, OVER, START, looks
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("home")
 _users = {"now": 50.0}
@@ -153,3 +155,33 @@ def test_what_cannot_be_a_rule_is_refused() -> None:
         rta.alerts.late_share(over=2)
     with pytest.raises(InputError, match="does not return one value"):
         rta.alerts.band("users", "SELECT 1 AS a, 2 AS b", low=0).found(Observation(START))
+
+
+def test_a_database_that_is_away_keeps_nobody_from_being_told(said: list[Notice], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """It fires and is said although nothing can be written; once the database is back, alert and notices are in it, marked."""
+    seen = Observation(START, {"kafka": True}, dead_letters={"clicks": 1})
+    with Watch([rta.alerts.dead_letters()], [said.append], every=5, name="away") as watching:
+        monkeypatch.setenv("RTA_DATABASE_URL", "postgresql://u:planted@127.0.0.1:1/nowhere")
+        watching.take(seen)
+        until(lambda: said)
+        monkeypatch.delenv("RTA_DATABASE_URL")
+        watching.take(replace(seen, at=START + dt.timedelta(seconds=5)))
+    assert [each.alert.state for each in said] == ["firing"]
+    kept = rta.sql("SELECT a.state, n.said_at FROM rta_alerts AS a JOIN rta_notices AS n ON n.watch = a.watch WHERE a.watch = 'away'")  # fmt: skip
+    assert kept["state"].tolist() == ["firing"]
+    assert kept["said_at"].notna().all()
+
+
+def test_what_a_watch_has_left_is_taken_up_and_of_a_rule_that_is_gone_is_ended(said: list[Notice]) -> None:  # fmt: skip
+    """The next watch of the name says nothing again; the alert of a removed rule is resolved, and that is said."""
+    rule = rta.alerts.dead_letters()
+    seen = Observation(START, {"kafka": True}, dead_letters={"clicks": 1})
+    for rules in ([rule], [rule]):
+        with Watch(rules, [said.append], every=5, name="left") as watching:
+            watching.take(seen)
+    assert [each.alert.state for each in said] == ["firing"]
+    with Watch([], [said.append], every=5, name="left") as watching:
+        watching.take(replace(seen, at=START + dt.timedelta(seconds=9)))
+    assert [each.alert.state for each in said] == ["firing", "resolved"]
+    assert said[1].alert.says == "its rule was removed"
+    assert said[0].alert.id == said[1].alert.id

@@ -129,7 +129,7 @@ def test_the_ledger_is_read_on_and_its_sums_are_those_of_the_ledger(monkeypatch:
         with database.writing(database.engine()) as connection:
             for number in numbers:
                 for topic in ("views", "buys"):
-                    terms = {name: random.randint(0, 9) for name in ("used", "duplicate", "late", "quarantined")}  # fmt: skip
+                    terms: dict[str, Any] = {name: random.randint(0, 9) for name in ("used", "duplicate", "late", "quarantined")}  # fmt: skip
                     consumed = sum(terms.values()) + (number == 3)
                     batch = Batch(query, number, topic, {0: 99 * number, 1: 7}, {0: 99 * number + 99, 1: 7}, NOW, consumed=consumed, **terms)  # fmt: skip
                     assert ledger.enter(connection, table, batch)

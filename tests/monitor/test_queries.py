@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.engines.spark.checkpoint_lock import stop_elsewhere
+from rta.engines.spark.checkpoint_lock import progress_left, stop_elsewhere
 from rta.errors import QueryError
 from tests.support.waiting import finished, joined, until
 
@@ -76,9 +77,16 @@ def test_a_query_of_another_process_is_stopped_at_our_request(topic: Callable[..
     [there] = [each for each in rta.queries() if each.name == "listed_elsewhere"]
     assert (there.state, there.process, there.query) == ("running", other.pid, None)
     assert there.verdict.level in ("idle", "good")
+    with closing(rta.metrics.Observer()) as observer:  # Spark's own figures come from there, too
+        until(lambda: "listed_elsewhere" in progress_left(), other)
+        [seen] = [each for each in observer.look().queries if each.name == "listed_elsewhere"]
+    assert (seen.state, seen.process, seen.behind) == ("running", other.pid, 0)
+    assert seen.application.startswith("local-")
+    assert seen.vitals.in_rate == 0
     there.stop()
     _, err = finished(other)
     assert other.returncode == 0, err
+    assert "listed_elsewhere" not in progress_left()
     assert [each for each in rta.queries() if each.name == "listed_elsewhere" and each.state == "running"] == []  # fmt: skip
     there.stop()  # of one that has ended: nothing
 

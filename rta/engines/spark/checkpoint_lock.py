@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import java_class
 from rta.engines.spark import checkpoints
+from rta.engines.spark.left_progress import LeftProgress, forget, leave, left
 from rta.errors import QueryError
 from rta.settings import private_folder, settings
 from rta.setup.processes import runs
@@ -73,7 +74,8 @@ def locked(session: SparkSession, checkpoint: str, table: str) -> Iterator[None]
             yield
             [query] = started
             file = _lock_file(checkpoint)
-            holding = threading.Thread(target=_let_go, args=(query, opened, file), daemon=True)
+            application = session.sparkContext.applicationId
+            holding = threading.Thread(target=_let_go, args=(query, application, opened, file), daemon=True)  # fmt: skip
             _stopped_by.pop(file, None)
             holding.start()
             _holding[file] = query, holding
@@ -196,15 +198,18 @@ def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
         return opened
 
 
-def _let_go(query: StreamingQuery, opened: Any, file: Path) -> None:
-    """Wait until a query ends, and release its lock; stop it if another process asks for it."""
+def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) -> None:
+    """Wait until a query ends, leave its progress for others, and release its lock; stop it if another process asks for it."""
+    told = ""
     with suppress(Exception):  # the caller that waits for the query is told why it ended
         while not query.awaitTermination(_LOOK):  # type: ignore[arg-type]
+            told = leave(query, application, file, told)
             if by := _asked_by(file):
                 _stopped_by[file] = by
                 with suppress(Exception):  # it may take longer than Spark waits: it is asked again
                     query.stop()
     _request(file).unlink(missing_ok=True)
+    forget(file)
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
 
@@ -274,6 +279,16 @@ def working() -> list[Mapping[str, Any]]:
     []
     """
     return [holder for _, holder in _held()]
+
+
+def progress_left() -> dict[str, LeftProgress]:
+    """Return table → the newest progress of the query that fills it now, as its process left it within the last second.
+
+    >>> "doc_unlocked" in progress_left()
+    False
+    """
+    found = {holder["table"]: left(file) for file, holder in _held()}
+    return {table: each for table, each in found.items() if each is not None}
 
 
 def _held() -> list[tuple[Path, dict[str, Any]]]:
