@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Final
 
 NAME: Final = "run.log"
-MOST: Final = 10_000_000
+MOST: Final = 1_000_000
 """Characters of one cell that are kept: a notebook with more cannot be opened."""
 
 

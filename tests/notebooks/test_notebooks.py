@@ -120,7 +120,7 @@ def test_its_exercise_has_a_solution_that_asserts(path: Path) -> None:
 @each
 def test_its_last_cell_stops_what_was_started(path: Path) -> None:
     """The last cell stops the session, or closes and deletes what the notebook made."""
-    assert re.search(r"\.(stop|close|down|delete_topic)\(", code(path)[-1].source)
+    assert re.search(r"\.(stop|close|down|delete_topic|stop_scheduler)\(", code(path)[-1].source)
 
 
 def test_the_article_s_example_runs_as_printed() -> None:

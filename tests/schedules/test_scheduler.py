@@ -62,7 +62,9 @@ def _missed(name: str, file: Path, **how: Any) -> Schedule:
 
 
 @pytest.mark.parametrize("step", ["planned", "claimed", "started", "ended"])
-def test_a_scheduler_that_is_killed_at_any_step(step: str, own_home: Path, tmp_path: Path) -> None:
+def test_f53_a_scheduler_that_is_killed_at_any_step(
+    step: str, own_home: Path, tmp_path: Path
+) -> None:
     """SIGKILL after the plan, after the claim, after the start of a run, and after its end: the moment ran once."""
     file = tmp_path / "ran"
     _missed("killed", file)
@@ -97,7 +99,7 @@ def test_two_schedulers_at_once(own_home: Path, tmp_path: Path) -> None:
     assert len(jobs.history()) == 4
 
 
-def test_a_runner_and_a_kernel_that_are_killed_are_tried_again(own_home: Path, tmp_path: Path) -> None:  # fmt: skip
+def test_f53_a_runner_and_a_kernel_that_are_killed_are_tried_again(own_home: Path, tmp_path: Path) -> None:  # fmt: skip
     """SIGKILL of the process of a run: lost, of its kernel: failed; both are tries of one slot, and the third one succeeds."""
     hold, tries = tmp_path / "hold", tmp_path / "tries"
     hold.touch()

@@ -9,7 +9,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 def written(path: Path, *cells: str, parameters: str | None = None) -> Path:
     """Write a notebook: its cells, and first the one tagged `parameters`, if it has some."""
     tagged = [] if parameters is None else [new_code_cell(parameters, metadata={"tags": ["parameters"]})]  # fmt: skip
-    nbformat.write(new_notebook(cells=[*tagged, *map(new_code_cell, cells)]), path)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[*tagged, *map(new_code_cell, cells)], metadata=kernel), path)
     return path
 
 
