@@ -39,6 +39,7 @@ CONFIG: Final[Mapping[str, str]] = {
     "consumer.auto.offset.reset": "none",  # events that retention took are an error, not a gap
     "consumer.fetch.max.wait.ms": "20",
     "consumer.max.poll.records": "5000",
+    "consumer.metadata.max.age.ms": "10000",  # so soon it sees that a topic has more partitions
     "consumer.max.partition.fetch.bytes": str(4 * 2**20),
     "producer.compression.type": "lz4",
 }
@@ -71,6 +72,7 @@ class KafkaStreamsJob:
 
     def start_again(self) -> None:
         """Start it again from its last commit."""
+        self.native.stop()  # its pipes
         self.native = Program(self.told, self.folder)
         self.native.wait()
 

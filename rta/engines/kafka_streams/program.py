@@ -50,20 +50,23 @@ class Program:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=folder,
                 start_new_session=True,  # Ctrl-C is for the kernel
             )  # fmt: skip
-        self._heard = threading.Event()
-        self._listener = threading.Thread(target=self._listen, daemon=True, name=f"{self.application} listener")  # fmt: skip
-        self._listener.start()
         assert self.process.stdin is not None  # noqa: S101 - it is a pipe
         with suppress(BrokenPipeError):  # it has ended already: wait() says why
             self.process.stdin.write(json.dumps(told).encode() + b"\n")
             self.process.stdin.flush()
+        self._heard = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True, name=f"{self.application} listener")  # fmt: skip
+        self._listener.start()
 
     def _listen(self) -> None:
-        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        assert self.process.stdout is not None  # noqa: S101 - they are pipes
+        assert self.process.stdin is not None  # noqa: S101
         with self.process.stdout as lines:
             for line in lines:
                 self.said = json.loads(line)
                 self._heard.set()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     @property
     def runs(self) -> bool:

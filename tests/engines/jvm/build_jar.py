@@ -32,9 +32,11 @@ def entries() -> dict[str, bytes]:
 
 def main() -> None:
     """Write the jar."""
-    with zipfile.ZipFile(engines_jar(), "w", zipfile.ZIP_STORED) as jar:
+    new = engines_jar().with_suffix(".new")
+    with zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as jar:
         for name, content in entries().items():
             jar.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    new.replace(engines_jar())  # a JVM that runs keeps the old file
     print(f"{engines_jar()}: {engines_jar().stat().st_size:,} bytes")
 
 

@@ -99,7 +99,7 @@ public final class KafkaStreamsProgram {
                 // the same: who started us is gone
             }
             ending = true;
-            streams.close(Duration.ofSeconds(30));
+            if (!streams.close(Duration.ofSeconds(30))) Runtime.getRuntime().halt(1);  // Kafka is away, and nobody waits for us
         });
         parent.setDaemon(true);
         parent.start();
