@@ -152,8 +152,6 @@ def dead_letters(over: int = 0, **fields: Any) -> Rule:
 def state_growing(**fields: Any) -> Rule:
     """Fire if the state of a query is large and has grown without an end for ten minutes.
 
-    It is known of the queries of the watching process alone.
-
     >>> state_growing().for_
     600.0
     """

@@ -34,7 +34,7 @@ def alerts(*, state: str | None = None, limit: int = 100) -> Facts[Alert]:
         A list that shows itself as a table; rta.live(rta.alerts.alerts) shows it move.
 
     Example:
-        >>> [alert.rule for alert in alerts(state="firing")]
+        >>> [alert for alert in alerts(state="firing") if alert.subject == "nobody"]
         []
     """
     which = "" if state is None else "WHERE state = ?"

@@ -31,7 +31,7 @@ class ObservedQuery:
         committed_at: When its newest micro-batch was committed; None before the first.
         since: When it was started; None if it does not run.
         process: The id of the process that runs it.
-        application: The id of its Spark application; of another process "pid-…".
+        application: The id of its Spark application; of another process that has told nothing yet "pid-…".
     """
 
     name: str

@@ -196,7 +196,7 @@ def test_what_is_no_channel_is_refused() -> None:
         as_channels([Log(), Log()])
 
 
-def test_a_channel_that_fails_is_said_by_the_others_and_gets_all_later(home: object) -> None:
+def test_f49_a_channel_that_fails_is_said_by_the_others_and_gets_all_later(home: object) -> None:
     """Its receiver refuses three times: the other channel is not held up, and in the end both have firing and resolved, in order."""
     said: list[Notice] = []
     rule = rta.alerts.dead_letters()

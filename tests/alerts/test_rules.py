@@ -157,7 +157,7 @@ def test_what_cannot_be_a_rule_is_refused() -> None:
         rta.alerts.band("users", "SELECT 1 AS a, 2 AS b", low=0).found(Observation(START))
 
 
-def test_a_database_that_is_away_keeps_nobody_from_being_told(said: list[Notice], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_f49_a_database_that_is_away_keeps_nobody_from_being_told(said: list[Notice], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """It fires and is said although nothing can be written; once the database is back, alert and notices are in it, marked."""
     seen = Observation(START, {"kafka": True}, dead_letters={"clicks": 1})
     with Watch([rta.alerts.dead_letters()], [said.append], every=5, name="away") as watching:

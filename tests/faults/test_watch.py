@@ -35,7 +35,7 @@ def words(receiver: HttpReceiver) -> list[str]:
 
 
 @pytest.mark.parametrize("step", ["kept", "said", "marked", "never"])
-def test_a_watch_that_is_killed_loses_and_doubles_no_alarm(step: str, tmp_path: Path) -> None:
+def test_f49_a_watch_that_is_killed_loses_and_doubles_no_alarm(step: str, tmp_path: Path) -> None:
     """Killed before it speaks, after it has spoken, after it has noted that, or while all is quiet; the next watch goes on.
 
     One who dies between speaking and noting it cannot know that it was heard: it is said again, with the same id.
