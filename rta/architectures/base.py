@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rta.architectures.archives import archive, archived
 from rta.architectures.batch_views import batch_view
 from rta.dataframes.session import spark
-from rta.dataframes.starting_offsets import Position
 from rta.dataframes.task_metrics import group_of, note, underway
 from rta.engines.spark import following, starting
 from rta.engines.spark.checkpoint_lock import none_left_behind
@@ -36,6 +35,7 @@ from rta.engines.spark.realtime.materializer import Materialized, materialize
 from rta.errors import RtaError, TableError
 from rta.events.event_types import EventType
 from rta.html import Marked, card, described
+from rta.kafka.positions import Position
 from rta.names import checked
 from rta.progress import doing, watched
 from rta.store import ledger, serving, views

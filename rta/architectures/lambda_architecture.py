@@ -9,13 +9,13 @@ from rta.architectures.archives import read_archive
 from rta.architectures.base import Architecture
 from rta.architectures.batch_views import without_copies_of
 from rta.dataframes import sources
-from rta.dataframes.starting_offsets import Position
 from rta.engines.spark import following, starting
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.query_sources import query_sources
 from rta.errors import InputError
 from rta.events.event_types import EventType
+from rta.kafka.positions import Position
 from rta.progress import doing, waiting
 from rta.store import views
 from rta.store.ledger import Accounting

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rta.dataframes.sources import parsed_batch
-from rta.dataframes.starting_offsets import Position, between
+from rta.dataframes.sources import observed, parsed_batch
+from rta.dataframes.starting_offsets import between
 from rta.events.event_types import EventType, event_type
 from rta.events.type_checks import ORIGIN
+from rta.kafka.positions import Position
 from rta.kafka.topics import description
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ def latest(
 
     event = event or event_type(topic)
     chosen = between(description(topic), "earliest", ending) | dict(options or {})
-    parsed = parsed_batch(topic, event, max_skew, options=chosen)
-    counts = parsed.where("key IS NOT NULL AND (value IS NULL OR reason IS NULL)")
-    whole = F.struct(*event.columns, *ORIGIN, F.col("value").isNull().alias("deleted"))
+    deleted = F.col("value").isNull().alias("deleted")
+    parsed = parsed_batch(topic, event, max_skew, options=chosen).select(*event.columns, *ORIGIN, "key", deleted, "reason")  # fmt: skip
+    counted = observed(parsed, f"{topic}:latest:{ending}")
+    counts = counted.where("key IS NOT NULL AND (deleted OR reason IS NULL)")
+    whole = F.struct(*event.columns, *ORIGIN, "deleted")
     newest = counts.groupBy("key").agg(F.max_by(whole, "offset").alias("newest")).select("newest.*")
     return newest.where("NOT deleted").drop("deleted")

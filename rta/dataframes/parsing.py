@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from functools import reduce
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from rta.errors import InputError
+from rta.durations import duration
 from rta.events.event_types import EventType
 from rta.events.format_contract import chosen
 from rta.events.type_checks import KAFKA_TIME, ORIGIN, RAW
 
 HEADERS: Final = "array<struct<key:string,value:binary>>"
-_SKEW: Final = re.compile(r"\d{1,6} (second|minute|hour|day)s?")
 
 
 def parse(raw: DataFrame, event: EventType, max_skew: str = "5 minutes") -> DataFrame:
@@ -78,8 +76,4 @@ def _key(event: EventType) -> Column:
 
 def _ahead(event_time: Column, max_skew: str) -> Column:
     """Return whether an event claims to be from after it was sent."""
-    if not _SKEW.fullmatch(max_skew):
-        raise InputError(
-            "not a duration for max_skew", found=repr(max_skew), fix="write it like '5 minutes'"
-        )
-    return event_time > F.col("kafka_timestamp") + F.expr(f"INTERVAL {max_skew}")
+    return event_time > F.col("kafka_timestamp") + F.lit(duration("max_skew", max_skew))

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rta.dataframes.parsing import parse
-from rta.dataframes.starting_offsets import EARLIEST, Position, between, starting_at
+from rta.dataframes.starting_offsets import between, starting_at
 from rta.events.event_types import EventType, event_type
 from rta.events.type_checks import ORIGIN
 from rta.kafka.client import READING, spark_options
+from rta.kafka.positions import EARLIEST, Position
 from rta.kafka.topics import TopicDescription, description, offsets
 
 OBSERVED: Final = "rta_source"
@@ -194,7 +195,7 @@ class TopicRange:
     start: Mapping[int, int]
     end: Mapping[int, int]
     max_skew: str = "5 minutes"
-    options: Mapping[str, str] | None = None
+    options: Mapping[str, str] | None = field(default=None, repr=False)  # may hold a password
 
     def good(self) -> DataFrame:
         """Read the good events: the columns of read_batch()."""
@@ -203,7 +204,6 @@ class TopicRange:
 
     def bad(self) -> DataFrame:
         """Read the bad events: topic, partition, offset, kafka_timestamp, reason, key, value, headers."""
-        # The count keeps Spark from computing the reason once more below the parsers, as it does with what a filter needs.
         parsed = self._parsed(headers=True).select(*ORIGIN, "reason", "key", "value", "headers")
         counted = observed(parsed, f"{self.topic}:bad:{sorted(self.end.items())}")
         return counted.where("reason IS NOT NULL")
@@ -271,6 +271,8 @@ def quarantined(
 
 def observed(parsed: DataFrame, topic: str) -> DataFrame:
     """Count the events that pass, without a second read: consumed, quarantined and good, each on its own.
+
+    It also keeps Spark from parsing more than once: what a filter on `reason` needs would be computed anew below the parser.
 
     The counts are under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
 

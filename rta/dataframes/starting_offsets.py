@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
 
 from rta.errors import InputError
+from rta.kafka.positions import EARLIEST, LATEST, Position, Ranges, checked_position
 from rta.kafka.topics import TopicDescription
-
-Position = str | Mapping[int, int] | datetime
-Ranges = Mapping[int, tuple[int, int]]  # partition → the earliest offset, the next to be written
-LATEST: Final = -1  # Kafka's own numbers for the two ends of a partition
-EARLIEST: Final = -2
 
 
 def starting_at(topic: TopicDescription, position: Position) -> dict[str, str]:
@@ -62,59 +57,18 @@ def between(topic: TopicDescription, starting: Position, ending: Position) -> di
 
 def _position(topic: str, position: Position, which: str, ranges: Ranges) -> dict[str, str]:
     """Check a position against the topic, and translate it."""
+    words = ("earliest", "latest") if which == "starting" else ("latest",)
+    checked_position(topic, position, which, ranges, words)
     if isinstance(position, datetime):
-        if position.tzinfo is None:
-            raise InputError(
-                f"{which} needs a time zone",
-                found=repr(position),
-                fix="give it one, such as tzinfo=datetime.UTC",
-            )
         at = {f"{which}Timestamp": str(round(position.timestamp() * 1000))}
         # If no record is as young as that, begin with the next one to come, as with "latest".
         young = {"startingOffsetsByTimestampStrategy": "latest"} if which == "starting" else {}
         return at | young
     if isinstance(position, Mapping):
-        _require_there(topic, position, which, ranges)
         unnamed = EARLIEST if which == "starting" else LATEST
         each = {str(partition): int(position.get(partition, unnamed)) for partition in ranges}
         return {f"{which}Offsets": json.dumps({topic: each})}
-    allowed = ("earliest", "latest") if which == "starting" else ("latest",)
-    if position not in allowed:
-        raise InputError(
-            f"not a position for {which}",
-            found=repr(position),
-            fix=f"use {' or '.join(allowed)}, {{partition: offset}} or a datetime",
-        )
     return {f"{which}Offsets": position}
-
-
-def _require_there(topic: str, position: Mapping[int, int], which: str, ranges: Ranges) -> None:
-    """Refuse partitions and offsets that the topic does not have: Spark would fail while it reads, with pages of Java."""
-    unknown = sorted(set(position) - set(ranges), key=str)
-    if unknown:
-        raise InputError(
-            f"{which} names partitions that topic {topic!r} does not have", found=unknown,
-            fix=f"use some of {sorted(ranges)}",
-        )  # fmt: skip
-    words = (LATEST, EARLIEST) if which == "starting" else (LATEST,)
-    outside = {
-        partition: offset
-        for partition, offset in position.items()
-        if not _is_number(offset)
-        or (offset not in words and not ranges[partition][0] <= offset <= ranges[partition][1])
-    }
-    if outside:
-        there = ", ".join(f"partition {p} has {ranges[p][0]} to {ranges[p][1]}" for p in sorted(outside))  # fmt: skip
-        raise InputError(
-            f"{which} names an offset that topic {topic!r} does not have", found=outside,
-            fix=f"{there}, where the last is the offset of the next event; or use {' or '.join(map(str, words))},"
-            f" Kafka's own for {'latest or earliest' if len(words) > 1 else 'latest'}",
-        )  # fmt: skip
-
-
-def _is_number(offset: object) -> bool:
-    """Return whether something is a whole number; NumPy's is one, a bool is not."""
-    return hasattr(offset, "__index__") and not isinstance(offset, bool)
 
 
 def _require_order(topic: str, starting: Position, ending: Position) -> None:

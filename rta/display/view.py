@@ -124,24 +124,25 @@ def _ends(
     seconds: float | None, until: Callable[[pd.DataFrame], bool | str] | None, *, alive: bool
 ) -> Callable[[LiveView], str | None]:
     """Return what tells a view why it is at its bound; None if it goes on."""
+    stood = False
 
     def ends(view: LiveView) -> str | None:
+        nonlocal stood
         age, now = time.monotonic() - view.began, view.history[-1] if view.history else None
         if until and view.rows is not None and (why := until(view.rows.frame)):
             return f"ended: {why}" if isinstance(why, str) else "ended: until() is true"
         if seconds is not None and age >= seconds:
             return f"ended after {spoken(age)}"
-        if (over := view.feed.over()) or alive or seconds is not None:
+        if (over := view.feed.over()) or alive or (seconds is not None and not until):
             return over
         if not until and now and view.rows is not None and view.feed.caught_up(now):
             return "everything that was there is shown"
-        if view.feed.state != "running" and view.rows is not None:
+        # Nothing comes any more for which a job could wait; after one more look, for the last rows may be younger than this one.
+        before, stood = stood, view.feed.state != "running" and view.rows is not None
+        if stood and before:
             return view.verdict.text
-        patience = (
-            _UNKNOWN
-            if now and now.behind is None and now.out_rate is not None and not until
-            else _STILL
-        )
+        unknown = now and now.behind is None and now.out_rate is not None and not until
+        patience = seconds or (_UNKNOWN if unknown else _STILL)
         return (
             f"ended after {spoken(age)}, as nothing can be alive here" if age >= patience else None
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rta.errors import InputError, QueryError
 from rta.names import checked
+from rta.urls import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,7 +183,7 @@ class ParquetSink:
         draft.replace(folder / name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DeltaSink:
     """Write the rows of each micro-batch into a Delta table, exactly once: `pip install rta[delta]`.
 
@@ -206,6 +207,10 @@ class DeltaSink:
 
     path: str | Path
     key: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        """Show all but a password in the URL."""
+        return f"DeltaSink(path={shown(self.path)!r}, key={self.key!r})"
 
     def __call__(self, rows: pa.Table, batch: BatchId) -> None:
         """Write the rows, if their micro-batch is not there."""

@@ -25,6 +25,7 @@ from rta.events.sampled_values import Place, required, seconds
 from rta.events.times import EPOCHS
 from rta.events.type_checks import RESERVED, UNREADABLE
 from rta.html import card, described
+from rta.urls import shown
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?", re.ASCII)
 _SKEW: Final = (
@@ -224,7 +225,10 @@ def _of_avro(topic: str, record: Any, registry: str) -> tuple[dict[str, Any], li
     renamed = {column: name for name, column in names.items() if column != name}
     arguments: dict[str, Any] = {"name": topic, "schema": ddl, "event_time": at}
     arguments |= ({"fields": renamed} if renamed else {}) | {"format": Avro(registry=registry)}
-    return arguments, [] if times else ["no field is a timestamp of Avro: Kafka's own time is taken"]  # fmt: skip
+    notes = [] if times else ["no field is a timestamp of Avro: Kafka's own time is taken"]
+    if shown(registry) != registry:
+        notes.append("the password of the registry is left out: put the URL there from where you keep it, such as os.environ")  # fmt: skip
+    return arguments, notes
 
 
 def _object(value: bytes) -> Row | None:
@@ -383,5 +387,6 @@ def _code(value: Any) -> str:
         return repr(value)
     given = {each.name: getattr(value, each.name) for each in fields(value)}
     usual = {each.name: each.default for each in fields(value)}
-    more = ", ".join(f"{name}={one!r}" for name, one in given.items() if one != usual[name])
+    written = {name: shown(one) if isinstance(one, str) else one for name, one in given.items()}
+    more = ", ".join(f"{name}={one!r}" for name, one in written.items() if one != usual[name])
     return f"rta.events.{type(value).__name__}({more})"

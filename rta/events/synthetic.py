@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 
+from rta.durations import duration
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS
 from rta.progress import waiting
-
-_MICROSECONDS: Final = {
-    "microsecond": 1, "millisecond": 10**3, "second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6,
-    "day": 86_400 * 10**6,
-}  # fmt: skip
 
 _VIEWS, _PURCHASES = "0.50D", "0.95D"  # half are views, 45 % purchases, 5 % refunds
 
@@ -76,9 +70,10 @@ def user_events(
         (users, rate, skew),
     )
 
+    longest, between = duration("lateness", lateness), duration("duplicate_delay", duplicate_delay)
     happened = f"({_instant(start)} + floor(id * {_double(1e6 / rate)}))"
-    late = f"CASE WHEN {_uniform(seed, 'late')} < {_double(late_share)} THEN {_up_to(lateness, _uniform(seed, 'lateness'))} END"
-    again = f"copy * (1 + {_up_to(duplicate_delay, _uniform(seed, 'delay'))})"
+    late = f"CASE WHEN {_uniform(seed, 'late')} < {_double(late_share)} THEN {_up_to(longest, _uniform(seed, 'lateness'))} END"
+    again = f"copy * (1 + {_up_to(between, _uniform(seed, 'delay'))})"
     copies = f"CASE WHEN {_uniform(seed, 'copies')} < {_double(duplicates)} THEN array(0, 1) ELSE array(0) END"
     kind = _uniform(seed, "action")
     columns = {
@@ -130,20 +125,9 @@ def _amount(kind: str, uniform: str) -> str:
     return f"CAST(CAST({signed} AS DECIMAL(10, 0)) * 0.01BD AS DECIMAL(12, 2))"
 
 
-def _up_to(duration: str, uniform: str) -> str:
-    """Draw whole microseconds from 0 to just under the duration."""
-    return f"floor({uniform} * {_microseconds(duration)})"
-
-
-def _microseconds(duration: str) -> int:
-    """Read a duration as Spark writes it: "90 seconds", "1 hour"."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*", duration, re.IGNORECASE)
-    unit = match and _MICROSECONDS.get(match[2].lower())
-    if not match or not unit:
-        raise InputError(
-            "not a duration", found=repr(duration), fix='write it like "90 seconds" or "1 hour"'
-        )
-    return round(float(match[1]) * unit)
+def _up_to(longest: timedelta, uniform: str) -> str:
+    """Draw whole microseconds from 0 to just under a duration."""
+    return f"floor({uniform} * {longest // timedelta(microseconds=1)})"
 
 
 def _instant(start: str | datetime) -> int:

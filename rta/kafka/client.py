@@ -20,6 +20,7 @@ from rta.errors import BrokerError, InputError
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.broker import Broker, bootstrap, up
 from rta.settings import Settings, settings
+from rta.urls import shown
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -108,7 +109,7 @@ class _SharedAdmin:
             )  # fmt: skip
         except ValueError as error:
             raise InputError(
-                "this is not the address of a Kafka broker", found=options["bootstrap_servers"],
+                "this is not the address of a Kafka broker", found=shown(options["bootstrap_servers"]),
                 fix="correct RTA_KAFKA_BOOTSTRAP: host:port, several with commas between them",
             ) from error  # fmt: skip
         self.cluster, self.used = cluster, time.monotonic()

@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import InputError
 from rta.html import Facts
 from rta.kafka import client, tail, topics
 from rta.kafka.auth_errors import raising_refused
+from rta.kafka.positions import EARLIEST, LATEST, Position, Ranges, checked_position
 from rta.kafka.tail import Record
 
 if TYPE_CHECKING:
     from rta.events.inference import Inferred
 
-Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime
 _LONGEST: Final = 500  # characters of a key or value in the table
 
 
@@ -25,7 +25,7 @@ def peek(
     topic: str,
     *,
     count: int = 20,
-    starting: Start = "latest",
+    starting: Position = "latest",
     where: str | Callable[[Record], bool] | None = None,
     scan: int = 10_000,
 ) -> Facts[Record]:
@@ -105,36 +105,28 @@ def _matching(where: str | Callable[[Record], bool] | None) -> Callable[[Record]
 
 
 def _from(
-    reader: Any, topic: str, ranges: Mapping[int, tuple[int, int]], starting: Start
-) -> dict[int, tuple[int, int]]:
+    reader: Any, topic: str, ranges: Ranges, starting: Position
+) -> Mapping[int, tuple[int, int]]:
     """Return the part of each partition that is asked for.
 
     Raises:
         InputError: If there is no such place.
     """
+    checked_position(topic, starting, "starting", ranges)
     if isinstance(starting, datetime):
         return _since(reader, topic, ranges, starting)
     if isinstance(starting, Mapping):
-        for partition, offset in starting.items():
-            first, end = ranges.get(partition, (0, -1))
-            if not first <= offset <= end:
-                there = ", ".join(f"{p}: {first} to {end}" for p, (first, end) in ranges.items())
-                raise InputError(f"topic {topic!r} has no such offset", found=f"{{{partition!r}: {offset!r}}}", fix=f"choose from {there}")  # fmt: skip
-        return {partition: (offset, ranges[partition][1]) for partition, offset in starting.items()}
-    if starting not in ("earliest", "latest"):
-        fix = '"earliest", "latest", {partition: offset} or a datetime with a zone'
-        raise InputError("starting is not a place in a topic", found=repr(starting), fix=fix)
-    return dict(ranges)
+        ends = {partition: {EARLIEST: first, LATEST: end} for partition, (first, end) in ranges.items()}  # fmt: skip
+        return {p: (ends[p].get(offset, offset), ranges[p][1]) for p, offset in starting.items()}
+    return ranges
 
 
 def _since(
-    reader: Any, topic: str, ranges: Mapping[int, tuple[int, int]], moment: datetime
-) -> dict[int, tuple[int, int]]:
+    reader: Any, topic: str, ranges: Ranges, moment: datetime
+) -> Mapping[int, tuple[int, int]]:
     """Return what came at a moment or later, by Kafka's time; a partition in which nothing did is left out."""
     from kafka import TopicPartition
 
-    if moment.tzinfo is None:
-        raise InputError("a moment needs a zone", found=moment.isoformat(), fix="add tzinfo=datetime.UTC")  # fmt: skip
     asked = {TopicPartition(topic, partition): round(moment.timestamp() * 1000) for partition in ranges}  # fmt: skip
     found = reader.offsets_for_times(asked)
     return {

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from rta.dataframes.sources import parsed_batch, read_batch, read_stream
+from rta.dataframes.sources import observed, parsed_batch, read_batch, read_stream
 from rta.dataframes.starting_offsets import between
 from rta.engines.spark.duplicates import deduplicates
 from rta.engines.spark.lateness import LateRule, late_rows
@@ -62,7 +62,12 @@ def newest(asked: Request) -> list[Sample]:
     topic, event = topics.description(asked.topic), asked.event
     start = {p: max(first, end - _BACK) for p, (first, end) in topic.ranges.items()}
     read = parsed_batch(topic.name, event, asked.max_skew, options=between(topic, start, "latest"))
-    good = read.where("reason IS NULL").orderBy(F.desc(event.event_time)).limit(_BACK)
+    good = (
+        observed(read, f"{topic.name}:newest")
+        .where("reason IS NULL")
+        .orderBy(F.desc(event.event_time))
+        .limit(_BACK)
+    )
     rows = good.select("key", "value", *event.columns).toArrow().to_pylist()
     if not rows:
         raise TopicError(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from rta.durations import duration
 from rta.errors import InputError
 from rta.store.catalog import relation
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from rta.store.serving_tables import Table
-
-_AGE: Final = re.compile(r"(\d{1,6}) (second|minute|hour|day)s?")
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,7 @@ class Expiry:
         >>> Expiry.of(Table("t", StructType().add("window", window), ("window_start", "window_end")), "90 days")
         Expiry(column='window_end', age=datetime.timedelta(days=90))
         """
-        found = _AGE.fullmatch(keep)
-        if not found:
-            raise InputError("not a duration for keep", found=repr(keep), fix="write it like '90 days'")  # fmt: skip
+        age = duration("keep", keep)
         moments = [c.name for c in table.columns if c.dataType.typeName() == "timestamp"]
         ends = [name for name in moments if name.endswith("window_end")]
         chosen = [*ends, *(name for name in moments if name in table.key), *moments]
@@ -54,7 +50,7 @@ class Expiry:
                 f"the rows of table {table.name!r} have no moment by which they could grow old", found=f"columns {', '.join(table.columns.names)}",
                 fix="add a TIMESTAMP to the result, or leave keep= out",
             )  # fmt: skip
-        return Expiry(chosen[0], dt.timedelta(**{f"{found[2]}s": int(found[1])}))
+        return Expiry(chosen[0], age)
 
     def apply(self, connection: Connection, table: Table, watermark: dt.datetime | None) -> int:
         """Delete the rows that are too old at a watermark; return how many."""

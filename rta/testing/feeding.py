@@ -3,7 +3,7 @@
     drained stream of T(x) == batch T(x), exactly, for the events that were not late
 
 feed() runs a real streaming query with one micro-batch for each list of rows; check_law() compares its result with that of a batch.
-For tests against a real topic, independent of Spark, see rta.testing.oracle.
+In append mode a row comes once it is final, so there the batch, too, has only what the last watermark has closed. For tests against a real topic, independent of Spark, see rta.testing.oracle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rta.engines.spark.lateness import LateRule, Transform, late_rows
+from rta.engines.spark.lateness import WATERMARK, LateRule, Transform, late_rows, operators
+from rta.engines.spark.output_modes import output_mode
 from rta.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Fed:
 
     Args:
         stream: Key → its final row.
-        batch: The same of one batch over the events that were not late.
+        batch: The same of one batch over the events that were not late; in append mode without what is not final yet.
         late: The positions of the late events in the input, counted from 0.
         events: The number of events.
     """
@@ -63,6 +64,7 @@ def feed(
     schema: StructType | str,
     key: Sequence[str],
     spark: SparkSession,
+    mode: str | None = None,
 ) -> Fed:
     """Feed rows to a transform in the given micro-batches, through a real streaming query.
 
@@ -72,6 +74,10 @@ def feed(
         schema: The schema of the rows.
         key: The columns of the result that identify a row; a later row of a key replaces the earlier one.
         spark: The session.
+        mode: Spark's output mode, by default the first of "update" and "append" that Spark allows, as for rta.follow().
+
+    Raises:
+        InputError: In append mode, if the result has no window or event time by which its rows are final.
 
     Example:
         >>> day = [{"user_id": 1, "amount": "0.10", "timestamp": "2024-11-15 10:30:00"}]
@@ -80,6 +86,7 @@ def feed(
         >>> [row.total_amount for row in fed.stream.values()]
         [Decimal('0.20')]
     """
+    from pyspark.sql import functions as F
     from pyspark.sql.types import StructType
 
     described = StructType.fromDDL(schema) if isinstance(schema, str) else schema
@@ -93,11 +100,16 @@ def feed(
         stream = (
             spark.readStream.schema(located).option("maxFilesPerTrigger", 1).json(f"{folder}/input")
         )
-        final, watermarks = _run(transform(stream), key, folder)
+        result = transform(stream)
+        mode = output_mode(result, mode)
+        until = _final_by(result) if mode == "append" else None
+        final, watermarks, closed = _run(result, key, mode, folder)
         static = spark.read.schema(located).json(f"{folder}/input")
-        late = _late(static, transform, LateRule.of(transform(stream)), watermarks, batches)
+        late = _late(static, transform, LateRule.of(result), watermarks, batches)
         kept = static.where(~static["offset"].isin(list(late))) if late else static
-        rows = {_key(row, key): row for row in transform(kept).collect()}
+        answer = transform(kept)
+        answer = answer.where(F.expr(until) <= F.lit(closed)) if until else answer
+        rows = {_key(row, key): row for row in answer.collect()}
     return Fed(final, rows, frozenset(late), sum(map(len, batches)))
 
 
@@ -108,6 +120,7 @@ def check_law(
     schema: StructType | str,
     key: Sequence[str],
     spark: SparkSession,
+    mode: str | None = None,
 ) -> Fed:
     """Assert that the result of the stream equals that of the batch, row for row; return both.
 
@@ -119,6 +132,7 @@ def check_law(
         schema: As for feed().
         key: As for feed().
         spark: As for feed().
+        mode: As for feed().
 
     Raises:
         AssertionError: If they differ; it shows the first differences.
@@ -129,7 +143,7 @@ def check_law(
         >>> check_law(rta.transforms.totals, [rows], schema=schema, key=["window", "user_id"], spark=spark).events
         1
     """
-    fed = feed(transform, batches, schema=schema, key=key, spark=spark)
+    fed = feed(transform, batches, schema=schema, key=key, spark=spark, mode=mode)
     if fed.differences:
         shown = "\n  ".join(fed.differences[:5])
         raise AssertionError(f"stream and batch differ in {len(fed.differences)} rows:\n  {shown}")
@@ -152,17 +166,32 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+def _final_by(result: DataFrame) -> str | None:
+    """Return the moment (SQL) at which a row of append mode is final; None if it is so at once: no aggregate has made it."""
+    if not any(each.name == "Aggregate" for each in operators(result)):
+        return None
+    for each in result.schema:
+        if WATERMARK in each.metadata:
+            return f"`{each.name}`" + (".end" if each.dataType.typeName() == "struct" else "")
+    raise InputError(
+        "in append mode the result needs the window by which its rows are final", found=", ".join(result.columns),
+        fix='keep the window among the columns, or feed in mode="update"',
+    )  # fmt: skip
+
+
 def _run(
-    result: DataFrame, key: Sequence[str], folder: str
-) -> tuple[dict[tuple[Any, ...], Row], list[str]]:
-    """Run the query to its end; return the final rows, and the watermark of each micro-batch that had input."""
+    result: DataFrame, key: Sequence[str], mode: str, folder: str
+) -> tuple[dict[tuple[Any, ...], Row], list[str], datetime]:
+    """Run the query to its end; return the final rows, the watermark of each micro-batch that had input, and the last one."""
     final: dict[tuple[Any, ...], Row] = {}
 
     def upsert(frame: DataFrame, _: int) -> None:
+        if mode == "complete":
+            final.clear()
         final.update({_key(row, key): row for row in frame.collect()})
 
     query = (
-        result.writeStream.outputMode("update")
+        result.writeStream.outputMode(mode)
         .option("checkpointLocation", f"{folder}/checkpoint")
         .trigger(availableNow=True)
         .foreachBatch(upsert)
@@ -175,7 +204,7 @@ def _run(
         if progress["sources"][0]["startOffset"] != progress["sources"][0]["endOffset"]:
             watermarks.append(before)
         before = progress.get("eventTime", {}).get("watermark", before)
-    return final, watermarks
+    return final, watermarks, datetime.fromisoformat(before)
 
 
 def _late(

@@ -13,9 +13,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import to_avro
 
+from rta.engines import Source
 from rta.errors import InputError, SetupError
 from rta.events.event_types import EventType
 from rta.events.formats.avro_records import Avro
+from rta.events.formats.registry import schemas
+from rta.events.inference import Sampled, inferred
 from tests.dataframes.test_nested import parsed
 
 
@@ -129,12 +132,14 @@ class Registry(BaseHTTPRequestHandler):
     """Two schemas of one subject, as a registry with Confluent's API tells them."""
 
     found: ClassVar[dict[str, Any]] = {}
+    user: ClassVar[str | None] = None
 
     def do_GET(self) -> None:
-        """Answer."""
-        answer = self.found.get(self.path)
+        """Answer, to its user alone if it has one."""
+        known = self.user is None or self.headers["Authorization"] == self.user
+        answer = self.found.get(self.path) if known else None
         body = json.dumps(answer or {"error_code": 40401}).encode()
-        self.send_response(200 if answer else 404)
+        self.send_response(200 if answer else 404 if known else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -179,6 +184,28 @@ def test_schemas_are_found_by_their_ids(spark: SparkSession, registry: str) -> N
     gone = EventType("t", "id STRING", "kafka_timestamp", format=Avro(registry="http://127.0.0.1:9"))  # fmt: skip
     with pytest.raises(SetupError, match=r"registry does not answer; found: 127.0.0.1:9"):
         parsed(spark, [b""], gone)
+
+
+def test_the_password_of_a_registry_is_sent_and_never_shown(
+    spark: SparkSession, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the registry as HTTP has it; no repr, error, plan or code to paste has it."""
+    monkeypatch.setattr(Registry, "user", "Basic YW5hOnBsYW50QGVk")  # ana:plant@ed
+    url = registry.replace("//", "//ana:plant%40ed@")
+    of = EventType("evolving", "id STRING, n BIGINT", "kafka_timestamp", format=Avro(registry=url))
+    [row] = parsed(spark, [framed(7, data(b"a") + long(5))], of)
+    assert (row.id, row.n) == ("a", 5)
+    guess = inferred("evolving", [Sampled(None, framed(7, b""), 0)], registry=url, schemas=schemas(url, "evolving"))  # fmt: skip
+    assert guess.event_type().format == Avro(registry=url)
+    shown = [repr(of), of._repr_html_(), repr(of.format), guess.code, repr(guess), repr(Source("evolving", of))]  # fmt: skip
+    for wrong in (url.replace("ed", "x"), "http://ana:plant%40ed@127.0.0.1:9", "http://ana:plant/ed@127.0.0.1", "ftp://ana:planted@127.0.0.1"):  # fmt: skip
+        with pytest.raises((InputError, SetupError)) as refused:
+            parsed(spark, [b""], EventType("evolving", "id STRING", "kafka_timestamp", format=Avro(registry=wrong)))  # fmt: skip
+        shown.append(str(refused.value))
+    with pytest.raises(InputError) as both:
+        Avro("{}", registry=url)
+    assert "refuses this user" in shown[-4]
+    assert [each for each in [*shown, str(both.value)] if "plant" in each] == []
 
 
 def test_a_given_schema_may_be_framed(spark: SparkSession) -> None:

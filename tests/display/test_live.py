@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -22,7 +23,7 @@ from rta.display.frames import FrameFeed
 from rta.display.live_view import LiveView
 from rta.display.rows import Differ, Rows
 from rta.errors import InputError, QueryError
-from tests.support.waiting import until
+from tests.support.waiting import HANG, terminated, until
 
 pytestmark = pytest.mark.kafka
 BARS = alt.Chart().mark_bar().encode(x="window_start:T", y="sum(event_count):Q")
@@ -206,6 +207,16 @@ def test_bounds(clicks: str) -> None:
     for wrong in ({"limit": 0}, {"every": -1}, {"for_": 0}, {"for_": "soon"}):
         with pytest.raises(InputError):
             rta.live(clicks, **wrong)
+
+
+def test_a_job_does_not_wait_for_a_query_that_has_ended(spark: SparkSession) -> None:
+    """What until= waits for will not come: the view ends at once, and its verdict says why."""
+    stream = spark.readStream.format("rate").load().selectExpr("raise_error('broken') AS n")
+    query = stream.writeStream.format("noop").start()
+    with pytest.raises(StreamingQueryException):
+        terminated(query)
+    view = rta.live(query, until=lambda _: False, for_=HANG)
+    assert "broken" in str(view.verdict)
 
 
 def test_what_does_not_move_is_refused(spark: SparkSession, clicks: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 import rta
 from rta.engines.spark import checkpoints, exactly_once
-from rta.engines.spark.lateness import operators
+from rta.engines.spark.lateness import Transform, operators
 from rta.errors import AccountingWarning
 from rta.kafka.topics import description
 from rta.kafka.topics import topic_id as topic_id_of
@@ -21,6 +21,7 @@ from rta.store import database, ledger, serving, serving_tables
 from rta.store.ledger import Accounting, Batch, flaws_said
 from rta.testing import oracle
 from tests.support.databases import create
+from tests.support.schedule import once
 from tests.support.truth import KEY
 
 HOW: dict[str, Any] = {"key": KEY, "event": rta.USER_EVENTS}
@@ -146,13 +147,13 @@ def test_f43_what_was_aborted_is_nowhere(spark: SparkSession, topic: Callable[..
     assert rta.dlq.redrive(name).sent == 1
 
 
-def _plan(spark: SparkSession, name: str, place: str) -> exactly_once.Plan:
+def _plan(
+    spark: SparkSession, name: str, place: str, transform: Transform = rta.transforms.totals
+) -> exactly_once.Plan:
     """Return the plan of a query that counts totals of a topic."""
     source = rta.engines.Source(name, rta.USER_EVENTS)
-    found = operators(
-        source.stream(description(name), goes_on=False).transform(rta.transforms.totals)
-    )
-    return exactly_once.Plan({"": source}, {name: topic_id_of(name)}, rta.transforms.totals, found, spark, place, database.engine(), None)  # fmt: skip
+    found = operators(source.stream(description(name), goes_on=False).transform(transform))
+    return exactly_once.Plan({"": source}, {name: topic_id_of(name)}, transform, found, spark, place, database.engine(), None)  # fmt: skip
 
 
 def _counted(name: str, dropped_late: int = 0, **counts: int) -> exactly_once.Counted:
@@ -197,3 +198,19 @@ def test_late_rows_that_are_not_found_again_are_said(
     [batch], _ = exactly_once.accounted(plan, checkpoints.spans(spark, place, 0), counted, "q", 0)
     assert batch.difference == 0
     assert batch.flaw == "Spark dropped 2 rows as late, and none of the events was found late again"
+
+
+@pytest.mark.kafka
+def test_late_rows_that_are_no_events_are_said(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
+    """An operator behind another one drops what that has made: which events they were is not known, and the entry says of which operator."""
+    name = topic(partitions=1)
+    rta.publish(rta.user_events(spark, rows=10), name)
+    rta.drain(name, once, table="not_known", **HOW)
+    place = str(rta.engines.spark.starting.checkpoint_of("not_known"))
+    plan = _plan(spark, name, place, once)
+    assert [each.name for each in plan.operators] == ["Aggregate", "Deduplicate"]
+    counts = {f"rta_source:{name}": {"consumed": 10, "quarantined": 0, "good": 10}, f"rta_rows:{name}:reached:1": {"reached": 10}}  # fmt: skip
+    counted = exactly_once.Counted(counts, [exactly_once.OperatorMetrics(dropped_late=2), exactly_once.OperatorMetrics(passed=10)])  # fmt: skip
+    [batch], _ = exactly_once.accounted(plan, checkpoints.spans(spark, place, 0), counted, "q", 0)
+    assert (batch.used, batch.late, batch.difference) == (10, 0, 0)
+    assert batch.flaw == "late: not known for Aggregate, which dropped 2 rows that are no events but made of them"  # fmt: skip

@@ -25,6 +25,7 @@ from tests.support.two_topics import (
     START,
     VIEWS,
     WITHIN,
+    Many,
     Pair,
     Truth,
     counted_by_hand,
@@ -207,6 +208,22 @@ def test_a_stateful_processor_is_accounted_for(pair: Pair) -> None:
         pair.views, counted_by_hand, table="any_processor", key=["user_id"], **pair.one
     )
     assert again.accounting.consumed == 0  # its fingerprint is the same at the next start
+
+
+def test_the_state_of_a_processor_may_expire(topic: Callable[..., str]) -> None:
+    """Time to live: what a processor has kept for a millisecond is gone in the next micro-batch, what it keeps for a day is not."""
+
+    def counted(views: DataFrame) -> DataFrame:
+        kept = Many(lately=1, ever=86_400_000)
+        return views.groupBy("user_id").transformWithState(kept, "user_id LONG, lately LONG, ever LONG", "Update", "ProcessingTime")  # fmt: skip
+
+    name = topic(partitions=1)
+    for _ in range(2):
+        publish(name, "view", [0])  # and its copy
+        rta.drain(name, counted, table="any_expires", key=["user_id"], event=VIEWS)
+    assert [row[1:] for row in rows("any_expires", "user_id", "lately", "ever")] == [(2, 4)]
+    told = rta.accounting("any_expires")
+    assert (told.used, told.late, told.balanced) == (4, 0, True)
 
 
 def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:

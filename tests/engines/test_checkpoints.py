@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from rta.engines.spark import checkpoints
-from rta.errors import QueryError
+from rta.errors import InputError, QueryError
 
 
 @pytest.fixture
@@ -76,3 +76,11 @@ def test_a_missing_file_is_named(spark: SparkSession, checkpoint: Path) -> None:
     """A batch that the checkpoint does not know is an error with the file's name."""
     with pytest.raises(QueryError, match="offsets/7"):
         checkpoints.span(spark, str(checkpoint), 7)
+
+
+def test_a_location_with_a_password_is_refused() -> None:
+    """Locks, logs and errors would show it."""
+    with pytest.raises(InputError, match=r"has a password; found: s3a://\*\*\*@bucket/t; fix: .*spark.hadoop") as refused:  # fmt: skip
+        checkpoints.located("s3a://ana:planted@bucket/t")
+    assert "planted" not in str(refused.value)
+    assert checkpoints.located("hdfs://ana@node/t") == "hdfs://ana@node/t"

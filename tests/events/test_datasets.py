@@ -186,7 +186,7 @@ def test_f26_a_duplicate_is_the_same_event_that_arrives_again(spark: SparkSessio
         ({"duplicates": -0.1}, "duplicates is a share"),
         ({"users": 0}, "users, rate and skew"),
         ({"rows": -1}, "rows and first_row"),
-        ({"lateness": "soon"}, "not a duration; found: 'soon'"),
+        ({"lateness": "soon"}, "not a duration for lateness; found: 'soon'"),
         ({"start": "yesterday"}, "not an instant; found: 'yesterday'"),
     ],
 )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -41,19 +41,14 @@ pytestmark = pytest.mark.kafka
 HOW: Final[dict[str, Any]] = {"key": KEY, "event": rta.USER_EVENTS}
 
 
-@pytest.mark.soak
-def test_f05_the_drivers_jvm_is_killed_twenty_times(
-    spark: SparkSession, topic: Callable[..., str]
-) -> None:
-    """SIGKILL at twenty seeded moments over 30,000 events: the same Python starts a new one and goes on by itself."""
-    name, chance = topic(), random.Random(5)  # noqa: S311 - the same moments each time
-    rta.publish(rta.user_events(spark, rows=30_000), name, order_by="timestamp")
-    moments = sorted(chance.sample(range(29_000), 20))
-    follower = child("drain_until_done", name)
+def killed_again_and_again(
+    follower: subprocess.Popen[str], chance: random.Random, moments: Sequence[int], tables: Sequence[str]
+) -> tuple[str, str]:  # fmt: skip
+    """Kill the JVM of a child that drains, each time its tables have so many events; return what it has said, once it is done."""
     killed: set[int] = set()
     try:
         for moment in moments:
-            until(lambda at=moment: ledger.summed("f05").consumed >= at, follower)  # type: ignore[misc]
+            until(lambda at=moment: ledger.summed(*tables).consumed >= at, follower)  # type: ignore[misc]
             jvm = until(
                 lambda: (found := jvm_of(follower.pid)) and found.pid not in killed and found,
                 follower,
@@ -63,12 +58,22 @@ def test_f05_the_drivers_jvm_is_killed_twenty_times(
             )  # anywhere in a batch, or in the start of the next session
             jvm.kill()
             killed.add(jvm.pid)
-        said, trace = finished(follower)
+        return finished(follower)
     finally:
         follower.kill()
         follower.communicate()
+
+
+@pytest.mark.soak
+def test_f05_the_drivers_jvm_is_killed_twenty_times(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """SIGKILL at twenty seeded moments over 30,000 events: the same Python starts a new one and goes on by itself."""
+    name, chance = topic(), random.Random(5)  # noqa: S311 - the same moments each time
+    rta.publish(rta.user_events(spark, rows=30_000), name, order_by="timestamp")
+    follower = child("drain_until_done", name)
+    said, trace = killed_again_and_again(follower, chance, sorted(chance.sample(range(29_000), 20)), ["f05"])  # fmt: skip
     assert follower.returncode == 0, trace
-    assert len(killed) == 20
     assert "the JVM of Spark ended; found: killed by signal 9" in said
     assert "; fix: call rta.spark() for a new one" in said
     assert said.count("failed:") >= 10  # the others hit a session while it started
@@ -83,24 +88,9 @@ def test_f05_a_join_sessions_and_a_processor_survive_it(topic: Callable[..., str
     publish(pair.views, "view", minutes(1, 70), 1)
     publish(pair.buys, "buy", minutes(2, 70), 2)
     tables = ("f05_join", "f05_sessions", "f05_processor")
-    moments = sorted(chance.sample(range(300), 8))
     follower = child("drain_three_kinds", pair.views, pair.buys)
-    killed: set[int] = set()
-    try:
-        for moment in moments:
-            until(lambda at=moment: ledger.summed(*tables).consumed >= at, follower)  # type: ignore[misc]
-            jvm = until(
-                lambda: (found := jvm_of(follower.pid)) and found.pid not in killed and found,
-                follower,
-            )
-            time.sleep(chance.uniform(0, 0.4))  # anywhere in a batch, or in a start
-            jvm.kill()
-            killed.add(jvm.pid)
-        _, trace = finished(follower)
-    finally:
-        follower.kill()
-        follower.communicate()
-    assert (follower.returncode, len(killed)) == (0, 8), trace
+    _, trace = killed_again_and_again(follower, chance, sorted(chance.sample(range(300), 8)), tables)  # fmt: skip
+    assert follower.returncode == 0, trace
     events, views = pair.events, {pair.views: pair.events[pair.views]}
     found = truth("f05_join", events, starts=True)
     require_accounted("f05_join", found, bad=0)

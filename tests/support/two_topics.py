@@ -236,19 +236,26 @@ def merged(
 
 
 class Many(StatefulProcessor):
-    """Keep how many views a user has made."""
+    """Keep how many views a user has made, in states that live for so many milliseconds; by default in one that lives for ever."""
+
+    def __init__(self, **lives: int) -> None:
+        self.lives = lives or {"events": None}
 
     def init(self, handle: StatefulProcessorHandle) -> None:
-        """Open the state."""
-        self.handle = handle
-        self.many = handle.getValueState("many", "many LONG")
+        """Open the states."""
+        self.states = {
+            name: handle.getValueState(name, "many LONG", *([ms] if ms else []))
+            for name, ms in self.lives.items()
+        }
 
     def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
         """Add the rows of a micro-batch."""
-        known = self.many.get() if self.many.exists() else None
-        many = (known[0] if known else 0) + sum(1 for _ in rows)
-        self.many.update((many,))
-        yield RowOf(user_id=key[0], events=many)
+        new, found = sum(1 for _ in rows), dict[str, int]()
+        for name, state in self.states.items():
+            known = state.get() if state.exists() else None
+            found[name] = (known[0] if known else 0) + new
+            state.update((found[name],))
+        yield RowOf(user_id=key[0], **found)
 
     def close(self) -> None:
         """Nothing is open."""

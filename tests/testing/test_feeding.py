@@ -81,6 +81,37 @@ def test_a_broken_law_shows_its_differences(spark: SparkSession) -> None:
         check_law(unstable, batches, schema=SCHEMA, key=["user_id"], spark=spark)
 
 
+def test_in_append_mode_both_have_what_is_final(spark: SparkSession) -> None:
+    """Session windows run in append mode alone: the stream has what the watermark has closed, and so has the batch."""
+
+    def sessions(events: DataFrame) -> DataFrame:
+        window = F.session_window("timestamp", "5 minutes").alias("session")
+        return events.withWatermark("timestamp", "10 minutes").groupBy(window, "user_id").count()
+
+    batches = [
+        [_event(0), _event(3)],
+        [_event(20, user=2)],
+        [_event(5), _event(31)],
+        [_event(4), _event(38)],
+    ]
+    fed = check_law(sessions, batches, schema=SCHEMA, key=["session", "user_id"], spark=spark)
+    assert sorted((row.user_id, row["count"]) for row in fed.stream.values()) == [(1, 3), (2, 1)]
+    assert fed.late == {5}
+    with pytest.raises(InputError, match="needs the window by which its rows are final"):
+        feed(lambda events: sessions(events).select("count"), batches, schema=SCHEMA, key=["count"], spark=spark)  # fmt: skip
+
+
+def test_in_complete_mode_the_last_result_counts(spark: SparkSession) -> None:
+    """A row that the result no longer has is in neither."""
+
+    def few(events: DataFrame) -> DataFrame:
+        return events.groupBy("user_id").count().where("count < 2")
+
+    batches = [[_event(0), _event(1, user=2)], [_event(2)]]
+    fed = check_law(few, batches, schema=SCHEMA, key=["user_id"], spark=spark, mode="complete")
+    assert list(fed.stream) == [(2,)]
+
+
 def test_a_schema_is_that_of_a_row(spark: SparkSession) -> None:
     """A single type is refused in one sentence."""
     with pytest.raises(InputError, match="not that of a row"):

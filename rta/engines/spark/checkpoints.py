@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 from rta.dataframes.internals import java_class
 from rta.engines.spark.internals import file_system
-from rta.errors import QueryError, RtaError
+from rta.errors import InputError, QueryError, RtaError
 from rta.setup.causes import cause
+from rta.urls import shown
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,6 +55,9 @@ class Span:
 def located(checkpoint: str | Path) -> str:
     """Normalize the location of a checkpoint: an absolute path on this machine, or the URL of another file system.
 
+    Raises:
+        InputError: A URL has a password, which locks, logs and errors would show.
+
     >>> located("file:///tmp/doc//totals/"), located("S3A://bucket/totals/")
     ('/tmp/doc/totals', 's3a://bucket/totals')
     """
@@ -61,6 +65,11 @@ def located(checkpoint: str | Path) -> str:
     if not remote(place):
         return os.path.abspath(place)  # noqa: PTH100 - as Spark does it: `..` by name, not through symlinks
     url = urlsplit(place)
+    if url.password is not None:
+        raise InputError(
+            "the location of a checkpoint has a password", found=shown(place),
+            fix="give it to Hadoop instead: rta.spark(conf={'spark.hadoop.fs.s3a.secret.key': …})",
+        )  # fmt: skip
     host = f"//{url.netloc}" if url.netloc else ""
     return f"{url.scheme}:{host}{posixpath.normpath(url.path) if url.path else ''}"
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog, portable
 from rta.engines.portable import SPARK
 from rta.engines.sinks import Sink
@@ -35,6 +34,7 @@ from rta.engines.spark.query_sources import (
 from rta.engines.spark.starting import NOW, Request, checkpoint_of, kept_here, started
 from rta.errors import AccountingWarning, QueryError
 from rta.events.event_types import EventType
+from rta.kafka.positions import Position
 from rta.kafka.topics import headway
 from rta.names import checked
 from rta.progress import doing, waiting, watched

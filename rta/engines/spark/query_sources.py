@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.sources import good_columns, good_stream
-from rta.dataframes.starting_offsets import Position
 from rta.errors import InputError
 from rta.events.event_types import EventType, event_type
+from rta.kafka.positions import Position
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,7 +43,7 @@ class Source:
     starting: Position = "earliest"
     max_skew: str = "5 minutes"
     max_events_per_batch: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
 
     def stream(self, topic: TopicDescription, *, goes_on: bool) -> DataFrame:
         """Read the good events as they arrive. A query that goes on has its offsets in its checkpoint."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import InputError
 from rta.events.format_contract import Read
+from rta.urls import shown
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -22,7 +23,7 @@ _END: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Avro:
     """Describe events that are Avro records, one a message, not files of Avro.
 
@@ -32,7 +33,8 @@ class Avro:
 
     Args:
         schema: The record's schema, as JSON. It is that of the producer, or one with the same fields in the same order.
-        registry: The URL of a schema registry with Confluent's API; the schemas are those of the subject `<topic>-value`.
+        registry: The URL of a schema registry with Confluent's API; the schemas are those of the subject `<topic>-value`. A user and a
+            password in it are sent to the registry, and shown nowhere.
         framed: Whether the messages begin with Confluent's five bytes; by default if there is a registry.
         nan: Let FLOAT and DOUBLE be NaN and infinite.
 
@@ -50,11 +52,16 @@ class Avro:
     framed: bool | None = None
     nan: bool = False
 
+    def __repr__(self) -> str:
+        """Show all but the password of the registry."""
+        registry = self.registry and shown(self.registry)
+        return f"Avro(schema={self.schema!r}, registry={registry!r}, framed={self.framed}, nan={self.nan})"
+
     def __post_init__(self) -> None:
         """Refuse what is no description of records."""
         if (self.schema is None) == (self.registry is None):
             raise InputError(
-                "Avro needs the schema of its records, or a registry that has it", found=f"schema={self.schema!r}, registry={self.registry!r}",
+                "Avro needs the schema of its records, or a registry that has it", found=repr(self),
                 fix='give one of them: Avro(schema=…), Avro(registry="http://127.0.0.1:8081")',
             )  # fmt: skip
         if self.schema is not None:

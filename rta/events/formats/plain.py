@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rta.errors import InputError
 from rta.events.format_contract import Read
@@ -16,8 +16,29 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 
+class _OneColumn:
+    """What both have in common: the value of a message is the value of the only column, of one type."""
+
+    kind: ClassVar[str]
+
+    def check(self, event: EventType) -> None:
+        """Refuse more than one column, and one of another type."""
+        columns, kind = event.wire.fields, self.kind.upper()
+        if len(columns) != 1 or columns[0].dataType.typeName() != self.kind:
+            raise InputError(
+                f"events of format {event.format!r} have one column, of type {kind}", found=", ".join(event.columns),
+                fix=f'give one column, and event_time="kafka_timestamp": EventType({event.name!r}, "line {kind}", "kafka_timestamp", …)',
+            )  # fmt: skip
+
+    def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - there is one
+        """Write the columns of a frame: see Format.write."""
+        from pyspark.sql import functions as F
+
+        return F.col(event.wire.names[0])
+
+
 @dataclass(frozen=True)
-class Text:
+class Text(_OneColumn):
     """Describe messages that are one text in UTF-8, such as the lines of a log.
 
     Example:
@@ -25,9 +46,7 @@ class Text:
         ('line',)
     """
 
-    def check(self, event: EventType) -> None:
-        """Refuse more than one column, and one that is no STRING."""
-        _one(event, "string")
+    kind = "string"
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
@@ -40,13 +59,9 @@ class Text:
         fault = F.coalesce(missing, bad)
         return Read(raw, {column.name: F.when(fault.isNull(), text)}, fault)
 
-    def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - there is one
-        """Write the columns of a frame: see Format.write."""
-        return _value(event)
-
 
 @dataclass(frozen=True)
-class Bytes:
+class Bytes(_OneColumn):
     """Describe messages that are bytes without a meaning to rta, such as pictures.
 
     Example:
@@ -54,9 +69,7 @@ class Bytes:
         ('picture',)
     """
 
-    def check(self, event: EventType) -> None:
-        """Refuse more than one column, and one that is no BINARY."""
-        _one(event, "binary")
+    kind = "binary"
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
@@ -65,22 +78,3 @@ class Bytes:
         [column] = event.wire
         fault = F.when(F.col("value").isNull(), "null value")
         return Read(raw, {column.name: F.col("value")}, fault)
-
-    def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - there is one
-        """Write the columns of a frame: see Format.write."""
-        return _value(event)
-
-
-def _value(event: EventType) -> Column:
-    from pyspark.sql import functions as F
-
-    return F.col(event.wire.names[0])
-
-
-def _one(event: EventType, kind: str) -> None:
-    columns = event.wire.fields
-    if len(columns) != 1 or columns[0].dataType.typeName() != kind:
-        raise InputError(
-            f"events of format {event.format!r} have one column, of type {kind.upper()}", found=", ".join(event.columns),
-            fix=f'give one column, and event_time="kafka_timestamp": EventType({event.name!r}, "line {kind.upper()}", "kafka_timestamp", …)',
-        )  # fmt: skip

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import sources, task_metrics
-from rta.dataframes.starting_offsets import Position
 from rta.engines import changelog
 from rta.engines.changelog import Results
 from rta.engines.spark import checkpoints, following, topic_identity
@@ -35,6 +34,7 @@ from rta.errors import QueryError, RtaError
 from rta.events.event_types import EventType
 from rta.events.json_format import json_column
 from rta.kafka import topics
+from rta.kafka.positions import Position
 from rta.progress import waiting
 from rta.retries import retried
 from rta.settings import settings
