@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Final
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rta.dataframes.parsing import parse
@@ -37,6 +39,13 @@ FETCH: Final[Mapping[str, str]] = {
     "kafka.fetch.max.wait.ms": "20",
     "kafka.request.timeout.ms": "10000",
 }
+
+# Spark 4.3 has both as settings of its own, off by default: all sources of a query have names, and its offsets are kept by name.
+_NAMED: Final = {
+    "spark.sql.streaming.queryEvolution.enableSourceEvolution": "true",
+    "spark.sql.streaming.offsetLog.formatVersion": "2",
+}
+_ONE_KIND: Final = RLock()
 
 _CHOOSES: Final = re.compile(r"(?i)(starting|ending|subscribe|assign|min|max|includeheaders)")
 """The beginnings of options that choose what a query reads, and when; all others say how it reads."""
@@ -139,13 +148,15 @@ def good_stream(
     max_skew: str = "5 minutes",
     max_events_per_batch: int | None = None,
     options: Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> DataFrame:
-    """Read as read_stream() does, from a topic that was described already."""
+    """Read as read_stream() does, from a topic that was described already; `name` is that of the source in the checkpoint."""
     limit = (
         {} if max_events_per_batch is None else {"maxOffsetsPerTrigger": str(max_events_per_batch)}
     )
     chosen = starting_at(topic, starting) | limit | dict(options or {})
-    return _good(parsed_stream(topic, event, max_skew, options=chosen), event, topic.name)
+    parsed = parsed_stream(topic, event, max_skew, options=chosen, name=name)
+    return _good(parsed, event, topic.name)
 
 
 def good_columns(event: EventType) -> DataFrame:
@@ -168,13 +179,15 @@ def parsed_stream(
     max_skew: str = "5 minutes",
     *,
     options: Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> DataFrame:
     """Read all events of a topic as they arrive, good and bad: the columns of `parse`, as a streaming DataFrame.
 
     options: For Spark's Kafka source; by default all events from the earliest on, with headers.
+    name: That of the source in the checkpoint: inside of naming_sources() alone.
     """
     chosen = options or starting_at(topic, "earliest") | {"includeHeaders": "true"}
-    return parse(_read(topic.name, chosen, streaming=True), event, max_skew)
+    return parse(_read(topic.name, chosen, streaming=True, name=name), event, max_skew)
 
 
 @dataclass(frozen=True)
@@ -294,7 +307,26 @@ def _good(parsed: DataFrame, event: EventType, topic: str) -> DataFrame:
     return counted.where("reason IS NULL").drop("reason")
 
 
-def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) -> DataFrame:
+@contextmanager
+def naming_sources(session: SparkSession) -> Iterator[None]:
+    """Let streams that are read, and queries that are started, in this block have named sources: Spark then wants all of them to have names.
+
+    A checkpoint that has begun with names survives when a topic is added or removed. Other threads that read a topic wait.
+    """
+    before = {name: session.conf.get(name, None) for name in _NAMED}
+    with _ONE_KIND:
+        for name, value in _NAMED.items():
+            session.conf.set(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                session.conf.unset(name) if value is None else session.conf.set(name, value)
+
+
+def _read(
+    topic: str, options: Mapping[str, str], *, streaming: bool = False, name: str | None = None
+) -> DataFrame:
     """Open Spark's Kafka source on a topic."""
     from rta.dataframes.session import spark
 
@@ -302,5 +334,9 @@ def _read(topic: str, options: Mapping[str, str], *, streaming: bool = False) ->
     where = spark_options()
     if not {"assign", "subscribePattern"} & options.keys():
         where["subscribe"] = topic
-    reader = session.readStream if streaming else session.read
-    return reader.format("kafka").options(**{**where, **FETCH, **options}).load()
+    chosen = {**where, **FETCH, **options}
+    if not streaming:
+        return session.read.format("kafka").options(**chosen).load()
+    reader = session.readStream.format("kafka").options(**chosen)
+    with _ONE_KIND:
+        return (reader.name(name) if name else reader).load()

@@ -5,10 +5,8 @@ A guess is a beginning: it says what share of the sample fits, and what a person
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
@@ -21,13 +19,13 @@ from rta.events.formats import avro_ddl
 from rta.events.formats.avro_records import Avro
 from rta.events.formats.csv_lines import Csv
 from rta.events.json_format import strict_json
+from rta.events.sampled_lines import as_line, as_table
 from rta.events.sampled_values import Place, required, seconds
 from rta.events.times import EPOCHS
 from rta.events.type_checks import RESERVED, UNREADABLE
 from rta.html import card, described
 from rta.urls import shown
 
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?", re.ASCII)
 _SKEW: Final = (
     300  # seconds by which an event may be ahead of Kafka, as max_skew of rta.read_batch()
 )
@@ -184,7 +182,7 @@ def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any
     objects = [_object(value) for value in values]
     if 2 * sum(each is not None for each in objects) > len(values):
         return "json", objects, {}, []
-    lines = [_line(value) for value in values]
+    lines = [as_line(value) for value in values]
     if 2 * sum(each is not None for each in lines) <= len(values):
         raw = [{"content": value} for value in values]
         return (
@@ -193,16 +191,9 @@ def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any
             {"format": "bytes"},
             ["the values are no text: bytes of another format"],
         )
-    for separator in ",;\t|":
-        cut = [None if line is None else next(csv.reader([line], delimiter=separator), []) for line in lines]  # fmt: skip
-        [(width, many)] = Counter(len(each) for each in cut if each).most_common(1)
-        if width > 1 and many > _MOST * len(values):
-            rows: list[Row | None] = [
-                {f"c{n}": _typed(text) for n, text in enumerate(each, 1)} if each and len(each) == width else None
-                for each in cut
-            ]  # fmt: skip
-            named = f"the {width} columns have no names: rename c1 to c{width}"
-            return "csv", rows, {"format": Csv(separator=separator)}, [named]
+    if table := as_table(lines):
+        rows: list[Row | None] = [*table.rows]
+        return "csv", rows, {"format": Csv(separator=table.separator)}, [table.note]
     plain: list[Row | None] = [None if line is None else {"line": line} for line in lines]
     return "text", plain, {"format": "text"}, []
 
@@ -237,23 +228,6 @@ def _object(value: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _line(value: bytes) -> str | None:
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if text.replace("\t", "").isprintable() else None
-
-
-def _typed(text: str) -> Any:
-    """Read a cell of a CSV line."""
-    if text in ("", "true", "false"):
-        return {"": None, "true": True, "false": False}[text]
-    if number := _NUMBER.fullmatch(text):
-        return Decimal(text) if number[1] else int(text)
-    return text
 
 
 # ---------------------------------------------------------------- columns, event time, key

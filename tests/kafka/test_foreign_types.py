@@ -1,9 +1,11 @@
 """Events of clients that are not ours, of types of any depth: tombstones, transactions, headers, the largest messages."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from pyspark.sql import SparkSession
 
 import rta
@@ -60,3 +62,38 @@ def test_foreign_events_of_a_nested_type_are_accounted_for(
     assert [row.reason for row in quarantined(name, event=usual, options=committed).orderBy("offset").collect()] == [
         "null value", "null value", "missing: device.os",
     ]  # fmt: skip
+
+
+async def _of_aiokafka(name: str) -> None:
+    """Publish a profile with each codec, one in a transaction that is committed, and one in a transaction that is aborted."""
+    for number, codec in enumerate((None, "gzip", "snappy", "lz4", "zstd")):
+        async with AIOKafkaProducer(bootstrap_servers=rta.kafka.bootstrap(), compression_type=codec) as producer:  # fmt: skip
+            items = [{"sku": "x" * 50, "n": n} for n in range(50)]  # large enough to be compressed
+            await producer.send_and_wait(name, profile(number, items=items), key=b"%d" % number, headers=[("trace", b"\xff")])  # fmt: skip
+    async with AIOKafkaProducer(bootstrap_servers=rta.kafka.bootstrap(), transactional_id=name) as producer:  # fmt: skip
+        async with producer.transaction():
+            await producer.send_and_wait(name, profile(8), key=b"8")
+        await producer.begin_transaction()
+        await producer.send_and_wait(name, profile(9), key=b"9")
+        await producer.abort_transaction()
+
+
+async def _seen_by_aiokafka(name: str, many: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Read the first records of a topic."""
+    async with AIOKafkaConsumer(name, bootstrap_servers=rta.kafka.bootstrap(), auto_offset_reset="earliest", isolation_level="read_committed") as reader:  # fmt: skip
+        return [((found := await reader.getone()).key, found.value) for _ in range(many)]
+
+
+def test_aiokafka_writes_and_reads(spark: SparkSession, topic: Callable[..., str]) -> None:
+    """Asyncio's client: each codec and its transactions are read, the aborted event is not; it reads what rta has published."""
+    name = topic(partitions=1)
+    asyncio.run(_of_aiokafka(name))
+    event = rta.EventType(name, SCHEMA, "kafka_timestamp", "id")
+    committed = {"kafka.isolation.level": "read_committed"}
+    rows = rta.read_batch(name, event=event, options=committed).orderBy("offset").collect()
+    assert [(row.id, len(row["items"] or ())) for row in rows] == [*((n, 50) for n in range(5)), (8, 0)]  # fmt: skip
+    taken = rta.drain(name, lambda events: events.select("id"), table="of_aiokafka", event=event, options=committed)  # fmt: skip
+    assert (taken.accounting.used, taken.accounting.balanced) == (6, True)
+    mine = topic(partitions=1)
+    rta.publish([{"id": 1, "device": {"os": "mac"}}, {"id": 2}], mine, key="id")
+    assert asyncio.run(_seen_by_aiokafka(mine, 2)) == [(b"1", b'{"id":1,"device":{"os":"mac"}}'), (b"2", b'{"id":2}')]  # fmt: skip

@@ -128,6 +128,12 @@ def test_infer_of_types_and_formats() -> None:
     assert lines.format == "csv"
     assert lines.arguments["schema"] == "c1 BIGINT NOT NULL, c2 TIMESTAMP NOT NULL, c3 DECIMAL(18,2) NOT NULL, c4 STRING"  # fmt: skip
     assert "format=rta.events.Csv(separator=';')," in lines.code
+    headed = sample(
+        b"shop,n,@at", b"Berlin,5,2024-11-15T10:30:00Z", b"Paris,6,2024-11-15T10:31:00Z"
+    )
+    assert headed.arguments["schema"] == "shop STRING NOT NULL, n BIGINT NOT NULL, at TIMESTAMP NOT NULL"  # fmt: skip
+    assert (headed.arguments["fields"], headed.fits) == ({"at": "@at"}, pytest.approx(2 / 3))
+    assert "the reason `header`" in headed.notes[0]
     assert sample(b"GET /a HTTP/1.1", b"GET /b HTTP/1.1").arguments["format"] == "text"
     assert sample(b"\x01\xff\xfe", b"\x02\xff").arguments["format"] == "bytes"
     assert any("schema 7" in each for each in sample(b"\x00\x00\x00\x00\x07abc").notes)

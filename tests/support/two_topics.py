@@ -75,19 +75,18 @@ class Pair:
     @property
     def events(self) -> dict[str, list[Event]]:
         """Topic → its good events."""
+        return {topic: self.events_of(topic) for topic in (self.views, self.buys)}
+
+    def events_of(self, topic: str) -> list[Event]:
+        """Return the good events of one of the two."""
         names = {
             self.views: (VIEWS, "view_id", "seen_at"),
             self.buys: (BUYS, "buy_id", "bought_at"),
         }
-        return {
-            topic: [
-                Event(offset, name, user, at.replace(tzinfo=UTC))
-                for offset, name, user, at in zip(
-                    *(oracle.events(topic, event)[c].to_pylist() for c in ("offset", key, "user_id", time)), strict=True
-                )
-            ]
-            for topic, (event, key, time) in names.items()
-        }  # fmt: skip
+        event, key, time = names[topic]
+        good = oracle.events(topic, event)
+        columns = (good[name].to_pylist() for name in ("offset", key, "user_id", time))
+        return [Event(offset, name, user, at.replace(tzinfo=UTC)) for offset, name, user, at in zip(*columns, strict=True)]  # fmt: skip
 
 
 def minutes(seed: int, many: int) -> list[float]:

@@ -7,20 +7,22 @@ lies below the operators that keep state, these operators, and what lies above t
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.session import spark
+from rta.engines.spark import checkpoints
 from rta.engines.spark.checkpoint_lock import refuse_locked
 from rta.engines.spark.checkpoints import located
-from rta.engines.spark.query_sources import query_sources
+from rta.engines.spark.query_sources import ONLY, query_sources
 from rta.engines.spark.start_checks import (
     KEEPS_STATE,
     STATE,
-    fingerprint,
+    Fingerprint,
     noted_plan,
-    with_topics,
     without_state,
     write_plan,
 )
@@ -33,10 +35,13 @@ from rta.store.columns import flat
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
-    from rta.engines.spark.query_sources import Topics
+    from rta.engines.spark.query_sources import Sources, Topics
     from rta.events.event_types import EventType
 
 _COLUMNS: Final = re.compile(r"Project \[[\w, `.]*\]")  # nothing but columns: others are left out
+_NAMED_TOPIC: Final = re.compile(
+    r"(\w+): ([\w.-]+)"
+)  # which topic a parameter of the transform gets
 _SAME: Final = "nothing changes: the query goes on where it was"
 
 
@@ -130,24 +135,85 @@ def explain_change(
         raise InputError("it is not known what the transforms read", fix="give event=, or topic= for several topics")  # fmt: skip
     sources = query_sources(topics, event)
     frames = {name: source.empty() for name, source in sources.items()}
-    lines = with_topics(fingerprint(frames, new), sources)
-    columns = _columns(new, frames)
+    plan, columns = Fingerprint.of(frames, new, sources), _columns(new, frames)
     if table:
         place = located(checkpoint_of(table.name))
         was, was_columns = noted_plan(place, table.name), table.columns
     else:
-        then = query_sources(topics, before or event)
+        then = _given_to(old, query_sources(topics, before or event))  # type: ignore[arg-type]
         earlier = {name: source.empty() for name, source in then.items()}
-        was, was_columns = with_topics(fingerprint(earlier, old), then), _columns(old, earlier)  # type: ignore[arg-type]
-    parts = _compared(was, lines, _described(was_columns), _described(columns))
+        was, was_columns = Fingerprint.of(earlier, old, then), _columns(old, earlier)  # type: ignore[arg-type]
+    changed, lines = _topics(was, plan)
+    parts = _compared(*lines, _described(was_columns), _described(columns))
     kept = all(part == "rows" for part, _ in parts)
     types = _types(before, event) if before and event else []
 
     def accept() -> None:
         refuse_locked(place, str(old))
-        write_plan(place, lines)
+        if changed:
+            _require_evolving(place, str(old))
+        write_plan(place, plan)
 
-    return Change([*parts, *types], kept, bool(parts), accept if table else None)
+    gone = any("gone" in what for _, what in changed)
+    return Change([*changed, *parts, *types], kept, bool(parts) or gone, accept if table else None)
+
+
+def _given_to(transform: Callable[..., Any], sources: Sources) -> Sources:
+    """Return the topics that a transform takes: the old one may take fewer than the new one."""
+    taken = inspect.signature(transform).parameters
+    return {name: source for name, source in sources.items() if name in taken or name == ONLY}
+
+
+def _topics(
+    was: Fingerprint, now: Fingerprint
+) -> tuple[list[tuple[str, str]], tuple[list[str], list[str]]]:
+    """Say which topics come and go; return the plans for the topics that stay, as far as they are known.
+
+    >>> old, new = Fingerprint(["Aggregate", "views: v"]), Fingerprint(["Aggregate", "Union", "views: v", "buys: b"], {"b": ["Aggregate"]})
+    >>> _topics(old, new)
+    ([('topics', 'new: b, read from where it starts')], (['Aggregate'], ['Aggregate']))
+    """
+    before, after = _by_topic(was.lines), _by_topic(now.lines)
+    more, less = sorted({*after} - {*before}), sorted({*before} - {*after})
+    if not more and not less:
+        return [], (was.lines, now.lines)
+    said = []
+    if more:
+        said.append(("topics", f"new: {', '.join(more)}, read from where it starts"))
+    if less:
+        said.append(("topics", f"gone: {', '.join(less)}; what they have brought stays"))
+    # The rest is compared as it is without them; without more than one of several it is not known.
+    old = was.without.get(less[0], []) if len(less) == 1 else [] if less else _plain(was.lines)
+    new = now.without.get(more[0], []) if len(more) == 1 else [] if more else _plain(now.lines)
+    return said, (_plain(old) or ["?"], _plain(new))
+
+
+def _by_topic(lines: Sequence[str]) -> dict[str, str]:
+    """Return topic → name, of a query of named topics."""
+    found = [named for line in lines if (named := _NAMED_TOPIC.fullmatch(line))]
+    return {each[2]: each[1] for each in found}
+
+
+def _plain(lines: Sequence[str]) -> list[str]:
+    """Leave out which topic is which, and what an empty branch of a union leaves behind."""
+    kept = [line for line in lines if not _NAMED_TOPIC.fullmatch(line)]
+    return [re.sub(r"\b(\w+) AS \1\b", r"\1", line) for line in kept]
+
+
+def _require_evolving(place: str, table: str) -> None:
+    """Refuse other topics for a checkpoint that knows its sources by place only, or whose last micro-batch is not done."""
+    session = spark()
+    if not checkpoints.names_its_sources(session, place):
+        raise QueryError(
+            f"the checkpoint of table {table!r} does not know its topics by name, so none can be added or removed", found=place,
+            fix="fill another table; give topics by name from the first start on: {\"views\": VIEWS}, even if it is only one",
+        )  # fmt: skip
+    planned, done = (checkpoints.newest(session, place, folder) for folder in ("offsets", "commits"))  # fmt: skip
+    if planned != done:
+        raise QueryError(
+            f"the last micro-batch of table {table!r} is not done, and it has the topics of before", found=f"batch {planned} of {place}",
+            fix="drain once more with the old transform, then call this again",
+        )  # fmt: skip
 
 
 def _columns(transform: Callable[..., Any], frames: Mapping[str, Any]) -> StructType:

@@ -2,7 +2,7 @@
 
 Spark writes the offsets of a micro-batch before it runs, and reads them back after a crash, so they are the only truth about what
 a batch with a given id contains. The format is Spark's own, version 1 (`offsets/N`: a version line, a line of metadata, a line for
-each source).
+each source) or 2 (the same, with the name of the source before its offsets).
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ def spans(
     else:
         start, watermark_ms = _initial(session, checkpoint), 0
     watermark = datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None
+    if batch_id > 0 and set(end.offsets) - set(start):  # a topic that was added
+        start = _initial(session, checkpoint) | start
     # A new partition starts at 0.
     return {
         topic: Span(topic, {p: start.get(topic, {}).get(p, 0) for p in ends}, ends, watermark)
@@ -225,6 +227,19 @@ class OffsetFile:
 
     watermark_ms: int
     offsets: dict[str, Offsets]
+    named: bool = False
+
+
+def names_its_sources(session: SparkSession, checkpoint: str) -> bool | None:
+    """Tell whether a checkpoint knows its sources by name, so that a topic may be added or removed; None if it has not begun."""
+    last = newest(session, checkpoint, "offsets")
+    return None if last < 0 else _offset_file(session, checkpoint, last).named
+
+
+def has_read(session: SparkSession, checkpoint: str, source: str) -> bool:
+    """Tell whether a checkpoint knows where a source began."""
+    system, place = file_system(session, f"{checkpoint}/sources/{source}")
+    return bool(system.exists(place))
 
 
 def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> OffsetFile:
@@ -235,9 +250,11 @@ def _offset_file(session: SparkSession, checkpoint: str, batch_id: int) -> Offse
         raise QueryError("the checkpoint lacks a file that Spark wrote", found=path, fix=START_OVER)
     try:
         version, metadata, *sources = text.splitlines()
-        if version != "v1" or not sources:
+        named = version == "v2"
+        if version not in ("v1", "v2") or not sources:
             raise ValueError(f"version {version}, {len(sources)} sources")
-        return OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(sources))
+        lines = [line.partition(":")[2] for line in sources] if named else sources
+        return OffsetFile(int(json.loads(metadata)["batchWatermarkMs"]), _offsets(lines), named)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path, text) from None
 

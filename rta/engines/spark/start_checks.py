@@ -21,6 +21,7 @@ import json
 import re
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +79,7 @@ def require_match(
             checkpoints.newest(session, checkpoint, folder) for folder in ("offsets", "commits")
         )
         ends = _ends(session, checkpoint, planned, committed)
-        _require_topics(ends, topics, table, checkpoint)
+        _require_topics(session, ends, topics, table, checkpoint)
         _require_level(ends, (planned, committed), known, table, checkpoint)
 
 
@@ -97,10 +98,10 @@ def _ends(
 
 
 def _require_topics(
-    ends: Mapping[str, checkpoints.Offsets], topics: Collection[str], table: str, checkpoint: str
-) -> None:
-    """Refuse offsets of other topics: Spark would report lost data."""
-    if ends and set(ends) != {*topics}:
+    session: SparkSession, ends: Mapping[str, checkpoints.Offsets], topics: Collection[str], table: str, checkpoint: str
+) -> None:  # fmt: skip
+    """Refuse offsets of other topics: Spark would report lost data. Where sources have names, the fingerprint says whether that is meant."""
+    if ends and set(ends) != {*topics} and not checkpoints.names_its_sources(session, checkpoint):
         raise QueryError(
             f"table {table!r} is filled from another topic than {', '.join(map(repr, topics))}",
             found=f"{', '.join(sorted(ends))} in {checkpoint}",
@@ -160,8 +161,15 @@ def damaged_state(checkpoint: str) -> str | None:
     return None
 
 
-def fingerprint(events: DataFrame | Frames, transform: Transform) -> list[str]:
+def fingerprint(
+    events: DataFrame | Frames, transform: Transform, without: Collection[str] = ()
+) -> list[str]:
     """Describe what a transform does to events: one line for each node of the optimized plan, the result first.
+
+    Args:
+        events: The events, or those of several topics by name.
+        transform: The transform.
+        without: Names of topics that are left out: what the transform does to those that remain.
 
     >>> events = spark.createDataFrame([], "user_id INT, amount INT")
     >>> fingerprint(events, lambda rows: rows.where("amount > 1").select("user_id"))
@@ -173,6 +181,8 @@ def fingerprint(events: DataFrame | Frames, transform: Transform) -> list[str]:
 
     frames = {ONLY: events} if isinstance(events, DataFrame) else events
     still = {name: emptied(frame) for name, frame in frames.items()}
+    # Spark's optimizer leaves out of a union what is known to be empty.
+    still |= {name: frame.where("false") for name, frame in still.items() if name in without}
     plan = analyzed(applied(transform, still))
     lines = _lines(plan)
     # The optimizer would replace the current time by a constant.
@@ -206,7 +216,7 @@ def emptied(frame: DataFrame) -> DataFrame:
 
 
 def require_same(
-    session: SparkSession, checkpoint: str, table: str, plan: list[str], *, begun: bool = True
+    session: SparkSession, checkpoint: str, table: str, plan: Fingerprint, *, begun: bool = True
 ) -> None:
     """Write the fingerprint of the transform to a new checkpoint; refuse another transform for an existing one.
 
@@ -225,12 +235,13 @@ def require_same(
     """
     known = _noted(session, checkpoint) if checkpoints.query_id(session, checkpoint) else {}
     if known.get("spark") == session.version:
-        if without_state(known["plan"]) == without_state(plan):
+        lines = without_state(plan.lines)
+        if without_state(known["plan"]) == lines:
             return
         if begun or checkpoints.newest(session, checkpoint, "commits") >= 0:
             raise QueryError(
                 f"this transform is not the one that fills table {table!r}: it would continue with the state of the other one",
-                found=_difference(without_state(known["plan"]), without_state(plan)),
+                found=_difference(without_state(known["plan"]), lines),
                 fix=f"rta.explain_change({table!r}, …) says what it means; use another table for it, or rta.reset({table!r}) and fill this one again",
             )  # fmt: skip
         checkpoints.remove(checkpoint)
@@ -242,15 +253,34 @@ def without_state(plan: Sequence[str]) -> list[str]:
     return [line for line in plan if not line.startswith(STATE)]
 
 
-def write_plan(checkpoint: str, plan: list[str]) -> None:
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a transform does.
+
+    Args:
+        lines: The fingerprint, with the topics if there are several.
+        without: Of each topic of several what the transform does without it.
+    """
+
+    lines: list[str]
+    without: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(frames: Frames, transform: Transform, sources: Sources) -> Fingerprint:
+        """Return the fingerprint of a transform of some topics."""
+        several = {} if len(sources) == 1 else {source.topic: fingerprint(frames, transform, [name]) for name, source in sources.items()}  # fmt: skip
+        return Fingerprint(with_topics(fingerprint(frames, transform), sources), several)
+
+
+def write_plan(checkpoint: str, plan: Fingerprint) -> None:
     """Write the fingerprint of a transform to a checkpoint."""
     from rta.dataframes.session import spark
 
-    text = json.dumps({"spark": spark().version, "plan": plan}, indent=1)
-    checkpoints.write(spark(), f"{checkpoint}/{FILE}", text)
+    noted = {"spark": spark().version, "plan": plan.lines, "without": plan.without}
+    checkpoints.write(spark(), f"{checkpoint}/{FILE}", json.dumps(noted, indent=1))
 
 
-def noted_plan(checkpoint: str, table: str) -> list[str]:
+def noted_plan(checkpoint: str, table: str) -> Fingerprint:
     """Read the fingerprint of the transform that fills a table.
 
     Raises:
@@ -264,7 +294,7 @@ def noted_plan(checkpoint: str, table: str) -> list[str]:
             f"no transform is noted for table {table!r}", found=f"{checkpoint}: {known.get('spark', 'nothing')}",
             fix="give the old transform itself instead of the table's name",
         )  # fmt: skip
-    return list(known["plan"])
+    return Fingerprint(list(known["plan"]), known.get("without", {}))
 
 
 def _noted(session: SparkSession, checkpoint: str) -> dict[str, Any]:
@@ -275,7 +305,7 @@ def _noted(session: SparkSession, checkpoint: str) -> dict[str, Any]:
 
 def with_topics(plan: list[str], sources: Sources) -> list[str]:
     """Add to a fingerprint which topic is which: the frames of two topics may look alike."""
-    several = sources.items() if len(sources) > 1 else ()
+    several = sources.items() if ONLY not in sources else ()
     return [*plan, *(f"{name}: {source.topic}" for name, source in several)]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes.internals import analyzed
 from rta.dataframes.session import spark
+from rta.dataframes.sources import naming_sources
 from rta.engines import changelog
 from rta.engines.sinks import Sink
 from rta.engines.spark import checkpoints, topic_identity
@@ -21,14 +22,20 @@ from rta.engines.spark.lateness import Frames, Transform, late_rules, operators,
 from rta.engines.spark.output_modes import output_mode
 from rta.engines.spark.plans import Node
 from rta.engines.spark.query_errors import failures_said
-from rta.engines.spark.query_sources import Source, Sources, require_parameters, titled
+from rta.engines.spark.query_sources import (
+    ONLY,
+    Source,
+    Sources,
+    require_parameters,
+    source_name,
+    titled,
+)
 from rta.engines.spark.rollback import named_state, roll_back
 from rta.engines.spark.start_checks import (
-    fingerprint,
+    Fingerprint,
     require_match,
     require_same,
     require_shared,
-    with_topics,
 )
 from rta.errors import InputError, QueryError
 from rta.events.event_types import EventType
@@ -120,26 +127,51 @@ def started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
     doing("topic and checkpoint are checked")
     with failures_said(place, asked.table):
         require_shared(session, place)
-        # An existing checkpoint has its offsets; the topic may no longer have those where it began.
-        goes_on = checkpoints.newest(session, place, "commits") >= 0
         described = {
             name: topics.description(source.topic) for name, source in asked.sources.items()
         }
         require_parameters(asked.transform, asked.sources)
         _require_other_topics(asked)
-        streams = {
-            name: source.stream(described[name], goes_on=goes_on) for name, source in asked.sources.items()
-        }  # fmt: skip
-        doing("the transform is planned")
-        stream = observed_around(streamed(streams, asked.transform))
-        _require_all_read(stream, asked.sources)
-        plan = with_topics(fingerprint(streams, asked.transform), asked.sources)
-        doing("the query starts")
-        _stop_same(session, asked, same := (asked, plan, database))
-        with locked(session, place, asked.table):
-            query, target = _begun(asked, [*described.values()], (streams, stream), plan, database)
+        reached, named = _reached(session, asked)
+        with naming_sources(session) if named else nullcontext():
+            streams = {
+                name: source.stream(described[name], goes_on=source.topic in reached, named=named)
+                for name, source in asked.sources.items()
+            }
+            doing("the transform is planned")
+            stream = observed_around(streamed(streams, asked.transform))
+            _require_all_read(stream, asked.sources)
+            plan = Fingerprint.of(streams, asked.transform, asked.sources)
+            doing("the query starts")
+            _stop_same(session, asked, same := (asked, plan, database))
+            with locked(session, place, asked.table):
+                query, target = _begun(
+                    asked, [*described.values()], (streams, stream), plan, database
+                )
         running_here[place] = str(query.runId), same
     return query, target
+
+
+def _reached(
+    session: SparkSession, asked: Request
+) -> tuple[Mapping[str, checkpoints.Offsets], bool]:
+    """Return how far the checkpoint is in each topic, and whether it knows its sources by name, as each new one of named topics does.
+
+    Raises:
+        QueryError: If a topic was left out of the query before: Spark would read it from its beginning again.
+    """
+    committed = checkpoints.newest(session, asked.checkpoint, "commits")
+    # What it has reached it goes on from; the topic may no longer have the offsets where it began.
+    reached = checkpoints.ends(session, asked.checkpoint, committed) if committed >= 0 else {}
+    named = checkpoints.names_its_sources(session, asked.checkpoint)
+    new = [source.topic for source in asked.sources.values() if source.topic not in reached]
+    again = [topic for topic in new if checkpoints.has_read(session, asked.checkpoint, source_name(topic))]  # fmt: skip
+    if named and reached and again:
+        raise QueryError(
+            f"table {asked.table!r} was filled from a topic that was left out since", found=", ".join(again),
+            fix=f"its events would be counted twice: use another table, or rta.reset({asked.table!r}) and read all topics again",
+        )  # fmt: skip
+    return reached, ONLY not in asked.sources if named is None else named
 
 
 def _stop_same(session: SparkSession, asked: Request, same: object) -> None:
@@ -177,7 +209,7 @@ def _begun(
     asked: Request,
     described: Sequence[TopicDescription],
     frames: tuple[Frames, DataFrame],
-    plan: list[str],
+    plan: Fingerprint,
     database: Engine,
 ) -> tuple[StreamingQuery, serving_tables.Table]:
     """Check that table, checkpoint and topics belong together, and start Spark's query; the checkpoint is locked."""

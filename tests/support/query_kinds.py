@@ -1,0 +1,161 @@
+"""Each kind of query that Spark has, with what it must give in plain Python: tests/engines/test_query_kinds.py holds one to the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from tests.support.two_topics import (
+    DELAY,
+    GAP,
+    REACH,
+    Event,
+    Pair,
+    Row,
+    Transform,
+    Truth,
+    counted_by_hand,
+    joined,
+    marked,
+    merged,
+    pairs,
+    sessions,
+)
+
+TEN: Final = timedelta(minutes=10)
+HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A query, and its truth.
+
+    Args:
+        transform: The query.
+        columns: Of its table.
+        truth: The rows that it gives for the events that were not late, as far as the watermark has closed them.
+        key: Of its table.
+        two: Whether it reads both topics.
+        mode: Spark's output mode.
+        ends: When the state that an event is for ends, by its time: it is late if that is behind the watermark.
+        copies: Whether it drops copies.
+    """
+
+    transform: Transform
+    columns: tuple[str, ...]
+    truth: Callable[[Truth, Pair], Iterable[Row]]
+    key: tuple[str, ...] = ()
+    two: bool = False
+    mode: str | None = None
+    ends: Callable[[datetime], datetime] = lambda at: at
+    copies: bool = False
+
+
+def floor(at: datetime, length: timedelta) -> datetime:
+    """Return the beginning of the window that a moment is in."""
+    return at - (at - at.replace(hour=0, minute=0, second=0, microsecond=0)) % length
+
+
+def views(found: Truth, both: Pair) -> list[Event]:
+    """Return the views that were not late."""
+    return found.kept[both.views]
+
+
+def exploded(views: DataFrame) -> DataFrame:
+    """Make two rows of some events, and none of the others."""
+    return views.where("user_id > 1").select("offset", F.explode(F.array(F.lit("a"), F.lit("b"))).alias("item"))  # fmt: skip
+
+
+def by_ten_minutes(views: DataFrame) -> DataFrame:
+    """Count the views of a user in ten minutes."""
+    return marked(views).groupBy(F.window("seen_at", "10 minutes"), "user_id").agg(F.count("*").alias("events"))  # fmt: skip
+
+
+def hopping(views: DataFrame) -> DataFrame:
+    """Count the views of an hour, each half an hour; nothing is late, for an event would be late in some of its windows only."""
+    patient = views.withWatermark("seen_at", "2 days")
+    return patient.groupBy(F.window("seen_at", "1 hour", "30 minutes")).agg(F.count("*").alias("events"))  # fmt: skip
+
+
+def without_copies(views: DataFrame) -> DataFrame:
+    """Take each view once."""
+    return marked(views).dropDuplicatesWithinWatermark(["view_id"]).select("offset", "view_id")
+
+
+def busiest(views: DataFrame) -> DataFrame:
+    """Count ten minutes, and of these take the largest of an hour."""
+    tens = marked(views).groupBy(F.window("seen_at", "10 minutes")).agg(F.count("*").alias("n"))
+    return tens.groupBy(F.window(F.window_time("window"), "1 hour").alias("hour")).agg(F.max("n").alias("most"))  # fmt: skip
+
+
+def _tens(found: Truth, both: Pair) -> Iterable[Row]:
+    counts = Counter((floor(each.at, TEN), each.user) for each in views(found, both))
+    return [(start, user, many) for (start, user), many in counts.items() if start + TEN <= found.closed]  # fmt: skip
+
+
+def _hops(found: Truth, both: Pair) -> Iterable[Row]:
+    half = timedelta(minutes=30)
+    starts = (floor(each.at, half) - n * half for each in views(found, both) for n in (0, 1))
+    return list(Counter(starts).items())
+
+
+def _busiest(found: Truth, both: Pair) -> Iterable[Row]:
+    hours: dict[datetime, int] = {}
+    for start, many in Counter(floor(each.at, TEN) for each in views(found, both)).items():
+        hour = floor(start, HOUR)
+        hours[hour] = max(hours.get(hour, 0), many)
+    return [(hour, most) for hour, most in hours.items() if hour + HOUR <= found.closed]
+
+
+def _once(found: Truth, both: Pair) -> Iterable[Row]:
+    first: dict[str, int] = {}
+    for each in views(found, both):
+        first.setdefault(each.name, each.offset)
+    return [(offset, name) for name, offset in first.items()]
+
+
+def _joined(how: str) -> Callable[[Truth, Pair], Iterable[Row]]:
+    """Say what a join gives: rows without a partner once none can come any more."""
+
+    def rows(found: Truth, both: Pair) -> Iterable[Row]:
+        matched = pairs(found, both)
+        left, right = ({row[side] for row in matched} for side in (0, 1))
+        lonely = {(e.offset, -1, e.user) for e in found.kept[both.views] if e.offset not in left and e.at + REACH < found.closed}  # fmt: skip
+        other = {(-1, e.offset, e.user) for e in found.kept[both.buys] if e.offset not in right and e.at <= found.closed}  # fmt: skip
+        return matched | (lonely if how != "inner" else set()) | (other if how == "full" else set())
+
+    return rows
+
+
+_JOIN: Final[dict[str, Any]] = {"columns": ("view", "buy", "user_id"), "key": ("view", "buy"), "two": True}  # fmt: skip
+KINDS: Final = {
+    "filter, projection, explode": Kind(
+        exploded, ("offset", "item"), lambda found, both: [(e.offset, item) for e in views(found, both) if e.user > 1 for item in "ab"],
+        ends=lambda at: at + timedelta(days=9),
+    ),
+    "append": Kind(
+        by_ten_minutes, ("window_start", "user_id", "events"), _tens, ("window", "user_id"), mode="append",
+        ends=lambda at: floor(at, TEN) + TEN,
+    ),
+    "hopping": Kind(hopping, ("window_start", "events"), _hops, ("window",), ends=lambda at: at + timedelta(days=9)),
+    "session": Kind(
+        sessions, ("user_id", "session_start", "session_end", "events"),
+        lambda found, both: [row for row in merged(views(found, both)) if row[2] <= found.closed],
+        ("session", "user_id"), ends=lambda at: at + GAP,
+    ),
+    "inner join": Kind(joined("inner"), truth=_joined("inner"), **_JOIN),
+    "left join": Kind(joined("left"), truth=_joined("left"), **_JOIN),
+    "full join": Kind(joined("full"), truth=_joined("full"), **_JOIN),
+    "deduplication": Kind(without_copies, ("offset", "view_id"), _once, copies=True),
+    "chained aggregates": Kind(busiest, ("hour_start", "most"), _busiest, ("hour",), ends=lambda at: floor(at, TEN) + TEN),
+    "transformWithState": Kind(
+        counted_by_hand, ("user_id", "events"), lambda found, both: Counter(e.user for e in views(found, both)).items(), ("user_id",)
+    ),
+}  # fmt: skip
+assert DELAY == TEN  # the watermark of all of them
