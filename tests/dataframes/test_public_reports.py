@@ -51,6 +51,16 @@ def test_reports_about_json(spark: SparkSession, schema: str) -> None:
             assert found == value, why
 
 
+def test_reports_about_times(spark: SparkSession) -> None:
+    """SPARK-44696: milliseconds were read as seconds, in the year 55563: the form of a time is given, and no other one is read."""
+    found = {
+        form: read(spark, rta.EventType("t", "at TIMESTAMP", "at", times=form), [b'{"at": 1691241070000}'])[0]
+        for form in ("epoch_ms", "epoch_s", "iso")
+    }  # fmt: skip
+    assert {form: row.reason for form, row in found.items()} == {"epoch_ms": None, "epoch_s": "out of range: at", "iso": "wrong type: at"}  # fmt: skip
+    assert found["epoch_ms"].at.astimezone(UTC) == datetime(2023, 8, 5, 13, 11, 10, tzinfo=UTC)
+
+
 def test_reports_about_what_is_no_event(spark: SparkSession) -> None:
     """SPARK-19543: an empty value failed the query; SPARK-25935: no JSON was a row of nulls."""
     event = rta.EventType("t", FLAT, event_time="at")
