@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.errors import InputError, QueryError
+from rta.errors import InputError, QueryError, TableError
 from rta.store import database, serving_tables
 from rta.store.upserts import upsert
 from tests.support.truth import checkpoint_of
@@ -27,6 +27,7 @@ from tests.support.two_topics import (
     WITHIN,
     Many,
     Pair,
+    Transform,
     Truth,
     counted_by_hand,
     joined,
@@ -91,6 +92,36 @@ def test_what_stands_still_may_be_joined(pair: Pair, spark: SparkSession, tmp_pa
     last = {1: "de1", 2: "fr1", 3: None}
     of = dict(zip(users["user_id"], users["country"], strict=True))
     assert rows("any_still", "offset", *frames) == [(e.offset, *[of[e.user]] * 4, last[e.user]) for e in events]  # fmt: skip
+
+
+def test_a_replay_joins_with_the_version_of_a_table_that_was_noted(pair: Pair, spark: SparkSession) -> None:  # fmt: skip
+    """What a table was is kept: a replay with its version gives the same; the query does not go on with another version unasked."""
+    columns = spark.createDataFrame([], "user_id BIGINT, country STRING").schema
+    serving_tables.make(serving_tables.planned("any_countries", columns, ["user_id"]))
+    countries = serving_tables.table("any_countries")
+
+    def written(*rows: tuple[int, str]) -> None:
+        with database.writing(database.engine()) as connection:
+            upsert(connection, countries, rows)
+
+    def counted(version: str | None = None) -> Transform:
+        users = rta.store.snapshot("any_countries", version).frame()
+        return lambda views: views.join(users, "user_id").groupBy("country").agg(F.count("*").alias("n"))  # fmt: skip
+
+    written((1, "de"), (2, "fr"))
+    before = rta.store.snapshot("any_countries")
+    how: dict[str, Any] = {"key": ["country"], **pair.one}
+    rta.drain(pair.views, counted(), table="any_noted", **how)
+    written((2, "de"), (3, "it"))
+    assert rta.store.snapshot("any_countries").version != before.version
+    assert [each.rows for each in rta.store.snapshots("any_countries")] == [3, 2]
+    with pytest.raises(QueryError, match=f"rta_snapshot:any_countries:{before.version}"):
+        rta.drain(pair.views, counted(), table="any_noted", **how)
+    assert rta.drain(pair.views, counted(before.version), table="any_noted", **how).rows == 0
+    rta.drain(pair.views, counted(before.version), table="any_replayed", **how)
+    assert rows("any_replayed", "country", "n") == rows("any_noted", "country", "n")
+    with pytest.raises(TableError, match="no such version"):
+        counted("0" * 12)
 
 
 @pytest.mark.parametrize("how", ["inner", "left", "full"])
