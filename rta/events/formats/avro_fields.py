@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Final, cast
+from typing import Final
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -13,6 +14,7 @@ from pyspark.sql.types import (
     DataType,
     DecimalType,
     MapType,
+    StringType,
     StructField,
     StructType,
     TimestampNTZType,
@@ -112,57 +114,89 @@ class Fields:
             fix="give the column the type of the field, or a wider one",
         )  # fmt: skip
 
-    def fault(self, row: Column) -> Column:
-        """Return what is bad in a row, with its place; null if it is good."""
-        bad = [
-            self._is_bad(each.dataType, row[each.name], nullable=each.nullable)
+    def as_read(self, record: DataType) -> bool:
+        """Tell whether a record has each column under its name, in its type."""
+        there = {each.name: each.dataType for each in record} if isinstance(record, StructType) else {}  # fmt: skip
+        return all(
+            self._event.field(each.name) == each.name in there
+            and each.dataType.simpleString() == there[each.name].simpleString()
             for each in self._event.wire
-        ]
-        some = [each for each in bad if each is not None]
+        )
+
+    def fault(self, row: Column, record: DataType | None = None) -> Column:
+        """Return what is bad in the columns of a row, with its place; null if they are good.
+
+        Args:
+            row: It.
+            record: The type of the record, with what may be null in it; None if there are several.
+        """
+        wire = self._event.wire
+        names = {each.name: self._event.field(each.name) for each in wire}
 
         def judged(all_: Column) -> Column:
-            return F.coalesce(
-                *(
-                    self._member(each, self._event.field(each.name), F.lit(""), all_)
-                    for each in self._event.wire
-                )
-            )
+            return F.coalesce(*(self._member(each, names[each.name], F.lit(""), all_) for each in wire))  # fmt: skip
 
-        found = F.when(reduce(or_, some), once(row, judged)) if some else F.lit(None).cast("string")
-        return F.coalesce(row["_lost"], found)
+        some = self._signs(wire, record, row, names)
+        return F.when(reduce(or_, some), once(row, judged)) if some else F.lit(None).cast("string")
 
-    def _is_bad(self, kind: DataType, value: Column, *, nullable: bool) -> Column | None:
-        """Return whether something in a value is bad, in few steps; None if nothing can be."""
-        found: list[Column] = [] if nullable else [value.isNull()]
-        inside: Column | None = None
+    def _signs(
+        self, kind: StructType, there: DataType | None, value: Column, names: Mapping[str, str] | None = None, *, elements: bool = False,
+    ) -> list[Column]:  # fmt: skip
+        """Return conditions of which one holds if something in a struct is bad; one may hold where all is good, too.
+
+        Of an array all elements are looked at together, without a function of each, which Spark would interpret.
+
+        Args:
+            kind: The type of the struct.
+            there: Its type in Avro.
+            value: It; or an array of such structs.
+            names: Column → field, where they differ.
+            elements: Whether it is an array.
+        """
+        found: list[Column] = []
+        for each in kind:
+            inside = _field(there, (names or {}).get(each.name, each.name))
+            needed = not each.nullable and (inside is None or inside.nullable)
+            look = self._of_elements if elements else self._of_value
+            found += look(each.dataType, inside and inside.dataType, value[each.name], needed=needed)  # fmt: skip
+        return found
+
+    def _of_value(self, kind: DataType, there: DataType | None, value: Column, *, needed: bool) -> list[Column]:  # fmt: skip
+        found = [value.isNull()] if needed else []
         match kind:
             case StructType():
-                each = [self._is_bad(f.dataType, value[f.name], nullable=f.nullable) for f in kind]
-                some = [one for one in each if one is not None]
-                inside = value.isNotNull() & reduce(or_, some) if some else None
+                inside = self._signs(kind, there, value)
+                found += [value.isNotNull() & reduce(or_, inside)] if inside else []
             case ArrayType():
-                if self._is_bad(kind.elementType, value, nullable=kind.containsNull) is not None:
-                    inside = F.exists(
-                        value,
-                        lambda one: cast(
-                            "Column",
-                            self._is_bad(kind.elementType, one, nullable=kind.containsNull),
-                        ),
-                    )
+                of = there.elementType if isinstance(there, ArrayType) else None
+                found += self._of_elements(kind.elementType, of, value, needed=not kind.containsNull)  # fmt: skip
             case MapType():
-                inside = F.exists(F.map_keys(value), lambda key: key.contains("\0"))
-                if self._is_bad(kind.valueType, value, nullable=kind.valueContainsNull) is not None:
-                    inside |= F.exists(
-                        F.map_values(value),
-                        lambda one: cast(
-                            "Column",
-                            self._is_bad(kind.valueType, one, nullable=kind.valueContainsNull),
-                        ),
-                    )
+                of = there.valueType if isinstance(there, MapType) else None
+                found += self._of_elements(StringType(), None, F.map_keys(value), needed=False)
+                found += self._of_elements(kind.valueType, of, F.map_values(value), needed=not kind.valueContainsNull)  # fmt: skip
             case _:
-                inside = self._refused(kind, value)
-        found += [] if inside is None else [F.coalesce(inside, F.lit(False))]  # noqa: FBT003
-        return reduce(or_, found) if found else None
+                refused = self._refused(kind, value)
+                found += [] if refused is None else [refused]
+        return found
+
+    def _of_elements(self, kind: DataType, there: DataType | None, values: Column, *, needed: bool) -> list[Column]:  # fmt: skip
+        if kind.typeName() == "string":
+            return [F.array_join(values, "", "\0" if needed else None).contains("\0")]
+        found = [F.exists(values, F.isnull)] if needed else []
+        match kind:
+            case StructType():
+                found += self._signs(kind, there, values, elements=True)
+            case ArrayType():  # null if one of them is null
+                of = there.elementType if isinstance(there, ArrayType) else None
+                flat = F.flatten(values)
+                found += [values.isNotNull() & flat.isNull()]
+                found += self._of_elements(kind.elementType, of, flat, needed=not kind.containsNull)
+            case MapType():
+                found.append(F.size(values) > 0)
+            case _ if kind.typeName() in ("float", "double") and not self._nan:
+                ends = F.array_max(values), F.array_min(values)
+                found += [~(F.abs(end.cast("double")) < float("inf")) for end in ends]
+        return found
 
     def _refused(self, kind: DataType, value: Column) -> Column | None:
         if kind.typeName() == "string":
@@ -215,6 +249,10 @@ class Fields:
                     else F.when(refused, F.concat(F.lit(word), place))
                 )
         return F.when(value.isNull(), absent).otherwise(inside)
+
+
+def _field(there: DataType | None, name: str) -> StructField | None:
+    return there[name] if isinstance(there, StructType) and name in there.names else None
 
 
 def shown(key: Column) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import InputError
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 _HEAD: Final = 5  # bytes: a zero, then the schema's id, the highest byte first
-_END: Final = (
-    8  # bytes behind each record, which must be read as they are: so nothing stands between
-)
+_END: Final = token_bytes(8)
+"""Is put behind each record, and must be read as it is: so nothing stands between. Nobody who writes a message knows it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,30 +93,34 @@ class Avro:
             if framed
             else F.col("value")
         )
-        end = F.unhex(F.lpad(F.hex(F.xxhash64("value")), 2 * _END, "0"))
-        ended = raw.select("*", end.alias("_end"), F.concat(body, end).alias("_record"))
-        read = ended.select("*", *(self._when(name, text) for name, text in schemas.items()))
+        end = F.lit(_END)
+        record = raw.select("*", F.concat(body, end).alias("_record"))
+        read = record.select("*", *(self._when(name, text) for name, text in schemas.items()))
         fields = Fields(event, nan=self.nan)
-        records = {name: cast("StructType", read.schema[f"_{name}"].dataType) for name in schemas}
-        rows = [
-            fields.row(kind["value"].dataType, F.col(f"_{name}.value"))
-            for name, kind in records.items()
-        ]
-        # What cannot be read is a row of nulls.
-        is_read = [F.col(f"_{name}.value").isNotNull() for name in schemas]
-        row = F.coalesce(*(F.when(there, each) for there, each in zip(is_read, rows, strict=True)))  # fmt: skip
+        # How Spark reads what forgives says of every field that it may be null; how it reads what fails says which.
+        strict = record.select(*(self._when(name, text, "FAILFAST") for name, text in schemas.items())).schema  # fmt: skip
+        records = {name: cast("StructType", strict[f"_{name}"].dataType)["value"].dataType for name in schemas}  # fmt: skip
+        one = next(iter(records.values())) if len(records) == 1 else None
         found = F.coalesce(*(F.col(f"_{name}.end") for name in schemas))
-        typed = read.select("*", row.alias("_row"), (found == F.col("_end")).alias("_whole"))
+        if one is not None and fields.as_read(one):
+            row, lost = F.col(f"_{next(iter(records))}.value"), F.lit(None)
+        else:
+            rows = [fields.row(kind, F.col(f"_{name}.value")) for name, kind in records.items()]
+            # What cannot be read is a row of nulls.
+            is_read = [F.col(f"_{name}.value").isNotNull() for name in schemas]
+            made = F.coalesce(*(F.when(there, each) for there, each in zip(is_read, rows, strict=True)))  # fmt: skip
+            read = read.select("*", made.alias("_row"))
+            row, lost = F.col("_row"), F.col("_row._lost")
         fault = (
             F.when(F.col("value").isNull(), "null value")
             .when(F.octet_length("value") == 0, "empty value")
             .when(self._unknown(schemas, framed=framed), F.concat(F.lit("unknown schema: "), _id()))
-            .when(F.col("_row").isNull(), "broken Avro")
-            .when(~F.col("_whole"), "trailing garbage")
-            .otherwise(fields.fault(F.col("_row")))
+            .when(row.isNull(), "broken Avro")
+            .when(found != end, "trailing garbage")
+            .otherwise(F.coalesce(lost, fields.fault(row, one)))
         )
-        judged = typed.select("*", fault.alias("_fault"))
-        values = {name: F.when(F.col("_fault").isNull(), F.col("_row")[name]) for name in event.wire.names}  # fmt: skip
+        judged = read.select("*", fault.alias("_fault"))
+        values = {name: F.when(F.col("_fault").isNull(), row[name]) for name in event.wire.names}
         return Read(judged, values, F.col("_fault"))
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:
@@ -148,16 +152,16 @@ class Avro:
             str(number): text for number, text in schemas(str(self.registry), event.name).items()
         }
 
-    def _when(self, name: str, schema: str) -> Column:
+    def _when(self, name: str, schema: str, mode: str = "PERMISSIVE") -> Column:
         """Read the records of one schema; null for others, and where they cannot be read."""
         from pyspark.sql import functions as F
         from pyspark.sql.avro.functions import from_avro
 
-        end = {"type": "fixed", "name": "rta_end", "size": _END}
+        end = {"type": "fixed", "name": "rta_end", "size": len(_END)}
         fields = [{"name": "value", "type": json.loads(schema)}, {"name": "end", "type": end}]
         whole = json.dumps({"type": "record", "name": "rta_message", "fields": fields})
         data = F.col("_record") if name == "any" else F.when(_id() == name, F.col("_record"))
-        return from_avro(data, whole, {"mode": "PERMISSIVE"}).alias(f"_{name}")
+        return from_avro(data, whole, {"mode": mode}).alias(f"_{name}")
 
     def _unknown(self, schemas: Mapping[str, str], *, framed: bool) -> Column:
         from pyspark.sql import functions as F

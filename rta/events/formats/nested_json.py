@@ -43,9 +43,9 @@ _KEY: Final = r"\A[\w.-]{1,40}\z"
 
 def read(raw: DataFrame, event: EventType) -> Read:
     """Read the events: see Format.read."""
-    formal, row, suspect, values, fault = _columns(event, raw.sparkSession)
+    row, suspect, values, fault = _columns(event, raw.sparkSession)
     # Each step is a select of its own: Spark computes anew what one step uses twice.
-    rows = raw.select("*", formal.alias("_formal")).select("*", row.alias("_row"))
+    rows = raw.select("*", row.alias("_row"))
     return Read(rows.select("*", suspect.alias("_suspect")), values, fault)
 
 
@@ -53,19 +53,19 @@ def read(raw: DataFrame, event: EventType) -> Read:
 def _columns(
     event: EventType,
     session: SparkSession,  # noqa: ARG001 - another session, another JVM: these columns live in it
-) -> tuple[Column, Column, Column, dict[str, Column], Column]:
+) -> tuple[Column, Column, dict[str, Column], Column]:
     """Build the columns of the steps, once a session."""
     shape = Shape(event)
     text = F.col("value").cast("string")
     compact, spaced = (shape.pattern(shape.root, (), space) for space in ("", r"\s*+"))
     formal = F.is_valid_utf8(text) & text.rlike(rf"\A(?:{compact}|\s*+{spaced}\s*+)\z")
+    # Of a text that is not formal it is null.
     row = F.from_json(
-        F.when(F.col("_formal"), text), shape.reads(shape.root, ()).add(CORRUPT, "string"), STRICT
+        F.when(formal, text), shape.reads(shape.root, ()).add(CORRUPT, "string"), STRICT
     )
     read = F.col("_row")
     lost = shape.lost(shape.root, (), read)
     sound = [
-        F.col("_formal"),
         read.isNotNull(),
         read[CORRUPT].isNull(),
         *([~lost] if lost is not None else []),
@@ -77,7 +77,7 @@ def _columns(
         .when(F.col("_suspect.fault").isNull(), F.col("_suspect.row")[each.name])
         for each in event.wire
     }  # fmt: skip
-    return formal, row, suspect, values, F.col("_suspect.fault")
+    return row, suspect, values, F.col("_suspect.fault")
 
 
 def _suspect(shape: Shape) -> Column:
