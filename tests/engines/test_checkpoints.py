@@ -84,3 +84,28 @@ def test_a_location_with_a_password_is_refused() -> None:
         checkpoints.located("s3a://ana:planted@bucket/t")
     assert "planted" not in str(refused.value)
     assert checkpoints.located("hdfs://ana@node/t") == "hdfs://ana@node/t"
+
+
+def test_sources_with_names(spark: SparkSession, checkpoint: Path) -> None:
+    """Format 2: a topic that was added begins where its source began; one that was removed has no span any more."""
+    place = str(checkpoint)
+    assert checkpoints.names_its_sources(spark, place) is False
+    assert checkpoints.names_its_sources(spark, str(checkpoint / "nothing")) is None
+    for batch, sources in {
+        2: ['clicks:{"clicks":{"0":9,"1":4}}'],
+        3: ['buys:{"buys":{"0":4}}', 'clicks:{"clicks":{"0":10,"1":4}}'],
+        4: ['buys:{"buys":{"0":6}}'],
+    }.items():
+        text = "\n".join(["v2", '{"batchWatermarkMs":0}', *sources])
+        (checkpoint / "offsets" / str(batch)).write_text(text)
+    for name, offset in (("buys", 1), ("clicks", 2)):
+        (checkpoint / "sources" / name).mkdir()
+        (checkpoint / "sources" / name / "0").write_text(f'v1\n{{"{name}":{{"0":{offset}}}}}')
+    assert checkpoints.names_its_sources(spark, place)
+    assert checkpoints.has_read(spark, place, "buys")
+    assert not checkpoints.has_read(spark, place, "views")
+    added, removed = checkpoints.spans(spark, place, 3), checkpoints.spans(spark, place, 4)
+    assert {name: (each.start, each.end) for name, each in added.items()} == {
+        "buys": ({0: 1}, {0: 4}), "clicks": ({0: 9, 1: 4}, {0: 10, 1: 4}),
+    }  # fmt: skip
+    assert {name: (each.start, each.end) for name, each in removed.items()} == {"buys": ({0: 4}, {0: 6})}  # fmt: skip

@@ -72,7 +72,8 @@ def follow(
 
     Args:
         topic: The topic to read; or several by the names of the transform's parameters, each a topic, an event type (its name is the
-            topic) or an rta.engines.Source, which has its own options: {"views": VIEWS, "purchases": PURCHASES}.
+            topic) or an rta.engines.Source, which has its own options: {"views": VIEWS, "purchases": PURCHASES}. A query that began with
+            topics by name may get or lose one, see rta.explain_change().
         transform: The analysis, DataFrame to DataFrame; of several topics it takes several: def transform(views, purchases).
         table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
         key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one. Without a key
