@@ -159,8 +159,8 @@ def good_stream(
     return _good(parsed, event, topic.name)
 
 
-def good_columns(event: EventType) -> DataFrame:
-    """Return a static frame without rows that has the columns of read_stream(); no topic is needed.
+def good_columns(event: EventType, topic: str | None = None) -> DataFrame:
+    """Return a static frame without rows that has the columns of read_stream(); no topic is needed, but its name may be given.
 
     >>> good_columns(rta.USER_EVENTS).columns[-4:]
     ['topic', 'partition', 'offset', 'kafka_timestamp']
@@ -170,7 +170,7 @@ def good_columns(event: EventType) -> DataFrame:
     raw = (
         "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP"
     )
-    return _good(parse(spark().createDataFrame([], raw), event), event, event.name)
+    return _good(parse(spark().createDataFrame([], raw), event), event, topic or event.name)
 
 
 def parsed_stream(

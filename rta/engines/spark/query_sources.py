@@ -61,7 +61,7 @@ class Source:
 
     def empty(self) -> DataFrame:
         """Return a static frame without rows that has the columns of the good events."""
-        return good_columns(self.event)
+        return good_columns(self.event, self.topic)
 
 
 def source_name(topic: str) -> str:
