@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rta.dataframes.starting_offsets import EARLIEST, LATEST, Position, starting_at
+from rta.dataframes.starting_offsets import starting_at
 from rta.engines import changelog, materializer
 from rta.engines.contract.description import Description
 from rta.engines.contract.outputs import BAD, COUNTS
@@ -22,6 +22,7 @@ from rta.errors import InputError, QueryError
 from rta.events.ddl import schema_of
 from rta.events.event_types import EventType, event_type
 from rta.kafka import topics
+from rta.kafka.positions import EARLIEST, LATEST, Position
 from rta.names import checked
 from rta.progress import doing, waiting, watched
 from rta.settings import private_folder, settings

@@ -195,7 +195,7 @@ def test_the_password_of_a_registry_is_sent_and_never_shown(
     of = EventType("evolving", "id STRING, n BIGINT", "kafka_timestamp", format=Avro(registry=url))
     [row] = parsed(spark, [framed(7, data(b"a") + long(5))], of)
     assert (row.id, row.n) == ("a", 5)
-    guess = inferred("evolving", [Sampled(None, framed(7, b""), 0)], registry=url, schemas=schemas(url, "evolving"))  # fmt: skip
+    guess = inferred("evolving", [Sampled(None, framed(7, b"x"), 0)], registry=url, schemas=schemas(url, "evolving"))  # fmt: skip
     assert guess.event_type().format == Avro(registry=url)
     shown = [repr(of), of._repr_html_(), repr(of.format), guess.code, repr(guess), repr(Source("evolving", of))]  # fmt: skip
     for wrong in (url.replace("ed", "x"), "http://ana:plant%40ed@127.0.0.1:9", "http://ana:plant/ed@127.0.0.1", "ftp://ana:planted@127.0.0.1"):  # fmt: skip
