@@ -313,15 +313,15 @@ def naming_sources(session: SparkSession) -> Iterator[None]:
 
     A checkpoint that has begun with names survives when a topic is added or removed. Other threads that read a topic wait.
     """
-    before = {name: session.conf.get(name, None) for name in _NAMED}
     with _ONE_KIND:
+        before = {name: session.conf.get(name, None) for name in _NAMED}
         for name, value in _NAMED.items():
             session.conf.set(name, value)
         try:
             yield
         finally:
-            for name, value in before.items():
-                session.conf.unset(name) if value is None else session.conf.set(name, value)
+            for name, was in before.items():
+                session.conf.unset(name) if was is None else session.conf.set(name, was)
 
 
 def _read(
