@@ -82,6 +82,7 @@ def nested(setup: Setup, scratch: Path) -> None:
     from rta.dataframes.parsing import parse
     from rta.dataframes.sources import observed
     from rta.events.json_format import as_messages
+    from rta.events.type_checks import ORIGIN
 
     session, count = rta.spark(), min(setup.events, EVENTS)
     as_json = rta.EventType("nested", FIELDS, "at")
@@ -95,7 +96,8 @@ def nested(setup: Setup, scratch: Path) -> None:
 
     def ours(name: str, of: rta.EventType) -> DataFrame:
         # As read_batch and read_stream do: the count keeps Spark from computing the reason once more, below the parser.
-        return observed(parse(raw[name], of), name).where("reason IS NULL").select(*of.columns)
+        parsed = parse(raw[name], of).select(*of.columns, *ORIGIN, "reason")
+        return observed(parsed, name).where("reason IS NULL").select(*of.columns)
 
     ways = {
         "from_json": raw["json"].select(F.from_json(F.col("value").cast("string"), FIELDS).alias("e")).select("e.*"),

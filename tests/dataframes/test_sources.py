@@ -279,3 +279,21 @@ def test_two_topics_in_one_query_are_counted_apart(
 
 def _place(row: Row) -> tuple[int, int]:
     return row.partition, row.offset
+
+
+def parsers(frame: DataFrame) -> int:
+    """Count how often Spark would read the JSON of an event."""
+    return int(frame._jdf.queryExecution().optimizedPlan().toString().count("from_json("))
+
+
+def test_an_event_is_parsed_once(spark: SparkSession, topic: Topic) -> None:
+    """Spark computes what a filter needs once more below the parser, unless something is counted in between."""
+    name = topic(partitions=1)
+    nested = rta.EventType("nested", "device STRUCT<os STRING>, at TIMESTAMP", event_time="at")
+    for event in (USER_EVENTS, nested):
+        parsed = sources.parsed_batch(name, event)
+        assert parsers(parsed.where("reason IS NULL")) > parsers(parsed)
+        frames = (
+            sources.read_batch(name, event=event), sources.quarantined(name, event=event), rta.dataframes.latest(name, event=event),
+        )  # fmt: skip
+        assert [parsers(frame) for frame in frames] == [parsers(parsed)] * 3

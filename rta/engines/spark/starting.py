@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from rta.engines.spark.exactly_once import Plan, write_batch
 from rta.engines.spark.lateness import Frames, Transform, late_rules, operators, streamed
 from rta.engines.spark.output_modes import output_mode
 from rta.engines.spark.plans import Node
+from rta.engines.spark.processors import by_the_clock, without_empty_batches
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.query_sources import (
     ONLY,
@@ -252,7 +253,11 @@ def _begun(
             .option("checkpointLocation", place)
             .foreachBatch(lambda frame, batch_id: write_batch(each, target, frame, batch_id))
         )
-        with named_state(session) if in_real_time else nullcontext():
+        with ExitStack() as started_with:
+            if in_real_time:
+                started_with.enter_context(named_state(session))
+            if asked.trigger == NOW and by_the_clock(stream):
+                started_with.enter_context(without_empty_batches(session))
             query = begun(writer.trigger(**asked.trigger).start)
     return query, target
 
