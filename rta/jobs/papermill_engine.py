@@ -52,11 +52,11 @@ class RtaEngine(Engine):  # type: ignore[misc]
             if error.receipt is None or not error.receipt.executed:
                 raise
             receipt = error.receipt
-            _take(asked, receipt.executed)
+            _take(asked, str(receipt.executed))
             if not any(each.get("metadata", {}).get("papermill", {}).get("exception") for each in asked.cells):  # fmt: skip
                 raise
         else:
-            _take(asked, receipt.executed)
+            _take(asked, str(receipt.executed))
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:  # noqa: ARG003 - papermill's signature

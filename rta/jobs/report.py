@@ -134,8 +134,15 @@ def _facts(receipt: Receipt, title: str) -> dict[str, Any]:
         "notebook": Path(receipt.notebook).name, "versions": list(receipt.versions.items()),
         "parameters": [(name, value if isinstance(value, str) else repr(value)) for name, value in receipt.parameters.items()],
         "accounting": [(table, _terms(each)) for table, each in receipt.accounting.items()],
-        "offsets": list(_offset_rows(receipt)),
+        "offsets": list(_offset_rows(receipt)), "source": list(_source_of(receipt)),
     }  # fmt: skip
+
+
+def _source_of(receipt: Receipt) -> Iterator[tuple[str, str]]:
+    """Yield what says which notebook ran, and for which moment."""
+    moment = receipt.scheduled_for and receipt.scheduled_for.isoformat(" ")
+    facts = {"sha256": receipt.sha256, "commit": receipt.commit, "scheduled for": moment}
+    yield from ((name, value) for name, value in facts.items() if value)
 
 
 def _terms(accounting: Accounting) -> list[tuple[str, str, str, str]]:

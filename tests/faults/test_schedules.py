@@ -88,23 +88,25 @@ def test_f50_the_database_goes_away_during_a_scheduled_run(
 
 
 @pytest.mark.kafka
-def test_f51_a_run_with_spark_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """It times out, and its kernel and its JVM have ended."""
+@pytest.mark.parametrize("end", ["cancelled", pytest.param("timed out", marks=pytest.mark.soak)])
+def test_f51_a_run_with_spark_that_never_ends(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A person cancels it, or it times out: its kernel and its JVM have ended."""
     monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
     started = tmp_path / "started"
     path = written(
         tmp_path / "f51.ipynb",
         f"import pathlib, rta\nspark = rta.spark(master='local[1]')\nspark.range(1).count()\npathlib.Path({str(started)!r}).touch()\nwhile True: pass",
     )
-    jobs.schedule(path, every=3600, timeout=1)
-    store.change("f51", timeout=90.0)
+    jobs.schedule(path, every=3600, timeout=None if end == "cancelled" else 90)
     jobs.run_now("f51")
     ours = Scheduler(say=lambda _: None)
     _look(ours, started.exists)
     processes = list(_processes_of(jobs.history("f51")[0].run_id))
     assert any("java" in each.name() for each in processes)
+    if end == "cancelled":
+        jobs.cancel("f51")
     slot = _settled("f51", ours)
-    assert slot.state == State.TIMED_OUT
+    assert slot.state == end
     assert not still_running(processes, patience=HANG)
 
 

@@ -177,7 +177,7 @@ def _same(table: sa.Table, slot: Slot) -> sa.ColumnElement[bool]:
 
 
 def _values(slot: Slot) -> dict[str, Any]:
-    ends = slot.offsets and {str(partition): end for partition, end in slot.offsets.items()}
+    ends = None if slot.offsets is None else {str(at): end for at, end in slot.offsets.items()}
     return asdict(slot) | {"state": str(slot.state), "run_ids": list(slot.run_ids), "offsets": ends}  # fmt: skip
 
 
