@@ -112,13 +112,13 @@ def _named(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row.get(SUBJECT) or ""), str(row.get(SAYS) or told)
 
 
-def unlike(rules: Any) -> list[Rule]:
+def as_rules(rules: Any) -> list[Rule]:
     """Return rules as a list.
 
     Raises:
         InputError: If one is none, or two have one name.
 
-    >>> unlike([])
+    >>> as_rules([])
     []
     """
     found = list(rules)

@@ -41,10 +41,11 @@ def alerts(*, state: str | None = None, limit: int = 100) -> Facts[Alert]:
     query = f"""SELECT {_ALERT} FROM rta_alerts {which}
     ORDER BY CASE state WHEN 'firing' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, starts_at DESC, rule, subject LIMIT {limit:d}"""  # noqa: S608 - names of ours
     found = own_rows(query, [] if state is None else [state])
-    return Facts((Alert(**row) for row in found), row=_row)
+    return Facts((Alert(**row) for row in found), row=as_row)
 
 
-def _row(alert: Alert) -> dict[str, object]:
+def as_row(alert: Alert) -> dict[str, object]:
+    """Return the cells of an alert by column."""
     level = _LEVELS.get(alert.severity, "bad") if alert.state == "firing" else "good" if alert.state == "resolved" else "idle"  # fmt: skip
     return {
         "state": Marked(alert.state, level), "rule": alert.rule, "subject": alert.subject, "says": alert.says,

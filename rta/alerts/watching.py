@@ -14,7 +14,7 @@ from rta.alerts import table
 from rta.alerts.channels import Channel, Log, as_channels
 from rta.alerts.courier import Courier
 from rta.alerts.ready_made import usual
-from rta.alerts.rules import Rule, unlike
+from rta.alerts.rules import Rule, as_rules
 from rta.alerts.states import Alert, Found, Notice, step
 from rta.errors import InputError, RtaError
 from rta.html import Facts
@@ -43,7 +43,7 @@ class Watch:
         self, rules: Iterable[Rule], channels: Iterable[Any], *, every: float, remind: float | None = None, name: str = "alerts",
         observer: Observer | None = None,
     ) -> None:  # fmt: skip
-        self.rules, self.channels = unlike(rules), as_channels(channels)
+        self.rules, self.channels = as_rules(rules), as_channels(channels)
         if not every > 0 or (remind is not None and not remind > 0):
             raise InputError("every and remind are times above 0", found=f"{every}, {remind}", fix="give seconds")  # fmt: skip
         self.every, self.remind, self.name = every, remind, checked("job", name)
@@ -62,7 +62,7 @@ class Watch:
     def alerts(self) -> Facts[Alert]:
         """What is pending or fires now, as a table."""
         with self._lock:
-            return Facts(self._alerts.values(), row=table._row)
+            return Facts(self._alerts.values(), row=table.as_row)
 
     def start(self) -> Self:
         """Watch in a thread."""

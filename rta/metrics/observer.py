@@ -94,8 +94,8 @@ class Observer:
         self._histories = {name: kept for name, kept in self._histories.items() if name in {*known, *local}}  # fmt: skip
         found = []
         for name in sorted({*known, *local}):
-            stored_, own = known.get(name), local.get(name)
-            if own and stored_ and own.state != "running" and stored_.active:
+            summary, own = known.get(name), local.get(name)
+            if own and summary and own.state != "running" and summary.active:
                 own = None  # another process has taken it over
             lag = dict((seen and seen.lag.get(name)) or {})
             left = self._stored.left.get(name)
@@ -104,15 +104,15 @@ class Observer:
             else:
                 past, last = _of_ledger(self._stored.recent.get(name, ()), now)
                 last = of_progress(left.progress) if left else last
-                state, error = ("running" if stored_ and stored_.active else "stopped"), None
+                state, error = ("running" if summary and summary.active else "stopped"), None
             vitals = replace(last, at=now, lag=_by_topic(lag) or None, behind=int(sum(lag.values())) if lag else None)  # fmt: skip
             history = self._remembered(name, past, vitals)
             found.append(
                 ObservedQuery(
                     name, state, verdict(history, state, error), vitals, history, lag,
-                    dict((seen and seen.lag_seconds.get(name)) or {}), stored_.committed_at if stored_ else None,
-                    started_at(stored_), (stored_.process if stored_ and stored_.active else None),
-                    here.application if own else left.application if left else _process(stored_),
+                    dict((seen and seen.lag_seconds.get(name)) or {}), summary.committed_at if summary else None,
+                    started_at(summary), (summary.process if summary and summary.active else None),
+                    here.application if own else left.application if left else _process(summary),
                 )
             )  # fmt: skip
         return found

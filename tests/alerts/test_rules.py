@@ -9,7 +9,7 @@ import pytest
 
 import rta
 from rta.alerts import Notice, Rule, Watch
-from rta.alerts.rules import unlike
+from rta.alerts.rules import as_rules
 from rta.errors import InputError, RtaError
 from rta.metrics import Observation
 from tests.alerts.world import FAULT, FAULTS, OVER, START, looks
@@ -146,9 +146,9 @@ def test_what_cannot_be_a_rule_is_refused() -> None:
         with pytest.raises(InputError):
             Rule(**{"name": "r", "when": lambda _: {}, **wrong})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="two rules have one name"):
-        unlike([rta.alerts.lag(), rta.alerts.lag(over=10)])
+        as_rules([rta.alerts.lag(), rta.alerts.lag(over=10)])
     with pytest.raises(InputError, match="this is not a rule"):
-        unlike([lambda _: {}])
+        as_rules([lambda _: {}])
     with pytest.raises(InputError, match="has no band"):
         rta.alerts.band("users", "SELECT 1")
     with pytest.raises(InputError, match="from 0 to 1"):
