@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import IO, Final
 
-from rta.errors import RtaError
+from rta.errors import InputError, RtaError
 from rta.jobs import runs
 from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.attempt import folder, locked, settle
@@ -171,7 +171,15 @@ def scheduler(*, limit: int | None = None, say: Said = print) -> None:
     Args:
         limit: How many runs go on at once; by default one for two cores.
         say: Takes a line about what happens.
+
+    Raises:
+        InputError: If the limit is not at least 1.
+
+    >>> scheduler(limit=0)
+    Traceback (most recent call last):
+    rta.errors.InputError: a scheduler runs at least one at a time; found: 0; fix: give 1 or more
     """
+    require(limit)
     stop = Event()
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
     try:
@@ -179,6 +187,12 @@ def scheduler(*, limit: int | None = None, say: Said = print) -> None:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def require(limit: int | None) -> None:
+    """Raise InputError if a limit lets nothing run."""
+    if limit is not None and limit < 1:
+        raise InputError("a scheduler runs at least one at a time", found=limit, fix="give 1 or more")  # fmt: skip
 
 
 def _environment(of: Mapping[str, str]) -> dict[str, str]:

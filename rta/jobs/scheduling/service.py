@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from rta.errors import JobError
+from rta.jobs.scheduling.scheduler import require
 from rta.settings import private_folder, settings
 from rta.setup.processes import runs, started
 from rta.setup.systemd import unit as systemd_unit
@@ -65,8 +66,14 @@ def start_scheduler(*, limit: int | None = None) -> int:
         limit: How many runs go on at once; by default one for two cores.
 
     Raises:
+        InputError: If the limit is not at least 1.
         JobError: If it does not start.
+
+    >>> start_scheduler(limit=0)
+    Traceback (most recent call last):
+    rta.errors.InputError: a scheduler runs at least one at a time; found: 0; fix: give 1 or more
     """
+    require(limit)
     if running := scheduler_status():
         return running
     options = ["--limit", str(limit)] if limit else []
