@@ -23,8 +23,8 @@ from rta.settings import settings
 if TYPE_CHECKING:
     from rta.engines.spark.running import QuerySummary
 
-PATIENCE: Final = 4.0
-"""Seconds that one part may take: Prometheus waits for ten."""
+PATIENCE: Final = 3.0
+"""Seconds that one of the three parts may take: Prometheus waits for ten."""
 _KEPT: Final = 300  # looks of a query that are kept
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from rta.engines.spark import checkpoints
+from rta.engines.spark import checkpoint_lock, checkpoints
 from rta.errors import InputError, QueryError
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -109,3 +110,26 @@ def test_sources_with_names(spark: SparkSession, checkpoint: Path) -> None:
         "buys": ({0: 1}, {0: 4}), "clicks": ({0: 9, 1: 4}, {0: 10, 1: 4}),
     }  # fmt: skip
     assert {name: (each.start, each.end) for name, each in removed.items()} == {"buys": ({0: 4}, {0: 6})}  # fmt: skip
+
+
+def test_a_lock_is_held_although_its_progress_cannot_be_left(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, or whatever: the query goes on, and nobody else may fill its table."""
+    asked: list[Path] = []
+
+    def full(_query: object, _application: str, lock: Path, _before: str) -> str:
+        asked.append(lock)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint_lock, "leave", full)
+    stream = spark.readStream.format("rate").load().writeStream.format("noop")
+    with checkpoint_lock.locked(spark, f"{tmp_path}/checkpoint", "left_nothing"):
+        query = checkpoint_lock.begun(stream.start)
+    try:
+        until(lambda: len(asked) > 1)
+        with pytest.raises(QueryError, match="another query fills table 'left_nothing'"):
+            checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "left_nothing")
+    finally:
+        query.stop()
+    checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "left_nothing")

@@ -141,3 +141,15 @@ def test_the_command_serves_prints_and_writes(
         "# Alert rules for Prometheus"
     )
     assert run.invoke(main, ["metrics", "--board"]).stdout.startswith("{")
+
+
+@pytest.mark.kafka
+def test_a_driver_that_is_killed_is_said(topic: Callable[..., str]) -> None:
+    """The look after it has spark as away with the reason, the query as stopped, and Kafka and the tables as before."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.children.observe_a_dead_driver", topic(partitions=1)], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    out, err = finished(child)
+    assert out.splitlines()[0] == "before True True running | None", err
+    assert out.splitlines()[1].startswith("after False True stopped | its JVM has ended: killed by signal 9"), out  # fmt: skip

@@ -203,13 +203,17 @@ def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) ->
     told = ""
     with suppress(Exception):  # the caller that waits for the query is told why it ended
         while not query.awaitTermination(_LOOK):  # type: ignore[arg-type]
-            told = leave(query, application, file, told)
+            with suppress(
+                Exception
+            ):  # the disk is full, say: others know less, and the lock is held all the same
+                told = leave(query, application, file, told)
             if by := _asked_by(file):
                 _stopped_by[file] = by
                 with suppress(Exception):  # it may take longer than Spark waits: it is asked again
                     query.stop()
     _request(file).unlink(missing_ok=True)
-    forget(file)
+    with suppress(OSError):
+        forget(file)
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
 
