@@ -285,7 +285,7 @@ def quarantined(
 def observed(parsed: DataFrame, topic: str) -> DataFrame:
     """Count the events that pass, without a second read: consumed, quarantined and good, each on its own.
 
-    It also keeps Spark from parsing more than once: what a filter on `reason` needs would be computed anew below the parser.
+    A filter on `reason` that is above it stays there: Spark cannot compute what it needs once more, below the parsers.
 
     The counts are under `rta_source:<topic>` in `StreamingQuery.lastProgress["observedMetrics"]`.
 

@@ -287,12 +287,11 @@ def parsers(frame: DataFrame) -> int:
 
 
 def test_an_event_is_parsed_once(spark: SparkSession, topic: Topic) -> None:
-    """Spark computes what a filter needs once more below the parser, unless something is counted in between."""
+    """Whatever is filtered by its reason: in no plan is there a parser more than in that of parse() itself."""
     name = topic(partitions=1)
     nested = rta.EventType("nested", "device STRUCT<os STRING>, at TIMESTAMP", event_time="at")
     for event in (USER_EVENTS, nested):
         parsed = sources.parsed_batch(name, event)
-        assert parsers(parsed.where("reason IS NULL")) > parsers(parsed)
         frames = (
             sources.read_batch(name, event=event), sources.quarantined(name, event=event), rta.dataframes.latest(name, event=event),
         )  # fmt: skip
