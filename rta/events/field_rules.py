@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 
 # Control characters and invalid UTF-8 are left to from_json and is_valid_utf8: a short class of characters is fast. A greedy class of
-# characters is a loop in Java, four times as fast as a possessive one; only of groups a greedy one recurses.
+# characters is a loop in Java, an eighth faster for a whole event than a possessive one; only of groups a greedy one recurses.
 STRING: Final = r'"[^"\\]*(?:\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\]*)*+"'
 _DATE: Final = r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
