@@ -109,7 +109,8 @@ def explain_change(
     Args:
         old: The table that is kept, whose checkpoint has noted its transform; or the old transform.
         new: The new transform.
-        topic: The topics, as for rta.follow(); by default that of the table, or the one of the event type.
+        topic: The topics of the new transform, as for rta.follow(); by default that of the table, or the one of the event type. If they
+            were given by name from the first start on, one may come or go.
         event: The type of the events of one topic, as the new transform gets them.
         before: The type of the events so far, if it changes, too.
 
@@ -154,7 +155,7 @@ def explain_change(
             _require_evolving(place, str(old))
         write_plan(place, plan)
 
-    gone = any("gone" in what for _, what in changed)
+    gone = any(what.startswith("gone:") for _, what in changed)
     return Change([*changed, *parts, *types], kept, bool(parts) or gone, accept if table else None)
 
 
