@@ -22,6 +22,7 @@ from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.attempt import folder, locked, settle
 from rta.jobs.scheduling.planning import Schedule, Slot, due_by_events, overdue, to_start
 from rta.jobs.states import State
+from rta.store.database import DatabaseAwayError
 
 _POLL: Final = 1.0  # seconds between two looks; while tries run, a fifth of it
 _EVENTS_POLL: Final = timedelta(seconds=5)  # between two questions to the broker for one schedule
@@ -145,7 +146,7 @@ class Scheduler:
         try:
             yield
         except RtaError as error:
-            if about and error.retriable and "serving database" in error.what:
+            if about and isinstance(error, DatabaseAwayError):
                 raise  # that is the trouble of all
             if self._troubles.get(about) != error.what:
                 self._troubles[about] = error.what
