@@ -21,7 +21,7 @@ from rta.engines.contract.proof import described
 from rta.engines.explaining import EnginePlan, explain
 from rta.engines.portable import SPARK
 from rta.engines.spark import following
-from rta.errors import InputError
+from rta.errors import InputError, QueryError
 from rta.events.event_types import EventType, event_type
 from rta.html import table as html_table
 from rta.kafka import client, topics
@@ -131,6 +131,11 @@ def compare_engines(
 
     Raises:
         InputError: `rate` is given, and the result does not count all events.
+
+    Example:
+        >>> _ = rta.publish(rta.user_events(spark, rows=20), "doc-engines", key="user_id", partitions=1)
+        >>> compare_engines("doc-engines", rta.transforms.totals, key=["window", "user_id"], event=rta.USER_EVENTS, engines=["spark"]).equal
+        True
     """
     kind = event or event_type(topic)
     counted = _counted(described(transform, kind)) if rate else None
@@ -146,15 +151,22 @@ def compare_engines(
 def _compared(topic: str, what: Run, plans: Sequence[EnginePlan], pace: Pace | None) -> EngineComparison:  # fmt: skip
     import pandas as pd
 
-    found, differences, waits = [], {}, [pd.DataFrame({"engine": [], "seconds": []})]
+    found, differences, waits, told = [], {}, [pd.DataFrame({"engine": [], "seconds": []})], list[EnginePlan]()  # fmt: skip
     with _scratch() as fresh:
         answer = _truth(topic, what, fresh("batch"))
         for plan in plans:
+            told.append(plan)
             if not (plan.runs and plan.engine in what.engines):
                 continue
             doing(plan.engine)
             how = replace(what, engine=plan.engine)
-            row, given = _drained(how, topic, fresh(plan.engine))
+            try:
+                row, given = _drained(how, topic, fresh(plan.engine))
+            except (
+                QueryError
+            ) as error:  # of these events, perhaps: the others can still be compared
+                told[-1] = replace(plan, why_not=str(error.found or error))
+                continue
             differences[plan.engine] = differing(answer, given)
             row |= {"equal": not differences[plan.engine], "lines": len(plan.definition.splitlines()), "guarantee": plan.traits.guarantee}  # fmt: skip
             if pace is not None:
@@ -163,7 +175,7 @@ def _compared(topic: str, what: Run, plans: Sequence[EnginePlan], pace: Pace | N
                 row |= {"latency_p50_s": waited.quantile(0.5), "latency_p99_s": waited.quantile(0.99)}  # fmt: skip
                 waits.append(pd.DataFrame({"engine": plan.engine, "seconds": waited}))
             found.append(row)
-    return EngineComparison(pd.DataFrame(found).round(3), differences, plans, pd.concat(waits))
+    return EngineComparison(pd.DataFrame(found).round(3), differences, told, pd.concat(waits))
 
 
 @dataclass(frozen=True)
