@@ -9,7 +9,7 @@ from IPython.lib import pretty as ipython
 
 from rta.engines.spark.drained import Drained
 from rta.html import Facts, Marked, card, table
-from rta.jobs import Receipt
+from rta.jobs import Receipt, State
 from rta.kafka import Broker
 from rta.kafka.topics import Topic
 from rta.store import Version, View
@@ -95,7 +95,7 @@ def test_a_mark_is_a_dot_before_its_text() -> None:
         (Broker(7, 0.0, "127.0.0.1:9092", EVIL), ("127.0.0.1:9092", "process 7", "rta.down()")),
         (View("v", EVIL, 2, {1: Version(("v_v1",)), 2: Version(("v_v2",))}), ("version 2: v_v2", "rta.read(")),
         (
-            Receipt("j", "r", "n.ipynb", {}, "failed", EVIL, datetime.now(UTC), None, 1.0, {}, {"t": Accounting()}, {}, "f", None, "r.html"),
+            Receipt("j", "r", "n.ipynb", {}, State.FAILED, EVIL, datetime.now(UTC), None, 1.0, {}, {"t": Accounting()}, {}, "f", None, "r.html"),
             ("j failed", "consumed 0", "r.html", "rta.jobs.history("),
         ),
     ],

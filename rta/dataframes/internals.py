@@ -59,6 +59,11 @@ def analyzed(frame: DataFrame) -> Any:
     return execution(frame).analyzed()
 
 
+def optimized(session: SparkSession, plan: Any) -> Any:
+    """Optimize an analyzed plan."""
+    return java_session(session).sessionState().optimizer().execute(plan)
+
+
 def streams_of(frame: DataFrame) -> list[str]:
     """Return what a streaming frame reads: topics by name, other sources by their format."""
     relations = (node for node in walk(analyzed(frame)) if node.nodeName() == "StreamingRelationV2")

@@ -1,6 +1,6 @@
 from . import contract as contract
 from . import flink as flink
-from .contract.query import EngineQuery as EngineQuery
+from .engine_query import EngineQuery as EngineQuery
 from .explaining import EnginePlan as EnginePlan
 from .explaining import explain as explain
 from .sinks import BatchId as BatchId

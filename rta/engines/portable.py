@@ -15,8 +15,8 @@ from rta.engines import changelog, materializer
 from rta.engines.contract.description import Description
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.engines.contract.proof import described
-from rta.engines.contract.query import EngineQuery, Job
 from rta.engines.contract.traits import Traits
+from rta.engines.engine_query import EngineQuery, Job
 from rta.engines.jvm import supported
 from rta.errors import InputError, QueryError
 from rta.events.ddl import schema_of

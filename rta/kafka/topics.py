@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rta.errors import InputError, TopicError
 from rta.html import Facts
@@ -16,9 +16,6 @@ from rta.names import checked
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
-
-_LONGEST: Final = "transaction.max.timeout.ms"
-_KAFKAS_LONGEST: Final = 900_000  # milliseconds, by default
 
 
 @dataclass(frozen=True)
@@ -238,26 +235,6 @@ def topic_config(name: str) -> dict[str, str]:
         _described(admin, name)
         found = admin.describe_configs([resource])["topic"][name]
     return {setting: fact["value"] for setting, fact in sorted(found.items())}
-
-
-def longest_transaction() -> int:
-    """Return how many milliseconds a transaction may stay open: what the broker says, or Kafka's default if it does not tell this user.
-
-    >>> longest_transaction() // 86_400_000
-    7
-    """
-    from kafka.admin import ConfigResource, ConfigResourceType
-    from kafka.errors import KafkaError
-
-    with administrator() as admin:
-        [broker, *_] = admin.describe_cluster()["brokers"]
-        resource = ConfigResource(ConfigResourceType.BROKER, str(broker["broker_id"]), {_LONGEST: None})  # fmt: skip
-        try:
-            found = admin.describe_configs([resource], config_filter="all")
-        except KafkaError:
-            return _KAFKAS_LONGEST
-    [told] = found["broker"].values()
-    return int(told[_LONGEST]["value"])
 
 
 def _topic(name: str, ranges: Mapping[int, tuple[int, int]]) -> Topic:

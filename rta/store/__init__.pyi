@@ -13,8 +13,8 @@ from .serving_tables import Table as Table
 from .serving_tables import drop as drop
 from .serving_tables import table as table
 from .serving_tables import tables as tables
-from .snapshots import Snapshot as Snapshot
-from .snapshots import snapshot as snapshot
-from .snapshots import snapshots as snapshots
+from .table_versions import Snapshot as Snapshot
+from .table_versions import snapshot as snapshot
+from .table_versions import snapshots as snapshots
 from .views import Version as Version
 from .views import View as View

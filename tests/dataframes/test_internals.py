@@ -136,3 +136,9 @@ def test_forget_session(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(home, name, getattr(home, name))  # put back behind the test
     internals.forget_session()
     assert [getattr(home, name) for home, name in kept] == [None] * 4
+
+
+def test_optimized(spark: SparkSession) -> None:
+    """The optimizer takes an analyzed plan."""
+    frame = spark.range(3).select("id").select("id")
+    assert internals.optimized(spark, internals.analyzed(frame)).nodeName() == "Range"

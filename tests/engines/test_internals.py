@@ -6,15 +6,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from rta.dataframes.internals import analyzed, execution
+from rta.dataframes.internals import execution
 from rta.dataframes.sources import OBSERVED
 from rta.engines.spark import internals
-
-
-def test_optimized(spark: SparkSession) -> None:
-    """The optimizer takes an analyzed plan."""
-    frame = spark.range(3).select("id").select("id")
-    assert internals.optimized(spark, analyzed(frame)).nodeName() == "Range"
 
 
 def test_what_a_micro_batch_tells(spark: SparkSession, tmp_path: Path) -> None:

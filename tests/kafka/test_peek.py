@@ -41,7 +41,7 @@ def test_peek_shows_records_as_they_are(topic: Any) -> None:
     assert [each.offset for each in rta.peek(name, where=lambda each: each.value is None)] == [3]
     for wrong in ({0: 7}, {2: 0}, "newest", datetime(2024, 11, 15)):  # noqa: DTZ001 - no zone
         with pytest.raises(InputError):
-            rta.peek(name, starting=wrong)  # type: ignore[arg-type]
+            rta.peek(name, starting=wrong)
     with pytest.raises(TopicError, match="no topic"):
         rta.peek("peek-no-such-topic")
     run = CliRunner().invoke(main, ["peek", name, "--offset", "0:3", "-n", "1", "--json"])

@@ -238,7 +238,7 @@ class Many(StatefulProcessor):
     """Keep how many views a user has made, in states that live for so many milliseconds; by default in one that lives for ever."""
 
     def __init__(self, **lives: int) -> None:
-        self.lives = lives or {"events": None}
+        self.lives: dict[str, int | None] = dict(lives) or {"events": None}
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the states."""

@@ -7,12 +7,11 @@ from functools import reduce
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from rta.dataframes.internals import analyzed
+from rta.dataframes.internals import analyzed, optimized
 from rta.dataframes.session import spark
 from rta.engines.contract.description import WINDOW, Derived, Description, Filter, Watermark
 from rta.engines.contract.expressions import Call, Cast, Column, Expression, Literal
 from rta.engines.contract.plan_reading import describe, refused
-from rta.engines.spark.internals import optimized
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -43,6 +43,11 @@ def sql(
     Raises:
         InputError: The query names no topic.
         QueryError: Flink refuses it, in Flink's own words.
+
+    Example:
+        >>> sql("SELECT 1")
+        Traceback (most recent call last):
+        rta.errors.InputError: the query reads no topic; fix: name one: SELECT * FROM `user-events`
     """
     kinds = {name: _event(name, events) for name in named(text, [each.name for each in topics.list_topics()])}  # fmt: skip
     if not kinds:

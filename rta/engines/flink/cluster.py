@@ -81,6 +81,10 @@ def up(*, timeout: float = 180) -> Cluster:
 
     Raises:
         SetupError: There is no Java that fits, the jars cannot be fetched, or it did not start.
+
+    Example:
+        >>> up() == status()
+        True
     """
     with _locked():
         running = status()
@@ -102,6 +106,10 @@ def down(*, timeout: float = 60) -> bool:
 
     Returns:
         Whether there was one to stop.
+
+    Example:
+        >>> down(), status()
+        (True, None)
     """
     import psutil
 

@@ -13,7 +13,7 @@ from rta.engines.flink.statements import unsupported as why_not
 from rta.engines.flink.translation import select
 from rta.engines.jvm import event_json
 from rta.events.event_types import EventType
-from rta.kafka import client, topics
+from rta.kafka import client
 
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
@@ -28,6 +28,8 @@ TRAITS: Final = Traits(
     latency="a checkpoint: a second",
 )
 _MOST_TASKS: Final = 2  # side by side
+_LONGEST: Final = "transaction.max.timeout.ms"
+_KAFKAS_LONGEST: Final = 900_000  # milliseconds, by default
 
 
 def unsupported(query: Description, event: EventType) -> str | None:
@@ -40,7 +42,7 @@ def start(asked: Asked) -> job.FlinkJob:
     told = event_json(asked.event, asked.max_skew)
     kafka = {f"properties.{name.removeprefix('kafka.')}": value for name, value in client.spark_options().items()}  # fmt: skip
     wired = Wiring(
-        asked.source.name, asked.results, asked.event, told, kafka, topics.longest_transaction(),
+        asked.source.name, asked.results, asked.event, told, kafka, _longest_transaction(),
         "earliest" if asked.earliest else asked.start,
     )  # fmt: skip
     tasks = min(_MOST_TASKS, asked.source.partitions)
@@ -61,3 +63,19 @@ def forget(table: str) -> None:
     """Cancel the job of a table, if one runs."""
     if (running := cluster.status()) and (found := job.running(running, job.Launch(table, (), portable.state_of(table), 0))):  # fmt: skip
         found.cancel()
+
+
+def _longest_transaction() -> int:
+    """Return how many milliseconds a transaction may stay open: what the broker says, or Kafka's default if it does not tell this user."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+    from kafka.errors import KafkaError
+
+    with client.administrator() as admin:
+        [broker, *_] = admin.describe_cluster()["brokers"]
+        resource = ConfigResource(ConfigResourceType.BROKER, str(broker["broker_id"]), {_LONGEST: None})  # fmt: skip
+        try:
+            found = admin.describe_configs([resource], config_filter="all")
+        except KafkaError:
+            return _KAFKAS_LONGEST
+    [told] = found["broker"].values()
+    return int(told[_LONGEST]["value"])

@@ -107,9 +107,10 @@ def call(method: str, url: str, body: Any = None) -> Any:
 
 
 def cause(told: str) -> str:
-    r"""Return the last cause of one of Flink's errors, which are whole traces.
+    """Return the last cause of one of Flink's errors, which are whole traces.
 
-    >>> cause(json.dumps({"errors": ["java.lang.RuntimeException: it failed\\nCaused by: org.apache.Error: no such column: x\\n\\tat A.b"]}))
+    >>> trace = ["java.lang.RuntimeException: it failed", "Caused by: org.apache.Error: no such column: x", "  at A.b"]
+    >>> cause(json.dumps({"errors": [chr(10).join(trace)]}))
     'no such column: x'
     """
     with suppress(ValueError, KeyError, TypeError):  # else it is the trace itself

@@ -43,7 +43,7 @@ class Launch:
 
 @dataclass
 class FlinkJob:
-    """A job: see rta.engines.contract.query.Job."""
+    """A job: see rta.engines.engine_query.Job."""
 
     id: str
     launch: Launch

@@ -49,7 +49,7 @@ _running: Final[dict[str, KafkaStreamsJob]] = {}
 
 @dataclass
 class KafkaStreamsJob:
-    """A job: see rta.engines.contract.query.Job.
+    """A job: see rta.engines.engine_query.Job.
 
     Args:
         native: The program that runs.

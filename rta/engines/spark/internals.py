@@ -19,11 +19,6 @@ _KEEPS_STATE: Final = ("StateStore", "SessionWindowStateStore", "Streaming", "Tr
 """The beginnings of the names of operators that keep state, in a physical plan."""
 
 
-def optimized(session: SparkSession, plan: Any) -> Any:
-    """Optimize an analyzed plan."""
-    return java_session(session).sessionState().optimizer().execute(plan)
-
-
 def aggregates(expression: Any) -> Iterator[Any]:
     """Yield the aggregate functions inside an expression of a plan."""
     if expression.getClass().getSimpleName() == "AggregateExpression":

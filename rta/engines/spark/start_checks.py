@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, each, executor_hosts, java_class, walk
+from rta.dataframes.internals import analyzed, each, executor_hosts, java_class, optimized, walk
 from rta.engines.spark import checkpoints
-from rta.engines.spark.internals import aggregates, file_system, optimized
+from rta.engines.spark.internals import aggregates, file_system
 from rta.engines.spark.lateness import Frames, Transform, applied
 from rta.engines.spark.query_sources import ONLY
 from rta.errors import QueryError
