@@ -68,7 +68,8 @@ def hold(kind: Kind, seed: int, cut: int) -> None:
     require_accounted(table, found, bad=0, **(copies if kind.copies else {}))
     assert rows(table, *kind.columns) == sorted(kind.truth(found, pair))
     frames = {name: on_time(rta.read_batch(topic, event=event), found.late[topic]) for name, (topic, event, _) in read.items()}  # fmt: skip
-    batch = kind.transform(**frames) if kind.two else kind.transform(frames["views"])
+    same = kind.batch or kind.transform
+    batch = same(**frames) if kind.two else same(frames["views"])
     assert flat(batch, kind.columns) == sorted(kind.truth(replace(found, closed=FOREVER), pair))
 
 

@@ -45,6 +45,7 @@ class Kind:
         mode: Spark's output mode.
         ends: When the state that an event is for ends, by its time: it is late if that is behind the watermark.
         copies: Whether it drops copies.
+        batch: The query as a batch, where Spark has no batch form of it.
     """
 
     transform: Transform
@@ -55,6 +56,7 @@ class Kind:
     mode: str | None = None
     ends: Callable[[datetime], datetime] = lambda at: at
     copies: bool = False
+    batch: Transform | None = None
 
 
 def floor(at: datetime, length: timedelta) -> datetime:
@@ -84,8 +86,8 @@ def hopping(views: DataFrame) -> DataFrame:
 
 
 def without_copies(views: DataFrame) -> DataFrame:
-    """Take each view once."""
-    return marked(views).dropDuplicatesWithinWatermark(["view_id"]).select("offset", "view_id")
+    """Take each view once; which of its copies is not said."""
+    return marked(views).dropDuplicatesWithinWatermark(["view_id"]).select("view_id", "user_id")
 
 
 def busiest(views: DataFrame) -> DataFrame:
@@ -114,10 +116,7 @@ def _busiest(found: Truth, both: Pair) -> Iterable[Row]:
 
 
 def _once(found: Truth, both: Pair) -> Iterable[Row]:
-    first: dict[str, int] = {}
-    for each in views(found, both):
-        first.setdefault(each.name, each.offset)
-    return [(offset, name) for name, offset in first.items()]
+    return {(each.name, each.user) for each in views(found, both)}
 
 
 def _joined(how: str) -> Callable[[Truth, Pair], Iterable[Row]]:
@@ -152,7 +151,7 @@ KINDS: Final = {
     "inner join": Kind(joined("inner"), truth=_joined("inner"), **_JOIN),
     "left join": Kind(joined("left"), truth=_joined("left"), **_JOIN),
     "full join": Kind(joined("full"), truth=_joined("full"), **_JOIN),
-    "deduplication": Kind(without_copies, ("offset", "view_id"), _once, copies=True),
+    "deduplication": Kind(without_copies, ("view_id", "user_id"), _once, copies=True, batch=lambda views: views.dropDuplicates(["view_id"])),
     "chained aggregates": Kind(busiest, ("hour_start", "most"), _busiest, ("hour",), ends=lambda at: floor(at, TEN) + TEN),
     "transformWithState": Kind(
         counted_by_hand, ("user_id", "events"), lambda found, both: Counter(e.user for e in views(found, both)).items(), ("user_id",)
