@@ -193,8 +193,8 @@ def _newest(
     """Return the newest of the rows of each key."""
     names = table.columns.names
     places = [names.index(name) for name in table.key]
-    if counted is not None:
-        rows.sort(key=itemgetter(names.index(counted)))
+    if counted is not None:  # of equals the one that came first is the last here, and stays
+        rows = sorted(rows, key=itemgetter(names.index(counted)), reverse=True)[::-1]
     return {tuple(row[place] for place in places): row for row in rows}.values()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -31,6 +32,9 @@ def strict(value: bytes | None, event: EventType) -> dict[str, Any] | None:
     """
     try:
         given = strict_json(value or b"")
+        json.dumps(
+            given, default=str, ensure_ascii=False
+        ).encode()  # half of a surrogate pair is no text, wherever it stands
         found = {
             each.name: _value(
                 given.get(event.field(each.name)), each.dataType, each.nullable, each.name, event

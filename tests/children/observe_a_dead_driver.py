@@ -14,7 +14,7 @@ how = {"table": "observed_dead", "key": ["window", "user_id"], "event": rta.USER
 rta.publish(rta.user_events(spark, rows=20), sys.argv[1])
 query = rta.follow(sys.argv[1], rta.transforms.totals, **how)  # type: ignore[arg-type]
 query.processAllAvailable()
-with closing(rta.metrics.Observer()) as observer:
+with closing(rta.metrics.Observer(patience=60)) as observer:
     for step in ("before", "after"):
         if step == "after":
             jvm = own_jvm()

@@ -335,7 +335,7 @@ def test_a_full_disk_is_said_plainly(
     monkeypatch.setenv(
         "RTA_HOME", str(tmp_path / "home")
     )  # its database is small: the notebook is what does not fit
-    path = notebook("print('x' * 3_000_000)")
+    path = notebook("'x' * 3_000_000")  # a result: what is printed has a bound
     code = (
         "import resource, signal, sys; from rta.jobs import runner; runner.history();"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
