@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import SetupError
 from rta.settings import private_folder, settings
-from rta.setup.processes import is_that, one_at_a_time, started, still_running
+from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, started, still_running
 
 if TYPE_CHECKING:
     import psutil
@@ -30,9 +30,6 @@ UNKNOWN_EXIT: Final = 256  # no exit code of a process: only its parent learns t
 MEMORY: Final = 3 * 1024**3  # bytes: what must be free before a spare driver is started
 _PATIENCE: Final = 10.0  # seconds for an answer of the keeper
 _LONGEST: Final = 65_536  # bytes of a message
-_children: Final[
-    list[subprocess.Popen[bytes]]
-] = []  # a Popen that is deleted while its process runs would warn
 # What differs between a terminal and a kernel, and means nothing to a JVM.
 _MEANINGLESS: Final = (
     "JPY_", "JUPYTER", "IPY", "PYDEVD", "KERNEL_", "MPL", "CLICOLOR", "FORCE_COLOR", "TERM", "COLORTERM", "LS_COLORS", "PAGER",
@@ -141,11 +138,7 @@ def status() -> Spare | None:
     >>> status() is None
     True
     """
-    try:
-        found = Spare(**json.loads(_file().read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return found if is_that(found.keeper, found.started) else None
+    return recorded(_file(), Spare, pid="keeper")
 
 
 def keep() -> Spare:
@@ -162,13 +155,8 @@ def keep() -> Spare:
             return found
         if (free := psutil.virtual_memory().available) < MEMORY:
             raise SetupError("too little memory is free for a spare driver", found=f"{free / 1e9:.1f} of {MEMORY / 1e9:.1f} GB", fix="leave out --spare")  # fmt: skip
-        with (folder / "keeper.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "rta.dataframes.spare_keeper"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-        _children.append(process)
-        return noted(process.pid)
+        command = [sys.executable, "-P", "-m", "rta.dataframes.spare_keeper"]
+        return noted(launched_apart(command, cwd=folder, output=folder / "keeper.log").pid)
 
 
 def noted(keeper: int, driver: int | None = None, at: str = "") -> Spare:
@@ -184,19 +172,11 @@ def noted(keeper: int, driver: int | None = None, at: str = "") -> Spare:
 
 def stop(*, patience: float = 60.0) -> bool:
     """End the keeper, and with it the driver that nobody has taken; return whether there was one."""
-    import psutil
-
     with one_at_a_time(private_folder(_file().parent) / "lock"):
         found = status()
         if found is None:
             return False
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(found.keeper)
-            process.terminate()
-            for left in still_running([process], patience=patience):
-                left.kill()
-        for child in _children:
-            child.poll()
+        end(found.keeper, patience=patience)
         _file().unlink(missing_ok=True)
         return True
 

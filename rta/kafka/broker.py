@@ -16,9 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
-from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import Final
 
 from rta.html import card, described
 from rta.kafka.broker_config import (
@@ -35,11 +33,7 @@ from rta.progress import step
 from rta.settings import private_folder, settings
 from rta.setup.jars import kafka_jars
 from rta.setup.java import find_java, log_to_file
-from rta.setup.processes import is_that, started
-
-_children: Final[
-    list[subprocess.Popen[bytes]]
-] = []  # a Popen that is deleted while its process runs would warn
+from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, started
 
 
 @dataclass(frozen=True)
@@ -78,11 +72,7 @@ def status() -> Broker | None:
     >>> up() == status()
     True
     """
-    try:
-        broker = Broker(**json.loads(_state_file().read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return broker if is_that(broker.pid, broker.started) else None
+    return recorded(_state_file(), Broker)
 
 
 def up(*, timeout: float = 180) -> Broker:
@@ -98,7 +88,7 @@ def up(*, timeout: float = 180) -> Broker:
     >>> up().bootstrap == bootstrap()
     True
     """
-    with _locked():
+    with one_at_a_time(_folder() / "lock"):
         running = status()
         if running is None:
             with step("starting Apache Kafka"):
@@ -145,33 +135,13 @@ def down(*, timeout: float = 120) -> bool:
     >>> down(), status()
     (True, None)
     """
-    import psutil
-
-    with _locked():
+    with one_at_a_time(_folder() / "lock"):
         running = status()
         if running is None:
             return False
-        process = psutil.Process(running.pid)
-        process.terminate()
-        if not _ended(timeout):
-            process.kill()
-            _ended(timeout)
-        with suppress(
-            psutil.TimeoutExpired
-        ):  # a zombie stays as long as the kernel that started it
-            process.wait(1)
-        for child in _children:
-            child.poll()
+        end(running.pid, patience=timeout)
         _state_file().unlink(missing_ok=True)
         return True
-
-
-def _ended(timeout: float) -> bool:
-    """Wait until the broker has ended; return whether it has."""
-    deadline = time.monotonic() + timeout
-    while status() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return status() is None
 
 
 def _start(timeout: float) -> Broker:
@@ -204,13 +174,8 @@ def _launched(
 ) -> subprocess.Popen[bytes]:
     """Start the JVM, and return once its port is open; raise PortTakenError if another program has the port."""
     write_configuration(folder, port)
-    with (folder / "console.log").open("w") as console:
-        process = subprocess.Popen(
-            [*command, "kafka.Kafka", str(folder / "server.properties")],
-            stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
-            start_new_session=True,  # it outlives Ctrl-C in a terminal, and the kernel
-        )  # fmt: skip
-    _children.append(process)
+    whole = [*command, "kafka.Kafka", str(folder / "server.properties")]
+    process = launched_apart(whole, cwd=folder, output=folder / "console.log")
     _wait_for_port(process, port, timeout)
     return process
 
@@ -255,11 +220,3 @@ def _storage() -> Path:
 def _state_file() -> Path:
     """Return the path of the file that names the broker's process."""
     return _folder() / "broker.json"
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """Let one process at a time start or stop the broker; the lock ends with its process."""
-    with (_folder() / "lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        yield

@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from rta.errors import QueryError, SetupError
 from rta.html import card, described
 from rta.progress import step
 from rta.settings import private_folder, settings
-from rta.setup.processes import is_that, one_at_a_time, started, still_running
+from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, started
 
 _MAIN: Final = "rta.FlinkLocal"
 _MEMORY: Final = "768m"
@@ -35,9 +35,6 @@ _JVM_OPTIONS: Final = (
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED", "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
     *(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in _OPENED), "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
 )  # fmt: skip
-_children: Final[
-    list[subprocess.Popen[bytes]]
-] = []  # a Popen that is deleted while its process runs would warn
 
 
 @dataclass(frozen=True)
@@ -63,14 +60,10 @@ class Cluster:
 def status() -> Cluster | None:
     """Return the local Flink; None if it does not run.
 
-    >>> status() is None
+    >>> up() == status()
     True
     """
-    try:
-        cluster = Cluster(**json.loads(_state_file().read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return cluster if is_that(cluster.pid, cluster.started) else None
+    return recorded(_state_file(), Cluster)
 
 
 def up(*, timeout: float = 180) -> Cluster:
@@ -86,7 +79,7 @@ def up(*, timeout: float = 180) -> Cluster:
         >>> up() == status()
         True
     """
-    with _locked():
+    with one_at_a_time(_folder() / "lock"):
         running = status()
         if running is None:
             from rta.engines.jvm import engines_jar
@@ -111,20 +104,11 @@ def down(*, timeout: float = 60) -> bool:
         >>> down(), status()
         (True, None)
     """
-    import psutil
-
-    with _locked():
+    with one_at_a_time(_folder() / "lock"):
         running = status()
         if running is None:
             return False
-        process = psutil.Process(running.pid)
-        process.terminate()
-        for left in still_running([process], patience=timeout):
-            left.kill()
-        with suppress(psutil.TimeoutExpired):
-            process.wait(1)
-        for child in _children:
-            child.poll()
+        end(running.pid, patience=timeout)
         _state_file().unlink(missing_ok=True)
         return True
 
@@ -142,13 +126,8 @@ def _start(jars: list[Path], timeout: float) -> Cluster:
     configuration = private_folder(folder / "conf") / "config.yaml"
     configuration.write_text("".join(f"{name}: {value}\n" for name, value in _configuration(folder, rest, gateway).items()))  # fmt: skip
     command = [str(find_java().executable), *_JVM_OPTIONS, log_to_file(folder, "flink"), "-cp", os.pathsep.join(map(str, jars)), _MAIN]  # fmt: skip
-    with (folder / "console.log").open("w") as console:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd=folder,
-            env=os.environ | {"FLINK_CONF_DIR": str(configuration.parent)},
-            start_new_session=True,  # it outlives Ctrl-C in a terminal, and the kernel
-        )  # fmt: skip
-    _children.append(process)
+    environment = os.environ | {"FLINK_CONF_DIR": str(configuration.parent)}
+    process = launched_apart(command, cwd=folder, output=folder / "console.log", env=environment)
     cluster = Cluster(process.pid, started(psutil.Process(process.pid)), f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{gateway}")  # fmt: skip
     _wait(process, cluster, timeout)
     _state_file().write_text(json.dumps(asdict(cluster)))
@@ -200,10 +179,3 @@ def _folder() -> Path:
 
 def _state_file() -> Path:
     return _folder() / "cluster.json"
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """Let one process at a time start or stop it."""
-    with one_at_a_time(_folder() / "lock"):
-        yield
