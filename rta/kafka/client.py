@@ -51,19 +51,28 @@ WRITING: Final = {"kafka.metadata.max.idle.ms": "5000"}
 again, and that cannot be switched off. So it forgets a topic after five seconds without a record, the least that Kafka accepts."""
 
 
-def spark_options() -> dict[str, str]:
-    """Return the options by which Spark's Kafka source and sink reach the cluster.
+def java_options(prefix: str = "") -> dict[str, str]:
+    """Return the properties by which Kafka's Java client reaches the cluster, each name behind a prefix.
 
-    The private key stays in its file; Kafka's Java client reads it there.
+    The private key stays in its file; the client reads it there.
 
-    >>> spark_options()
-    {'kafka.bootstrap.servers': '127.0.0.1:...'}
+    >>> java_options("properties.")
+    {'properties.bootstrap.servers': '127.0.0.1:...'}
     """
     options = {"bootstrap.servers": bootstrap()}
     chosen = settings()
     if chosen.kafka_security_protocol != "PLAINTEXT":
         options |= {"security.protocol": chosen.kafka_security_protocol, **_java_tls(chosen), **_java_sasl(chosen)}  # fmt: skip
-    return {f"kafka.{name}": value for name, value in options.items()}
+    return {f"{prefix}{name}": value for name, value in options.items()}
+
+
+def spark_options() -> dict[str, str]:
+    """Return the options by which Spark's Kafka source and sink reach the cluster.
+
+    >>> spark_options()
+    {'kafka.bootstrap.servers': '127.0.0.1:...'}
+    """
+    return java_options("kafka.")
 
 
 def client_options() -> dict[str, Any]:

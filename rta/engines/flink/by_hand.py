@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from rta.engines.flink import cluster
 from rta.engines.flink.gateway import Answer, Session
-from rta.engines.flink.translation import flink_type, quoted, table
+from rta.engines.flink.translation import flink_type, latest, quoted, table
 from rta.engines.jvm import event_json
 from rta.errors import InputError
 from rta.events.event_types import EventType, event_type
@@ -76,7 +76,7 @@ def named(text: str, known: Sequence[str]) -> list[str]:
 
 def views(name: str, kind: EventType, max_skew: str) -> tuple[str, str]:
     """Return the statements that make a topic's good events a view of its name."""
-    raw = f"{name}.raw"
+    raw, told = f"{name}.raw", event_json(kind, max_skew)
     columns = {each.name: str(flink_type(each.dataType.simpleString())) for each in kind.schema}
     columns[kind.event_time] = "TIMESTAMP_LTZ(3)"
     time = quoted(kind.event_time)
@@ -85,23 +85,15 @@ def views(name: str, kind: EventType, max_skew: str) -> tuple[str, str]:
     }  # fmt: skip
     options = {
         "connector": "kafka", "topic": name, "properties.group.id": f"{name}.sql.{uuid4().hex[:8]}",
-        **{f"properties.{option.removeprefix('kafka.')}": value for option, value in client.spark_options().items()},
+        **client.java_options("properties."),
         "scan.startup.mode": "earliest-offset", "scan.bounded.mode": "latest-offset", "format": "rta-json",
-        "rta-json.event": event_json(kind, max_skew),
+        "rta-json.event": told,
     }  # fmt: skip
-    told = table(raw, columns | more, options)
-    late = f", WATERMARK FOR {time} AS {time}"  # it makes the column an event time; a batch sorts by it
-    told = told.replace(") WITH (", f"{late}) WITH (", 1)
-    seconds = _seconds(event_json(kind, max_skew))
-    good = f"`rta_reason` IS NULL AND {time} <= `rta_sent` + INTERVAL '{seconds}' SECOND({max(2, len(str(seconds)))})"
+    # A watermark makes the column an event time; a batch sorts by it.
+    source = table(raw, columns | more, options, more=f"WATERMARK FOR {time} AS {time}")
+    good = f"`rta_reason` IS NULL AND {time} <= {latest(told)}"
     view = f"CREATE TEMPORARY VIEW {quoted(name)} AS SELECT {', '.join(map(quoted, kind.columns))} FROM {quoted(raw)} WHERE {good}"  # noqa: S608 - quoted
-    return told, view
-
-
-def _seconds(told: str) -> int:
-    import json
-
-    return int(json.loads(told)["max_skew_ms"]) // 1000
+    return source, view
 
 
 def _event(name: str, events: Sequence[EventType]) -> EventType:

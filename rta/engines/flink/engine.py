@@ -8,8 +8,7 @@ from rta.engines import portable
 from rta.engines.contract.description import Description
 from rta.engines.contract.traits import Traits
 from rta.engines.flink import cluster, job
-from rta.engines.flink.statements import Wiring
-from rta.engines.flink.statements import unsupported as why_not
+from rta.engines.flink.statements import Wiring, unsupported
 from rta.engines.flink.translation import select
 from rta.engines.jvm import event_json
 from rta.events.event_types import EventType
@@ -18,10 +17,7 @@ from rta.kafka import client
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
 
-_EMBEDDED, _OTHERS = (
-    7 * 86_400_000,
-    900_000,
-)  # milliseconds: what our broker allows, and what every broker does
+__all__ = ["TRAITS", "definition", "forget", "processes", "start", "unsupported"]
 TRAITS: Final = Traits(
     guarantee="exactly once",
     late="counted: a group takes events for ever, and its state is kept for ever",
@@ -32,17 +28,11 @@ _LONGEST: Final = "transaction.max.timeout.ms"
 _KAFKAS_LONGEST: Final = 900_000  # milliseconds, by default
 
 
-def unsupported(query: Description, event: EventType) -> str | None:
-    """Return why Flink cannot run a query; None if it can."""
-    return why_not(query, event)
-
-
 def start(asked: Asked) -> job.FlinkJob:
     """Start a job from its newest checkpoint or savepoint, or find the one that runs."""
     told = event_json(asked.event, asked.max_skew)
-    kafka = {f"properties.{name.removeprefix('kafka.')}": value for name, value in client.spark_options().items()}  # fmt: skip
     wired = Wiring(
-        asked.source.name, asked.results, asked.event, told, kafka, _longest_transaction(),
+        asked.source.name, asked.results, asked.event, told, client.java_options("properties."), _longest_transaction(),
         "earliest" if asked.earliest else asked.start,
     )  # fmt: skip
     tasks = min(_MOST_TASKS, asked.source.partitions)

@@ -96,13 +96,14 @@ class FlinkJob:
             time.sleep(_LOOK)
         if failed := told["operation"].get("failure-cause"):
             raise QueryError(f"Flink did not stop {self.launch.name!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
-        while self.active() and time.monotonic() < deadline:
-            time.sleep(_LOOK)
+        self._await_end(deadline)
 
     def cancel(self) -> None:
         """End it as it is."""
         call("PATCH", f"{self.native}?mode=cancel")
-        deadline = time.monotonic() + _PATIENCE
+        self._await_end(time.monotonic() + _PATIENCE)
+
+    def _await_end(self, deadline: float) -> None:
         while self.active() and time.monotonic() < deadline:
             time.sleep(_LOOK)
 

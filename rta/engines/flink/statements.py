@@ -11,20 +11,24 @@ event exactly once, whatever was killed meanwhile.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from rta.engines.contract.description import WINDOW, Derived, Description
 from rta.engines.contract.expressions import NULLS, Call, Cast, Column, Expression, Literal
 from rta.engines.contract.outputs import BAD, COUNTS
-from rta.engines.flink.translation import EVENTS, flink_type, quoted, select, table
+from rta.engines.flink.translation import EVENTS, flink_type, latest, quoted, select, table
 from rta.errors import QueryError
 from rta.events.event_types import EventType
 from rta.events.type_checks import KAFKA_TIME
 
 _START: Final = "rta_start"
 _MICROS: Final = "ROW<`start` BIGINT, `end` BIGINT>"
+_APPEND: Final = {"connector": "kafka", "format": "json"}
+_UPSERT: Final = {
+    "connector": "upsert-kafka", "key.format": "json", "value.format": "json", "value.json.encode.decimal-as-plain-number": "true",
+}  # fmt: skip
 _METADATA: Final = {
     "rta_partition": "INT METADATA FROM 'partition' VIRTUAL",
     "rta_offset": "BIGINT METADATA FROM 'offset' VIRTUAL",
@@ -105,8 +109,7 @@ def statements(query: Description, wired: Wiring) -> tuple[str, ...]:
 
 def _source(query: Description, wired: Wiring) -> str:
     own = {name: str(flink_type(kind)) for name, kind in query.fields.items()}
-    skew = json.loads(wired.event_json)["max_skew_ms"] // 1000
-    ahead = f"AS (`{wired.event.event_time}` > `rta_sent` + INTERVAL '{skew}' SECOND({max(2, len(str(skew)))}))"
+    ahead = f"AS (`{wired.event.event_time}` > {latest(wired.event_json)})"
     columns = own | {"rta_reason": "STRING", "rta_us": "BIGINT"} | _METADATA | {"rta_ahead": ahead}
     options = {
         "connector": "kafka", "topic": wired.topic, **wired.kafka, "properties.group.id": wired.results,
@@ -128,33 +131,28 @@ def _begin(starting: str | Mapping[int, int]) -> dict[str, str]:
 
 
 def _sinks(query: Description, wired: Wiring) -> tuple[str, str, str]:
-    sent = {**wired.kafka, "sink.delivery-guarantee": "exactly-once", "properties.transaction.timeout.ms": str(wired.timeout_ms)}  # fmt: skip
-
-    def sink(name: str, columns: Mapping[str, str], topic: str, **more: str) -> str:
-        own = {
-            "topic": topic,
-            "sink.transactional-id-prefix": f"{topic}.{name}",
-        }  # none begins with another
-        return table(name, columns, own | sent | {option.replace("__", "."): value for option, value in more.items()})  # fmt: skip
-
-    upsert = {"connector": "upsert-kafka", "key__format": "json", "value__format": "json", "value__json__encode__decimal-as-plain-number": "true"}  # fmt: skip
-    groups = {_START: "BIGINT NOT NULL"} | dict.fromkeys(_key_columns(query).values(), "")
+    keys = _key_columns(query)
+    groups = {_START: "BIGINT NOT NULL"} | {name: f"{flink_type(_type_of(query, key))} NOT NULL" for key, name in keys.items()}  # fmt: skip
     types = {name: _MICROS if old == WINDOW else str(flink_type(query.columns[name])) for name, old in query.taken.items()}  # fmt: skip
-    for key, name in _key_columns(query).items():
-        groups[name] = f"{flink_type(_type_of(query, key))} NOT NULL"
-    primary = ", ".join(map(quoted, groups))
-    results = groups | {name: kind for name, kind in types.items() if name not in groups}
     counted = {"partition": "INT NOT NULL"} | dict.fromkeys(("next", "consumed", "used", "late", "quarantined"), "BIGINT")  # fmt: skip
+    told = {"partition": "INT", "offset": "BIGINT", "reason": "STRING"}
     return (
-        _keyed(sink("results", results, wired.results, **upsert), primary),
-        _keyed(sink("counts", counted, wired.results + COUNTS, **upsert), "`partition`"),
-        sink("bad", {"partition": "INT", "offset": "BIGINT", "reason": "STRING"}, wired.results + BAD, connector="kafka", format="json"),
-    )  # fmt: skip
+        _sink("results", types | groups, wired.results, wired, key=groups),
+        _sink("counts", counted, wired.results + COUNTS, wired, key=["partition"]),
+        _sink("bad", told, wired.results + BAD, wired),
+    )
 
 
-def _keyed(statement: str, columns: str) -> str:
-    """Give a table a primary key, which Flink does not check."""
-    return statement.replace(") WITH (", f", PRIMARY KEY ({columns}) NOT ENFORCED) WITH (", 1)
+def _sink(name: str, columns: Mapping[str, str], topic: str, wired: Wiring, *, key: Iterable[str] = ()) -> str:  # fmt: skip
+    """Return a table that is a topic; with a key, the newest record of each is its row. Flink does not check the key."""
+    primary = ", ".join(map(quoted, key))
+    options = {
+        "topic": topic,
+        "sink.transactional-id-prefix": f"{topic}.{name}",  # none begins with another
+        **wired.kafka, "sink.delivery-guarantee": "exactly-once", "properties.transaction.timeout.ms": str(wired.timeout_ms),
+        **(_UPSERT if primary else _APPEND),
+    }  # fmt: skip
+    return table(name, columns, options, more=f"PRIMARY KEY ({primary}) NOT ENFORCED" if primary else "")  # fmt: skip
 
 
 def _key_columns(query: Description) -> dict[str, str]:

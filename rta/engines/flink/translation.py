@@ -8,6 +8,7 @@ a stream to themselves until a later event comes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -42,9 +43,29 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def table(name: str, columns: Mapping[str, str], options: Mapping[str, str]) -> str:
-    """Return the statement that tells Flink of a table: columns are name → the rest of their definition."""
-    inside = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
+def latest(event_json: str) -> str:
+    """Return the latest time that an event may claim, from when Kafka got its record.
+
+    >>> latest('{"max_skew_ms": 300000}')
+    "`rta_sent` + INTERVAL '300' SECOND(3)"
+    """
+    skew = str(json.loads(event_json)["max_skew_ms"] // 1000)
+    return f"`rta_sent` + INTERVAL '{skew}' SECOND({max(2, len(skew))})"
+
+
+def table(
+    name: str, columns: Mapping[str, str], options: Mapping[str, str], *, more: str = ""
+) -> str:
+    """Return the statement that tells Flink of a table.
+
+    Args:
+        name: Its name.
+        columns: name → the rest of its definition.
+        options: Of its connector.
+        more: What else stands among the columns: a key, a watermark.
+    """
+    parts = [f"{quoted(column)} {kind}" for column, kind in columns.items()]
+    inside = ", ".join([*parts, more] if more else parts)
     told = ", ".join(f"{text(option)} = {text(value)}" for option, value in options.items())
     return f"CREATE TEMPORARY TABLE {quoted(name)} ({inside}) WITH ({told})"
 

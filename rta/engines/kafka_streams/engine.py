@@ -106,10 +106,13 @@ def start(asked: Asked) -> KafkaStreamsJob:
         return running
     _begin(asked.results, asked.source.name, asked.start)
     threads = min(_MOST_THREADS, asked.source.partitions)
-    options = {name.removeprefix("kafka."): value for name, value in client.spark_options().items()}
     # With a name of its own a program that was killed and comes back has its partitions at once.
     own = {"num.stream.threads": str(threads), "consumer.group.instance.id": asked.results}
-    whole = {**query, "state_dir": str(folder / "streams"), "config": {**CONFIG, **own, **options}}
+    whole = {
+        **query,
+        "state_dir": str(folder / "streams"),
+        "config": {**CONFIG, **own, **client.java_options()},
+    }
     program = Program(whole, folder)
     program.wait()
     _running[asked.results] = job = KafkaStreamsJob(program, whole, folder)
