@@ -111,13 +111,3 @@ def _whole(entries: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Leave out the last micro-batch if the limit may have cut it in two: it is read again, whole."""
     cut = entries[-1]["batch_id"] if len(entries) == 20_000 else None  # noqa: PLR2004 - as in _ENTRIES
     return (each for each in entries if each["batch_id"] != cut)
-
-
-def summed(queries: Sequence[Accounting]) -> Accounting:
-    """Add up the accounting of several queries.
-
-    >>> summed([Accounting(consumed=1, used=1), Accounting(consumed=2, late=2)])
-    consumed 3 = used 1 + duplicate 0 + late 2 + quarantined 0 (0 batches)
-    """
-    names = (*_TERMS, "batches", "flawed")
-    return Accounting(**{name: sum(getattr(each, name) for each in queries) for name in names})

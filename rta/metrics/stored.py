@@ -13,9 +13,9 @@ from rta.engines.spark.left_progress import LeftProgress
 from rta.engines.spark.running import QuerySummary
 from rta.jobs import Schedule, schedules
 from rta.jobs.states import State
-from rta.metrics.ledger_reader import LedgerReader, QueryRead, summed
+from rta.metrics.ledger_reader import LedgerReader, QueryRead
 from rta.metrics.observation import ObservedJob, ObservedTable
-from rta.store.ledger import Batch
+from rta.store.ledger import Accounting, Batch
 from rta.store.rows import own_rows
 
 Offsets = Mapping[str, Mapping[int, int]]
@@ -78,7 +78,7 @@ class StoredLook:
 
 def _table(name: str, read: Sequence[QueryRead], now: dt.datetime) -> ObservedTable:
     filled = max((each.filled_at for each in read if each.filled_at), default=None)
-    return ObservedTable(name, summed([each.accounting for each in read]), filled, summed([each.lately(now) for each in read]))  # fmt: skip
+    return ObservedTable(name, Accounting.added(each.accounting for each in read), filled, Accounting.added(each.lately(now) for each in read))  # fmt: skip
 
 
 def _newest(read: Sequence[QueryRead]) -> QueryRead | None:

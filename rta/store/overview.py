@@ -9,7 +9,7 @@ from typing import Any
 from rta.errors import TableError
 from rta.names import checked
 from rta.store.ledger import COUNTS, Accounting
-from rta.store.rows import from_json, own_rows, rows
+from rta.store.rows import from_json, own_rows, rows, sum_of_integers
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def summary_of(name: str) -> TableSummary:
 
 def _accounting() -> Mapping[str, Accounting]:
     """Sum the ledger over each table."""
-    sums = ", ".join(f'COALESCE(SUM("{count}"), 0) AS "{count}"' for count in COUNTS)
+    sums = ", ".join(
+        f'COALESCE({sum_of_integers()}("{count}"), 0) AS "{count}"' for count in COUNTS
+    )
     number = "query_id || ' ' || batch_id"  # a micro-batch has an entry for each of its topics
     flawed = f"CASE WHEN flaw IS NOT NULL THEN {number} END"
     query = f"SELECT table_name, COUNT(DISTINCT {number}) AS batches, COUNT(DISTINCT {flawed}) AS flawed, {sums} FROM rta_batches GROUP BY table_name"  # noqa: S608 - names of ours
@@ -79,6 +81,4 @@ def _parts(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _sum(taken: Mapping[str, Accounting], tables: tuple[str, ...]) -> Accounting:
     """Add up the accounting of some tables."""
-    each = [taken.get(table, Accounting()) for table in tables]
-    names = (*COUNTS, "batches", "flawed")
-    return Accounting(**{name: sum(getattr(one, name) for one in each) for name in names})
+    return Accounting.added(taken.get(table, Accounting()) for table in tables)
