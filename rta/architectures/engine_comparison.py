@@ -25,6 +25,7 @@ from rta.errors import InputError, QueryError
 from rta.events.event_types import EventType, event_type
 from rta.html import table as html_table
 from rta.kafka import client, topics
+from rta.kafka.pace import Pace as Clock
 from rta.progress import doing, waiting
 from rta.store import database, ledger, serving, serving_tables
 from rta.store.upserts import upsert
@@ -205,9 +206,11 @@ class Run:
         """Return the engine's JVM, as soon as there is one."""
         import psutil
 
-        found = own_jvm() if self.engine == SPARK else None
-        own = [psutil.Process(found.pid)] if found else []
-        return own if self.engine == SPARK else [psutil.Process(pid) for pid in portable.engine(self.engine).processes()]  # fmt: skip
+        if self.engine == SPARK:
+            pids = [found.pid] if (found := own_jvm()) else []
+        else:
+            pids = portable.engine(self.engine).processes()
+        return [psutil.Process(pid) for pid in pids]
 
 
 @contextmanager
@@ -315,22 +318,21 @@ def _records(topic: TopicDescription) -> Iterator[Any]:
 def _send(topic: str, records: Sequence[Any], rate: int, sent: list[float]) -> None:
     """Send records at a rate, each with its intended time: one that is sent late has waited from then on."""
     with closing(client.producer(acks="all", linger_ms=1)) as producer:
-        began = time.time()
-        for number, record in enumerate(records):
-            due = began + number / rate
-            time.sleep(max(0.0, due - time.time()))
+        clock = Clock(rate)
+        for record in records:
+            due = clock.wait(None)
             client.send(producer, topic, record.value, record.key, record.headers, partition=record.partition)  # fmt: skip
-            sent.append(due)
+            sent.append((due or 0) / 1e6)
         producer.flush()
 
 
 def _counted(query: Description) -> str | None:
     """Return the column that counts all events; None if there is none."""
-    filters = [step for step in query.steps if isinstance(step, Filter)]
-    whole = all(
-        isinstance(each.condition, Call) and each.condition.operator == "isnotnull" and isinstance(each.condition.of[0], Column) and each.condition.of[0].name == query.window.column
-        for each in filters
-    )  # fmt: skip
-    shown = {old: name for name, old in query.taken.items()}
-    hops = query.window.size_ms != query.window.slide_ms
-    return None if hops or not whole else next((shown[each.name] for each in query.aggregates if each.function == "count" and each.of is None and each.name in shown), None)  # fmt: skip
+    in_time = Call(
+        "isnotnull", (Column(query.window.column, "timestamp"),), "boolean"
+    )  # Spark's own
+    filtered = any(isinstance(step, Filter) and step.condition != in_time for step in query.steps)
+    if filtered or query.window.size_ms != query.window.slide_ms:
+        return None
+    counts = {each.name for each in query.aggregates if each.function == "count" and each.of is None}  # fmt: skip
+    return next((name for name, old in query.taken.items() if old in counts), None)

@@ -60,10 +60,7 @@ class RtaMagics(Magics):
         knows those of its data sets. A watermark has no effect on a batch: the same line serves %%stream_sql.
         """
         given = _parsed("%%batch_sql", _words(line), _BATCH)
-        rows = self._query(cell, given).batch().limit(given.limit + 1).toPandas()
-        if len(rows) > given.limit:
-            said(f"only the first {given.limit:,} rows; --limit ROWS gives more")
-        return rows.head(given.limit)
+        return _first(self._query(cell, given).batch().limit(given.limit + 1).toPandas(), given.limit)  # fmt: skip
 
     @cell_magic
     def stream_sql(self, line: str, cell: str) -> Any:
@@ -101,10 +98,7 @@ class RtaMagics(Magics):
         from rta.engines.flink import sql
 
         given = _parsed("%%flink_sql", _words(line), _FLINK)
-        rows = sql(cell, events=self._events(given))
-        if len(rows) > given.limit:
-            said(f"only the first {given.limit:,} rows; --limit ROWS gives more")
-        return rows.head(given.limit)
+        return _first(sql(cell, events=self._events(given)), given.limit)
 
     def _query(self, cell: str, given: Any) -> TopicSql:
         """Return the query of a cell."""
@@ -121,6 +115,13 @@ class RtaMagics(Magics):
                 raise InputError("--event names a variable with an EventType", found=found, fix=f"{name} = rta.EventType(…) first")  # fmt: skip
             events.append(event)
         return events
+
+
+def _first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Return the first rows, and say so if there are more."""
+    if len(rows) > limit:
+        said(f"only the first {limit:,} rows; --limit ROWS gives more")
+    return rows.head(limit)
 
 
 def _followed(query: TopicSql, name: str, key: list[str]) -> Any:

@@ -112,15 +112,13 @@ class EngineQuery:
 
     def lag(self) -> dict[int, int]:
         """Return partition → the records that are not in the counts yet."""
-        target = self.materializer.target
-        ends = topics.offsets(target.source.name)
-        done = {p: told["next"] for p, told in self.materializer.counts.items()}
-        return {p: end - done.get(p, target.start.get(p, 0)) for p, (_, end) in sorted(ends.items())}  # fmt: skip
+        done = self.reached()
+        ends = topics.offsets(self.materializer.target.source.name)
+        return {p: end - done.get(p, 0) for p, (_, end) in sorted(ends.items())}
 
     def reached(self) -> dict[int, int]:
         """Return partition → the offset after the newest event that is counted."""
-        counted = {p: told["next"] for p, told in self.materializer.counts.items()}
-        return dict(self.materializer.target.start) | counted
+        return self.materializer.counted
 
     def exception(self) -> QueryError | None:
         """Return why it has ended; None if it runs, or was stopped."""

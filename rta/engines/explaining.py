@@ -73,7 +73,7 @@ def explain(transform: Callable[[DataFrame], DataFrame], event: EventType) -> Fa
             why = refusal if query is None else supported(event) or engine.unsupported(query, event)
             made = "" if query is None or why else engine.definition(query, event)
             plans.append(EnginePlan(name, why, engine.TRAITS, made))
-    return Facts(plans, row=_row, note="`.definition` of one shows what the analysis becomes there".replace("`", ""))  # fmt: skip
+    return Facts(plans, row=_row, note=".definition of one shows what the analysis becomes there")  # fmt: skip
 
 
 def _row(plan: EnginePlan) -> dict[str, object]:

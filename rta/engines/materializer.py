@@ -75,6 +75,7 @@ class Materializer:
     Attributes:
         counts: partition → what the engine has said of it last.
         positions: Of each of the three topics the next offset to read.
+        rows: Those written that are in no entry of the ledger yet.
         failure: Why the thread has ended, if it has failed.
     """
 
@@ -87,9 +88,15 @@ class Materializer:
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def counted(self) -> dict[int, int]:
+        """Return partition → the offset after the newest event that the engine has counted."""
+        return dict(self.target.start) | {p: told["next"] for p, told in self.counts.items()}
+
     def start(self) -> None:
         """Begin."""
         self._written = self.target.results.position or 0
+        self._read_ledger()
         self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"{self.target.table.name} materializer")  # fmt: skip
         self._thread.start()
 
@@ -153,15 +160,18 @@ class Materializer:
             write = partial(
                 changelog.take, self.target.database, self.target.table, None, values, position, since=self._written,
             )  # fmt: skip
-            self.rows += retried(write, patience=database.PATIENCE)
+            rows = retried(write, patience=database.PATIENCE)
+            with self._lock:
+                self.rows += rows
             self._written = position
 
     # ---------------------------------------------------------------- the ledger
 
     def reached(self, ends: Mapping[int, int]) -> bool:
         """Tell whether the engine has counted all events before these offsets, and their results are in the table."""
+        counted = self.counted
         for partition, end in ends.items():
-            done = self.counts.get(partition, {}).get("next", self.target.start.get(partition, 0))
+            done = counted.get(partition, 0)
             if done < end and _records(self.target.source.name, partition, done, end):
                 return False
         # What was counted was written before: its results are below the present end, perhaps not committed yet.
@@ -170,41 +180,48 @@ class Materializer:
             for suffix in _TOPICS
         )  # fmt: skip
 
-    def enter(self, *, final: bool = False) -> Batch | None:
+    def enter(self, *, final: bool = False) -> None:
         """Enter into the ledger what the engine has counted since the last entry; bad events go to the dead letter queue before.
 
         Args:
             final: Nothing more comes. Before, counts whose bad events are not there yet wait for them.
         """
-        with self._lock:
-            counts, bad = dict(self.counts), list(self.bad)
-        entries = [batch for batch in ledger.batches(self.target.table.name, on=self.target.database) if batch.query_id == self.target.results.topic]  # fmt: skip
-        start = dict(self.target.start) | dict(entries[-1].end_offsets if entries else {})
-        end = start | {partition: told["next"] for partition, told in counts.items()}
-        if end == start:
-            return None
+        with self._lock:  # the thread does it, and who waits for a result
+            start, end = self._entered, self._entered | {p: told["next"] for p, told in self.counts.items()}  # fmt: skip
+            if end == start:
+                return
+            bad = [each for each in self.bad if start.get(each["partition"], 0) <= each["offset"] < end.get(each["partition"], 0)]  # fmt: skip
+            batch = self._batch(start, end, len(bad))
+            if batch.doubt and not final:
+                return
+            _send(self.target.source.name, bad)
+            with database.writing(self.target.database) as connection:
+                ledger.enter(connection, self.target.table.name, batch)
+            self.rows -= batch.rows
+            self._read_ledger()
+
+    def _batch(self, start: Mapping[int, int], end: Mapping[int, int], bad: int) -> Batch:
+        """Return the entry for the events between these offsets, of which so many are told to be bad."""
+        topic = self.target.source.name
         terms = {
-            term: sum(told[term] for told in counts.values()) - sum(getattr(batch, term) for batch in entries)
+            term: sum(told[term] for told in self.counts.values()) - getattr(self._known, term)
             for term in _TERMS
-        }  # fmt: skip
-        read = sum(end[partition] - start.get(partition, 0) for partition in end)
-        if (
-            terms["consumed"] != read
-        ):  # gaps, of transactions or compaction, or a fault of the engine: count
-            terms["consumed"] = sum(_records(self.target.source.name, p, start.get(p, 0), end[p]) for p in end)  # fmt: skip
-        fresh = [each for each in bad if start.get(each["partition"], 0) <= each["offset"] < end.get(each["partition"], 0)]  # fmt: skip
-        told = len(fresh) == terms["quarantined"]
-        if not (told or final):
-            return None
-        _send(self.target.source.name, fresh)
-        batch = Batch(
-            self.target.results.topic, len(entries), self.target.source.name, start, end, **terms,
-            run_id=self.target.run_id, table=self.target.table.name, rows=self.rows - sum(each.rows for each in entries),
-            doubt=None if told else f"{len(fresh):,} bad events were told, {terms['quarantined']:,} counted",
+        }
+        if terms["consumed"] != sum(end[p] - start.get(p, 0) for p in end):
+            # Gaps, of transactions or compaction, or a fault of the engine: the topic is counted.
+            terms["consumed"] = sum(_records(topic, p, start.get(p, 0), end[p]) for p in end)
+        return Batch(
+            self.target.results.topic, self._known.batches, topic, start, end, **terms,
+            run_id=self.target.run_id, table=self.target.table.name, rows=self.rows,
+            doubt=None if bad == terms["quarantined"] else f"{bad:,} bad events were told, {terms['quarantined']:,} counted",
         )  # fmt: skip
-        with database.writing(self.target.database) as connection:
-            ledger.enter(connection, self.target.table.name, batch)
-        return batch
+
+    def _read_ledger(self) -> None:
+        """Read how far the ledger has this query: another process may have entered something."""
+        table, database_, query = self.target.table.name, self.target.database, self.target.results.topic  # fmt: skip
+        ends = [batch.end_offsets for batch in ledger.newest(table, on=database_) if batch.query_id == query]  # fmt: skip
+        self._entered = dict(self.target.start) | dict(ends[0] if ends else {})
+        self._known = ledger.summed(table, query_id=query, on=database_)
 
 
 def _records(topic: str, partition: int, first: int, end: int) -> int:

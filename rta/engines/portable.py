@@ -140,7 +140,7 @@ def followed(
         planned = serving_tables.planned(name, schema, key, topic=topic)
         _require_whole_key(query, key)
         start = _start(source, starting)
-        _replaced(name)
+        _let_go(name)  # a cell was run again; the job goes on
         results = materializer.opened(_results(name, on), database.engine())
         made = serving_tables.make(planned)
         doing(f"{on} starts")
@@ -174,8 +174,7 @@ def reset(table: str) -> None:
     """Stop the job of a table, and forget its state."""
     if (on := engine_of(table)) is None:
         return
-    if query := _running.pop(table, None):
-        query.let_go()
+    _let_go(table)
     engine(on).forget(table)
     shutil.rmtree(state_of(table))
     if found := changelog.find(table):
@@ -209,8 +208,8 @@ def _start(source: TopicDescription, starting: Position) -> dict[int, int]:
     return {int(p): source.ranges[int(p)][words[o]] if o in words else o for p, o in given.items()}
 
 
-def _replaced(table: str) -> None:
-    """Stop filling the table for a query that was started here before: a cell was run again. Its job goes on."""
+def _let_go(table: str) -> None:
+    """Fill the table no longer for a query that was started here."""
     if before := _running.pop(table, None):
         before.let_go()
 
@@ -220,9 +219,9 @@ def _results(table: str, on: str) -> changelog.Results:
     known, entries = changelog.find(table), ledger.newest(table)
     by = engine_of(table)
     if (entries and known is None) or (known is not None and by is None):
-        raise QueryError(f"table {table!r} is filled by Spark, whose state {on} cannot read", fix=f'go on with engine="{SPARK}", use another table, or rta.reset({table!r})')  # fmt: skip
+        raise _filled(table, SPARK, "Spark", on)
     if by is not None and by != on:
-        raise QueryError(f"table {table!r} is filled by {by}, whose state {on} cannot read", fix=f'go on with engine="{by}", use another table, or rta.reset({table!r})')  # fmt: skip
+        raise _filled(table, by, by, on)
     if known is None:
         private_folder(state_of(table))
         (state_of(table) / "engine").write_text(on)
@@ -233,7 +232,12 @@ def _results(table: str, on: str) -> changelog.Results:
 def require_sparks(table: str) -> None:
     """Refuse a table that another engine fills. Raises QueryError."""
     if by := engine_of(table):
-        raise QueryError(f"table {table!r} is filled by {by}, whose state Spark cannot read", fix=f'go on with engine="{by}", use another table, or rta.reset({table!r})')  # fmt: skip
+        raise _filled(table, by, by, "Spark")
+
+
+def _filled(table: str, engine: str, by: str, reader: str) -> QueryError:
+    """Return the error that a table is another engine's."""
+    return QueryError(f"table {table!r} is filled by {by}, whose state {reader} cannot read", fix=f'go on with engine="{engine}", use another table, or rta.reset({table!r})')  # fmt: skip
 
 
 def engine_of(table: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 import rta
 from rta.engines import EngineQuery, flink
@@ -15,27 +15,8 @@ from rta.engines.flink import job
 from rta.errors import InputError, QueryError
 from rta.kafka import client
 from rta.transforms import totals
+from tests.engines.contract.answers import BROKEN, KEY, kept, rows
 from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
-
-BROKEN = (b"{broken", b"", b'{"event_id": "x"}', None)
-KEY = ("window", "user_id")
-
-
-def rows(frame: DataFrame) -> list[tuple[str, ...]]:
-    """Return the rows of a result as a table has them, each value as text."""
-    flat = frame.select("window.start", "window.end", "*").drop("window")
-    columns = [*flat.columns[:2], *sorted(flat.columns[2:])]
-    return sorted(tuple(map(str, row)) for row in flat.select(*columns).toPandas().itertuples(index=False, name=None))  # fmt: skip
-
-
-def kept(table: str) -> list[tuple[str, ...]]:
-    """Return the rows of a table, each value as text."""
-    frame = rta.read(table)
-    for name in frame.select_dtypes("datetimetz"):
-        frame[name] = frame[name].dt.tz_localize(None)
-    frame = frame.rename(columns={"window_start": "start", "window_end": "end"})
-    columns = ["start", "end", *sorted(set(frame.columns) - {"start", "end"})]
-    return sorted(tuple(map(str, row)) for row in frame[columns].itertuples(index=False, name=None))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +55,7 @@ def test_it_goes_on_where_it_was(
         rta.publish(rta.user_events(spark, rows=300, seed=seed), name)
         taken = rta.drain(name, totals, table="flink_goes_on", key=KEY, event=rta.USER_EVENTS, engine="flink")  # fmt: skip
         assert taken.accounting.consumed == 300
+        assert taken.rows > 0
     assert kept("flink_goes_on") == rows(totals(rta.read_batch(name, event=rta.USER_EVENTS)))
     assert rta.accounting("flink_goes_on").used == 600
     rta.reset("flink_goes_on")

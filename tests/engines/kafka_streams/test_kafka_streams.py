@@ -19,8 +19,8 @@ from rta.engines.kafka_streams.topology import unsupported
 from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.transforms import totals
+from tests.engines.contract.answers import BROKEN, KEY, kept, rows
 from tests.engines.contract.queries import PORTABLE, Transform, hopping
-from tests.engines.flink.test_flink import BROKEN, KEY, kept, rows
 
 STREAMS = "kafka-streams"
 BEGIN = datetime(2024, 11, 15, 10, tzinfo=UTC)
