@@ -37,15 +37,18 @@ class Dying(Webhook):
 
 if step == "kept":
     Courier.bring = die  # type: ignore[method-assign,assignment]
-if step == "marked":
-    marked = table.mark_said
+marked = table.mark_said
 
-    def mark(*what: object) -> None:
-        """Mark it, and die."""
-        marked(*what)  # type: ignore[arg-type]
+
+def mark(*what: object) -> None:
+    """Mark it, and say so, or die."""
+    marked(*what)  # type: ignore[arg-type]
+    if step == "marked":
         die()
+    print("marked", flush=True)
 
-    table.mark_said = mark  # type: ignore[assignment]
+
+table.mark_said = mark  # type: ignore[assignment]
 watching = Watch([Rule("file", amiss)], [Dying(url, name="hook")], every=0.05, name="killed")
 print("watching", flush=True)
 watching.run()
