@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -12,6 +12,7 @@ from uuid import uuid4
 from rta import html
 from rta.dataframes import session
 from rta.display.view import views_of
+from rta.durations import duration
 from rta.engines.spark import topic_identity
 from rta.engines.spark.starting import Request, kept_here
 from rta.errors import InputError, QueryError
@@ -149,7 +150,7 @@ class Laboratory:
             events: How many.
             by: How far behind it they are; more than a window is long.
         """
-        behind = _duration(by)
+        behind = duration("by", by)
         return self._run("late events", events, lambda asked: (samples.late(asked, events, behind), "late"))  # fmt: skip
 
     def copies(self, events: int = 5) -> Experiment:
@@ -286,15 +287,6 @@ def _query(table: str) -> StreamingQuery:
     if query := active(table):
         return query
     raise QueryError(f"the query that keeps {table!r} does not run", fix=f"rta.engines.restart({table!r})")  # fmt: skip
-
-
-def _duration(text: str) -> timedelta:
-    import pandas as pd
-
-    try:
-        return pd.Timedelta(text).to_pytimedelta()
-    except ValueError:
-        raise InputError("by is a time", found=repr(text), fix='give a text such as "1 day"') from None  # fmt: skip
 
 
 def _require_seconds(*given: float) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import timedelta
 from typing import Final
 
+from rta.durations import duration
 from rta.errors import InputError
 from rta.events.event_types import EventType
 from rta.events.times import EPOCHS, ISO
@@ -14,7 +14,6 @@ from rta.events.times import EPOCHS, ISO
 _TYPES: Final = frozenset(
     ("string", "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "date", "timestamp")
 )  # fmt: skip
-_SKEW: Final = re.compile(r"(\d{1,6}) (second|minute|hour|day)s?")
 
 
 def supported(event: EventType) -> str | None:
@@ -71,14 +70,6 @@ def event_json(event: EventType, max_skew: str = "5 minutes") -> str:
     told = {
         "columns": columns,
         "event_time": event.event_time,
-        "max_skew_ms": _milliseconds(max_skew),
+        "max_skew_ms": duration("max_skew", max_skew) // timedelta(milliseconds=1),
     }
     return json.dumps(told, ensure_ascii=False)
-
-
-def _milliseconds(max_skew: str) -> int:
-    if not (match := _SKEW.fullmatch(max_skew)):
-        raise InputError(
-            "not a duration for max_skew", found=repr(max_skew), fix="write it like '5 minutes'"
-        )
-    return timedelta(**{f"{match[2]}s": int(match[1])}) // timedelta(milliseconds=1)
