@@ -8,6 +8,9 @@
 | RTA_KAFKA_BOOTSTRAP  | a cluster to use; no broker is started then               | the embedded broker          |
 | RTA_SPARK_MASTER     | a Spark master                                            | local[16] (slots are threads)|
 | RTA_DATABASE_URL     | the serving database (a secret: it may hold a password)   | SQLite in RTA_HOME           |
+| RTA_FLINK_GATEWAY    | the SQL gateway of your own Flink; none is started then   | the local Flink              |
+| RTA_FLINK_REST       | the REST API of its JobManager                            | as its gateway tells it      |
+| RTA_FLINK_STATE      | a folder that all of it reaches: file:///…, s3://…        | none                         |
 | RTA_JAVA_HOME        | the Java to use, before JAVA_HOME and PATH                | JAVA_HOME, then PATH         |
 | RTA_CLASS_DATA       | "off": do not build the class-data archive automatically  | "auto": see rta.setup.class_data |
 | RTA_RUN_ID           | set by a job for its notebook: the run of its batches     | none                         |
@@ -27,6 +30,7 @@ A secured cluster (RTA_KAFKA_…; the files are PEM, on a path that each Spark e
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -36,6 +40,13 @@ from typing import Any, Final, Literal, get_args, get_origin
 from rta.errors import InputError
 
 _OURS: Final = ("RTA_", "XDG_", "JAVA_HOME", "HOME")
+# Neither has a place for a user: what stands in a URL is shown in errors, tables and logs.
+_DOOR: Final = re.compile(
+    r"https?://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?(/[A-Za-z0-9._~-]+)*/?"
+)
+_STORAGE: Final = re.compile(
+    r"(file|hdfs|viewfs|s3|s3a|s3p|gs|oss|abfss?|wasbs?)://([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]*(:\d{1,5})?(/[A-Za-z0-9._~=%+-]+)+/?"
+)
 
 
 class Secret:
@@ -89,6 +100,9 @@ class Settings:
     kafka_ssl_keyfile: Path | None = None
     spark_master: str = "local[16]"
     database_url: Secret | None = None
+    flink_gateway: str | None = None
+    flink_rest: str | None = None
+    flink_state: str | None = None
     java_home: Path | None = None
     class_data: Literal["auto", "off"] = "auto"
     run_id: str | None = None
@@ -96,7 +110,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise InputError if variables contradict each other: a protection that is ignored is worse than none."""
-        for wrong, what, fix in self._contradictions():
+        for wrong, what, fix in (*self._contradictions(), *self._of_flink()):
             if wrong:
                 raise InputError(what, fix=fix)
 
@@ -121,6 +135,17 @@ class Settings:
         for name in ("CERTFILE", "KEYFILE"):
             yield (not files[name] and bool(files["CERTFILE"] or files["KEYFILE"]),
                    "a client certificate and its key belong together", f"set RTA_KAFKA_SSL_{name}")  # fmt: skip
+
+    def _of_flink(self) -> Iterator[tuple[bool, str, str]]:
+        """Yield the rules of a person's own Flink in the same form; none shows the value, which may hold a password."""
+        for name, value in (("GATEWAY", self.flink_gateway), ("REST", self.flink_rest)):
+            yield (value is not None and not _DOOR.fullmatch(value),
+                   f"RTA_FLINK_{name} is no plain URL of HTTP", "give it like http://flink:8083, without user, password or query")  # fmt: skip
+        yield (self.flink_state is not None and not _STORAGE.fullmatch(self.flink_state),
+               "RTA_FLINK_STATE is no URI of a folder", "give it like file:///mnt/flink or s3://bucket/flink, without a password")  # fmt: skip
+        for name, value in (("REST", self.flink_rest), ("STATE", self.flink_state)):
+            yield (value is not None and not self.flink_gateway,
+                   f"RTA_FLINK_{name} is set, but no Flink of your own is named", "set RTA_FLINK_GATEWAY")  # fmt: skip
 
 
 def settings() -> Settings:

@@ -71,6 +71,34 @@ def test_variables_of_a_cluster_that_contradict_each_other_are_refused(
     assert "planted" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"GATEWAY": "http://ana:planted@flink:8083"}, "GATEWAY is no plain URL of HTTP"),
+        ({"GATEWAY": "ftp://flink/planted"}, "GATEWAY is no plain URL of HTTP"),
+        ({"GATEWAY": "http://flink:8083/?token=planted"}, "GATEWAY is no plain URL of HTTP"),
+        ({"GATEWAY": "http://flink", "REST": "http://planted@flink:8081"}, "REST is no plain URL of HTTP"),
+        ({"GATEWAY": "http://flink", "STATE": "/mnt/planted"}, "STATE is no URI of a folder"),
+        ({"GATEWAY": "http://flink", "STATE": "s3://key:planted@bucket/flink"}, "STATE is no URI of a folder"),
+        ({"STATE": "s3://bucket/planted"}, "STATE is set, but no Flink of your own is named"),
+        ({"REST": "http://planted"}, "REST is set, but no Flink of your own is named"),
+        ({"GATEWAY": "https://flink.example:8083/sql/", "REST": "http://[::1]:8081", "STATE": "abfss://box@account.net/flink"}, ""),
+    ],
+)  # fmt: skip
+def test_variables_of_ones_own_flink(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    """URLs have no place for a user; what is refused is not shown, for it may hold a password."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RTA_FLINK_{name}", value)
+    if not message:
+        assert settings().flink_gateway == variables["GATEWAY"]
+        return
+    with pytest.raises(InputError, match=f"RTA_FLINK_{message}") as refused:
+        settings()
+    assert "planted" not in str(refused.value)
+
+
 def test_variables_of_a_cluster_reach_both_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same facts for Spark and for kafka-python; SCRAM-SHA-512 where no mechanism is named."""
     for name, value in SECURED.items():

@@ -84,7 +84,11 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     "--spare", is_flag=True, help="Keep a warm driver for the next Spark session, too: 1 GB."
 )
 @click.option("--scheduler", "schedules", is_flag=True, help="Run a scheduler beside it, too.")
-@click.option("--engine", type=click.Choice(["flink"]), help="Start the local Flink, too: 0.5 GB.")
+@click.option(
+    "--engine",
+    type=click.Choice(["flink"]),
+    help="Start the local Flink, too: 0.5 GB; or look whether your own has what is needed.",
+)
 @AS_JSON
 def up(*, spare: bool, schedules: bool, engine: str | None, as_json: bool) -> None:
     """Start the embedded Apache Kafka, if it does not run."""
@@ -109,22 +113,28 @@ def up(*, spare: bool, schedules: bool, engine: str | None, as_json: bool) -> No
     if pid:
         click.echo(f"scheduler (pid {pid})")
     if flink:
-        click.echo(f"Apache Flink at {flink.rest}, its SQL gateway at {flink.gateway} (pid {flink.pid})")  # fmt: skip
+        click.echo(f"Apache Flink at {flink.rest}, its SQL gateway at {flink.gateway} ({_whose(flink)})")  # fmt: skip
     if kept:
         click.echo(f"spare driver: {kept}; it takes half a minute, and rta status shows it")
 
 
 @main.command()
 def down() -> None:
-    """Stop the embedded Apache Kafka, a scheduler, the local Flink and a spare driver; topics and runs are kept."""
+    """Stop the embedded Apache Kafka, a scheduler, the local Flink and a spare driver; topics and runs are kept.
+
+    A Flink of your own (RTA_FLINK_GATEWAY) is left as it is.
+    """
     from rta.dataframes import spare_driver
     from rta.jobs.scheduling.service import stop_scheduler
     from rta.kafka import broker
+    from rta.settings import settings
 
     if stop_scheduler():
         click.echo("scheduler stopped")
     if _flink().down():
         click.echo("Apache Flink stopped")
+    if own := settings().flink_gateway:
+        click.echo(f"Apache Flink at {own} is your own: it is left as it is")
     if spare_driver.stop():
         click.echo("spare driver stopped")
     click.echo(
@@ -139,6 +149,11 @@ def _flink() -> Any:
     from rta.engines.flink import cluster
 
     return cluster
+
+
+def _whose(flink: Any) -> str:
+    """Say whose a Flink is."""
+    return f"pid {flink.pid}" if flink.ours else "your own"
 
 
 @main.command()
@@ -184,7 +199,9 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         if scheduler:
             click.echo(f"scheduler pid {scheduler}")
         if flink:
-            click.echo(f"flink     {flink.rest}, SQL gateway {flink.gateway} (pid {flink.pid})")
+            click.echo(f"flink     {flink.rest}, SQL gateway {flink.gateway} ({_whose(flink)})")
+        elif own := settings().flink_gateway:
+            click.echo(f"flink     {own} (your own) does not answer: see rta doctor")
         for query in active:
             click.echo(f"query     {query}")
         for name, sums in tables.items():

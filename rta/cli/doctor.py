@@ -19,6 +19,7 @@ from rta.setup.java import find_java
 GIB: Final = 1024**3
 MEMORY_WANTED: Final = 3 * GIB  # Spark's driver 2 GiB, the broker 256 MiB, a kernel
 DISK_WANTED: Final = 2 * GIB
+_ENGINES: Final = {"flink": "1 GiB of memory for all its queries", "kafka_streams": "0.5 GiB of memory for each query"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def examine() -> Iterator[Check]:
     """Yield one check after the other; nothing is started or downloaded.
 
     >>> [check.name for check in examine()]
-    ['java', 'memory', 'disk', 'jars', 'classes', 'broker', 'ports', 'database']
+    ['java', 'memory', 'disk', 'jars', 'classes', 'broker', 'ports', 'database', 'streams', 'flink']
     """
     looks: dict[str, Callable[[], str]] = {
         "java": _java,
@@ -58,13 +59,23 @@ def examine() -> Iterator[Check]:
         "broker": _broker,
         "ports": _ports,
         "database": _database,
+        "streams": _streams,
+        "flink": _own_flink if settings().flink_gateway else _flink,
     }
     for name, look in looks.items():
-        try:
-            yield Check(name, ok=True, detail=look())
-        except RtaError as error:
-            found = "" if error.found is None else f" ({error.found})"
-            yield Check(name, ok=False, detail=f"{error.what}{found}", fix=error.fix or "")
+        yield (check := _checked(name, look))
+    if settings().flink_gateway and check.ok:
+        of_flink = {"connector": _connector, "reach": _reach, "state": _state, "login": _login}
+        for name, look in of_flink.items():
+            yield _checked(name, look)
+
+
+def _checked(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, ok=True, detail=look())
+    except RtaError as error:
+        found = "" if error.found is None else f" ({error.found})"
+        return Check(name, ok=False, detail=f"{error.what}{found}", fix=error.fix or "")
 
 
 def _java() -> str:
@@ -161,3 +172,71 @@ def _database() -> str:
 
     tables = serving_tables.tables()
     return f"{database.engine().url.render_as_string(hide_password=True)}, {len(tables)} tables"
+
+
+def _streams() -> str:
+    return f"Kafka Streams starts with its query: {_engine('kafka_streams')}"
+
+
+def _flink() -> str:
+    from rta.engines.flink import cluster
+
+    running = cluster.status()
+    where = f"running at {running.rest}" if running else "not running; it starts when it is needed"
+    return f"Flink {where}: {_engine('flink')}"
+
+
+def _engine(name: str) -> str:
+    """Say what an engine beside Spark needs of this machine, and what of it is there."""
+    wanted = jars.engine_jars()[name]
+    absent = len(jars.missing(wanted))
+    fetched = f"; the others, of {jars.MEGABYTES[name]} MB in all, are fetched when it is first used" if absent else ""  # fmt: skip
+    try:
+        java = f"Java {find_java().version} fits"
+    except SetupError:
+        java = "it needs Java"
+    return f"{_ENGINES[name]}, {java}, {len(wanted) - absent} of {len(wanted)} jars in the cache{fetched}"  # fmt: skip
+
+
+def _own_flink() -> str:
+    from rta.engines.flink import gateway, own
+
+    at = own.found()
+    told = gateway.call("GET", f"{at.rest}/overview")
+    free = f"{told['taskmanagers']} TaskManagers, {told['slots-available']} of {told['slots-total']} slots free"  # fmt: skip
+    return f"your own, {own.version(at.gateway)} (rta is tested with {own.TESTED}), gateway {at.gateway}, REST API {at.rest}, {free}"
+
+
+def _connector() -> str:
+    from rta.engines.flink import own
+    from rta.engines.flink.gateway import Session
+
+    with Session(own.found().gateway) as session:
+        there = own.prepare(session)
+    how = "on its classpath" if there else "added to each session, for the gateway reaches it here"
+    return f"Flink's connector for Kafka is there; rta's jar is {how}"
+
+
+def _reach() -> str:
+    from rta.engines.flink import own
+
+    chosen = settings()
+    servers = chosen.kafka_bootstrap or getattr(broker.status(), "bootstrap", None)
+    if servers is None:
+        return "Kafka does not run: not checked whether Flink's TaskManagers reach it"
+    own.require_kafka_within_reach(servers.split(","), str(chosen.flink_gateway))
+    return f"Kafka is {servers}; not checked whether Flink's TaskManagers reach it: the first query shows it"
+
+
+def _state() -> str:
+    from rta.engines.flink.own import storage
+    from rta.engines.flink.state import State
+
+    root = storage("")
+    here = State(settings().home, root).folder is not None
+    seen = "is a folder here, too" if here else "is not on this machine: the newest checkpoint is asked of Flink, or noted at a stop"  # fmt: skip
+    return f"{root} {seen}; not checked whether all of Flink reaches it"
+
+
+def _login() -> str:
+    return "Flink has no login: who reaches its gateway can send SQL and read what it reads; put a proxy before it"

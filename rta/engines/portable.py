@@ -50,6 +50,9 @@ class Engine(Protocol):
     def definition(self, query: Description, event: EventType) -> str:
         """Return what the query becomes there, as a person reads it."""
 
+    def ready(self, table: str) -> None:
+        """Raise an error if it cannot keep a table here, before anything is made."""
+
     def start(self, asked: Asked) -> Job:
         """Start a job from its newest state, or find the one that runs."""
 
@@ -139,6 +142,8 @@ def followed(
         schema = schema_of(", ".join(f"`{column}` {kind}" for column, kind in query.columns.items()))  # fmt: skip
         planned = serving_tables.planned(name, schema, key, topic=topic)
         _require_whole_key(query, key)
+        doing(f"{on} is looked at")
+        chosen.ready(name)
         start = _start(source, starting)
         _let_go(name)  # a cell was run again; the job goes on
         results = materializer.opened(_results(name, on), database.engine())

@@ -11,6 +11,8 @@ from rta.progress import progress
 from rta.settings import private_folder, settings
 from rta.setup.processes import one_at_a_time
 
+MEGABYTES: Final = {"flink": 179, "kafka_streams": 98}
+"""Engine → what its jars weigh, which are fetched when it is first used."""
 LOCK_FILE: Final = Path(__file__).with_name("jars.lock")
 
 

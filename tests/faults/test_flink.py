@@ -32,6 +32,7 @@ def kill(_: int) -> None:
     """Kill Flink."""
     running = flink.status()
     assert running is not None
+    assert running.pid is not None
     os.kill(running.pid, signal.SIGKILL)
 
 

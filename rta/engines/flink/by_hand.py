@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rta.engines.flink import cluster
-from rta.engines.flink.gateway import Answer, Session
+from rta.engines.flink.gateway import Answer
 from rta.engines.flink.translation import flink_type, latest, quoted, table
 from rta.engines.jvm import event_json
 from rta.errors import InputError
@@ -55,7 +55,7 @@ def sql(
     with waiting("Flink SQL"):
         running = cluster.up()
         properties = {"execution.runtime-mode": "batch", "parallelism.default": "1"}
-        with Session(running.gateway, properties) as session:
+        with cluster.opened(running, properties) as session:
             for name, kind in kinds.items():
                 for statement in views(name, kind, max_skew):
                     session.sql(statement)

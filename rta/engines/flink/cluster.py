@@ -1,4 +1,6 @@
-"""The local Flink: one JVM with a cluster and its SQL gateway, for all notebooks and jobs of a user, on the loopback interface.
+"""The Flink that runs analyses: a person's own, which RTA_FLINK_GATEWAY names (see rta.engines.flink.own), or the local one.
+
+The local Flink is one JVM with a cluster and its SQL gateway, for all notebooks and jobs of a user, on the loopback interface.
 
 Like the embedded broker it outlives the process that started it, and `<home>/flink/cluster.json` names it. Flink has no login: any user
 of this machine can send SQL to its ports, and read what this user can read.
@@ -15,13 +17,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rta.errors import QueryError, SetupError
 from rta.html import card, described
 from rta.progress import step
 from rta.settings import private_folder, settings
 from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, started
+
+if TYPE_CHECKING:
+    from rta.engines.flink.gateway import Session
 
 _MAIN: Final = "rta.FlinkLocal"
 _MEMORY: Final = "768m"
@@ -39,14 +44,28 @@ _JVM_OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Flink: its REST API knows jobs and metrics, its SQL gateway takes statements."""
+    """A running Flink: its REST API knows jobs and metrics, its SQL gateway takes statements.
 
-    pid: int
-    started: float  # seconds from the machine's start to the process's: pids are reused
+    Args:
+        pid: Of the local one's process; None if it is a person's own.
+        started: Seconds from the machine's start to the process's, for pids are reused; None, too, if it is a person's own.
+        rest: The address of its REST API.
+        gateway: The address of its SQL gateway.
+    """
+
+    pid: int | None
+    started: float | None
     rest: str
     gateway: str
 
+    @property
+    def ours(self) -> bool:
+        """Whether rta has started it, and may stop it."""
+        return self.pid is not None
+
     def _facts(self) -> tuple[list[tuple[str, object]], str]:
+        if not self.ours:
+            return [("Flink", f"{self.rest} (your own)"), ("SQL gateway", self.gateway)], '`rta.follow(…, engine="flink")` keeps a table with it'  # fmt: skip
         then = '`rta.follow(…, engine="flink")` keeps a table with it, `rta.engines.flink.down()` stops it'
         return [("Flink", f"{self.rest} (process {self.pid})"), ("SQL gateway", self.gateway)], then
 
@@ -58,29 +77,48 @@ class Cluster:
 
 
 def status() -> Cluster | None:
-    """Return the local Flink; None if it does not run.
+    """Return your own Flink, or the local one; None if it does not run.
 
     >>> up() == status()
     True
     """
+    if settings().flink_gateway:
+        from rta.engines.flink.own import found
+
+        with suppress(SetupError):
+            return found()
+        return None
+    return _local()
+
+
+def _local() -> Cluster | None:
     return recorded(_state_file(), Cluster)
 
 
 def up(*, timeout: float = 180) -> Cluster:
     """Start the local Flink if it does not run, and wait until it answers. Its first start fetches 180 MB.
 
+    If RTA_FLINK_GATEWAY names a Flink of your own, nothing is started: it is looked at, whether it has what is needed.
+
     Args:
         timeout: Seconds to wait.
 
     Raises:
-        SetupError: There is no Java that fits, the jars cannot be fetched, or it did not start.
+        SetupError: There is no Java that fits, the jars cannot be fetched, or it did not start; your own Flink does not answer, or
+            lacks the connector of Kafka or rta's format.
 
     Example:
         >>> up() == status()
         True
     """
+    if settings().flink_gateway:
+        from rta.engines.flink.own import found
+
+        yours = found()
+        opened(yours).close()
+        return yours
     with one_at_a_time(_folder() / "lock"):
-        running = status()
+        running = _local()
         if running is None:
             from rta.engines.jvm import engines_jar
             from rta.setup.jars import flink_jars
@@ -92,7 +130,7 @@ def up(*, timeout: float = 180) -> Cluster:
 
 
 def down(*, timeout: float = 60) -> bool:
-    """Stop the local Flink; its jobs go on where they were when their tables are followed again.
+    """Stop the local Flink; its jobs go on where they were when their tables are followed again. A Flink of your own is left alone.
 
     Args:
         timeout: Seconds after which it is killed.
@@ -105,12 +143,27 @@ def down(*, timeout: float = 60) -> bool:
         (True, None)
     """
     with one_at_a_time(_folder() / "lock"):
-        running = status()
-        if running is None:
+        running = _local()
+        if running is None or running.pid is None:
             return False
         end(running.pid, patience=timeout)
         _state_file().unlink(missing_ok=True)
         return True
+
+
+def opened(at: Cluster, properties: Mapping[str, str] | None = None) -> Session:
+    """Open a session that reads events as rta does, on the local Flink or a person's own.
+
+    Raises:
+        SetupError: It lacks the connector of Kafka, or rta's format.
+    """
+    from rta.engines.flink.gateway import Session
+    from rta.engines.flink.own import prepare
+
+    session = Session(at.gateway, {"table.local-time-zone": "UTC"} | dict(properties or {}))
+    if not at.ours:
+        prepare(session)
+    return session
 
 
 def _start(jars: list[Path], timeout: float) -> Cluster:
@@ -159,9 +212,8 @@ def _configuration(folder: Path, rest: int, gateway: int) -> Mapping[str, object
              "taskmanager.bind-host", "sql-gateway.endpoint.rest.address", "sql-gateway.endpoint.rest.bind-address")  # fmt: skip
     return dict.fromkeys(local, "127.0.0.1") | {
         "execution.target": "remote", "parallelism.default": 2, "rest.port": rest, "sql-gateway.endpoint.rest.port": gateway,
-        "taskmanager.numberOfTaskSlots": _SLOTS, "table.local-time-zone": "UTC", "io.tmp.dirs": private_folder(folder / "tmp"),
+        "taskmanager.numberOfTaskSlots": _SLOTS, "io.tmp.dirs": private_folder(folder / "tmp"),
         "web.refresh-interval": 500, "taskmanager.memory.managed.size": "128m", "taskmanager.memory.network.max": "64m",
-        "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 10, "restart-strategy.fixed-delay.delay": "1 s",
     }  # fmt: skip
 
 

@@ -13,9 +13,11 @@ from decimal import Decimal
 from typing import Any, Final, Self
 
 from rta.errors import QueryError
+from rta.settings import settings
 
 _VERSION: Final = "v4"
 _ASK: Final = 0.05  # seconds between two questions for a result
+_LOGIN: Final = (401, 403, 407)
 _PATIENCE: Final = 120.0  # seconds for one answer: the first statement loads Flink's planner
 
 
@@ -60,6 +62,11 @@ class Session:
         with suppress(QueryError):  # the gateway may have gone, and with it the session
             call("DELETE", self._place)
 
+    def told(self) -> Mapping[str, str]:
+        """Return its properties: Flink's own configuration, with those that it was opened with."""
+        found: Mapping[str, str] = call("GET", self._place)["properties"]
+        return found
+
     def sql(self, statement: str, *, limit: int | None = None) -> Answer:
         """Run a statement to its end, or until there are so many rows.
 
@@ -87,23 +94,37 @@ class Session:
                 time.sleep(_ASK)
 
 
-def call(method: str, url: str, body: Any = None) -> Any:
+def call(method: str, url: str, body: Any = None, *, patience: float = _PATIENCE) -> Any:
     """Ask Flink, and return its answer.
 
     Raises:
         QueryError: It does not answer, or refuses; with the last cause that it names.
     """
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(  # noqa: S310 - http alone: see Cluster
+    asked = urllib.request.Request(  # noqa: S310 - http and https alone: see Cluster and rta.settings
         url, method=method, data=data, headers={"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=patience) as answer:  # noqa: S310
             return json.loads(answer.read() or "{}", parse_float=Decimal)
     except urllib.error.HTTPError as error:
-        raise QueryError("Flink refuses it", found=cause(error.read().decode(errors="replace")), fix="change what the sentence names; the log is flink.log under RTA_HOME") from None  # fmt: skip
+        if error.code in _LOGIN:
+            raise QueryError("Flink is behind a login, which rta does not give", found=f"{url}: {error}", fix="let a proxy on this machine give it, and name the proxy") from None  # fmt: skip
+        raise QueryError("Flink refuses it", found=cause(error.read().decode(errors="replace")), fix=f"change what the sentence names; the log is {log()}") from None  # fmt: skip
     except OSError as error:
-        raise QueryError("Flink does not answer", found=f"{url}: {error}", fix="start it with `rta up --engine flink`; the log is flink.log under RTA_HOME") from None  # fmt: skip
+        start = "see that it runs" if settings().flink_gateway else "start it with `rta up --engine flink`"  # fmt: skip
+        raise QueryError("Flink does not answer", found=f"{url}: {error}", fix=f"{start}; the log is {log()}") from None  # fmt: skip
+    except ValueError:
+        raise QueryError("what answers is no Flink", found=url, fix="correct the address") from None
+
+
+def log() -> str:
+    """Say where Flink's log is.
+
+    >>> log()
+    'flink.log in flink/ under RTA_HOME'
+    """
+    return "your Flink's own" if settings().flink_gateway else "flink.log in flink/ under RTA_HOME"
 
 
 def cause(told: str) -> str:

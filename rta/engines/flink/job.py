@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from rta.engines.contract.description import Description
 from rta.engines.flink import cluster
 from rta.engines.flink.cluster import Cluster
-from rta.engines.flink.gateway import Session, call, cause
+from rta.engines.flink.gateway import call, cause, log
+from rta.engines.flink.state import State
 from rta.engines.flink.statements import Wiring, fingerprint, statements
-from rta.errors import QueryError
-from rta.settings import private_folder
+from rta.errors import QueryError, SetupError
 
 _LIVES: Final = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING")
+LOST: Final = "LOST"
 _LOOK: Final = 0.1  # seconds
 _PATIENCE: Final = 120.0  # seconds until a job runs
 CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
@@ -29,15 +28,17 @@ class Launch:
     """What is started, and started again after Flink has died.
 
     Args:
-        name: The name of the job: the table.
+        name: The name of the job: that of its results, which no job of somebody else has.
+        table: The table.
         statements: What Flink is told; the last one starts the job.
-        folder: Of its checkpoints and savepoints.
+        state: Where its checkpoints and savepoints are.
         parallelism: How many tasks work side by side.
     """
 
     name: str
+    table: str
     statements: tuple[str, ...]
-    folder: Path
+    state: State
     parallelism: int
 
 
@@ -60,7 +61,7 @@ class FlinkJob:
         try:
             return str(call("GET", self.native)["state"])
         except QueryError:
-            return "LOST"
+            return LOST
 
     def active(self) -> bool:
         """Whether it runs, or starts again by itself."""
@@ -68,17 +69,26 @@ class FlinkJob:
 
     def lost(self) -> bool:
         """Whether Flink has died, and the job with it."""
-        return self.state() == "LOST"
+        return self.state() == LOST
 
     def start_again(self) -> None:
-        """Start Flink, and the job from its newest checkpoint."""
-        again = _launched(self.launch)
-        self.id, self.cluster = again.id, again.cluster
+        """Start the local Flink, or wait for a person's own, and the job from its newest checkpoint unless it runs."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                again = _launched(self.launch)
+            except SetupError:
+                if self.cluster.ours or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK)
+            else:
+                self.id, self.cluster = again.id, again.cluster
+                return
 
     def failure(self) -> str | None:
         """Why it has ended."""
         state = self.state()
-        if state == "LOST":
+        if state == LOST:
             return "Flink has ended" if cluster.status() != self.cluster else "Flink does not know it"  # fmt: skip
         if state != "FAILED":
             return None
@@ -87,15 +97,16 @@ class FlinkJob:
 
     def stop(self) -> None:
         """Stop it with a savepoint: its transactions are committed, and the next start goes on there."""
-        asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.launch.folder.as_uri(), "drain": False})  # fmt: skip
+        asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.launch.state.uri, "drain": False})  # fmt: skip
         place = f"{self.native}/savepoints/{asked['request-id']}"
         deadline = time.monotonic() + _PATIENCE
         while (told := call("GET", place))["status"]["id"] != "COMPLETED":
             if time.monotonic() > deadline:
-                raise QueryError(f"Flink did not stop {self.launch.name!r} within {_PATIENCE:g} s", fix="stop it again; the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+                raise QueryError(f"Flink did not stop {self.launch.table!r} within {_PATIENCE:g} s", fix=f"stop it again; the log is {log()}")  # fmt: skip
             time.sleep(_LOOK)
         if failed := told["operation"].get("failure-cause"):
-            raise QueryError(f"Flink did not stop {self.launch.name!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
+            raise QueryError(f"Flink did not stop {self.launch.table!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
+        self.launch.state.stopped(told["operation"]["location"])
         self._await_end(deadline)
 
     def cancel(self) -> None:
@@ -116,49 +127,56 @@ class FlinkJob:
         return {"state": self.state()}
 
 
-def start(query: Description, wired: Wiring, *, state: Path, name: str, parallelism: int) -> FlinkJob:  # fmt: skip
+def start(query: Description, wired: Wiring, *, at: Cluster, state: State, table: str, parallelism: int) -> FlinkJob:  # fmt: skip
     """Start a job, or find the one that runs.
 
     Args:
         query: The query.
         wired: What it reads and writes.
-        state: The folder of its checkpoints and savepoints.
-        name: Its name: the table.
+        at: The Flink.
+        state: Where its checkpoints and savepoints are.
+        table: The table.
         parallelism: How many tasks work side by side.
 
     Raises:
         QueryError: Flink cannot run it, or the state is that of another query.
     """
-    launch = Launch(name, statements(query, wired), private_folder(state), parallelism)
-    known, wanted = state / "query.json", fingerprint(query, wired)
-    if known.exists() and known.read_text() != wanted and newest(state):
-        raise QueryError(f"the state of {name!r} is that of another query", found=str(state), fix=f"rta.reset({name!r}), and fill it again")  # fmt: skip
+    launch = Launch(wired.results, table, statements(query, wired), state, parallelism)
+    known, wanted = state.notes / "query.json", fingerprint(query, wired)
+    state.claim(table)
+    if known.exists() and known.read_text() != wanted and state.newest(at.rest):
+        raise QueryError(f"the state of {table!r} is that of another query", found=state.uri, fix=f"rta.reset({table!r}), and fill it again")  # fmt: skip
     known.write_text(wanted)
-    return _launched(launch)
+    return _launched(launch, at)
 
 
-def _launched(launch: Launch) -> FlinkJob:
+def _launched(launch: Launch, at: Cluster | None = None) -> FlinkJob:
     """Start a job from its newest state, or find the one that runs."""
-    at, folder = cluster.up(), launch.folder
+    at, state = at or cluster.up(), launch.state
     if found := running(at, launch):
         return found
     properties = {
         "pipeline.name": launch.name, "table.dml-sync": "false", "parallelism.default": str(launch.parallelism),
+        "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "10", "restart-strategy.fixed-delay.delay": "1 s",
         "state.backend.type": "rocksdb",
-        "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": folder.as_uri(),
-        "execution.checkpointing.savepoint-dir": folder.as_uri(), "execution.checkpointing.incremental": "true",
+        "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": state.uri,
+        "execution.checkpointing.savepoint-dir": state.uri, "execution.checkpointing.incremental": "true",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
     }  # fmt: skip
-    if before := newest(folder):
-        properties["execution.state-recovery.path"] = before.as_uri()
-    with Session(at.gateway, properties) as session:
+    if before := state.newest(at.rest):
+        properties["execution.state-recovery.path"] = before
+    with cluster.opened(at, properties) as session:
         for each in launch.statements[:-1]:
             session.sql(each)
         answer = session.sql(launch.statements[-1])
-    job = FlinkJob(str(answer.job or answer.rows[0][0]), launch, at)
+        job = FlinkJob(str(answer.job or answer.rows[0][0]), launch, at)
+        if not at.ours and job.state() == LOST:
+            session.sql(f"STOP JOB '{job.id}'")
+            raise QueryError(f"the REST API at {at.rest} is not that of the Flink that runs {launch.table!r}", fix="set RTA_FLINK_REST to the address of its JobManager")  # fmt: skip
+    state.started(job.id)
     _wait(job)
-    _thin(folder, before)
+    state.thin(before)
     return job
 
 
@@ -173,19 +191,12 @@ def _wait(job: FlinkJob) -> None:
     deadline = time.monotonic() + _PATIENCE
     while (state := job.state()) != "RUNNING":
         if state not in _LIVES or time.monotonic() > deadline:
-            raise QueryError(f"Flink did not start {job.launch.name!r}", found=job.failure() or state, fix="the log is flink.log in flink/ under RTA_HOME")  # fmt: skip
+            raise QueryError(f"Flink did not start {job.launch.table!r}", found=job.failure() or state, fix=_advice(job))  # fmt: skip
         time.sleep(_LOOK)
 
 
-def newest(folder: Path) -> Path | None:
-    """Return the newest checkpoint or savepoint that was completed; its metadata is what is written last."""
-    found = [*folder.glob("*/chk-*/_metadata"), *folder.glob("savepoint-*/_metadata")]
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent if found else None
-
-
-def _thin(folder: Path, kept: Path | None) -> None:
-    """Remove the savepoints before the last two. Checkpoints of earlier jobs share files, so they stay until a reset."""
-    savepoints = sorted(folder.glob("savepoint-*"), key=lambda path: path.stat().st_mtime_ns)
-    for old in savepoints[:-2]:
-        if old != kept:
-            shutil.rmtree(old, ignore_errors=True)
+def _advice(job: FlinkJob) -> str:
+    """Say what to do about a job that did not start."""
+    if job.cluster.ours:
+        return f"the log is {log()}"
+    return f"see that its TaskManagers reach Kafka and {job.launch.state.uri}; the log is {log()}"

@@ -21,11 +21,13 @@ from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.kafka.consumer_groups import when_coordinated
 from rta.settings import private_folder
+from rta.setup.jars import kafka_streams_jars
+from rta.setup.java import find_java
 
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
 
-__all__ = ["TRAITS", "definition", "forget", "processes", "start", "unsupported"]
+__all__ = ["TRAITS", "definition", "forget", "processes", "ready", "start", "unsupported"]
 TRAITS: Final = Traits(
     guarantee="exactly once",
     late="left out and counted, each event, by the clock of its own partition",
@@ -88,6 +90,12 @@ class KafkaStreamsJob:
     def progress(self) -> Mapping[str, Any]:
         """Return what it has said last: its state, read, used, late, quarantined, written, event_time."""
         return dict(self.native.said)
+
+
+def ready(_table: str) -> None:
+    """Raise an error if its program cannot start here."""
+    find_java()
+    kafka_streams_jars()
 
 
 def start(asked: Asked) -> KafkaStreamsJob:

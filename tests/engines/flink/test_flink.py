@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.engines import EngineQuery, flink
-from rta.engines.flink import job
 from rta.errors import InputError, QueryError
 from rta.kafka import client
 from rta.transforms import totals
@@ -119,4 +117,3 @@ def test_flinks_own_words_are_in_the_error(cluster: flink.Cluster) -> None:
     """Of a whole Java trace the last cause is shown."""
     with flink.Session(cluster.gateway) as session, pytest.raises(QueryError, match="no_such_table"):  # fmt: skip
         session.sql("SELECT * FROM no_such_table")
-    assert job.newest(Path("/nowhere")) is None

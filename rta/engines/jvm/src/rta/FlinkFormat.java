@@ -10,6 +10,7 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.configuration.ConfigOption;
 import org.apache.flink.configuration.ConfigOptions;
 import org.apache.flink.configuration.ReadableConfig;
+import org.apache.flink.table.api.ValidationException;
 import org.apache.flink.table.connector.ChangelogMode;
 import org.apache.flink.table.connector.format.DecodingFormat;
 import org.apache.flink.table.connector.source.DynamicTableSource;
@@ -33,6 +34,8 @@ import org.apache.flink.table.types.logical.RowType;
 public final class FlinkFormat implements DeserializationFormatFactory {
     private static final ConfigOption<String> EVENT = ConfigOptions.key("event").stringType().noDefaultValue()
         .withDescription("The event type, as rta.engines.jvm writes it.");
+    private static final ConfigOption<String> SOURCES = ConfigOptions.key("sources").stringType().noDefaultValue()
+        .withDescription("The hash of this jar's sources: another jar, which may judge events otherwise, refuses it.");
 
     @Override
     public String factoryIdentifier() {
@@ -46,13 +49,14 @@ public final class FlinkFormat implements DeserializationFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of();
+        return Set.of(SOURCES);
     }
 
     @Override
     public DecodingFormat<DeserializationSchema<RowData>> createDecodingFormat(DynamicTableFactory.Context context, ReadableConfig options) {
         FactoryUtil.validateFactoryOptions(this, options);
-        String event = options.get(EVENT);
+        String event = options.get(EVENT), wanted = options.get(SOURCES), found = FlinkFormat.class.getPackage().getImplementationVersion();
+        if (wanted != null && !wanted.equals(found)) throw new ValidationException("rta-engines.jar is of another version of rta");
         return new DecodingFormat<>() {
             @Override
             public DeserializationSchema<RowData> createRuntimeDecoder(DynamicTableSource.Context source, DataType produced) {
