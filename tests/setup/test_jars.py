@@ -81,3 +81,26 @@ def test_the_installed_pyspark_has_its_connector() -> None:
     names = [jar.name for jar in jars.connector_jars(pyspark.__version__)]
     assert names[0] == "spark-sql-kafka-0-10_2.13-4.2.0.jar"
     assert len(jars.kafka_jars()) == len(jars.pinned()[1])
+
+
+def test_the_licence_of_each_jar_is_on_the_page() -> None:
+    """docs/licences.md has each pinned jar once, with its version, a licence by its SPDX name, and what it is for."""
+    connectors, kafka = jars.pinned()
+    rooms = {"Spark": connectors["4.3.0"], "Kafka": kafka, "Flink": jars.engine_jars()["flink"], "Kafka Streams": jars.engine_jars()["kafka_streams"]}  # fmt: skip
+    pinned = {jar: ", ".join(name for name, has in rooms.items() if jar in has) for has in rooms.values() for jar in has}  # fmt: skip
+    page = (Path(__file__).parents[2] / "docs" / "licences.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")][1:]  # fmt: skip
+    assert {f"{jar}:{version}": used for jar, version, _, used in rows} == pinned
+    assert len(rows) == len(pinned)
+    known = {"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "GPL-2.0-only"}
+    for _, _, licence, _ in rows:
+        named = set(licence.replace(" or ", ",").replace(" and ", ",").split(","))
+        assert named <= known, licence
+        assert named != {"GPL-2.0-only"}
+
+
+def test_what_the_engines_weigh_is_said() -> None:
+    """The doctor's figure for what is fetched is what the jars weigh, to a megabyte."""
+    for engine, wanted in jars.engine_jars().items():
+        weight = sum(path.stat().st_size for path in jars.verified(wanted))
+        assert abs(weight / 1e6 - jars.MEGABYTES[engine]) < 1, engine
