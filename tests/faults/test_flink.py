@@ -1,15 +1,21 @@
-"""Faults of Flink: its JVM, the broker and the process that fills the table are killed; the answer is DuckDB's over the topic."""
+"""Faults of Flink: its JVM, the broker and the process that fills the table are killed, its disk is full; the answer is DuckDB's over the topic."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+import rta
 from rta.engines import flink
+from rta.engines.flink import engine
+from rta.engines.flink.gateway import call
 from tests.support.engine_faults import (
     broker_killed,
     exact,
@@ -19,6 +25,8 @@ from tests.support.engine_faults import (
     sent,
     spoilt,
 )
+from tests.support.truth import ROOT
+from tests.support.waiting import HANG
 
 
 @pytest.fixture
@@ -94,3 +102,48 @@ def test_f63_partitions_are_added_under_flink(
     query.stop()
     exact(name, "flink_grows", records)
     assert len(query.reached()) > 1
+
+
+def test_f67_flink_goes_on_from_a_savepoint_with_another_parallelism(
+    running: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """One task, then two, then one again: groups and counts go over to other tasks, exactly."""
+    name, records = topic(partitions=1), 0
+    for turn, tasks in enumerate((1, 2, 1)):
+        if turn == 1:
+            grown(name, 2)
+        records += sent(spark, name, turn, 300) + spoilt(name, 1, partition=min(turn, 1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "_MOST_TASKS", tasks)
+            query = followed(name, "flink_rescaled", "flink")
+        query.processAllAvailable()
+        vertices = call("GET", query.native)["vertices"]
+        assert {each["parallelism"] for each in vertices} == {tasks}
+        query.stop()
+        exact(name, "flink_rescaled", records)
+
+
+@pytest.mark.soak
+def test_f68_the_disk_of_flinks_checkpoints_is_full(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """A Flink whose checkpoints are on a disk of 8 MB, which is full: it ends with the cause; with space it goes on, exactly.
+
+    In a mount namespace of its own, which Linux gives to everybody, root or not.
+    """
+    name = topic(partitions=2)
+    records = sent(spark, name, 1, 500)
+    disk = tmp_path / "home" / "checkpoints"
+    disk.mkdir(parents=True)
+    mount = f"mount -t tmpfs -o size=8m tmpfs '{disk}' && exec \"$@\""
+    run = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
+         sys.executable, "-m", "tests.children.fill_the_disk_of_flink", name, str(disk), str(records)],
+        env=os.environ | {"RTA_KAFKA_BOOTSTRAP": rta.kafka.bootstrap(), "PYTHONPATH": str(ROOT),
+                          "RTA_HOME": str(tmp_path / "home")},
+        capture_output=True, text=True, timeout=HANG, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    failed, whole = run.stdout.splitlines()[-2:]
+    assert "No space left on device" in failed
+    assert whole == "whole"

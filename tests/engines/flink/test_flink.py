@@ -34,16 +34,6 @@ def drained(topic: str, name: str, table: str) -> Any:
     return rta.drain(topic, transform, table=table, key=key, event=rta.USER_EVENTS, engine="flink")
 
 
-@pytest.mark.parametrize("name", PORTABLE)
-def test_a_drained_stream_is_the_batch(cluster: flink.Cluster, events: str, name: str) -> None:
-    """The first law, to the last decimal; and the second, with bad events among the good."""
-    taken = drained(events, name, f"flink_{name}")
-    assert taken.accounting.balanced
-    assert (taken.accounting.consumed, taken.accounting.quarantined) == (1500 + len(BROKEN), len(BROKEN))  # fmt: skip
-    transform, _ = PORTABLE[name]
-    assert kept(f"flink_{name}") == rows(transform(rta.read_batch(events, event=rta.USER_EVENTS)))
-
-
 def test_it_goes_on_where_it_was(
     cluster: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
 ) -> None:

@@ -19,7 +19,7 @@ from rta.engines.kafka_streams.topology import unsupported
 from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.transforms import totals
-from tests.engines.contract.answers import BROKEN, KEY, kept, rows
+from tests.engines.contract.answers import KEY, kept, rows
 from tests.engines.contract.queries import PORTABLE, Transform, hopping
 
 STREAMS = "kafka-streams"
@@ -32,15 +32,6 @@ def short_lived() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
         yield
-
-
-@pytest.fixture(scope="module")
-def events(spark: SparkSession) -> str:
-    """Publish user events with their message key, some late, and broken ones between them."""
-    name = "streams-events"
-    rta.publish(rta.user_events(spark, rows=1500, seed=3), name, key="user_id", partitions=2)
-    send(name, *BROKEN)
-    return name
 
 
 def send(topic: str, *values: bytes | None) -> None:
@@ -60,16 +51,6 @@ def at(minutes: float, user: int = 7) -> bytes:
 def drained(topic: str, transform: Any, table: str, key: Any = KEY) -> Any:
     """Drain an analysis on Kafka Streams."""
     return rta.drain(topic, transform, table=table, key=key, event=rta.USER_EVENTS, engine=STREAMS)
-
-
-@pytest.mark.parametrize("name", PORTABLE)
-def test_a_drained_stream_is_the_batch(events: str, name: str) -> None:
-    """The first law, to the last decimal; and the second, with bad events among the good."""
-    transform, key = PORTABLE[name]
-    taken = drained(events, transform, f"streams_{name}", key)
-    assert taken.accounting.balanced
-    assert (taken.accounting.consumed, taken.accounting.quarantined) == (1500 + len(BROKEN), len(BROKEN))  # fmt: skip
-    assert kept(f"streams_{name}") == rows(transform(rta.read_batch(events, event=rta.USER_EVENTS)))
 
 
 def test_late_events_are_left_out_and_counted_and_a_restart_knows_its_clock(
