@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rta.engines.flink import cluster
+from rta.engines.flink import local
 from rta.engines.flink.gateway import call
 from rta.engines.jvm import engines_jar
 from rta.errors import QueryError
@@ -23,15 +23,15 @@ from tests.support.waiting import HANG, until
 
 
 @contextmanager
-def somebodys(folder: Path) -> Iterator[cluster.Cluster]:
+def somebodys(folder: Path) -> Iterator[local.Cluster]:
     """Run a Flink that is not ours, with a home of its own, as long as the block runs."""
     with _at_home(folder):
-        theirs = cluster._start([_program(folder), *flink_jars()], timeout=HANG)
+        theirs = local.started_with([_program(folder), *flink_jars()], timeout=HANG)
     try:
         yield theirs
     finally:
         with _at_home(folder):
-            cluster.down()
+            local.down(timeout=HANG)
 
 
 @contextmanager
@@ -46,7 +46,7 @@ sql-gateway.endpoint.rest.address: 127.0.0.1
 sql-gateway.endpoint.rest.port: {port}
 """)
     jars = os.pathsep.join(str(each) for each in flink_jars() if part not in each.name)
-    command = [str(find_java().executable), *cluster._JVM_OPTIONS, "-cp", jars, "org.apache.flink.table.gateway.SqlGateway"]  # fmt: skip
+    command = [str(find_java().executable), *local._JVM_OPTIONS, "-cp", jars, "org.apache.flink.table.gateway.SqlGateway"]  # fmt: skip
     process = launched_apart(command, cwd=folder, output=folder / "console.log", env=os.environ | {"FLINK_CONF_DIR": str(folder)})  # fmt: skip
 
     def answers() -> bool:

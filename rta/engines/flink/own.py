@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from rta.engines.flink.cluster import Cluster
 from rta.engines.flink.gateway import Session, call
+from rta.engines.flink.local import Cluster
 from rta.engines.flink.translation import table, text
 from rta.engines.jvm import engines_jar
 from rta.engines.jvm.jar import sources_sha256
