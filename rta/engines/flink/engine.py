@@ -83,7 +83,7 @@ def forget(table: str) -> None:
 def _state(table: str, results: str) -> State:
     """Return where the state of a table is: under RTA_HOME for the local Flink, under RTA_FLINK_STATE for a person's own."""
     notes = portable.state_of(table)
-    return State(notes, storage(results) if settings().flink_gateway else notes.as_uri())
+    return State(notes, storage(results) if settings().flink_state else notes.as_uri())
 
 
 def _longest_transaction() -> int:
