@@ -47,7 +47,7 @@ def test_doctor_ticks_and_says_what_to_fix(monkeypatch: pytest.MonkeyPatch) -> N
     """All well: exit code 0 and a tick each. A wrong Java: exit code 1 and the fix."""
     well = rta("doctor")
     assert well.exit_code == 0, well.output
-    assert well.output.count("✓") == 8
+    assert well.output.count("✓") == 10
     monkeypatch.setenv("RTA_JAVA_HOME", "/nowhere")
     ill = rta("doctor", "--json")
     assert ill.exit_code == 1
