@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,7 +201,7 @@ def test_f16_the_database_is_full(
 
 @contextmanager
 def full(engine: Any) -> Iterator[None]:
-    """Let the database's file grow no more, in every connection of this process."""
+    """Let the database's file grow no more, in every connection of this process; it has no free page, either."""
     import sqlalchemy as sa
 
     def limit(connection: Any, *_: object) -> None:
@@ -209,6 +209,8 @@ def full(engine: Any) -> Iterator[None]:
         connection.execute(f"PRAGMA max_page_count={pages}")
 
     engine.dispose()
+    with closing(engine.raw_connection()) as connection:
+        connection.driver_connection.execute("VACUUM")
     sa.event.listen(engine, "connect", limit)
     try:
         yield

@@ -153,7 +153,7 @@ def test_a_query_of_another_broker_is_left_alone(spark: SparkSession) -> None:
         (lambda lab: lab.kill_broker(events=1), "too few events; found: 1; fix: give 2"),
         (lambda lab: lab.cut_network(0), "above 0, at most 60"),
         (lambda lab: lab.slow_network(90), "above 0, at most 60"),
-        (lambda lab: lab.late(by="soon"), "by is a time"),
+        (lambda lab: lab.late(by="soon"), "not a duration for by"),
         (lambda _: rta.lab("tried", patience=0), "patience must be above 0"),
     ],
 )  # fmt: skip

@@ -64,7 +64,7 @@ def jobs() -> dict[str, ObservedJob]:
 
 def fires() -> dict[str, set[str]]:
     """Return the subjects that the three rules find."""
-    seen = Observation(dt.datetime.now(dt.UTC), {"database": True}, jobs=StoredLook().look().jobs)
+    seen = Observation(NOW, {"database": True}, jobs=StoredLook().look().jobs)
     rules = (job_failed(), job_late(after=240), job_never_started(after=240))
     return {rule.name: set(rule.found(seen)[0]) for rule in rules}
 
