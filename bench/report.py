@@ -32,6 +32,7 @@ LABELS: Final = {
     "frames_per_s": "frames/s", "frame_ms": "CPU ms a frame", "kernel_cpu": "kernel CPU s", "server_cpu": "server CPU s", "frames": "frames a viewer",
     "minutes": "minutes", "kernel_growth": "kernel, times", "jvm_growth": "JVM, times", "browser_growth": "browser, times", "heap_growth": "page's heap, times",
     "browser_mb": "browser MB", "heap_mb": "page's heap MB", "batches": "micro-batches",
+    "scrapes": "scrapes", "scrape_ms": "ms a scrape",
 }  # fmt: skip
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -40,6 +41,7 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
     "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
     "micro-batch": ("What a micro-batch of 100 events costs, warm", ("batch_ms", "sink_ms")),
+    "metrics": ("A query while its figures are scraped once a second", ("batch_ms", "batches", "scrapes", "scrape_ms")),
     "memory": ("Memory", ("kernel_mb", "jvm_mb", "broker_mb", "keys", "state_mb", "checkpoint_mb", "commit_ms", "small_commit_ms")),
     "replay": ("Kappa's replay of the topic into a second version", ("events_per_second", "seconds", "cpu_seconds", "p50_ms", "p99_ms")),
     "recompute": ("Lambda's recomputation over the archive, and others over the same files", _COST),

@@ -49,6 +49,7 @@ ROWS: Final = [
     Row("micro-batch", "Spark alone", NOWHERE, "bench.micro_batch:spark", trusted),
     Row("micro-batch", "hand-written", HAND, "bench.micro_batch:hand", trusted),
     Row("micro-batch", "rta", RTA, "bench.micro_batch:rta", trusted),
+    Row("metrics", "beside a query", SAME, "bench.metrics:beside", trusted),
     Row("latency", "article", NONE, "bench.latency:article", trusted),
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
     Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),

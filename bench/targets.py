@@ -86,6 +86,8 @@ TARGETS: Final = [
       for rate in ("200 events/s", "1,000 events/s")),
     Target("a micro-batch with a live view / without", _live("beside a query", "with the view"), "batch_ms", 1.05, "times",
            over=_live("beside a query", "without")),
+    *(Target(f"a micro-batch, scraped: {how} / no scrape", ("metrics", "beside a query", how), "batch_ms", 1.05, "times",
+             over=("metrics", "beside a query", "no scrape")) for how in ("rta metrics", "in the notebook")),
     *(Target(f"memory of the {name} while a view is watched, last third / first", _live("a table for minutes", "1,000 events/s"),
              f"{name}_growth", 1.1, "times") for name in ("kernel", "jvm", "browser")),
     Target("a view of 10,000 rows that scrolls", _live("10,000 rows", "scrolling"), "frames_per_s", 60, "frames/s", at_least=True),

@@ -70,6 +70,8 @@ DIRECT = (
          "holds the state of another transform", "rta.reset"),
         (DIRECT, "[CONCURRENT_STREAM_LOG_UPDATE] Concurrent update to the log. Multiple streaming jobs detected for 1.",
          "another query works on its checkpoint", "stop one"),
+        (DIRECT, "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: listNodes",
+         "Kafka does not answer", "rta status"),
         (IN_BATCH, "java.lang.IllegalStateException: something new", "failed; found: IllegalStateException: something new",
          "correct the cause"),
     ],

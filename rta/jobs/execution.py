@@ -88,7 +88,7 @@ def execute(
             executed = LoggingEngine.execute_notebook(
                 nbformat.read(notebook, as_version=4), "python3", output_path=str(notebook), run_log=run_log,
                 resources={"metadata": {"path": str(cwd)}}, startup_timeout=int(start_timeout),
-                progress_bar=False, on_cell_execute=begins,
+                on_cell_execute=begins,
                 kernel_manager_class=kernel_class(environment, log),
                 timeout_func=lambda _: timeout and max(1, int(began + timeout - time.monotonic())),
             )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.html import Marked, card
+from rta.jobs.files import write_whole
 from rta.jobs.states import State
 from rta.store.ledger import Accounting, Batch, batches
 
@@ -91,10 +92,7 @@ class Receipt:
 
     def write(self) -> None:
         """Write `receipt.json` into the run's folder, completely or not at all."""
-        target = Path(self.folder) / "receipt.json"
-        draft = target.with_suffix(".draft")
-        draft.write_text(self.to_json() + "\n")
-        draft.replace(target)
+        write_whole(Path(self.folder) / "receipt.json", self.to_json() + "\n")
 
     def __str__(self) -> str:
         took = "" if self.seconds is None else f" in {self.seconds:.1f} s"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.jobs.files import write_whole
 from rta.jobs.parameters import INJECTED, TAG
 from rta.jobs.receipts import TIMES
 
@@ -61,7 +62,7 @@ def to_html(
     facts = _facts(receipt, title) | {"show_code": show_code, "at_cell": _has_failed(document)}
     page, _ = exporter.from_notebook_node(document, resources={"rta": facts})
     target = Path(html)
-    target.write_text(page, encoding="utf-8")
+    write_whole(target, page)
     return target
 
 

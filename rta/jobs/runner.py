@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rta.errors import InputError, JobError, TimedOutError
 from rta.jobs import execution, report, runs
@@ -25,7 +25,7 @@ from rta.store.database import DatabaseAwayError
 
 SOURCE: Final = "source.ipynb"
 _MOMENT: Final = "scheduled_for"
-_AWAY: Final = 30.0  # seconds for which a run waits at its end for its database
+_SPACE: Final = "free some space on the disk of RTA_HOME"
 _CANCELLED: Final[execution.End] = (State.CANCELLED, "interrupted")
 
 __all__ = ["Receipt", "history", "parse", "read_notebook", "receipt", "run"]
@@ -77,6 +77,7 @@ class Order:
         source: The notebook as it was, instead of what its path holds now.
         run_id: The id of the run; by default a new one.
         scheduled_for: The moment of a schedule: the parameter of this name has it, and RTA_SCHEDULED_FOR.
+        away: Seconds for which the run waits at its end for a database that is away or full, to note there how it ended.
     """
 
     notebook: Path = field(kw_only=False)
@@ -88,12 +89,22 @@ class Order:
     source: bytes | None = None
     run_id: str | None = None
     scheduled_for: datetime | None = None
+    away: float = 30.0
+
+
+class NotBegunError(JobError):
+    """A run could not begin; a later attempt may succeed."""
+
+    retriable: ClassVar[bool] = True
 
 
 def perform(order: Order) -> Receipt:
     """Run a notebook as it was ordered: see run(). SIGTERM cancels it as Ctrl-C does."""
-    with waiting(f"running {order.notebook.name}"), _terminable():
-        return _performed(order)
+    try:
+        with waiting(f"running {order.notebook.name}"), _terminable():
+            return _performed(order)
+    except OSError as error:  # those of a run that has begun are the end of it
+        raise NotBegunError("the run cannot begin", found=error, fix=_SPACE) from None
 
 
 def _performed(order: Order) -> Receipt:
@@ -106,14 +117,14 @@ def _performed(order: Order) -> Receipt:
         try:
             end = _execute(started, order, document, values, source)
         except OSError as error:
-            end = State.FAILED, f"the run's folder cannot be written: {error}"
+            end = State.FAILED, f"the run's folder cannot be written: {error}; {_SPACE}"
         except KeyboardInterrupt:
-            ended = _ended(started, _CANCELLED, show_code=order.show_code)
+            ended = _ended(started, _CANCELLED, order)
             raise KeyboardInterrupt(str(ended)) from None  # without its pages of asyncio
         except BaseException as error:
-            _ended(started, _why(error), show_code=order.show_code)
+            _ended(started, _why(error), order)
             raise
-        ended = _ended(started, end, show_code=order.show_code)
+        ended = _ended(started, end, order)
     if ended.state != State.SUCCEEDED:
         kind = TimedOutError if ended.state == State.TIMED_OUT else JobError
         refusal = kind(
@@ -258,7 +269,7 @@ def _execute(
         )  # fmt: skip
 
 
-def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
+def _ended(started: Receipt, end: execution.End, order: Order) -> Receipt:
     """Write the report, the receipt and the history of a run that has ended."""
     folder, now = Path(started.folder), datetime.now(UTC)
     if (
@@ -266,7 +277,7 @@ def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
     ):  # its kernel may have been killed: nothing of it writes a table any more
         runs.end_processes(started.run_id)
     try:
-        accounting, offsets = retried(lambda: consumed(started.run_id), patience=_AWAY)
+        accounting, offsets = retried(lambda: consumed(started.run_id), patience=order.away)
     except DatabaseAwayError:  # whoever looks next reads the receipt, and counts
         accounting, offsets = {}, {}
     executed, page = folder / "notebook.ipynb", folder / "report.html"
@@ -277,15 +288,20 @@ def _ended(started: Receipt, end: execution.End, *, show_code: bool) -> Receipt:
     )  # fmt: skip
     try:
         with waiting("writing the report"):
-            report.to_html(executed, page, receipt=ended, show_code=show_code)
+            report.to_html(executed, page, receipt=ended, show_code=order.show_code)
         ended = replace(ended, report=str(page))
-    except (OSError, ValueError) as error:  # ValueError: a full disk has truncated the notebook
-        ended = _spoiled(ended, f"its report cannot be written: {error}")
+    except (OSError, ValueError) as error:  # ValueError: something else has written the notebook
+        ended = _spoiled(ended, f"its report cannot be written: {error}; {_SPACE}")
+    return retried(lambda: _noted(ended), patience=order.away)
+
+
+def _noted(ended: Receipt) -> Receipt:
+    """Write the receipt, and the same into the history."""
     try:
         ended.write()
     except OSError as error:
-        ended = _spoiled(ended, f"its receipt cannot be written: {error}")
-    retried(lambda: runs.record(ended), patience=_AWAY)
+        ended = _spoiled(ended, f"its receipt cannot be written: {error}; {_SPACE}")
+    runs.record(ended)
     return ended
 
 

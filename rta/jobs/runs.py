@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -204,7 +204,8 @@ def _end_of(run: Receipt) -> Receipt:
         run, state=State.CANCELLED if cancelled else State.LOST, message="its runner was killed before the end",
         accounting=accounting, offsets=offsets, executed=str(executed) if executed.exists() else None,
     )  # fmt: skip
-    lost.write()
+    with suppress(OSError):  # the disk is full, or its folder not ours: the history says the same
+        lost.write()
     return lost
 
 

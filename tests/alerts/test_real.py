@@ -1,7 +1,8 @@
-"""Rules over a real stream: its sink hangs, events go on to come, and then it goes on."""
+"""Rules over what is real: a stream whose sink hangs, events that go on to come, a job that fails."""
 
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -10,6 +11,9 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.alerts import Notice, Watch
+from rta.errors import JobError
+from tests.support.notebooks import written
+from tests.support.receivers import mail_receiver
 from tests.support.waiting import HANG, until
 
 
@@ -60,3 +64,27 @@ def test_a_stream_that_hangs_is_said_and_that_it_goes_on(
     assert sorted((each.alert.rule, each.alert.state) for each in said if each.alert.subject == "hanging") == [
         ("lag", "firing"), ("lag", "resolved"), ("no progress", "firing"), ("no progress", "resolved"),
     ]  # fmt: skip
+
+
+def test_a_job_that_failed_is_mailed_and_that_it_is_well_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """One mail with the cell and its error, one in the same thread once a run succeeds; a look between them sends none."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    path = written(tmp_path / "nightly.ipynb", "1 / 0")
+    with mail_receiver() as receiver:
+        mail = rta.alerts.Mail("ops@shift.example", sender="rta@here.example", host="127.0.0.1", port=receiver.port, security="none")  # fmt: skip
+        watching = Watch([rta.alerts.job_failed()], [mail], every=60, name="mailed")
+        try:
+            with pytest.raises(JobError):
+                rta.jobs.run(path)
+            watching.look()
+            watching.look()
+            until(lambda: receiver.got)
+            rta.jobs.run(written(path, "1 / 1"))
+            watching.look()
+            until(lambda: len(receiver.got) == 2)
+        finally:
+            watching.stop()
+    fires, over = receiver.got
+    assert "job failed nightly: failed: cell [1] failed: ZeroDivisionError: division by zero" in fires["Subject"]  # fmt: skip
+    assert over["Subject"].startswith("[RESOLVED] job failed nightly")
+    assert fires["References"] == over["References"]

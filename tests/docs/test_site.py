@@ -110,6 +110,22 @@ def test_faults_and_their_tests_are_the_same_on_the_page() -> None:
     assert set(re.findall(r"`(test_\w+)`", (DOCS / "faults.md").read_text())) == tests
 
 
+def test_each_wish_is_shown_by_tests_that_there_are() -> None:
+    """docs/schedules.md has the ten wishes of jupyter-scheduler's users, each with a test; it names no test that is gone."""
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    rows = re.findall(
+        r"^\| (\[#.+?) \| .+ \| (.+) \|$", (DOCS / "schedules.md").read_text(), re.MULTILINE
+    )
+    wishes = {number: set(re.findall(r"`(test_\w+)`", shown)) for issues, shown in rows for number in re.findall(r"\[#(\d+)\]", issues)}  # fmt: skip
+    assert wishes.keys() == {"90", "91", "113", "119", "169", "255", "328", "476", "565", "603"}
+    assert all(wishes.values())
+    assert set().union(*wishes.values()) <= there
+
+
 def test_the_catalogue_of_faults_names_the_files_that_show_each() -> None:
     """tests/faults/README.md has the files of each number, and no other; the words are those of docs/faults.md."""
     shown: dict[str, set[str]] = {}

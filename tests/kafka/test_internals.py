@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 from kafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaTimeoutError
+from kafka.future import Future
 
 from rta.errors import BrokerError, RefusedError
 from rta.kafka import client, internals, topics
-from tests.support.waiting import HANG
+from rta.kafka.paced import bounded_producer
+from tests.support.waiting import HANG, joined, until
 
 pytestmark = pytest.mark.kafka
 NOBODY = "127.0.0.1:1"  # no broker: the connection is refused
@@ -196,6 +198,24 @@ def test_a_refused_event_takes_nothing_with_it(topic: Callable[..., str]) -> Non
     with closing(client.consumer()) as reader:
         found = [record.value for record in client.until(reader, TopicPartition(name, 0), 0, 9)]
     assert found == [b"%d" % n for n in range(10) if n != 4]
+
+
+def test_the_end_of_a_producer_waits_for_events_alone(topic: Callable[..., str]) -> None:
+    """Each event has its answer; a request that is never answered, here a planted one, holds nobody up."""
+    name = topic(partitions=1)
+    sent: list[Any] = []
+
+    def send() -> None:
+        with bounded_producer(HANG) as producer:
+            sent.append(client.send(producer, name, b"event"))
+            until(lambda: sent[0].is_done)
+            [connection] = producer._sender._client._manager._conns.values()
+            connection.in_flight_requests.append((0, Future(), 0.0, 0.0, None))
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    joined(sending, hang=HANG / 2)  # a connection is idle after nine minutes: then it would go on
+    assert [each.value.offset for each in sent] == [0]
 
 
 def test_an_abandoned_producer_does_not_wait(topic: Callable[..., str]) -> None:

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
 import pytest
 
 from rta import jobs
-from rta.errors import InputError
+from rta.errors import InputError, JobError
+from rta.jobs.receipts import versions
+from rta.jobs.scheduling import attempt
 from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.planning import Schedule, Slot
 from rta.jobs.scheduling.scheduler import Scheduler
@@ -206,6 +210,96 @@ def test_five_hundred_are_due_at_once(own_home: Path, tmp_path: Path) -> None:
     for child in ours._children.values():
         finished(child)
     assert {each.schedule for each in store.slots(states=[State.CANCELLED])} == {"s000", "s001"}
+
+
+class _Forked:
+    """A try as a fork of this process, which needs no second of its own for a start."""
+
+    def __init__(self, slot: Slot, _lock: object) -> None:
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                attempt.attempt(slot.schedule, slot.scheduled_for)
+                code = 0
+            finally:
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        """Return its exit code, once it has ended."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(500, marks=pytest.mark.soak)])
+def test_many_are_due_at_once_and_all_run(
+    count: int, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never more than the limit at once, in the order in which they were due; each runs once, and succeeds. The kernel is a stand-in."""
+    noted = tmp_path / "noted"
+
+    def executed(notebook: Path, **_: Any) -> tuple[State, None]:
+        for word in ("begins", "ends"):
+            with noted.open("a") as file:
+                file.write(f"{notebook.parent.parent.name} {word}\n")
+        return State.SUCCEEDED, None
+
+    monkeypatch.setattr("rta.jobs.execution.execute", executed)
+    monkeypatch.setattr("rta.jobs.report.to_html", lambda *_, **__: None)
+    monkeypatch.setattr("rta.jobs.runner.packages", str)
+    monkeypatch.setattr("rta.jobs.scheduling.scheduler.started", _Forked)
+    versions()  # once, not in each fork
+    path = written(tmp_path / "storm.ipynb", "print(1)")
+    names = [f"s{number:03}" for number in range(count)]
+    made = jobs.schedule(path, name=names[0], cron="* * * * *")
+    for name in names[1:]:
+        store.add(Schedule(**{**vars(made), "name": name}))
+    said: list[str] = []
+    ours = Scheduler(limit=4, say=said.append, clock=lambda: made.planned_to + timedelta(minutes=1))  # fmt: skip
+
+    def ended() -> bool:
+        ours.tick()
+        assert sum(child.poll() is None for child in ours._children.values()) <= 4
+        return not store.open_slots()
+
+    until(ended, progress=lambda: len(store.open_slots()))
+    found = store.slots()
+    assert {(each.schedule, each.state, each.attempts) for each in found} == {(name, State.SUCCEEDED, 1) for name in names}  # fmt: skip
+    assert len(found) == count
+    assert Counter(each.job for each in jobs.history(limit=1000)) == Counter(names)
+    lines = noted.read_text().split()
+    going = list(accumulate(1 if word == "begins" else -1 for word in lines[1::2]))
+    assert (max(going) <= 4, going[-1]) == (True, 0)
+    assert Counter(lines[::2]) == Counter(names * 2)
+    assert [line.split()[0] for line in said if ", try 1," in line] == names
+    until(lambda: all(child.poll() == 0 for child in ours._children.values()))
+
+
+def test_a_scheduler_whose_home_was_deleted_ends(own_home: Path, tmp_path: Path) -> None:
+    """It says so, and waits: a file system may be mounted again. After a minute it ends with a sentence."""
+    said: list[str] = []
+    now = [datetime.now(UTC)]
+    ours = Scheduler(say=said.append, clock=lambda: now[0])
+
+    def look() -> None:
+        with ours._told(""):
+            ours.tick()
+
+    look()
+    own_home.rename(tmp_path / "away")
+    look()
+    look()
+    (tmp_path / "away").rename(own_home)
+    look()
+    assert [line.partition(";")[0] for line in said] == ["✗ scheduler: what the scheduler works with is not there", "scheduler: goes on"]  # fmt: skip
+    own_home.rename(tmp_path / "away")
+    look()
+    now[0] += timedelta(minutes=1)
+    with pytest.raises(JobError, match=f"was deleted or replaced; found: {own_home}; fix: start it again"):  # fmt: skip
+        ours.run(Event())
 
 
 def test_two_homes_know_nothing_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

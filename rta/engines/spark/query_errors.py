@@ -30,6 +30,7 @@ _SENTENCES: Final = (
     (r"CANNOT_LOAD_STATE_STORE|INVALID_CHANGE_LOG", _DAMAGED, START_OVER),
     (r"STATE_STORE_\w+_NOT_COMPATIBLE|NOT_MATCH_IN_STATE_METADATA", "its checkpoint holds the state of another transform",
      "use another table for this transform, or rta.reset(table) and fill this one again"),
+    (r"kafka\.common\.errors\.TimeoutException|Cannot fetch record for offset", "Kafka does not answer", f"see `rta status`; then {_AGAIN}"),
     (r"CONCURRENT_STREAM_LOG_UPDATE", "another query works on its checkpoint", f"stop one of them, then {_AGAIN}"),
 )  # fmt: skip
 _ONCE: Final = "aggregate once in the transform, and further when the table is read: rta.sql(…)"

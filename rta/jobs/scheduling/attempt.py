@@ -26,8 +26,10 @@ from rta.names import checked
 from rta.retries import retried
 from rta.settings import private_folder, settings
 
-_AGAIN: Final = timedelta(seconds=5)  # until a slot whose run could not begin is tried again
-_AWAY: Final = 24 * 3600.0  # seconds for which a try waits for its database, once its run has ended
+AGAIN: Final = timedelta(seconds=5)
+"""Until a slot whose run could not begin is tried again."""
+# For so many seconds a try waits for its database, once its notebook has ended.
+_AWAY: Final = 24 * 3600.0
 
 
 def folder() -> Path:
@@ -62,7 +64,7 @@ def settle(slot: Slot, error: RtaError | None = None) -> Slot:
     if receipt and receipt.state == State.RUNNING:
         return slot  # on another machine, or its folder was removed
     if receipt is None and (error is None or error.retriable):
-        after = slots.given_back(slot, _AGAIN if error else timedelta(0), now)
+        after = slots.given_back(slot, AGAIN if error else timedelta(0), now)
     else:
         end = (receipt.state, receipt.message) if receipt else (State.FAILED, str(error))
         after = after_try(_schedule_of(slot), slot, *end, now)
@@ -81,16 +83,22 @@ def attempt(name: str, scheduled_for: datetime) -> Slot:
         perform(Order(
             Path(schedule.notebook), schedule.parameters, name=name, run_id=slot.run_ids[-1],
             timeout=time_for(schedule, slot, datetime.now(UTC)),
-            scheduled_for=scheduled_for.astimezone(zone_of(schedule.zone)),
+            scheduled_for=scheduled_for.astimezone(zone_of(schedule.zone)), away=_AWAY,
         ))  # fmt: skip
     except RtaError as raised:
         error = raised
-        print(f"{type(raised).__name__}: {raised}", file=sys.stderr)
+        _say(f"{type(raised).__name__}: {raised}")
     except KeyboardInterrupt:
-        print("cancelled", file=sys.stderr)
+        _say("cancelled")
     settled = retried(lambda: settle(slot, error), patience=_AWAY)
     _prune(_schedule_of(slot))
     return settled
+
+
+def _say(line: str) -> None:
+    """Say a line in the log of the schedule; on a disk that is full it is in the message of the slot alone."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _prune(schedule: Schedule) -> None:

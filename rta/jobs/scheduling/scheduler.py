@@ -11,22 +11,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Event
 from typing import IO, Final
 
-from rta.errors import InputError, RtaError
+from rta.errors import InputError, JobError, RtaError
 from rta.jobs import runs
 from rta.jobs.scheduling import slots as store
-from rta.jobs.scheduling.attempt import folder, locked, settle
+from rta.jobs.scheduling.attempt import AGAIN, folder, locked, settle
+from rta.jobs.scheduling.places import gone, places
 from rta.jobs.scheduling.planning import Schedule, Slot, due_by_events, overdue, to_start
 from rta.jobs.states import State
 from rta.store.database import DatabaseAwayError
 
 _POLL: Final = 1.0  # seconds between two looks; while tries run, a fifth of it
 _EVENTS_POLL: Final = timedelta(seconds=5)  # between two questions to the broker for one schedule
+# For so long its home may be away: a file system is mounted again.
+_GONE: Final = timedelta(seconds=60)
 Said = Callable[[str], None]
+
+
+class GoneError(JobError):
+    """The home or the database of a scheduler was deleted."""
 
 
 class Scheduler:
@@ -40,13 +48,19 @@ class Scheduler:
 
     def __init__(self, *, limit: int | None = None, say: Said = print, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:  # fmt: skip
         self.limit = limit or max(1, (os.cpu_count() or 1) // 2)
-        self._say, self._clock = say, clock
+        self._tell, self._clock = say, clock
         self._children: dict[tuple[str, datetime], subprocess.Popen[bytes]] = {}
         self._asked: dict[str, datetime] = {}  # when the broker was asked for a schedule's topic
         self._troubles: dict[str, str] = {}  # what was said of each schedule; "" is the scheduler
+        self._places: Mapping[Path, int | None] = {}
+        self._gone_since: datetime | None = None
 
     def run(self, stop: Event) -> None:
-        """Look again and again until it is told to stop. The tries that run go on."""
+        """Look again and again until it is told to stop. The tries that run go on.
+
+        Raises:
+            GoneError: If its home or its database was deleted a minute ago.
+        """
         while not stop.is_set():
             with self._told(""):
                 self.tick()
@@ -59,8 +73,11 @@ class Scheduler:
 
         Raises:
             DatabaseAwayError: If the database is away.
+            JobError: If its home or its database is not there.
+            GoneError: If that has been so for a minute.
         """
         now = self._clock()
+        self._require_places(now)
         self._reap()
         waiting: dict[str, list[Slot]] = {}
         for each in store.open_slots():
@@ -80,6 +97,15 @@ class Scheduler:
                 break
             with self._told(slot.schedule):
                 alive += self._start(slot.schedule, now)
+
+    def _require_places(self, now: datetime) -> None:
+        self._places = self._places or places()
+        away = gone(self._places)
+        self._gone_since = (self._gone_since or now) if away else None
+        if self._gone_since and now - self._gone_since >= _GONE:
+            raise GoneError("what the scheduler works with was deleted or replaced", found=away, fix="start it again")  # fmt: skip
+        if away:
+            raise JobError("what the scheduler works with is not there", found=away, fix=f"put it back: after {_GONE.seconds} s the scheduler ends")  # fmt: skip
 
     def _planned(self, schedule: Schedule, waiting: list[Slot], now: datetime) -> list[Slot]:
         """Write the slots that have become due; return those that wait."""
@@ -129,7 +155,11 @@ class Scheduler:
             taken = slot and store.claimed(slot, runs.new_id(), now)
             if not taken:
                 return False
-            self._children[name, taken.scheduled_for] = started(taken, lock)
+            try:
+                self._children[name, taken.scheduled_for] = started(taken, lock)
+            except OSError:
+                store.update(taken, store.given_back(taken, AGAIN, now))
+                raise
         self._say(f"{_line(taken)}, try {taken.attempts}, run {taken.run_ids[-1]}")
         return True
 
@@ -145,7 +175,10 @@ class Scheduler:
         """Say an error once, and go on: the next look may succeed."""
         try:
             yield
-        except RtaError as error:
+        except GoneError:
+            raise
+        except (RtaError, OSError) as caught:
+            error = caught if isinstance(caught, RtaError) else _unwritten(caught)
             if about and isinstance(error, DatabaseAwayError):
                 raise  # that is the trouble of all
             if self._troubles.get(about) != error.what:
@@ -154,6 +187,11 @@ class Scheduler:
         else:
             if self._troubles.pop(about, None):
                 self._say(f"{about or 'scheduler'}: goes on")
+
+    def _say(self, line: str) -> None:
+        """Say a line; if its log is on a disk that is full, the line is lost, and the runs are not."""
+        with suppress(OSError):
+            self._tell(line)
 
 
 def started(slot: Slot, lock: IO[str]) -> subprocess.Popen[bytes]:
@@ -199,6 +237,10 @@ def require(limit: int | None) -> None:
 def _environment(of: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a try: it belongs to no run around the scheduler."""
     return {name: value for name, value in of.items() if name not in ("RTA_RUN_ID", "RTA_SCHEDULED_FOR")}  # fmt: skip
+
+
+def _unwritten(error: OSError) -> RtaError:
+    return JobError("a file of the scheduler cannot be written", found=error, fix="free some space on the disk of RTA_HOME; it goes on by itself")  # fmt: skip
 
 
 def _line(slot: Slot) -> str:
