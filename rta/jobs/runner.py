@@ -25,6 +25,7 @@ from rta.store.database import DatabaseAwayError
 
 SOURCE: Final = "source.ipynb"
 _MOMENT: Final = "scheduled_for"
+_COUNTS: Final = 30.0  # seconds for which a run waits at its end for its database, before report and receipt are written
 _SPACE: Final = "free some space on the disk of RTA_HOME"
 _CANCELLED: Final[execution.End] = (State.CANCELLED, "interrupted")
 
@@ -276,10 +277,12 @@ def _ended(started: Receipt, end: execution.End, order: Order) -> Receipt:
         end[0] != State.SUCCEEDED
     ):  # its kernel may have been killed: nothing of it writes a table any more
         runs.end_processes(started.run_id)
+    # Report and receipt do not wait longer for a database that is away: it is counted at the end, or by who looks next.
     try:
-        accounting, offsets = retried(lambda: consumed(started.run_id), patience=order.away)
-    except DatabaseAwayError:  # whoever looks next reads the receipt, and counts
-        accounting, offsets = {}, {}
+        counted = retried(lambda: consumed(started.run_id), patience=_COUNTS)
+    except DatabaseAwayError:
+        counted = None
+    accounting, offsets = counted or ({}, {})
     executed, page = folder / "notebook.ipynb", folder / "report.html"
     ended = replace(
         started, state=end[0], message=end[1],
@@ -292,15 +295,18 @@ def _ended(started: Receipt, end: execution.End, order: Order) -> Receipt:
         ended = replace(ended, report=str(page))
     except (OSError, ValueError) as error:  # ValueError: something else has written the notebook
         ended = _spoiled(ended, f"its report cannot be written: {error}; {_SPACE}")
-    return retried(lambda: _noted(ended), patience=order.away)
+    return retried(lambda: _noted(ended, counted=counted is not None), patience=order.away)
 
 
-def _noted(ended: Receipt) -> Receipt:
-    """Write the receipt, and the same into the history."""
+def _noted(ended: Receipt, *, counted: bool) -> Receipt:
+    """Write the receipt, and the same into the history; count what was consumed, if that could not be done before."""
     try:
         ended.write()
     except OSError as error:
         ended = _spoiled(ended, f"its receipt cannot be written: {error}; {_SPACE}")
+    if not counted:
+        accounting, offsets = consumed(ended.run_id)
+        return _noted(replace(ended, accounting=accounting, offsets=offsets), counted=True)
     runs.record(ended)
     return ended
 
