@@ -93,7 +93,8 @@ class FlinkJob:
         if state != "FAILED":
             return None
         told = call("GET", f"{self.native}/exceptions")["exceptionHistory"]["entries"]
-        return cause(told[0]["stacktrace"] if told else "it does not say why")
+        said = cause(told[0]["stacktrace"] if told else "it does not say why")
+        return f"{trouble}; {said}" if (trouble := self.launch.state.trouble()) else said
 
     def stop(self) -> None:
         """Stop it with a savepoint: its transactions are committed, and the next start goes on there."""

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from rta.engines.flink.gateway import call
 from rta.errors import QueryError
 
+_FULL: Final = 2**20  # bytes: with less free space no checkpoint is written
 _KEPT: Final = 2  # savepoints
 _LOCAL: Final = "local"
 
@@ -91,6 +92,12 @@ class State:
         for old in self._savepoints()[:-_KEPT]:
             if old.as_uri() != kept:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def trouble(self) -> str | None:
+        """Say that the disk is full, if it is one of this machine: Flink only says that checkpoints fail."""
+        if self.folder and shutil.disk_usage(self.folder).free < _FULL:
+            return f"No space left on device: {self.folder}"
+        return None
 
     def remove(self) -> None:
         """Remove it, if it is on this machine."""
