@@ -29,10 +29,10 @@ from .dataframes.sources import read_batch as read_batch
 from .dataframes.sources import read_stream as read_stream
 from .display.view import live as live
 from .engines.explaining import explain as explain
+from .engines.following import drain as drain
+from .engines.following import follow as follow
+from .engines.following import reset as reset
 from .engines.spark.changes import explain_change as explain_change
-from .engines.spark.following import drain as drain
-from .engines.spark.following import follow as follow
-from .engines.spark.following import reset as reset
 from .engines.spark.late_reading import late as late
 from .errors import RtaError as RtaError
 from .events.datasets import flights as flights

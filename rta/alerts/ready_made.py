@@ -10,7 +10,7 @@ from rta.alerts.states import Found
 from rta.errors import InputError
 from rta.metrics.observation import Observation, ObservedJob, ObservedQuery
 from rta.monitor.state_store import grows
-from rta.monitor.vitals import spoken
+from rta.monitor.verdicts import spoken
 from rta.store.rows import rows
 
 _BOTH: Final = ("database", "kafka")

@@ -7,7 +7,8 @@
 | kappa   | the table of the stream | replay() into a second table, then switch() | missing until the next replay() |
 
 All three have the same arguments, and readers use them in the same way: `rta.read(name)` reads a view in the serving database, whose
-tables are switched in one transaction. The queries are Spark's own StreamingQuery objects.
+tables are switched in one transaction. The queries are Spark's own StreamingQuery objects; Kappa's may be those of another engine, which
+have the same words.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from rta.architectures.archives import archive, archived
 from rta.architectures.batch_views import batch_view
 from rta.dataframes.session import spark
 from rta.dataframes.task_metrics import group_of, note, underway
-from rta.engines.spark import following, starting
+from rta.engines import following
+from rta.engines.portable import SPARK
+from rta.engines.spark import starting
 from rta.engines.spark.checkpoint_lock import none_left_behind
+from rta.engines.spark.following import headway_of
 from rta.engines.spark.how_far import phase, reading
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_errors import failures_said
@@ -55,6 +59,7 @@ class Architecture(ABC):
     table: str
     key: Sequence[str]
     real_time: str | None = None
+    engine: str = SPARK
     running: dict[int, StreamingQuery] = field(default_factory=dict)  # version → its query
     filled: dict[int, Materialized] = field(default_factory=dict)  # those of them in real time
     shown: list[Batch] = field(default_factory=list)  # of versions that are gone
@@ -88,7 +93,8 @@ class Architecture(ABC):
 
     def _facts(self) -> tuple[list[tuple[str, object]], str]:
         """Return what a notebook shows of it; a database that is away is no reason to show nothing."""
-        facts: list[tuple[str, object]] = [(self.architecture, f"{self.topic} → {self.table}")]
+        on = "" if self.engine == SPARK else f", on {self.engine}"
+        facts: list[tuple[str, object]] = [(self.architecture, f"{self.topic} → {self.table}{on}")]
         try:
             view = self.view
             served = f"version {view.served}: {' and '.join(view.parts)}" if view else self.first_answer  # fmt: skip
@@ -110,7 +116,7 @@ class Architecture(ABC):
 
     @property
     def queries(self) -> list[StreamingQuery]:
-        """Spark's own queries, that of the oldest version first."""
+        """Spark's own queries, or an rta.engines.EngineQuery each, that of the oldest version first."""
         return [query for _, query in sorted(self.running.items())]
 
     @property
@@ -147,9 +153,12 @@ class Architecture(ABC):
         return ledger.summed(*self._served().parts)
 
     def check(self) -> None:
-        """Raise the error of a real-time query or of its threads, if there was one."""
+        """Raise the error of a query in real-time mode or on another engine, or of its threads, if there was one."""
         for filled in self.filled.values():
             filled.check()
+        for query in self.queries if self.engine != SPARK else ():
+            if error := query.exception():
+                raise error
 
     def started(self) -> Self:
         """Start, or continue. If this fails or is interrupted, no query is left running."""
@@ -194,6 +203,10 @@ class Architecture(ABC):
                 max_events_per_batch=most, **given,
             )  # fmt: skip
             self.running[number] = self.filled[number].query
+        elif self.engine != SPARK:
+            self.running[number] = following.follow(
+                self.topic, transform, event=self.event, starting=starting, max_events_per_batch=most, engine=self.engine, **given,
+            )  # fmt: skip
         else:
             read = {
                 name: replace(source, starting=starting, max_events_per_batch=most or source.max_events_per_batch)
@@ -293,7 +306,7 @@ class Architecture(ABC):
         self, into: str, reached: Callable[[str], Mapping[int, int]], begun: Sequence[StreamingQuery]
     ) -> AbstractContextManager[None]:  # fmt: skip
         """Show progress through the topics while the block waits. reached: tells of a topic partition → the next offset to take."""
-        look = reading(following.headway_of(self.sources, reached), begun)
+        look = reading(headway_of(self.sources, reached), begun)
         return watched(f"{self.topic} → {into}", look, unit="event", phase=phase(begun))
 
     def _keep_only_served(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rta.architectures.base import Architecture
-from rta.engines.spark import following
+from rta.engines import following
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_sources import Topics, query_sources
 from rta.events.event_types import EventType

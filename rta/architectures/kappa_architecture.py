@@ -9,9 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rta.architectures.base import Architecture
+from rta.engines import portable
+from rta.engines.portable import SPARK
 from rta.engines.spark.how_far import phase
 from rta.engines.spark.lateness import Transform
 from rta.engines.spark.query_sources import Sources, Topics, query_sources, titled
+from rta.engines.spark.realtime.following import INTERVAL, SPARK_REALTIME
 from rta.errors import InputError, QueryError, RtaError
 from rta.events.event_types import EventType
 from rta.html import card, described
@@ -33,6 +36,7 @@ def kappa(
     key: Sequence[str],
     event: EventType | None = None,
     real_time: str | None = None,
+    engine: str = SPARK,
 ) -> Kappa:
     """Set up Kappa: one stream fills the table; a new transform replays the topic into a second one.
 
@@ -46,6 +50,12 @@ def kappa(
         event: The type of the topic's events; by default the one with the name of the topic.
         real_time: An interval such as "5 minutes", for Spark's real-time mode (experimental); by default each version works in
             micro-batches.
+        engine: "spark"; "spark-realtime", which is Spark with real_time="10 seconds" unless that is given; or "flink" or "kafka-streams", which run what rta.follow() runs on them: one topic, and what only Spark has is
+            refused.
+
+    Raises:
+        InputError: If there is no such engine, or it has not what is asked for.
+        QueryError: If the analysis does not run on the engine.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-kappa", partitions=1)
@@ -54,12 +64,16 @@ def kappa(
         >>> wired.accounting().used
         50
     """
+    if engine == SPARK_REALTIME:
+        engine, real_time = SPARK, real_time or INTERVAL
+    if engine != SPARK:
+        portable.require(engine, topic, {"real_time": real_time})
     sources = query_sources(topic, event)
     if real_time and len(sources) > 1:
         raise InputError(
             "real-time mode reads one topic: Spark joins no streams in it", found=titled(sources), fix="leave out real_time"
         )  # fmt: skip
-    return Kappa(sources, transform, table, key, real_time).started()
+    return Kappa(sources, transform, table, key, real_time, engine).started()
 
 
 class Kappa(Architecture):

@@ -9,7 +9,8 @@ from rta.architectures.archives import read_archive
 from rta.architectures.base import Architecture
 from rta.architectures.batch_views import without_copies_of
 from rta.dataframes import sources
-from rta.engines.spark import following, starting
+from rta.engines import following
+from rta.engines.spark import starting
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
 from rta.engines.spark.query_sources import query_sources

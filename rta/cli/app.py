@@ -170,7 +170,7 @@ def archive() -> None:
 def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where the events of each table went. Exit code 3 if no broker runs."""
     from rta.dataframes import spare_driver
-    from rta.engines.spark.running import queries
+    from rta.engines.running import queries
     from rta.jobs.scheduling.service import scheduler_status
     from rta.kafka import broker
     from rta.settings import settings

@@ -10,7 +10,7 @@ import click
 from rta.cli.printing import AS_JSON, YES, print_json, print_rows
 
 if TYPE_CHECKING:
-    from rta.engines.spark.running import QuerySummary
+    from rta.engines.running import QuerySummary
 
 
 @click.command()
@@ -36,10 +36,10 @@ def tables(table: str | None, *, as_json: bool) -> None:
 @AS_JSON
 def queries(*, only_active: bool, as_json: bool) -> None:
     """List the queries that write tables: which run, how they do, in which process, and how far they are."""
-    from rta.engines.spark.running import queries as known
+    from rta.engines.running import queries as known
 
     found = [asdict(query) | {"verdict": _verdict(query)} for query in known() if query.active or not only_active]  # fmt: skip
-    columns = ("table", "topic", "active", "verdict", "process", "since", "last_batch", "committed_at")  # fmt: skip
+    columns = ("table", "topic", "engine", "active", "verdict", "process", "since", "last_batch", "committed_at")  # fmt: skip
     if as_json:
         print_json(found)
         return
@@ -49,7 +49,7 @@ def queries(*, only_active: bool, as_json: bool) -> None:
 
 def _verdict(query: QuerySummary) -> str:
     """Say how a query does; Kafka is asked for what it has not read, and only if it runs."""
-    if not query.active:
+    if not (query.active or query.error):
         return "stopped"
     from rta.monitor.running_queries import of_summary
 

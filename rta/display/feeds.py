@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
-from rta.engines import changelog
-from rta.engines.spark.checkpoint_lock import working
+from rta.engines import changelog, engine_query
+from rta.engines.engine_query import EngineQuery
+from rta.engines.running import engines_held, spark_held
 from rta.errors import InputError
 from rta.kafka import client, topics
 from rta.kafka.auth_errors import raising_refused
 from rta.kafka.tail import moment_of, printable
-from rta.monitor.vitals import Verdict, Vitals, history_of, next_vitals_of, state_of, verdict
+from rta.monitor.verdicts import WITHOUT_ITS_KERNEL, Verdict, verdict
+from rta.monitor.vitals import Vitals, history_of, next_vitals_of, state_of
 from rta.store import database, ledger, serving, serving_tables, views
 from rta.store.catalog import relation
 
@@ -181,6 +183,7 @@ class TableFeed(Feed):
         self.title = name
         self._seen: object = None
         self._sure = 0.0  # until when it is taken to run
+        self._left = False  # whether Flink goes on without a process that fills it
         moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
         # The newest window first; a table whose key has no time is sorted by its key.
         self._order = [f"-{each}" for each in moments] + [
@@ -211,7 +214,7 @@ class TableFeed(Feed):
     def history(self) -> list[Vitals]:
         return history_of(self._stream())
 
-    def _stream(self) -> StreamingQuery | str:
+    def _stream(self) -> StreamingQuery | EngineQuery | str:
         here = self.queries()
         return here[-1] if here else self.title
 
@@ -238,25 +241,45 @@ class TableFeed(Feed):
             return pd.DataFrame(), "duplicates are counted, not kept: their first copy is used"
         return super().listed(what)
 
-    def queries(self) -> list[StreamingQuery]:
+    def queries(self) -> Sequence[StreamingQuery | EngineQuery]:
         """Return the queries of this session that fill it."""
         session, parts = running(), set(self._parts())
-        return [each for each in session.streams.active if each.name in parts] if session else []
+        sparks = [each for each in session.streams.active if each.name in parts] if session else []
+        return [*sparks, *(each for each in self._others() if each.isActive)]
+
+    def _others(self) -> list[EngineQuery]:
+        """Return the queries of this session on another engine."""
+        return [
+            engine_query.running[part] for part in self._parts() if part in engine_query.running
+        ]
 
     def vitals(self) -> Vitals:
         return next_vitals_of(self._stream())
 
     @property
     def state(self) -> State:
-        if self.queries() or time.monotonic() < self._sure:
+        if self.queries():
+            self._left = False
             return "running"
+        if time.monotonic() < self._sure:
+            return "running"
+        if self.error:
+            return "failed"
         parts = set(self._parts())
-        held = [lock["pid"] for lock in working() if lock["table"] in parts]
-        if {*held} - {
-            os.getpid()
-        }:  # of another process: its lock is not looked at four times a second
+        held = {table: each for table, each in (spark_held() | engines_held(parts)).items() if table in parts and each.active}  # fmt: skip
+        self._left = any(each.left for each in held.values())
+        if any(each.process != os.getpid() for each in held.values()):
+            # Of another process: its lock is not looked at four times a second.
             self._sure = time.monotonic() + _LOCKS
         return "running" if held else "stopped"
+
+    @property
+    def error(self) -> str | None:
+        failed = [error for each in self._others() if (error := each.exception())]
+        return str(failed[0]) if failed else None
+
+    def verdict(self, history: Sequence[Vitals], state: str) -> Verdict:
+        return WITHOUT_ITS_KERNEL if state == "running" and self._left else super().verdict(history, state)  # fmt: skip
 
     def stop_query(self) -> None:
         if not (here := self.queries()):
@@ -265,7 +288,7 @@ class TableFeed(Feed):
             query.stop()
 
     def restart(self) -> None:
-        from rta.engines.spark.following import restart
+        from rta.engines.following import restart
 
         restart(self.title)
 
@@ -277,7 +300,7 @@ class ArchitectureFeed(TableFeed):
         super().__init__(architecture.table)
         self.architecture, self.kind = architecture, architecture.architecture  # type: ignore[misc]
 
-    def queries(self) -> list[StreamingQuery]:
+    def queries(self) -> Sequence[StreamingQuery | EngineQuery]:
         return [query for query in self.architecture.queries if query.isActive]
 
     def stop_query(self) -> None:

@@ -14,7 +14,8 @@ from rta.display.rows import Rows
 from rta.display.tiles import Tile, rows_of
 from rta.errors import InputError
 from rta.html import Facts, Marked
-from rta.monitor.vitals import Verdict, Vitals
+from rta.monitor.verdicts import Verdict
+from rta.monitor.vitals import Vitals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,8 @@ from rta.display.moving_chart import Drawn, drawn
 from rta.display.rows import Differ, Rows
 from rta.display.still import Snapshot
 from rta.errors import RtaError
-from rta.monitor.vitals import Verdict, Vitals, as_message, spoken
+from rta.monitor.verdicts import Verdict, spoken
+from rta.monitor.vitals import Vitals, as_message
 
 _HISTORY: Final = 240  # moments that are kept, in the kernel and in the page
 _MARKS: Final = 50

@@ -50,7 +50,8 @@ def _facts(query: Any) -> tuple[list[tuple[str, object]], str]:
     """Return what is known of a query without a question to the broker or the ledger, and what to do next."""
     from py4j.protocol import Py4JError
 
-    from rta.monitor.vitals import of_progress, state_of, verdict
+    from rta.monitor.verdicts import verdict
+    from rta.monitor.vitals import of_progress, state_of
 
     try:
         state, error = state_of(query)

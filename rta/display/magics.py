@@ -125,7 +125,7 @@ def _first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
 
 
 def _followed(query: TopicSql, name: str, key: list[str]) -> Any:
-    from rta.engines.spark.following import follow
+    from rta.engines.following import follow
 
     return follow(
         query.topic, query.transform, table=name, key=[each.strip() for each in key], event=query.topics[query.topic],

@@ -15,7 +15,8 @@ from rta.errors import InputError
 from rta.html import text
 from rta.kafka.history import event_time, microseconds
 from rta.kafka.tail import EPOCH
-from rta.monitor.vitals import Verdict, Vitals, in_ledger
+from rta.monitor.verdicts import Verdict
+from rta.monitor.vitals import Vitals, in_ledger
 from rta.store import ledger, serving_tables
 
 if TYPE_CHECKING:

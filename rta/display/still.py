@@ -13,7 +13,8 @@ from rta import html
 from rta.display import tiles
 from rta.display.rows import Rows, cells_of
 from rta.kernel import packed
-from rta.monitor.vitals import Verdict, Vitals
+from rta.monitor.verdicts import Verdict
+from rta.monitor.vitals import Vitals
 
 if TYPE_CHECKING:
     import pandas as pd

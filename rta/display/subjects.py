@@ -10,6 +10,8 @@ from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed
 from rta.display.frames import FrameFeed
 from rta.display.function_feed import FunctionFeed
 from rta.display.replay_feed import ReplayFeed
+from rta.engines.engine_query import EngineQuery
+from rta.engines.spark.realtime.materializer import Materialized
 from rta.errors import InputError
 from rta.kafka import topics
 from rta.kafka.messages import is_spark
@@ -32,7 +34,9 @@ def feed_of(
         return shown
     if isinstance(shown, Architecture | Replay):
         return ReplayFeed(shown) if isinstance(shown, Replay) else ArchitectureFeed(shown)
-    if type(shown).__name__ == "StreamingQuery":
+    if isinstance(shown, Materialized):
+        shown = shown.query
+    if isinstance(shown, EngineQuery) or type(shown).__name__ == "StreamingQuery":
         tables = {each.name for each in serving_tables.tables()}
         return TableFeed(shown.name) if shown.name in tables else QueryFeed(shown)
     if is_spark(shown):

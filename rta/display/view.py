@@ -15,7 +15,7 @@ from rta.display.feeds import Mode
 from rta.display.live_view import LiveView
 from rta.display.subjects import feed_of
 from rta.errors import InputError
-from rta.monitor.vitals import spoken
+from rta.monitor.verdicts import spoken
 from rta.progress import watched
 
 if TYPE_CHECKING:

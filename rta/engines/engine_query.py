@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from rta.engines.materializer import Materializer
-from rta.errors import QueryError
+from rta.engines import engine_tables
+from rta.engines.engine_tables import ToldQuery
+from rta.engines.materializer import TERMS, Materializer
+from rta.errors import QueryError, RtaError
 from rta.html import card, described
 from rta.kafka import topics
+from rta.setup.processes import started
 from rta.store.ledger import Accounting, summed
 
 _WATCH: Final = 1.0  # seconds between two looks whether a job still lives
 _RESTARTS: Final = 20  # of one query: then something is wrong for good
 _LOOK: Final = 0.1  # seconds between two looks at an engine
+running: Final[dict[str, EngineQuery]] = {}
+"""Table → the query that this process has started last, also one that was stopped, or has failed."""
+_KEPT: Final = 100  # progresses, as Spark keeps them
+_SPAN: Final = 5.0  # seconds that a rate is taken over: an engine commits at intervals
 
 
 class Job(Protocol):
@@ -63,28 +74,59 @@ class EngineQuery:
     job: Job
     materializer: Materializer = field(repr=False)
     restarts: int = 0
+    since: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
     _failure: Exception | None = None
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
+    _beats: deque[tuple[datetime, int]] = field(default_factory=lambda: deque(maxlen=_KEPT), repr=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         """Begin to watch over the job."""
-        threading.Thread(target=self._watch, daemon=True, name=f"{self.name} watch").start()
+        self._beat()
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name=f"{self.name} watch")
+        self._watcher.start()
 
     def _watch(self) -> None:
         """Start the job again if its process dies, as the kernel of an operating system may end it when memory is short."""
         while not self._over.wait(_WATCH):
-            if not self.job.lost():
-                continue
-            if self.restarts >= _RESTARTS:
-                self._failure = QueryError(f"the {self.job.engine} query {self.name!r} has died {_RESTARTS} times", fix="see its log, give it more memory, and follow it again: it goes on where it was")  # fmt: skip
+            self._beat()
+            if engine_tables.asked_to_stop(self.name, self.since):
+                with suppress(RtaError):  # exception() has it
+                    self.stop()
                 return
-            self.restarts += 1
-            logging.getLogger("rta").warning("%s: %s has died, and starts again from what it has committed", self.name, self.job.engine)  # fmt: skip
-            try:
-                self.job.start_again()
-            except Exception as error:  # noqa: BLE001 - raised by exception()
-                self._failure = error
-                return
+            if self._failure is None and self.job.lost():
+                self._start_again()
+
+    def _start_again(self) -> None:
+        if self.restarts >= _RESTARTS:
+            self._failure = QueryError(f"the {self.job.engine} query {self.name!r} has died {_RESTARTS} times", fix="see its log, give it more memory, and follow it again: it goes on where it was")  # fmt: skip
+            return
+        self.restarts += 1
+        logging.getLogger("rta").warning("%s: %s has died, and starts again from what it has committed", self.name, self.job.engine)  # fmt: skip
+        try:
+            self.job.start_again()
+        except Exception as error:  # noqa: BLE001 - raised by exception()
+            self._failure = error
+
+    def _beat(self) -> None:
+        """Note how far it is, and leave it for other processes."""
+        import psutil
+
+        self._beats.append((datetime.now(UTC), self._events()))
+        failed = self.exception()
+        with suppress(OSError):  # the disk is full, say: others know less, and the query goes on
+            engine_tables.tell(ToldQuery(
+                self.name, self.job.engine, os.getpid(), started(psutil.Process()), self.since, "failed" if failed else "running",
+                str(failed) if failed else None, str(self.native), self.restarts, self.lastProgress,
+            ))  # fmt: skip
+
+    def _over_here(self) -> None:
+        """Watch no longer, and tell others so."""
+        if threading.current_thread() is not self._watcher:
+            self._watcher.join()
+        engine_tables.untell(self.name)
+
+    def _events(self) -> int:
+        return sum(told["consumed"] for told in list(self.materializer.counts.values()))
 
     @property
     def native(self) -> Any:
@@ -100,10 +142,26 @@ class EngineQuery:
 
     @property
     def lastProgress(self) -> dict[str, Any]:  # noqa: N802
-        """What the engine tells of it, and how far each partition was read."""
+        """What the engine tells of it, how far each partition was read, and how many events a second those of the last seconds were."""
         ends = {str(p): told["next"] for p, told in sorted(self.materializer.counts.items())}
-        rows = sum(told["consumed"] for told in self.materializer.counts.values())
-        return {"name": self.name, "engine": self.job.engine, "numInputRows": rows, "endOffset": ends, **self.job.progress()}  # fmt: skip
+        now = {"numInputRows": self._events(), "processedRowsPerSecond": _rate(self._beats)}
+        topic = self.materializer.target.source.name
+        return {"name": self.name, "engine": self.job.engine, "topic": topic, **now, "endOffset": ends, **self.job.progress()}  # fmt: skip
+
+    @property
+    def recentProgress(self) -> list[dict[str, Any]]:  # noqa: N802
+        """How far it was at the last looks, one a second: its events and their rate."""
+        beats = list(self._beats)
+        return [
+            {"timestamp": at.isoformat(), "numInputRows": events, "processedRowsPerSecond": _rate(beats[: n + 1])}
+            for n, (at, events) in enumerate(beats)
+        ]  # fmt: skip
+
+    @property
+    def terms(self) -> Accounting:
+        """Where the events went, as far as the engine has told: the ledger has it seconds later."""
+        told = list(self.materializer.counts.values())
+        return Accounting(**{term: sum(each[term] for each in told) for term in TERMS})
 
     @property
     def accounting(self) -> Accounting:
@@ -162,17 +220,24 @@ class EngineQuery:
             QueryError: It has failed.
         """
         self._over.set()
-        if self.job.active():
-            self.job.stop()
-        # What is committed is in the topics: the thread reads to their present ends.
-        while self.materializer.failure is None and not self.materializer.reached({}):
-            time.sleep(_LOOK)
-        self.materializer.stop()
+        try:
+            if self.job.active():
+                self.job.stop()
+            # What is committed is in the topics: the thread reads to their present ends.
+            while self.materializer.failure is None and not self.materializer.reached({}):
+                time.sleep(_LOOK)
+            self.materializer.stop()
+        finally:
+            self._over_here()
 
     def let_go(self) -> None:
         """Fill the table no longer; the job goes on."""
         self._over.set()
-        self.materializer.stop()
+        try:
+            if self.materializer.failure is None:  # that one was told by exception()
+                self.materializer.stop()
+        finally:
+            self._over_here()
 
     def _check(self) -> None:
         if self.isActive:
@@ -188,7 +253,7 @@ class EngineQuery:
         facts: list[tuple[str, object]] = [("query", f"{self.name}, {state}, on {self.job.engine}"), ("behind", f"{behind:,} records"), ("events", repr(self.accounting)), ("native", str(self.native))]  # fmt: skip
         return (
             facts,
-            "`.processAllAvailable()` waits, `.stop()` stops it; the same call starts it where it was",
+            "`rta.live(query)` shows it move, `.processAllAvailable()` waits, `.stop()` stops it; the same call starts it where it was",
         )
 
     def __repr__(self) -> str:
@@ -196,3 +261,18 @@ class EngineQuery:
 
     def _repr_html_(self) -> str:
         return card(*self._facts())
+
+
+def _rate(beats: Sequence[tuple[datetime, int]]) -> float:
+    """Return the events per second of the last seconds.
+
+    >>> noon = datetime(2024, 11, 15, 12, tzinfo=UTC)
+    >>> _rate([(noon.replace(second=n), 100 * n) for n in range(4)])
+    100.0
+    """
+    if not beats:
+        return 0.0
+    now, events = beats[-1]
+    before, then = next(each for each in beats if (now - each[0]).total_seconds() <= _SPAN)
+    seconds = (now - before).total_seconds()
+    return (events - then) / seconds if seconds else 0.0

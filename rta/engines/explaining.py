@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines import portable
 from rta.engines.contract.proof import described
 from rta.engines.contract.traits import Traits
 from rta.engines.jvm import supported
+from rta.engines.spark.realtime import following as realtime
+from rta.engines.spark.realtime.materializer import unsupported
 from rta.errors import QueryError
 from rta.events.event_types import EventType
 from rta.html import Facts, Marked
@@ -55,12 +58,12 @@ def explain(transform: Callable[[DataFrame], DataFrame], event: EventType) -> Fa
         event: The type of its events.
 
     Returns:
-        A plan for each engine. `.definition` is Spark's plan, Flink's SQL, or the topology of Kafka Streams.
+        A plan for each engine. `.definition` is Spark's plan, also that of its real-time mode, Flink's SQL, or the topology of Kafka Streams.
 
     Example:
         >>> plans = explain(lambda events: rta.transforms.totals(rta.transforms.deduplicate(events), lateness=None), rta.USER_EVENTS)
         >>> [(each.engine, each.why_not) for each in plans]
-        [('spark', None), ('flink', 'the operator Deduplicate'), ('kafka-streams', 'the operator Deduplicate')]
+        [('spark', None), ('flink', 'the operator Deduplicate'), ('kafka-streams', 'the operator Deduplicate'), ('spark-realtime', None)]
     """
     with waiting("explaining"):
         try:
@@ -73,7 +76,17 @@ def explain(transform: Callable[[DataFrame], DataFrame], event: EventType) -> Fa
             why = refusal if query is None else supported(event) or engine.unsupported(query, event)
             made = "" if query is None or why else engine.definition(query, event)
             plans.append(EnginePlan(name, why, engine.TRAITS, made))
+        plans.append(_in_real_time(transform, event, plans[0].definition))
     return Facts(plans, row=_row, note=".definition of one shows what the analysis becomes there")  # fmt: skip
+
+
+def _in_real_time(transform: Callable[[DataFrame], DataFrame], event: EventType, plan: str) -> EnginePlan:  # fmt: skip
+    """Return the plan of Spark's real-time mode; what its physical operators refuse is said when it starts."""
+    from rta.dataframes.session import spark
+
+    with TemporaryDirectory(prefix="rta-empty-") as folder:
+        why = unsupported(transform(spark().readStream.schema(event.schema).json(folder)))
+    return EnginePlan(realtime.SPARK_REALTIME, why, realtime.TRAITS, "" if why else plan)
 
 
 def _row(plan: EnginePlan) -> dict[str, object]:

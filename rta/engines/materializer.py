@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _POLL: Final = 100  # milliseconds
 _ENTER: Final = 5.0  # seconds between two entries in the ledger while events arrive
 _TOPICS: Final = ("", COUNTS, BAD)
-_TERMS: Final = ("consumed", "used", "late", "quarantined")
+TERMS: Final = ("consumed", "used", "late", "quarantined")
 # The newest record of each partition is all that is needed; and bad events are few.
 _COMPACT: Final = {"cleanup.policy": "compact", "retention.ms": "-1"}
 _KEEP: Final = {"retention.ms": "-1", "retention.bytes": str(2**30)}
@@ -205,7 +205,7 @@ class Materializer:
         topic = self.target.source.name
         terms = {
             term: sum(told[term] for told in self.counts.values()) - getattr(self._known, term)
-            for term in _TERMS
+            for term in TERMS
         }
         if terms["consumed"] != sum(end[p] - start.get(p, 0) for p in end):
             # Gaps, of transactions or compaction, or a fault of the engine: the topic is counted.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -16,7 +18,8 @@ from rta.engines.contract.description import Description
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.engines.contract.proof import described
 from rta.engines.contract.traits import Traits
-from rta.engines.engine_query import EngineQuery, Job
+from rta.engines.engine_query import EngineQuery, Job, running
+from rta.engines.engine_tables import engine_of, refuse_elsewhere, state_of, stop_elsewhere
 from rta.engines.jvm import supported
 from rta.errors import InputError, QueryError
 from rta.events.ddl import schema_of
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
 SPARK: Final = "spark"
 ENGINES: Final = {"flink": "rta.engines.flink.engine", "kafka-streams": "rta.engines.kafka_streams.engine"}  # fmt: skip
-_running: Final[dict[str, EngineQuery]] = {}
-"""Table → the query that was started here."""
+_again: Final[dict[str, Callable[[], EngineQuery]]] = {}
+"""Table → the call that starts its query again."""
 
 
 class Engine(Protocol):
@@ -58,6 +61,9 @@ class Engine(Protocol):
 
     def processes(self) -> list[int]:
         """Return the ids of its JVMs that run."""
+
+    def left(self, table: str) -> Job | None:
+        """Return the job of a table if it runs on without the process that started it."""
 
     def forget(self, table: str) -> None:
         """End the job of a table, if one runs, without keeping its state."""
@@ -103,6 +109,26 @@ def engine(name: str) -> Engine:
     return module  # type: ignore[no-any-return]
 
 
+def require(on: str, topic: Any, only_spark: Mapping[str, object]) -> Engine:
+    """Return the module of an engine; refuse what only Spark has.
+
+    Args:
+        on: The engine.
+        topic: The topic.
+        only_spark: Arguments that only Spark has; each must be at its default.
+
+    >>> require("flink", "clicks", {"keep": "90 days"})
+    Traceback (most recent call last):
+    rta.errors.InputError: engine='flink' has no keep; found: keep='90 days'; fix: leave it out, or use engine="spark"
+    """
+    chosen = engine(on)
+    if given := [name for name, value in only_spark.items() if value]:
+        raise InputError(f"engine={on!r} has no {given[0]}", found=f"{given[0]}={only_spark[given[0]]!r}", fix=f'leave it out, or use engine="{SPARK}"')  # fmt: skip
+    if not isinstance(topic, str):
+        raise InputError(f"engine={on!r} reads one topic", found=f"{type(topic).__name__} for topic", fix='give the name of one, or use engine="spark"')  # fmt: skip
+    return chosen
+
+
 def followed(
     on: str,
     topic: Any,
@@ -128,11 +154,7 @@ def followed(
         max_skew: How far an event may be ahead.
         only_spark: Arguments that only Spark has; each must be at its default.
     """
-    chosen = engine(on)
-    if given := [name for name, value in only_spark.items() if value]:
-        raise InputError(f"engine={on!r} has no {given[0]}", found=f"{given[0]}={only_spark[given[0]]!r}", fix=f'leave it out, or use engine="{SPARK}"')  # fmt: skip
-    if not isinstance(topic, str):
-        raise InputError(f"engine={on!r} reads one topic", found=f"{type(topic).__name__} for topic", fix='give the name of one, or use engine="spark"')  # fmt: skip
+    chosen = require(on, topic, only_spark)
     with waiting(f"starting {table}"):
         doing("the analysis is described")
         kind, source, name = event or event_type(topic), topics.description(topic), checked("table", table)  # fmt: skip
@@ -142,6 +164,7 @@ def followed(
         schema = schema_of(", ".join(f"`{column}` {kind}" for column, kind in query.columns.items()))  # fmt: skip
         planned = serving_tables.planned(name, schema, key, topic=topic)
         _require_whole_key(query, key)
+        refuse_elsewhere(name)
         doing(f"{on} is looked at")
         chosen.ready(name)
         start = _start(source, starting)
@@ -154,8 +177,19 @@ def followed(
         target = materializer.Target(made, results, source, start, database.engine(), settings().run_id)  # fmt: skip
         filling = materializer.Materializer(target)
         filling.start()
-    _running[name] = started = EngineQuery(name, job, filling)
+    running[name] = started = EngineQuery(name, job, filling)
+    _again[name] = partial(
+        followed, on, topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, only_spark={},
+    )  # fmt: skip
     return started
+
+
+def restart(table: str) -> EngineQuery | None:
+    """Start the query again that this process has started last for a table on another engine; None if it has started none.
+
+    >>> restart("never_followed")
+    """
+    return _again[table]() if table in _again else None
 
 
 def drained(on: str, topic: Any, transform: Callable[[DataFrame], DataFrame], *, table: str, **asked: Any) -> list[ledger.Batch]:  # fmt: skip
@@ -171,7 +205,8 @@ def drained(on: str, topic: Any, transform: Callable[[DataFrame], DataFrame], *,
             query.processAllAvailable()
     finally:
         query.stop()
-        _running.pop(table, None)
+        running.pop(table, None)
+        _again.pop(table, None)
     return ledger.batches(table, after=before)
 
 
@@ -180,6 +215,7 @@ def reset(table: str) -> None:
     if (on := engine_of(table)) is None:
         return
     _let_go(table)
+    _again.pop(table, None)
     engine(on).forget(table)
     shutil.rmtree(state_of(table))
     if found := changelog.find(table):
@@ -187,9 +223,30 @@ def reset(table: str) -> None:
             topics.delete_topic(found.topic + suffix, missing_ok=True)
 
 
-def state_of(table: str) -> Path:
-    """Return the folder of an engine's state for a table."""
-    return private_folder(settings().home / "checkpoints") / f"{checked('table', table)}.engine"
+def left(table: str) -> Job | None:
+    """Return the job that goes on without the process that started it, as one of Flink does; None if there is none.
+
+    >>> left("never_followed")
+    """
+    if (on := engine_of(table)) not in ENGINES:
+        return None
+    with suppress(QueryError):  # the engine has just ended
+        return engine(on).left(table)
+    return None
+
+
+def stop(table: str) -> None:
+    """Stop the query of a table, wherever it runs; nothing happens if none does. The next start goes on where it was.
+
+    Raises:
+        QueryError: It has failed, or its process does not answer.
+
+    >>> stop("never_followed")
+    """
+    if table in running and running[table].isActive:
+        running[table].stop()
+    elif not stop_elsewhere(table) and (job := left(table)):
+        job.stop()
 
 
 def _require_whole_key(query: Description, key: Sequence[str]) -> None:
@@ -215,7 +272,7 @@ def _start(source: TopicDescription, starting: Position) -> dict[int, int]:
 
 def _let_go(table: str) -> None:
     """Fill the table no longer for a query that was started here."""
-    if before := _running.pop(table, None):
+    if before := running.pop(table, None):
         before.let_go()
 
 
@@ -243,12 +300,3 @@ def require_sparks(table: str) -> None:
 def _filled(table: str, engine: str, by: str, reader: str) -> QueryError:
     """Return the error that a table is another engine's."""
     return QueryError(f"table {table!r} is filled by {by}, whose state {reader} cannot read", fix=f'go on with engine="{engine}", use another table, or rta.reset({table!r})')  # fmt: skip
-
-
-def engine_of(table: str) -> str | None:
-    """Return the engine beside Spark that fills a table; None if none does.
-
-    >>> engine_of("never_followed")
-    """
-    told = settings().home / "checkpoints" / f"{checked('table', table)}.engine" / "engine"
-    return told.read_text() if told.exists() else None

@@ -8,7 +8,7 @@ from typing import Final
 
 from rta.dataframes import session
 from rta.dataframes.internals import own_jvm
-from rta.engines.spark.following import restart
+from rta.engines.following import restart
 from rta.engines.spark.starting import kept_here
 from rta.errors import BrokerError, QueryError
 from rta.kafka import broker

@@ -15,7 +15,7 @@ _SPARK: Final = "spark_structured_streaming_driver_"
 OUTCOMES: Final = ("used", "duplicate", "late", "quarantined")
 
 FAMILIES: Final = {
-    "rta_up": ("part", "1 if the part answered: database, kafka, and spark where this process has a session"),
+    "rta_up": ("part", "1 if the part answered: database, kafka, and spark where this process has a session, engines where another one fills a table"),
     "rta_look_seconds": ("", "how long the look took that these figures are from"),
     _SPARK + "inputRate_total": ("app_id query_name", "events per second that arrive"),
     _SPARK + "processingRate_total": ("app_id query_name", "events per second that the query processes while it works"),
@@ -23,9 +23,13 @@ FAMILIES: Final = {
     _SPARK + "eventTime_watermark": ("app_id query_name", "the watermark in milliseconds since 1970"),
     _SPARK + "states_rowsTotal": ("app_id query_name", "rows of state"),
     _SPARK + "states_usedBytes": ("app_id query_name", "memory of the state in bytes"),
-    "rta_query_running": ("query_name", "1 if the query runs, in whichever process"),
-    "rta_query_growing": ("query_name", "1 if what is unread grew within the last minute, by more than the noise of batches"),
-    "rta_query_last_commit_timestamp_seconds": ("query_name", "when the newest micro-batch was committed"),
+    "rta_query_running": ("query_name engine", "1 if the query runs, in whichever process"),
+    "rta_query_growing": ("query_name engine", "1 if what is unread grew within the last minute, by more than the noise of batches"),
+    "rta_query_events_per_second": ("query_name engine", "events per second that the query takes now"),
+    "rta_query_state_bytes": ("query_name engine", "size of its state: Spark's in memory, Flink's in its newest checkpoint"),
+    "rta_query_restarts_total": ("query_name engine", "how often an engine beside Spark has died and was started again, and has restored its job"),
+    "rta_query_checkpoints_total": ("query_name engine", "checkpoints that Flink has completed since its job began"),
+    "rta_query_last_commit_timestamp_seconds": ("query_name engine", "when the newest micro-batch was committed"),
     "kafka_consumergroup_lag": ("consumergroup topic partition", "records not yet read, of consumer groups and of queries by their name"),
     "kafka_consumergroup_group_lag_seconds": ("cluster_name group topic partition", "age of the oldest unread record by its Kafka timestamp; 0 if all is read"),
     "rta_events_total": ("table outcome", "where the events of a table went: used, duplicate, late or quarantined"),
@@ -112,17 +116,23 @@ def _samples(seen: Observation) -> Iterator[tuple[str, Values, float | int | Non
 
 
 def _of_query(query: ObservedQuery) -> Iterator[tuple[str, Values, float | int | None]]:
-    labels, now = (query.application, query.name), query.vitals
-    if query.state == "running":
-        yield _SPARK + "inputRate_total", labels, now.in_rate
-        yield _SPARK + "processingRate_total", labels, now.out_rate
-        yield _SPARK + "latency", labels, now.batch_ms
-        yield _SPARK + "states_rowsTotal", labels, now.state_rows
-        yield _SPARK + "states_usedBytes", labels, now.state_bytes
-        yield _SPARK + "eventTime_watermark", labels, _epoch(now.watermark, 1000)
-    yield "rta_query_running", (query.name,), query.state == "running"
-    yield "rta_query_growing", (query.name,), query.growing
-    yield "rta_query_last_commit_timestamp_seconds", (query.name,), _epoch(query.committed_at)
+    labels, now, runs = (query.name, query.engine), query.vitals, query.state == "running"
+    if runs and query.engine == "spark":
+        sparks = query.application, query.name
+        yield _SPARK + "inputRate_total", sparks, now.in_rate
+        yield _SPARK + "processingRate_total", sparks, now.out_rate
+        yield _SPARK + "latency", sparks, now.batch_ms
+        yield _SPARK + "states_rowsTotal", sparks, now.state_rows
+        yield _SPARK + "states_usedBytes", sparks, now.state_bytes
+        yield _SPARK + "eventTime_watermark", sparks, _epoch(now.watermark, 1000)
+    if runs:
+        yield "rta_query_events_per_second", labels, now.in_rate
+        yield "rta_query_state_bytes", labels, now.state_bytes
+        yield "rta_query_restarts_total", labels, query.restarts
+        yield "rta_query_checkpoints_total", labels, query.checkpoints
+    yield "rta_query_running", labels, runs
+    yield "rta_query_growing", labels, query.growing
+    yield "rta_query_last_commit_timestamp_seconds", labels, _epoch(query.committed_at)
 
 
 def _of_lag(name: str, lag: Places, seconds: Places, cluster: str) -> Iterator[tuple[str, Values, float]]:  # fmt: skip

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from rta.jobs.states import State
-from rta.monitor.vitals import Verdict, Vitals, trend
+from rta.monitor.verdicts import Verdict, trend
+from rta.monitor.vitals import Vitals
 from rta.store.ledger import Accounting
 
 Places = Mapping[tuple[str, int], float]
@@ -32,6 +33,9 @@ class ObservedQuery:
         since: When it was started; None if it does not run.
         process: The id of the process that runs it.
         application: The id of its Spark application; of another process that has told nothing yet "pid-…".
+        engine: The engine that runs it.
+        restarts: How often an engine beside Spark has died and was started again, and has restored its job; None if it is not known.
+        checkpoints: How many checkpoints Flink has completed since its job began; None of other engines.
     """
 
     name: str
@@ -45,6 +49,9 @@ class ObservedQuery:
     since: dt.datetime | None = None
     process: int | None = None
     application: str = ""
+    engine: str = "spark"
+    restarts: int | None = None
+    checkpoints: int | None = None
 
     @property
     def seconds_behind(self) -> float:
@@ -131,7 +138,8 @@ class Observation:
 
     Args:
         at: When it was, UTC.
-        up: "kafka", "database", "spark" → whether it answered; "spark" only where this process has a session.
+        up: "kafka", "database", "spark", "engines" → whether it answered; "spark" only where this process has a session, "engines" only
+            where Flink or Kafka Streams fills a table.
         away: Why what did not answer did not.
         queries: All queries: of this process, and by the ledger those of others.
         tables: All tables.

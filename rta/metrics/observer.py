@@ -5,23 +5,25 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.engines.running import Held, engines_held
 from rta.metrics.in_kafka import InKafka, KafkaLook
 from rta.metrics.observation import Observation, ObservedQuery, Places
 from rta.metrics.parts import Part
 from rta.metrics.spark_here import Here, spark_here
 from rta.metrics.stored import Offsets, Stored, StoredLook
 from rta.monitor.running_queries import started_at
-from rta.monitor.vitals import Vitals, of_batches, of_minute, of_progress, verdict
+from rta.monitor.verdicts import WITHOUT_ITS_KERNEL, verdict
+from rta.monitor.vitals import Vitals, of_batches, of_minute, of_progress
 from rta.settings import settings
 
 if TYPE_CHECKING:
-    from rta.engines.spark.running import QuerySummary
+    from rta.engines.running import QuerySummary
 
 PATIENCE: Final = 3.0
 """Seconds that one of the three parts may take: Prometheus waits for ten."""
@@ -41,10 +43,13 @@ class Observer:
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
-        self._database, self._kafka, self._spark = (Part(name, patience) for name in ("database", "kafka", "spark"))  # fmt: skip
+        self._database, self._kafka, self._spark, self._engines = (
+            Part(name, patience) for name in ("database", "kafka", "spark", "engines")
+        )
         self._look, self._one = KafkaLook(), Lock()
         self._tables = StoredLook()
         self._stored = Stored()
+        self._held: Mapping[str, Held] = {}
         self._histories: dict[str, deque[Vitals]] = {}
 
     def look(self) -> Observation:
@@ -55,6 +60,8 @@ class Observer:
             here = self._asked(self._spark, lambda: spark_here(self._histories), away)
             kept = self._asked(self._database, self._tables.look, away)
             self._stored = kept or self._stored
+            held = self._asked(self._engines, engines_held, away)
+            self._held = self._held if held is None else held
             reached = self._reached(here)
             seen = self._asked(self._kafka, lambda: self._look.look(reached), away)
             up = {"database": kept is not None, "kafka": seen is not None}
@@ -62,6 +69,8 @@ class Observer:
                 up["spark"] = here is not None and here.ended is None
                 if here and here.ended:
                     away["spark"] = f"its JVM has ended: {here.ended}"
+            if self._held or held is None:
+                up["engines"] = held is not None
             now = dt.datetime.now(dt.UTC)
             queries = self._queries(now, here or Here(), seen)
             return Observation(
@@ -72,7 +81,7 @@ class Observer:
 
     def close(self) -> None:
         """Close what it keeps open."""
-        for part in (self._database, self._kafka, self._spark):
+        for part in (self._database, self._kafka, self._spark, self._engines):
             part.close()
         self._look.close()
 
@@ -84,17 +93,19 @@ class Observer:
         return answer
 
     def _reached(self, here: Here | None) -> dict[str, Offsets]:
-        """Return query → what it has read: by its progress if it is of this process, else what its table contains."""
+        """Return query → what it has read: by its progress if it is of this process or another engine's, else what its table contains."""
         of_here = {query.name: query.read for query in here.queries if query.read} if here else {}
-        return dict(self._stored.reached) | of_here
+        of_engines = {name: held.reached for name, held in self._held.items() if held.reached}
+        return dict(self._stored.reached) | of_engines | of_here
 
     def _queries(self, now: dt.datetime, here: Here, seen: InKafka | None) -> list[ObservedQuery]:
         known = {each.table: each for each in self._stored.queries}
         local = {each.name: each for each in here.queries}
-        self._histories = {name: kept for name, kept in self._histories.items() if name in {*known, *local}}  # fmt: skip
+        names = {*known, *local, *(name for name, held in self._held.items() if held.active)}
+        self._histories = {name: kept for name, kept in self._histories.items() if name in names}
         found = []
-        for name in sorted({*known, *local}):
-            summary, own = known.get(name), local.get(name)
+        for name in sorted(names):
+            summary, own, held = known.get(name), local.get(name), self._held.get(name)
             if own and summary and own.state != "running" and summary.active:
                 own = None  # another process has taken it over
             lag = dict((seen and seen.lag.get(name)) or {})
@@ -103,18 +114,26 @@ class Observer:
                 past, last, state, error = own.history, own.vitals, own.state, own.error
             else:
                 past, last = _of_ledger(self._stored.recent.get(name, ()), now)
-                last = of_progress(left.progress) if left else last
+                last = (
+                    _of_engine(last, held) if held else of_progress(left.progress) if left else last
+                )
                 state, error = ("running" if summary and summary.active else "stopped"), None
+            if held:
+                state, error = held.state, held.error
             vitals = replace(last, at=now, lag=_by_topic(lag) or None, behind=int(sum(lag.values())) if lag else None)  # fmt: skip
             history = self._remembered(name, past, vitals)
-            found.append(
-                ObservedQuery(
-                    name, state, verdict(history, state, error), vitals, history, lag,
-                    dict((seen and seen.lag_seconds.get(name)) or {}), summary.committed_at if summary else None,
-                    started_at(summary), (summary.process if summary and summary.active else None),
-                    here.application if own else left.application if left else _process(summary),
-                )
+            told = WITHOUT_ITS_KERNEL if held and held.left else verdict(history, state, error)
+            who = held or summary
+            query = ObservedQuery(
+                name, state, told, vitals, history, lag, dict((seen and seen.lag_seconds.get(name)) or {}),
+                summary.committed_at if summary else None, started_at(who), who.process if who and who.active else None,
             )  # fmt: skip
+            if held:
+                progress = held.progress
+                query = replace(query, engine=held.engine, restarts=progress.get("restarts"), checkpoints=progress.get("checkpoints"))  # fmt: skip
+            else:
+                query = replace(query, application=here.application if own else left.application if left else _process(summary))  # fmt: skip
+            found.append(query)
         return found
 
     def _remembered(self, name: str, past: Sequence[Vitals], now: Vitals) -> Sequence[Vitals]:
@@ -145,6 +164,13 @@ def _of_ledger(taken: Sequence[Any], now: dt.datetime) -> tuple[list[Vitals], Vi
     if not taken:
         return [], Vitals(now)
     return of_batches(taken), replace(of_minute(taken, now), watermark=taken[-1].watermark)
+
+
+def _of_engine(last: Vitals, held: Held) -> Vitals:
+    """Return what another engine has told of its query last; the ledger has the rest."""
+    rate = held.progress.get("processedRowsPerSecond")
+    known = replace(last, state_bytes=held.progress.get("stateBytes"))
+    return known if rate is None else replace(known, in_rate=rate, out_rate=rate)
 
 
 def _by_topic(lag: Places) -> dict[str, list[int]]:

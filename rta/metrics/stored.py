@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rta.engines.spark.checkpoint_lock import progress_left, working
+from rta.engines.engine_tables import engine_tables
+from rta.engines.running import Held, QuerySummary, spark_held
+from rta.engines.spark.checkpoint_lock import progress_left
 from rta.engines.spark.left_progress import LeftProgress
-from rta.engines.spark.running import QuerySummary
 from rta.jobs import Schedule, schedules
 from rta.jobs.states import State
 from rta.metrics.ledger_reader import LedgerReader, QueryRead
@@ -37,7 +38,7 @@ class Stored:
         tables: The tables.
         queries: The queries.
         reached: Table → what it contains.
-        recent: Table → the newest micro-batches of its query.
+        recent: Table → the newest micro-batches of its query, of one that runs or that another engine fills.
         jobs: The jobs.
         left: Table → the progress that the process of its query has left.
     """
@@ -66,12 +67,13 @@ class StoredLook:
         read: dict[str, list[QueryRead]] = {row["name"]: [] for row in own_rows(_TABLES)}
         for each in self._ledger.queries():
             read.setdefault(each.table, []).append(each)
-        locks = {lock["table"]: lock for lock in working()}
+        held = spark_held()
+        running = {*held, *engine_tables()}
         return Stored(
             [_table(name, of_it, now) for name, of_it in sorted(read.items())],
-            [_query(name, read.get(name, []), locks.get(name)) for name in sorted({*read, *locks}) if name in locks or read[name]],
+            [_query(name, read.get(name, []), held.get(name, Held())) for name in sorted({*read, *held}) if name in held or read[name]],
             {name: _reached(of_it) for name, of_it in read.items() if of_it},
-            {name: list(newest.tail) for name, of_it in read.items() if name in locks and (newest := _newest(of_it))},
+            {name: list(newest.tail) for name, of_it in read.items() if name in running and (newest := _newest(of_it))},
             _jobs(now), progress_left(),
         )  # fmt: skip
 
@@ -87,11 +89,10 @@ def _newest(read: Sequence[QueryRead]) -> QueryRead | None:
     return max(queries, key=lambda each: each.committed_at, default=None)
 
 
-def _query(name: str, read: Sequence[QueryRead], lock: Mapping[str, Any] | None) -> QuerySummary:
+def _query(name: str, read: Sequence[QueryRead], held: Held) -> QuerySummary:
     newest = _newest(read)
-    holder = lock or {}
     return QuerySummary(
-        name, ", ".join(newest.reached) if newest else None, lock is not None, holder.get("pid"), holder.get("since"),
+        name, ", ".join(newest.reached) if newest else None, held.active, held.process, held.since,
         newest.last if newest else None, newest.committed_at if newest else None, newest.tail[-1].watermark if newest else None,
         newest.query_id if newest else None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from .running_queries import queries as queries
 from .state_store import evicted as evicted
 from .state_store import state as state
 from .state_store import state_history as state_history
-from .vitals import Verdict as Verdict
+from .verdicts import Verdict as Verdict
+from .verdicts import verdict as verdict
 from .vitals import Vitals as Vitals
-from .vitals import verdict as verdict
 from .vitals import vitals_of as vitals_of

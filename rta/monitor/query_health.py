@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rta.dataframes import session
+from rta.engines.engine_query import EngineQuery
 from rta.engines.spark.query_errors import OURS
 from rta.errors import QueryError, TopicError
 from rta.html import Marked, card, text
 from rta.kafka import topics
 from rta.kafka.auth_errors import refusal
+from rta.monitor.active import active_here, label
 from rta.monitor.state_store import state_warnings
 from rta.setup.causes import cause
 from rta.store import ledger, serving_tables
@@ -42,6 +43,7 @@ class Health:
     accounting: Accounting  # over all batches of this query
     error: str | None = None
     warnings: Sequence[str] = ()  # about state that may outgrow the memory
+    engine: str = "spark"
 
     def rows(self) -> list[tuple[str, str]]:
         """Return a label and a text for each fact."""
@@ -59,13 +61,17 @@ class Health:
             or "none yet",
             "lag": f"{behind:,} records" + (f" ({detail})" if behind else ""),
             "watermark": text(datetime.fromisoformat(self.watermark)) if self.watermark else "none",
-            "state": "known after the next batch"
-            if self.state_rows is None or self.state_bytes is None
-            else f"{self.state_rows:,} rows, {self.state_bytes / 1e6:,.1f} MB",
+            "state": self._state(),
             "events": repr(self.accounting),
         }
         warned = [("warning", warning) for warning in self.warnings]
         return [*facts.items(), *warned, *([("error", self.error)] if self.error else [])]
+
+    def _state(self) -> str:
+        if self.state_bytes is None:
+            return "known after the next batch" if self.engine == "spark" else f"{self.engine} does not tell"  # fmt: skip
+        rows = "" if self.state_rows is None else f"{self.state_rows:,} rows, "
+        return f"{rows}{self.state_bytes / 1e6:,.1f} MB"
 
     def __repr__(self) -> str:
         return "\n".join(f"{label:<10} {said}" for label, said in self.rows())
@@ -77,7 +83,7 @@ class Health:
         return card([(label, Marked(said, level)), *rest], then)
 
 
-def health(query: StreamingQuery | str | None = None) -> Health:
+def health(query: StreamingQuery | EngineQuery | str | None = None) -> Health:
     """Return the health of a query now; the lag is measured against the broker.
 
     If a query was started again and no batch has ended since, its last batch and watermark come from the ledger. The command
@@ -98,6 +104,9 @@ def health(query: StreamingQuery | str | None = None) -> Health:
     """
     if query is None or isinstance(query, str):
         query = _running(query)
+    if isinstance(query, EngineQuery):
+        return _of_engine(query)
+    query = getattr(query, "query", query)  # in real-time mode, of rta.follow()
     progress: dict[str, Any] = dict(query.lastProgress or {})
     operators = progress.get("stateOperators", [])
     durations = progress.get("durationMs", {})
@@ -130,20 +139,31 @@ def health(query: StreamingQuery | str | None = None) -> Health:
     )
 
 
+def _of_engine(query: EngineQuery) -> Health:
+    """Return the health of a query on an engine beside Spark."""
+    topic, failed, entries = query.materializer.target.source.name, query.exception(), ledger.newest(query.name)  # fmt: skip
+    progress = query.lastProgress
+    rate = float(progress["processedRowsPerSecond"])
+    return Health(
+        query.name, query.isActive, f"{query.job.engine}: {progress.get('state', 'it has ended')}, {query.restarts} restarts",
+        entries[0].batch_id if entries else None, rate, rate, {}, {topic: query.lag()}, None, None, progress.get("stateBytes"),
+        query.accounting, str(failed) if failed else None, engine=query.job.engine,
+    )  # fmt: skip
+
+
 def failure_of(query: StreamingQuery) -> str | None:
     """Say why a query has failed: rta's own sentence if there is one; None if it has not."""
     failure = query.exception() if not query.isActive else None
     return None if failure is None else str(refusal(failure) or _cause(str(failure)))
 
 
-def _running(name: str | None) -> StreamingQuery:
+def _running(name: str | None) -> StreamingQuery | EngineQuery:
     """Return the query of this name that runs in this process, or the only one."""
-    here = session.running()
-    running = here.streams.active if here else []
+    running = active_here()
     asked = [each for each in running if name in (None, each.name)]
     if len(asked) == 1:
         return asked[0]
-    names = ", ".join(sorted(query.name or str(query.id) for query in running))
+    names = ", ".join(sorted(label(query) for query in running))
     if name is not None:
         what = f"no query {name!r} runs"
     else:

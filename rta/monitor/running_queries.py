@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from rta.engines import engine_query
+from rta.engines.engine_query import EngineQuery
+from rta.engines.running import Held, QuerySummary
+from rta.engines.running import queries as known_queries
 from rta.engines.spark.checkpoint_lock import started_here, stop_elsewhere
-from rta.engines.spark.running import QuerySummary
-from rta.engines.spark.running import queries as known_queries
 from rta.errors import BrokerError, QueryError, TopicError
 from rta.html import Facts, card, described, plain
-from rta.monitor.vitals import Verdict, Vitals, history_of, in_ledger, state_of, verdict
+from rta.monitor.verdicts import WITHOUT_ITS_KERNEL, Verdict, verdict
+from rta.monitor.vitals import Vitals, history_of, in_ledger, state_of
 from rta.progress import waiting
 
 if TYPE_CHECKING:
@@ -35,8 +38,10 @@ class ListedQuery:
         rate: Events per second that it takes.
         behind: Records that it has not read yet.
         since: When it was started.
-        process: The id of the process that runs it.
-        query: Spark's own query if it is of this process.
+        process: The id of the process that runs it; None of a job of Flink that goes on without the one that started it.
+        query: If it is of this process Spark's own query, or an rta.engines.EngineQuery.
+        engine: The engine that runs it.
+        native: Another engine's own address of it.
     """
 
     name: str
@@ -48,18 +53,25 @@ class ListedQuery:
     behind: int | None = None
     since: dt.datetime | None = None
     process: int | None = None
-    query: StreamingQuery | None = field(default=None, repr=False, compare=False)
+    query: StreamingQuery | EngineQuery | None = field(default=None, repr=False, compare=False)
+    engine: str = "spark"
+    native: str | None = None
 
     def stop(self) -> None:
         """Stop it, and wait until it has stopped; nothing happens if it does not run.
 
-        A query of another process is stopped by that process, at our request. The next start continues where it was.
+        A query of another process is stopped by that process, at our request, and a job of Flink that has none by Flink. The next start
+        continues where it was.
 
         Raises:
             QueryError: If the other process does not answer.
         """
         if self.query is not None:
             self.query.stop()
+        elif self.state == "running" and self.engine != "spark":
+            from rta.engines import portable
+
+            portable.stop(self.name)
         elif self.state == "running":
             stop_elsewhere(self.name)
 
@@ -74,7 +86,11 @@ class ListedQuery:
 
     def _facts(self) -> tuple[list[tuple[str, object]], str]:
         """Return what is known of it, and what to do next."""
-        known = [(label, value) for label, value in _row(self).items() if value is not None]
+        known = [
+            (label, value)
+            for label, value in (_row(self) | {"native": self.native}).items()
+            if value is not None
+        ]
         then = "`.stop()` stops it, wherever it runs" if self.state == "running" else "the same call starts it where it was"  # fmt: skip
         return known, then
 
@@ -142,7 +158,8 @@ def queries() -> Queries:
 
 def _found() -> Queries:
     known = {each.table: each for each in known_queries()}
-    here = {query.name or str(query.id): query for query in of_this_process()}
+    here: dict[str, StreamingQuery | EngineQuery] = {query.name or str(query.id): query for query in of_this_process()}  # fmt: skip
+    here |= engine_query.running
     moved = {name for name, query in here.items() if not query.isActive and _elsewhere(known.get(name))}  # fmt: skip
     listed = [_here(name, query, known.get(name)) for name, query in here.items() if name not in moved]  # fmt: skip
     listed += [
@@ -152,7 +169,7 @@ def _found() -> Queries:
 
 
 def of_this_process() -> list[StreamingQuery]:
-    """List the queries of the session, and those that have ended and that rta has started; of one name the newest."""
+    """List the queries of Spark's session, and those that have ended and that rta has started; of one name the newest."""
     from rta.dataframes.session import running
 
     session = running()
@@ -168,26 +185,33 @@ def _elsewhere(known: QuerySummary | None) -> bool:
     return known is not None and known.active and known.process != os.getpid()
 
 
-def _here(name: str, query: StreamingQuery, known: QuerySummary | None) -> ListedQuery:
+def _here(name: str, query: StreamingQuery | EngineQuery, known: QuerySummary | None) -> ListedQuery:  # fmt: skip
     state, error = state_of(query)
-    progress = query.lastProgress
-    at = progress["batchId"] if progress else known.last_batch if known else None
+    process = os.getpid() if state == "running" else None
+    at, on, native = known.last_batch if known else None, "spark", None
+    if isinstance(query, EngineQuery):
+        on, native = query.job.engine, str(query.native)
+    elif progress := query.lastProgress:
+        at = progress["batchId"]
     listed = ListedQuery(
         name, known.topic if known else None, state, Verdict("", ""), at, since=started_at(known),
-        process=os.getpid() if state == "running" else None, query=query,
+        process=process, query=query, engine=on, native=native,
     )  # fmt: skip
     return _judged(listed, lambda: history_of(query), error)
 
 
 def of_summary(known: QuerySummary) -> ListedQuery:
     """Return a query as its lock, its ledger and Kafka tell of it: from any process, without Spark."""
-    name, topic, state = known.table, known.topic, "running" if known.active else "stopped"
+    name, topic = known.table, known.topic
+    state = "running" if known.active else "failed" if known.error else "stopped"
     listed = ListedQuery(
         name, topic, state, Verdict("archiving", "good"), known.last_batch, since=started_at(known), process=known.process,
+        engine=known.engine, native=known.native,
     )  # fmt: skip
     if known.query_id is None and name.startswith(_ARCHIVE):  # it fills files, not a table
         return replace(listed, topic=name.removeprefix(_ARCHIVE))
-    return _judged(listed, lambda: in_ledger(name), None)
+    judged = _judged(listed, lambda: in_ledger(name), known.error)
+    return replace(judged, verdict=WITHOUT_ITS_KERNEL) if known.left else judged
 
 
 def _judged(listed: ListedQuery, look: Callable[[], list[Vitals]], error: str | None) -> ListedQuery:  # fmt: skip
@@ -204,7 +228,7 @@ def _judged(listed: ListedQuery, look: Callable[[], list[Vitals]], error: str | 
     )  # fmt: skip
 
 
-def started_at(known: QuerySummary | None) -> dt.datetime | None:
+def started_at(known: QuerySummary | Held | None) -> dt.datetime | None:
     """Return when a query that runs was started."""
     if known is None or not (known.active and known.since):
         return None
@@ -215,6 +239,6 @@ def _row(each: ListedQuery) -> dict[str, object]:
     """Return the cells of a query by column."""
     rate = None if each.rate is None or each.state != "running" else round(each.rate)
     return {
-        "query": each.name, "topic": each.topic, "state": each.state, "verdict": each.verdict, "batch": each.batch,
+        "query": each.name, "topic": each.topic, "engine": each.engine, "state": each.state, "verdict": each.verdict, "batch": each.batch,
         "events/s": rate, "behind": each.behind, "since": each.since, "process": each.process and str(each.process),
     }  # fmt: skip

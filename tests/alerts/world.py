@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from random import Random
 
 from rta.metrics.observation import Observation, ObservedJob, ObservedQuery, ObservedTable
-from rta.monitor.vitals import Vitals, verdict
+from rta.monitor.verdicts import verdict
+from rta.monitor.vitals import Vitals
 from rta.store.ledger import Accounting
 
 START = dt.datetime(

@@ -18,7 +18,7 @@ from rta.display import Tile, still
 from rta.display.function_feed import FunctionFeed
 from rta.errors import InputError
 from rta.html import Facts
-from rta.monitor.vitals import Verdict
+from rta.monitor.verdicts import Verdict
 from rta.values import python_value
 
 

@@ -57,6 +57,13 @@ def test_refusal(spark: SparkSession) -> None:
     assert "append" in str(refused).lower()
 
 
+def test_calls_python(spark: SparkSession) -> None:
+    """A Python function is an operator of its own in the optimized plan, of a stream, too."""
+    stream = spark.readStream.format("rate").load()
+    assert not internals.calls_python(stream.select(F.abs("value")))
+    assert internals.calls_python(stream.select(F.udf(lambda value: value)("value")))
+
+
 def test_inputs_with(spark: SparkSession) -> None:
     """The operators of a physical plan have inputs, whose columns have metadata."""
     marked = spark.range(3).select(

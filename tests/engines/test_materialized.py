@@ -21,7 +21,7 @@ import rta
 from rta.architectures.base import Architecture
 from rta.engines import changelog
 from rta.engines.spark.realtime import materializer
-from rta.errors import QueryError, TableError
+from rta.errors import InputError, QueryError, TableError
 from rta.kafka import broker
 from rta.store import serving, serving_tables, upserts
 from rta.store.merge_rules import counted
@@ -340,6 +340,54 @@ def test_what_real_time_mode_cannot_keep_is_refused(
     rta.drain(name, rta.transforms.totals, table="refused_v1", key=KEY, event=rta.USER_EVENTS)
     with pytest.raises(QueryError, match="'refused_v1' is filled in micro-batches"):
         rta.kappa(name, rta.transforms.totals, table="refused", **HOW)
+
+
+def test_the_engine_spark_realtime(narrow: SparkSession, topic: Callable[..., str]) -> None:
+    """The same words as every engine: drained, followed, listed, started anew; what real-time mode has not is refused with a sentence."""
+    name, totals = topic(partitions=1), rta.transforms.totals
+    how: dict[str, Any] = {"table": "in_time", "key": KEY, "event": rta.USER_EVENTS, "engine": "spark-realtime"}  # fmt: skip
+
+    def averages(events: DataFrame) -> DataFrame:
+        return events.groupBy(F.window("timestamp", "5 minutes"), "user_id").agg(F.avg("amount").alias("mean"))  # fmt: skip
+
+    refused: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
+        (name, {"mode": "append"}, InputError, "has no mode"),
+        (name, {"trigger": {"processingTime": "1 second"}}, InputError, "a trigger of its own"),
+        (name, {"key": []}, InputError, "needs a key"),
+        ({"a": name, "b": name}, {}, InputError, "reads one topic"),
+    ]
+    for given, changed, kind, said in refused:
+        with pytest.raises(kind, match=said):
+            rta.follow(given, totals, **how | changed)
+    with pytest.raises(QueryError, match="needs a count of all rows"):
+        rta.drain(name, averages, **how)
+    *_, plan = rta.explain(averages, rta.USER_EVENTS)
+    assert (plan.engine, plan.why_not) == ("spark-realtime", "no count of all rows")
+    *_, plan = rta.explain(
+        lambda e: totals(e.withColumn("action", F.udf(str)("action"))), rta.USER_EVENTS
+    )
+    assert plan.why_not == "a Python function"
+    *_, plan = rta.explain(totals, rta.USER_EVENTS)
+    assert (plan.runs, plan.traits.latency) == (True, "an event: milliseconds")
+    assert "in_time" not in {each.name for each in serving_tables.tables()}
+    rta.publish(rta.user_events(narrow, rows=50, late_share=0), name)
+    assert rta.drain(name, totals, **how).accounting.used == 50
+    query: Any = rta.follow(name, totals, trigger={"realTime": "5 seconds"}, **how)
+    rta.publish(rta.user_events(narrow, rows=20, first_row=50, late_share=0), name)
+    until(lambda: rta.read("in_time")["event_count"].sum() == 70)
+    query.processAllAvailable()
+    assert (rta.accounting("in_time").used, rta.accounting("in_time").balanced) == (70, True)
+    assert oracle.differences(true_totals(name), "in_time") == []
+    assert (query.name, query.isActive, query.exception()) == ("in_time", True, None)
+    assert rta.queries()["in_time"].behind == 0
+    assert rta.health(query).active
+    again: Any = rta.follow(name, totals, **how)  # a cell that is run again
+    assert (query.isActive, again.isActive) == (False, True)
+    again.stop()
+    assert again.awaitTermination()
+    rta.publish(rta.user_events(narrow, rows=5, first_row=70, late_share=0), name)
+    with pytest.raises(QueryError, match="was stopped before its end"):
+        again.processAllAvailable()
 
 
 def test_a_failure_beside_the_query_reaches_the_person(

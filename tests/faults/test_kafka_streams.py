@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from pyspark.sql import SparkSession
 
-from rta.engines.portable import state_of
+from rta.engines.engine_tables import state_of
 from rta.errors import QueryError
 from tests.support.engine_faults import broker_killed, exact, followed, grown, killed_in_turn, sent
 from tests.support.waiting import until

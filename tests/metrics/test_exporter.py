@@ -75,7 +75,7 @@ def test_prometheus_scrapes_a_query_its_lag_a_group_and_dead_letters(
             rta.dlq.redrive(name, lambda dead: (dead.value or b"").removeprefix(b"\xef\xbb\xbf"))
             until(lambda: server.query(f'sum by (c) (kafka_consumergroup_lag{{consumergroup="{table}"}})') == {(): taken.quarantined})  # fmt: skip
             until(lambda: server.query(f'rta_dead_letters{{topic="{name}"}}') == {(("topic", name),): 0})  # fmt: skip
-            assert server.query(f'rta_query_running{{query_name="{table}"}}') == {(("query_name", table),): 0}  # fmt: skip
+            assert server.query(f'rta_query_running{{query_name="{table}"}}') == {(("engine", "spark"), ("query_name", table)): 0}  # fmt: skip
             ages = server.query(f'max(kafka_consumergroup_group_lag_seconds{{group="{table}"}})')
             assert 0 < ages[()] < 600
             openmetrics = fetched(exporter.address, Accept="application/openmetrics-text")

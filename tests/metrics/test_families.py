@@ -30,13 +30,16 @@ def everything() -> Observation:
     query = ObservedQuery(
         "totals", "running", Verdict("keeping up", "good"), vitals, (vitals,), {("clicks", 0): 3}, {("clicks", 0): 1.5}, NOON, NOON, 42, "local-1",
     )  # fmt: skip
+    other = replace(
+        query, name="visits", engine="flink", application="", restarts=1, checkpoints=12
+    )
     table = ObservedTable("totals", Accounting(10, 4, 3, 2, 1, batches=2, lost=5, flawed=1), NOON - dt.timedelta(minutes=1))  # fmt: skip
     jobs = [
         ObservedJob("nightly", {"succeeded": 2, "timed out": 1}, "timed out", NOON, NOON - dt.timedelta(days=1)),
         ObservedJob("new", due=NOON - dt.timedelta(minutes=10), ever_started=False),
     ]  # fmt: skip
     groups = [ObservedGroup(EVIL, {("clicks", 1): 9}, {("clicks", 1): 0.0})]
-    return Observation(NOON, {"kafka": True, "database": True}, {}, [query], [table], groups, {"clicks": 2}, jobs, "embedded", 0.01)  # fmt: skip
+    return Observation(NOON, {"kafka": True, "database": True}, {}, [query, other], [table], groups, {"clicks": 2}, jobs, "embedded", 0.01)  # fmt: skip
 
 
 def exposed(seen: Observation) -> str:
@@ -74,6 +77,11 @@ def test_each_figure_has_its_name_type_and_labels() -> None:
         ("spark_structured_streaming_driver_inputRate_total", (("app_id", "local-1"), ("query_name", "totals"))): 100,
         ("spark_structured_streaming_driver_latency", (("app_id", "local-1"), ("query_name", "totals"))): 900,
         ("spark_structured_streaming_driver_eventTime_watermark", (("app_id", "local-1"), ("query_name", "totals"))): NOON.timestamp() * 1000,
+        ("rta_query_events_per_second", (("engine", "spark"), ("query_name", "totals"))): 100,
+        ("rta_query_running", (("engine", "flink"), ("query_name", "visits"))): 1,
+        ("rta_query_state_bytes", (("engine", "flink"), ("query_name", "visits"))): 900,
+        ("rta_query_restarts_total", (("engine", "flink"), ("query_name", "visits"))): 1,
+        ("rta_query_checkpoints_total", (("engine", "flink"), ("query_name", "visits"))): 12,
         ("kafka_consumergroup_lag", (("consumergroup", "totals"), ("partition", "0"), ("topic", "clicks"))): 3,
         ("kafka_consumergroup_lag", (("consumergroup", EVIL), ("partition", "1"), ("topic", "clicks"))): 9,
         ("kafka_consumergroup_group_lag_seconds", (("cluster_name", "embedded"), ("group", "totals"), ("partition", "0"), ("topic", "clicks"))): 1.5,
@@ -89,6 +97,10 @@ def test_each_figure_has_its_name_type_and_labels() -> None:
         ("rta_job_never_started", (("job", "new"),)): 1,
     }  # fmt: skip
     assert expected.items() <= found.items()
+    # Spark's own names are for Spark: a query on Flink has no application.
+    assert not [
+        key for key in found if key[0].startswith("spark_") and ("query_name", "visits") in key[1]
+    ]
     assert "# TYPE rta_events_total counter" in text
     assert "# TYPE spark_structured_streaming_driver_inputRate_total gauge" in text
 
@@ -102,7 +114,7 @@ def test_what_is_not_known_is_not_said() -> None:
     names = {name for name, _ in found}
     assert not [name for name in names if name.startswith("spark_")]
     assert "rta_freshness_seconds" not in names
-    assert found["rta_query_running", (("query_name", "totals"),)] == 1
+    assert found["rta_query_running", (("engine", "spark"), ("query_name", "totals"))] == 1
     assert found["rta_events_total", (("outcome", "used"), ("table", "new"))] == 0
 
 

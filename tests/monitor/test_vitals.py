@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.errors import TopicError
-from rta.monitor.vitals import Vitals, history_of, local_query, state_of, verdict, vitals_of
+from rta.monitor.verdicts import verdict
+from rta.monitor.vitals import Vitals, history_of, local_query, state_of, vitals_of
 
 pytestmark = pytest.mark.kafka
 HOW: dict[str, Any] = {"key": ["window", "user_id"], "event": rta.USER_EVENTS}

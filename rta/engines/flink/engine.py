@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from rta.engines import changelog, portable
+from rta.engines import changelog
 from rta.engines.contract.description import Description
 from rta.engines.contract.traits import Traits
+from rta.engines.engine_tables import engine_of, state_of
 from rta.engines.flink import cluster, job
 from rta.engines.flink.own import require_kafka_within_reach, storage
 from rta.engines.flink.state import State
@@ -21,7 +22,7 @@ from rta.settings import settings
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
 
-__all__ = ["TRAITS", "definition", "forget", "processes", "ready", "start", "unsupported"]
+__all__ = ["TRAITS", "definition", "forget", "left", "processes", "ready", "start", "unsupported"]
 TRAITS: Final = Traits(
     guarantee="exactly once",
     late="counted: a group takes events for ever, and its state is kept for ever",
@@ -35,7 +36,7 @@ _KAFKAS_LONGEST: Final = 900_000  # milliseconds, by default
 def ready(table: str) -> None:
     """Raise an error if Flink cannot keep a table: a person's own lacks something, or the state of the table is that of another Flink."""
     results = changelog.find(table)
-    if results and portable.engine_of(table) == "flink":
+    if results and engine_of(table) == "flink":
         _state(table, results.topic).claim(table)
     at = cluster.up()
     if not at.ours:
@@ -66,6 +67,15 @@ def processes() -> list[int]:
     return [running.pid] if running and running.pid is not None else []
 
 
+def left(table: str) -> job.FlinkJob | None:
+    """Return the job of a table if one runs, whoever has started it: Flink goes on without."""
+    running, results = cluster.status(), changelog.find(table)
+    if running is None or results is None:
+        return None
+    state = _state(table, results.topic)
+    return job.running(running, job.Launch(results.topic, table, (), state, 0))
+
+
 def forget(table: str) -> None:
     """Cancel the job of a table, if one runs, and remove its state where this machine reaches it."""
     if (results := changelog.find(table)) is None:
@@ -82,7 +92,7 @@ def forget(table: str) -> None:
 
 def _state(table: str, results: str) -> State:
     """Return where the state of a table is: under RTA_HOME for the local Flink, under RTA_FLINK_STATE for a person's own."""
-    notes = portable.state_of(table)
+    notes = state_of(table)
     return State(notes, storage(results) if settings().flink_state else notes.as_uri())
 
 

@@ -20,6 +20,7 @@ _LIVES: Final = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", 
 LOST: Final = "LOST"
 _LOOK: Final = 0.1  # seconds
 _PATIENCE: Final = 120.0  # seconds until a job runs
+_NOT_YET: Final = "is not being executed at the moment"  # a task of a job that has just begun
 CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
 
 
@@ -98,17 +99,25 @@ class FlinkJob:
 
     def stop(self) -> None:
         """Stop it with a savepoint: its transactions are committed, and the next start goes on there."""
+        deadline = time.monotonic() + _PATIENCE
+        while failed := self._savepoint(deadline):
+            if _NOT_YET not in failed or time.monotonic() > deadline:
+                raise QueryError(f"Flink did not stop {self.launch.table!r}", found=cause(failed), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
+            time.sleep(_LOOK)
+        self._await_end(deadline)
+
+    def _savepoint(self, deadline: float) -> str | None:
+        """Ask for a stop with a savepoint; return the trace of what went wrong, None if nothing did."""
         asked = call("POST", f"{self.native}/stop", {"targetDirectory": self.launch.state.uri, "drain": False})  # fmt: skip
         place = f"{self.native}/savepoints/{asked['request-id']}"
-        deadline = time.monotonic() + _PATIENCE
         while (told := call("GET", place))["status"]["id"] != "COMPLETED":
             if time.monotonic() > deadline:
                 raise QueryError(f"Flink did not stop {self.launch.table!r} within {_PATIENCE:g} s", fix=f"stop it again; the log is {log()}")  # fmt: skip
             time.sleep(_LOOK)
-        if failed := told["operation"].get("failure-cause"):
-            raise QueryError(f"Flink did not stop {self.launch.table!r}", found=cause(failed["stack-trace"]), fix="stop it again: it goes on from its last checkpoint")  # fmt: skip
-        self.launch.state.stopped(told["operation"]["location"])
-        self._await_end(deadline)
+        failed = told["operation"].get("failure-cause")
+        if not failed:
+            self.launch.state.stopped(told["operation"]["location"])
+        return failed and str(failed["stack-trace"])
 
     def cancel(self) -> None:
         """End it as it is."""

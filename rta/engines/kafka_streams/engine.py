@@ -27,7 +27,7 @@ from rta.setup.java import find_java
 if TYPE_CHECKING:
     from rta.engines.portable import Asked
 
-__all__ = ["TRAITS", "definition", "forget", "processes", "ready", "start", "unsupported"]
+__all__ = ["TRAITS", "definition", "forget", "left", "processes", "ready", "start", "unsupported"]
 TRAITS: Final = Traits(
     guarantee="exactly once",
     late="left out and counted, each event, by the clock of its own partition",
@@ -130,6 +130,10 @@ def start(asked: Asked) -> KafkaStreamsJob:
 def processes() -> list[int]:
     """Return the ids of the programs that this process has started and that run."""
     return [job.native.process.pid for job in _running.values() if job.active()]
+
+
+def left(_table: str) -> None:
+    """Return None: the program ends with the process that started it."""
 
 
 def forget(table: str) -> None:

@@ -1,4 +1,4 @@
-"""Keep a table up to date with a topic or several, exactly once: follow() continues, drain() takes what is new and ends."""
+"""What rta.follow(), drain(), restart() and reset() do on Spark: see rta.engines.following, which chooses the engine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from rta.engines import changelog, portable
-from rta.engines.portable import SPARK
+from rta.engines import changelog
 from rta.engines.sinks import Sink
 from rta.engines.spark import checkpoints
 from rta.engines.spark.checkpoint_lock import (
@@ -63,62 +62,8 @@ def follow(
     also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
-    engine: str = SPARK,
 ) -> StreamingQuery:
-    """Start the query that keeps a table up to date with a topic, or with several.
-
-    If it is called again with the same arguments, as by a cell that is run again, it stops the running query and starts it where it was.
-    Nothing is created before Spark has accepted the query.
-
-    Args:
-        topic: The topic to read; or several by the names of the transform's parameters, each a topic, an event type (its name is the
-            topic) or an rta.engines.Source, which has its own options: {"views": VIEWS, "purchases": PURCHASES}. A query that began with
-            topics by name may get or lose one, see rta.explain_change().
-        transform: The analysis, DataFrame to DataFrame; of several topics it takes several: def transform(views, purchases).
-        table: Takes the schema of the transform's result; a struct such as `window` becomes window_start and window_end.
-        key: The columns of the result that identify a row, `window` included; a later row of a key replaces the earlier one. Without a key
-            rows are only added, each once: for results that never change, such as those of a filter, of explode or in append mode.
-        event: The type of the topic's events; by default the one with the name of the topic.
-        starting: Where a new checkpoint begins, see rta.read_batch(); an existing one continues where it was.
-        max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
-        max_events_per_batch: The most events of all partitions in one micro-batch; by default all available ones.
-        mode: Spark's output mode: "update", the default where Spark allows it, writes a row whenever it changes; "append" only once it is
-            final, when the watermark has passed it; "complete" replaces the whole table, so the result must be small.
-        trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default the next micro-batch starts at once.
-        keep: How long rows are kept, such as "90 days": older ones are deleted, by the end of their window or their first TIMESTAMP,
-            measured from the watermark. By default for ever.
-        also: Where the rows of each micro-batch go beside the table: rta.engines.TopicSink, ParquetSink, DeltaSink, or a function of
-            (rows: pyarrow.Table, batch: rta.engines.BatchId), which may get the same micro-batch again after a crash.
-        checkpoint: A folder; by default one for each table under RTA_HOME.
-        options: For Spark's Kafka source.
-        engine: "spark"; or "flink" or "kafka-streams", which run filters, withColumn and one groupBy(window, keys).agg(…) of one topic: see
-            rta.explain(). What only Spark has is refused.
-
-    Returns:
-        Spark's own StreamingQuery, with the name of the table; of another engine an rta.engines.EngineQuery, which has the same words.
-
-    Raises:
-        TopicError: If there is no such topic.
-        InputError: If an argument is not what it should be, or Spark has no such output mode for this transform.
-        TableError: If the table exists with another key or other columns.
-        QueryError: If table and checkpoint do not belong together (after a lost checkpoint nothing starts over silently), or another
-            query fills the table.
-
-    Example:
-        >>> from rta.transforms import totals
-        >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-follow", partitions=1)
-        >>> query = follow("doc-follow", totals, table="doc_follow", key=["window", "user_id"], event=rta.USER_EVENTS)
-        >>> query.processAllAvailable(); query.stop()
-        >>> rta.accounting("doc_follow").consumed
-        100
-    """
-    if engine != SPARK:
-        only_spark = {"max_events_per_batch": max_events_per_batch, "mode": mode, "trigger": trigger, "keep": keep, "also": also, "checkpoint": checkpoint, "options": options}  # fmt: skip
-        portably = portable.followed(
-            engine, topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, only_spark=only_spark,
-        )  # fmt: skip
-        return cast("StreamingQuery", portably)  # in duck typing
-    portable.require_sparks(table)
+    """Start the query that keeps a table up to date; the arguments are those of rta.follow()."""
     sources = query_sources(
         topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
         options=dict(options or {}),
@@ -134,21 +79,7 @@ def follow(
 
 
 def restart(table: str) -> StreamingQuery:
-    """Start the query again that follow() has started last for a table in this session; it continues where it was.
-
-    A query that still runs is stopped first.
-
-    Args:
-        table: The table that it keeps up to date.
-
-    Raises:
-        QueryError: If this session has started none.
-
-    Example:
-        >>> restart("doc_never_followed")
-        Traceback (most recent call last):
-        rta.errors.QueryError: this session has started no query for 'doc_never_followed'; fix: call rta.follow(...)
-    """
+    """Start the query again that follow() has started last for a table; see rta.engines.restart()."""
     if (asked := kept_here().get(table)) is None:
         raise QueryError(
             f"this session has started no query for {table!r}", fix="call rta.follow(…)"
@@ -172,33 +103,9 @@ def drain(
     also: Sequence[Sink] = (),
     checkpoint: str | Path | None = None,
     options: Mapping[str, str] | None = None,
-    engine: str = SPARK,
 ) -> Drained:
-    """Add to a table what is new in a topic, or in several, since the last call.
-
-    The arguments and errors are those of follow(), without the trigger. At the first call all of the topic is new; if that call fails
-    or is interrupted, there is no table.
-
-    Returns:
-        What was taken, with its accounting.
-
-    Example:
-        >>> from rta.transforms import totals
-        >>> _ = rta.publish(rta.user_events(spark, rows=100), "doc-drain", partitions=1)
-        >>> drained = drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS)
-        >>> drained.accounting.consumed
-        100
-        >>> print(drain("doc-drain", totals, table="doc_drain", key=["window", "user_id"], event=rta.USER_EVENTS))
-        doc_drain: nothing new in doc-drain (... s)
-    """
+    """Take what is new in a topic, or in several, into a table, and end; the arguments are those of rta.drain()."""
     start = time.monotonic()
-    if engine != SPARK:
-        only_spark = {"max_events_per_batch": max_events_per_batch, "mode": mode, "keep": keep, "also": also, "checkpoint": checkpoint, "options": options}  # fmt: skip
-        drained = portable.drained(
-            engine, topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, only_spark=only_spark,
-        )  # fmt: skip
-        return Drained.of(table, str(topic), drained, time.monotonic() - start)
-    portable.require_sparks(table)
     begun: list[StreamingQuery] = []
     sources = query_sources(
         topic, event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
@@ -228,7 +135,7 @@ def drain(
     serving_tables.make(target)  # also if the topic has no events
     taken = ledger.batches(table, after=before)
     if flawed := [batch for batch in taken if batch.flaw]:
-        warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=2)
+        warnings.warn(AccountingWarning(flaws_said(table, flawed)), stacklevel=3)
     return Drained.of(table, titled(sources), taken, time.monotonic() - start)
 
 
@@ -251,23 +158,11 @@ def headway_of(
 
 
 def reset(table: str, *, checkpoint: str | Path | None = None) -> None:
-    """Drop a serving table with its ledger and its checkpoint, so that the next drain() starts over.
-
-    Args:
-        table: The table; nothing happens if it does not exist.
-        checkpoint: The folder that was given to follow() or drain(), if any.
-
-    Raises:
-        QueryError: If a query fills the table, or the checkpoint cannot be deleted.
-
-    Example:
-        >>> reset("doc_never_made")
-    """
-    place = located(checkpoint or checkpoint_of(checked("table", table)))
+    """Drop a table with its ledger and its checkpoint; see rta.reset()."""
+    place = located(checkpoint or checkpoint_of(table))
     refuse_locked(place, table)
     # The checkpoint first: a table without one is refused until this is called again.
     checkpoints.remove(place)
-    portable.reset(table)
     changelog.forget(table)
     if table in {known.name for known in serving_tables.tables()}:
         serving_tables.drop(table)

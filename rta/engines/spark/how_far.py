@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rta.dataframes.session import running
 from rta.dataframes.task_metrics import underway
+from rta.engines.engine_query import EngineQuery
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -25,20 +26,25 @@ def reading(
     def look() -> tuple[int, int]:
         done, total = taken()
         session = running()  # none is started here
-        rows = sum(underway(session, str(query.runId))[0] for query in begun if session)
+        rows = sum(underway(session, str(query.runId))[0] for query in begun if session and not isinstance(query, EngineQuery))  # fmt: skip
         return min(done + rows, total), total
 
     return look
 
 
 def phase(begun: Sequence[StreamingQuery]) -> Callable[[], str]:
-    """Return a function that says what a query does at the moment: Spark's tasks, or Spark's own words between them."""
+    """Return a function that says what a query does at the moment: Spark's tasks, or Spark's own words between them; of others the state."""
 
     def look() -> str:
         session = running()
-        return "; ".join(
-            underway(session, str(query.runId))[1] or str(query.status["message"])
-            for query in begun if session and query.isActive
-        )  # fmt: skip
+        told = []
+        for query in begun:
+            if isinstance(query, EngineQuery):
+                told.append(
+                    f"{query.job.engine}: {query.lastProgress.get('state', 'it has ended')}"
+                )
+            elif session and query.isActive:
+                told.append(underway(session, str(query.runId))[1] or str(query.status["message"]))
+        return "; ".join(told)
 
     return look

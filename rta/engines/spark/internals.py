@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import analyzed, each, java_class, java_session
+from rta.dataframes.internals import analyzed, each, java_class, java_session, optimized
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -97,6 +97,11 @@ def refusal(stream: DataFrame, mode: str) -> Exception | None:
     except AnalysisException as error:
         return error
     return None
+
+
+def calls_python(frame: DataFrame) -> bool:
+    """Tell whether rows of a frame go through a Python function."""
+    return "EvalPython" in str(optimized(frame.sparkSession, analyzed(frame)).toString())
 
 
 def file_system(session: SparkSession, path: str) -> tuple[Any, Any]:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 import rta
-from rta.engines import EngineQuery, flink
+from rta.cli.app import main
+from rta.display.live_view import LiveView
+from rta.display.subjects import feed_of
+from rta.engines import EngineQuery, engine_query, flink
 from rta.errors import InputError, QueryError
 from rta.kafka import client
+from rta.monitor import verdicts
 from rta.transforms import totals
 from tests.engines.contract.answers import BROKEN, KEY, kept, rows
 from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
+from tests.metrics.test_families import values
+from tests.support.waiting import until
+
+STOP_IT = """import rta, sys
+query = rta.queries()[sys.argv[1]]
+print(query.state, query.engine, query.process)
+query.stop()
+print(rta.queries()[sys.argv[1]].state)"""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +89,123 @@ def test_the_words_of_a_query(
     again.stop()
     assert not again.isActive
     assert again.awaitTermination()
+
+
+def test_a_query_is_listed_and_stopped_from_anywhere(
+    cluster: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Here with its figures; from another process, which can stop it; and a job that goes on without its kernel, which anyone can."""
+    name, table = topic(partitions=1), "flink_listed"
+    rta.publish(rta.user_events(spark, rows=100, seed=1), name)
+
+    def follow() -> Any:
+        return rta.follow(name, totals, table=table, key=KEY, event=rta.USER_EVENTS, engine="flink")
+
+    query = follow()
+    query.processAllAvailable()
+    here = rta.queries()[table]
+    assert (here.topic, here.engine, here.state, here.behind, here.process) == (name, "flink", "running", 0, os.getpid())  # fmt: skip
+    assert id(here.query) == id(query)
+    assert str(here.native).startswith(cluster.rest)
+    assert here.verdict.level in ("good", "idle")
+    assert "flink" in repr(rta.queries())
+    now = rta.monitor.vitals_of(table)
+    assert (now.used, now.quarantined, now.behind) == (100, 0, 0)
+    until(lambda: rta.monitor.vitals_of(query).out_rate == 0)  # nothing more comes
+    told = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)
+    [of_it] = [each for each in told["queries"] if each["table"] == table]
+    assert (of_it["engine"], of_it["process"], of_it["progress"]["state"]) == ("flink", os.getpid(), "RUNNING")  # fmt: skip
+    figures = values(rta.metrics.exposition())
+    of_query = (("engine", "flink"), ("query_name", table))
+    assert figures["rta_query_running", of_query] == 1
+    assert figures["rta_query_checkpoints_total", of_query] >= 1
+    assert figures["rta_query_state_bytes", of_query] > 0
+    assert figures["rta_query_restarts_total", of_query] == 0
+    assert figures["rta_query_events_per_second", of_query] >= 0
+    assert figures["kafka_consumergroup_lag", (("consumergroup", table), ("partition", "0"), ("topic", name))] == 0  # fmt: skip
+    assert figures["rta_up", (("part", "engines"),)] == 1
+    child = subprocess.run(
+        [sys.executable, "-c", STOP_IT, table], env=os.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.stdout.splitlines() == [f"running flink {os.getpid()}", "stopped"], child.stderr
+    assert not query.isActive
+    assert rta.queries()[table].state == "stopped"
+    follow().let_go()  # as if its kernel had ended
+    left = rta.queries()[table]
+    assert (left.state, left.process, left.verdict.level) == ("running", None, "warn")
+    assert values(rta.metrics.exposition())["rta_query_running", of_query] == 1
+    assert f"{table}: on flink, goes on without the process" in CliRunner().invoke(main, ["status"]).stdout  # fmt: skip
+    left.stop()
+    assert rta.queries()[table].state == "stopped"
+    assert kept(table) == rows(totals(rta.read_batch(name, event=rta.USER_EVENTS)))
+
+
+def test_it_is_seen_alive(
+    cluster: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """The live view of a query has its figures and buttons, its health is told, and who sees it go on without a kernel is told."""
+    name, table = topic(partitions=1), "flink_alive"
+    rta.publish(rta.user_events(spark, rows=100, seed=1), name)
+    query: Any = rta.follow(name, totals, table=table, key=KEY, event=rta.USER_EVENTS, engine="flink")  # fmt: skip
+    query.processAllAvailable()
+    view = LiveView(feed_of(query, mode=None, key=(), every=0.25, event=None))
+    view.look()
+    assert (view.state, view.history[-1].used, len(view.snapshot().frame)) == ("running", 100, len(kept(table)))  # fmt: skip
+    assert rta.health(query).lag == {name: {0: 0}}
+    assert "flink: RUNNING" in repr(rta.health(table))
+    view.told({"do": "stop"})
+    assert (view.state, query.isActive) == ("stopped", False)
+    view.told({"do": "restart"})
+    assert view.state == "running"
+    engine_query.running[table].let_go()  # as if its kernel had ended
+    assert (view.state, view.verdict) == ("running", verdicts.WITHOUT_ITS_KERNEL)
+    view.stop()
+    rta.reset(table)
+
+
+def test_kappa_replays_switches_and_rolls_back(
+    cluster: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Both versions are the batch's while events come, each event of each is accounted for; what only Spark has is refused."""
+    name, how = topic(partitions=2), {"table": "flink_kappa", "key": KEY, "event": rta.USER_EVENTS, "engine": "flink"}  # fmt: skip
+    filtered, _ = PORTABLE["filtered"]
+    kappa: Any = rta.kappa
+    for refused, said in (
+        ({"real_time": "5 minutes"}, "has no real_time"),
+        ({"engine": "storm"}, "no such engine"),
+    ):
+        with pytest.raises(InputError, match=said):
+            kappa(name, totals, **how | refused)
+    with pytest.raises(InputError, match="reads one topic"):
+        kappa({"a": name, "b": name}, totals, **how)
+    assert "flink_kappa" not in [each.name for each in rta.store.tables()]
+    rta.publish(rta.user_events(spark, rows=300, seed=1), name)
+    with kappa(name, totals, **how) as wired:
+        wired.catch_up()
+        first = rows(totals(rta.read_batch(name, event=rta.USER_EVENTS)))
+        assert kept("flink_kappa") == first
+        with pytest.raises(InputError, match="has no max_events_per_batch"):
+            wired.replay(filtered, max_events_per_batch=10)
+        replay = wired.replay(filtered)
+        assert kept("flink_kappa") == first
+        rta.publish(rta.user_events(spark, rows=100, seed=2), name)
+        assert replay.wait().behind == 0
+        assert wired.switch().served == 2
+        events = rta.read_batch(name, event=rta.USER_EVENTS)
+        assert kept("flink_kappa") == rows(filtered(events))
+        assert (wired.accounting().consumed, wired.accounting().used) == (400, 400)
+        assert wired.roll_back().served == 1
+        wired.catch_up()
+        assert kept("flink_kappa") == rows(totals(events))
+        assert (wired.accounting().balanced, wired.accounting().used) == (True, 400)
+        assert "on flink" in repr(wired)
+        running = wired.queries
+    assert [query.isActive for query in running] == [False, False]
+    with kappa(name, totals, **how) as again:  # the job of version 1 goes on where it was
+        again.catch_up()
+        assert again.accounting().used == 400
+        again.retire(2)
+    assert [each.name for each in rta.store.tables() if each.name.startswith("flink_kappa")] == ["flink_kappa_v1", "flink_kappa"]  # fmt: skip
 
 
 def test_what_does_not_fit_is_said_before_anything_is_made(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 
 import rta
 from rta import EventType
-from rta.engines import kafka_streams
+from rta.engines import engine_tables, kafka_streams
 from rta.engines.contract import described
 from rta.engines.kafka_streams.topology import unsupported
 from rta.errors import QueryError
@@ -21,6 +22,7 @@ from rta.kafka import client, topics
 from rta.transforms import totals
 from tests.engines.contract.answers import KEY, kept, rows
 from tests.engines.contract.queries import PORTABLE, Transform, hopping
+from tests.support.waiting import until
 
 STREAMS = "kafka-streams"
 BEGIN = datetime(2024, 11, 15, 10, tzinfo=UTC)
@@ -85,6 +87,9 @@ def test_the_words_of_a_query_and_a_start_where_it_was(
     assert (query.name, query.isActive, query.exception()) == ("streams_words", True, None)
     assert query.lag() == {0: 0, 1: 0}
     assert isinstance(query.native, kafka_streams.Program)
+    listed = rta.queries()["streams_words"]
+    assert (listed.engine, listed.state, listed.behind, listed.process) == (STREAMS, "running", 0, os.getpid())  # fmt: skip
+    assert f"process {query.native.process.pid}" in str(listed.native)
     again: Any = rta.follow(name, totals, table="streams_words", key=KEY, event=rta.USER_EVENTS, engine=STREAMS)  # fmt: skip
     assert again.native is query.native  # a cell that is run again
     again.stop()
@@ -106,8 +111,13 @@ def test_a_group_on_two_partitions_is_an_error_and_no_wrong_row(topic: Callable[
     """Events without the message key that Kafka would put elsewhere: it ends with a sentence, and the table has no half of a group."""
     name = topic(partitions=3)
     send(name, *(at(minute, user) for user in range(5) for minute in range(2)))
+    query: Any = rta.follow(name, totals, table="streams_keyless", key=KEY, event=rta.USER_EVENTS, engine=STREAMS)  # fmt: skip
     with pytest.raises(QueryError, match=r'with user_id = \d at offset \d is on partition 0.*key="user_id"'):  # fmt: skip
-        drained(name, totals, "streams_keyless")
+        query.processAllAvailable()
+    failed = rta.queries()["streams_keyless"]
+    assert (failed.state, failed.verdict.level) == ("failed", "bad")
+    assert "is on partition 0" in failed.verdict.text
+    until(lambda: engine_tables.told("streams_keyless").state == "failed")  # type: ignore[union-attr]
     assert rta.read("streams_keyless").empty
 
 

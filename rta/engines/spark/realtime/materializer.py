@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.dataframes import sources, task_metrics
@@ -25,6 +25,7 @@ from rta.engines.spark import checkpoints, following, topic_identity
 from rta.engines.spark.checkpoint_lock import locked, none_left_behind
 from rta.engines.spark.duplicates import observed_around
 from rta.engines.spark.exactly_once import Plan, accounted, interval_metrics
+from rta.engines.spark.internals import calls_python
 from rta.engines.spark.lateness import Transform, operators, streamed
 from rta.engines.spark.query_errors import failed, failures_said
 from rta.engines.spark.query_sources import ONLY, Source
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
+    from rta.kafka.topics import TopicDescription
+
+NO_COUNT: Final = "no count of all rows"
+PYTHON: Final = "a Python function"
 SPARE: Final = 1  # task slots for the accounting, which reads bad and late events again
 _LOOK: Final = 0.1  # seconds between two checks for the end of an interval
 _STOP: Final = 120.0  # seconds to wait until results that were sent are in the table
@@ -81,33 +86,78 @@ def materialize(
     """
     place = str(checkpoint_of(table))
     with waiting(f"starting {table}"), failures_said(place, table), none_left_behind():
-        described = topics.description(topic)
-        events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
-        stream = observed_around(streamed(events, transform))
-        if (count := count_column(stream)) is None:
-            raise QueryError(
-                "real-time mode needs a count of all rows, which tells the newer of two results of a key",
-                found=f"no count of all rows among {', '.join(stream.columns)}",
-                fix='add F.count("*").alias("events") to the transform\'s agg(…), or use real_time=None',
-            )
-        slots = topic_sink.require_slots(stream, described.partitions, spare=SPARE)
-        known = changelog.find(table) or _noted(stream, table, place)
-        following.drain(
-            topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
-            max_events_per_batch=max_events_per_batch if known.position is None else None,
+        ready = brought_up(
+            topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew, max_events_per_batch=max_events_per_batch,
         )  # fmt: skip
-        into = changelog.opened(known)
+        stream, into = ready.stream, changelog.opened(ready.known)
         try:
             with locked(stream.sparkSession, place, table):
-                query = topic_sink.relayed(_messages(stream), into.topic, real_time, place, name=table, slots=slots)  # fmt: skip
+                query = topic_sink.relayed(_messages(stream), into.topic, real_time, place, name=table, slots=ready.slots)  # fmt: skip
         except QueryError:
-            if known.position is None:  # refused at its first start: leave nothing behind
+            if ready.known.position is None:  # refused at its first start: leave nothing behind
                 following.reset(table)
             raise
-        topic_identity.require_same_topic(stream.sparkSession, place, described)
+        topic_identity.require_same_topic(stream.sparkSession, place, ready.topic)
         read = {ONLY: Source(topic, event, starting, max_skew)}
-        plan = Plan(read, {topic: described.id}, transform, operators(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
-        return Materialized(query, plan, serving_tables.table(table), count, into)
+        plan = Plan(read, {topic: ready.topic.id}, transform, operators(stream), stream.sparkSession, place, database.engine(), settings().run_id)  # fmt: skip
+        return Materialized(query, plan, serving_tables.table(table), ready.count, into)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A table that has everything that was in the topic.
+
+    Args:
+        stream: The result of the transform over the topic.
+        count: Its column that counts the events of a key.
+        slots: The task slots that it takes in real-time mode.
+        topic: The topic.
+        known: The changelog topic, and where it was.
+    """
+
+    stream: DataFrame
+    count: str
+    slots: int
+    topic: TopicDescription
+    known: Results
+
+
+def unsupported(stream: DataFrame) -> str | None:
+    """Return why real-time mode cannot run a result, as far as that is known before it starts; None if it may."""
+    return NO_COUNT if count_column(stream) is None else PYTHON if calls_python(stream) else None
+
+
+def brought_up(
+    topic: str,
+    transform: Transform,
+    *,
+    table: str,
+    key: Sequence[str],
+    event: EventType,
+    starting: Position,
+    max_skew: str,
+    max_events_per_batch: int | None,
+) -> Ready:
+    """Bring a table that is filled in real time up to date with the topic, in a micro-batch; the arguments are those of materialize()."""
+    place = str(checkpoint_of(table))
+    described = topics.description(topic)
+    events = sources.good_stream(described, event, starting=starting, max_skew=max_skew)
+    stream = observed_around(streamed(events, transform))
+    if (count := count_column(stream)) is None:
+        raise QueryError(
+            "real-time mode needs a count of all rows, which tells the newer of two results of a key",
+            found=f"{NO_COUNT} among {', '.join(stream.columns)}",
+            fix='add F.count("*").alias("events") to the transform\'s agg(…), or use engine="spark", real_time=None',
+        )
+    if calls_python(stream):
+        raise QueryError("real-time mode cannot run this query", found=PYTHON, fix=topic_sink.IN_BATCHES)  # fmt: skip
+    slots = topic_sink.require_slots(stream, described.partitions, spare=SPARE)
+    known = changelog.find(table) or _noted(stream, table, place)
+    following.drain(
+        topic, transform, table=table, key=key, event=event, starting=starting, max_skew=max_skew,
+        max_events_per_batch=max_events_per_batch if known.position is None else None,
+    )  # fmt: skip
+    return Ready(stream, count, slots, described, known)
 
 
 def _messages(stream: DataFrame) -> DataFrame:
@@ -126,7 +176,7 @@ def _noted(stream: DataFrame, table: str, place: str) -> Results:
         raise QueryError(
             f"table {table!r} is filled in micro-batches, whose state has another format than that of real-time mode",
             found=place,
-            fix=f"continue with real_time=None, or rta.reset({table!r}) and fill it again",
+            fix=f'continue with engine="spark" and real_time=None, or rta.reset({table!r}) and fill it again',
         )
     return changelog.note(table)
 
@@ -151,6 +201,53 @@ class Materialized:
         ]  # fmt: skip
         for thread in self.threads:
             thread.start()
+
+    @property
+    def name(self) -> str:
+        """The table."""
+        return self.table.name
+
+    @property
+    def isActive(self) -> bool:  # noqa: N802 - Spark's word
+        """Whether it runs."""
+        return self.failure is None and bool(self.query.isActive)
+
+    @property
+    def lastProgress(self) -> Any:  # noqa: N802
+        """Spark's progress of the newest interval that has ended."""
+        return self.query.lastProgress
+
+    @property
+    def recentProgress(self) -> Any:  # noqa: N802
+        """Spark's progress of the newest intervals."""
+        return self.query.recentProgress
+
+    def exception(self) -> Exception | None:
+        """Return why it has ended; None if it runs, or was stopped."""
+        return self.failure or self.query.exception()
+
+    def awaitTermination(self, timeout: float | None = None) -> bool:  # noqa: N802
+        """Wait until it has ended, or so many seconds; return whether it has. Raise its error, if there was one."""
+        ended = self.query.awaitTermination(timeout)  # type: ignore[arg-type]
+        self.check()
+        return ended is not False
+
+    def processAllAvailable(self) -> None:  # noqa: N802
+        """Wait until all that is in the topic now is in the table and the ledger: until the interval has ended that has it.
+
+        Raises:
+            QueryError: It has failed, or was stopped.
+        """
+        [topic] = [source.topic for source in self.plan.sources.values()]
+        ends = {p: end for p, (_, end) in topics.offsets(topic).items()}
+        while any(end > self._entered(topic).get(p, 0) for p, end in ends.items()):
+            self.check()
+            if not self.query.isActive and not any(thread.is_alive() for thread in self.threads):
+                raise self.exception() or QueryError(f"the query {self.name!r} was stopped before its end", fix="follow it again: it goes on where it was")  # fmt: skip
+            time.sleep(_LOOK)
+
+    def _entered(self, topic: str) -> Mapping[int, int]:
+        return ledger.offsets(self.table.name, on=self.plan.engine).get(topic, {})
 
     def check(self) -> None:
         """Raise the error of the query or of one of the threads, if there was one."""

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Kafka's defaults cost milliseconds; `sink_options` overrides each of these.
 SINK: Final[Mapping[str, str]] = {**client.WRITING, "kafka.linger.ms": "0", "kafka.acks": "all"}
+IN_BATCHES: Final = (
+    'change the transform, or run it in micro-batches with real_time=None, engine="spark"'
+)
 _taken: Final[dict[str, int]] = {}  # run id of a real-time query → its task slots
 _LIMIT: Final = re.compile(r"\[\w*REAL_TIME_MODE[\w.]*\] (.*)")
 
@@ -143,7 +146,7 @@ def relayed(
             raise QueryError(
                 "real-time mode cannot run this query",
                 found=limit[1],
-                fix="change the transform, or run it in micro-batches with real_time=None",
+                fix=IN_BATCHES,
             ) from error
         raise failed(checkpoint, name, error) from error
 
