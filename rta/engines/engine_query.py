@@ -111,9 +111,10 @@ class EngineQuery:
         """Note how far it is, and leave it for other processes."""
         import psutil
 
-        self._beats.append((datetime.now(UTC), self._events()))
-        failed = self.exception()
-        with suppress(OSError):  # the disk is full, say: others know less, and the query goes on
+        self._beats.append((datetime.now(UTC), self.materializer.events))
+        # Flink has just died, or the disk is full: others know less, and the query goes on.
+        with suppress(OSError, RtaError):
+            failed = self.exception()
             engine_tables.tell(ToldQuery(
                 self.name, self.job.engine, os.getpid(), started(psutil.Process()), self.since, "failed" if failed else "running",
                 str(failed) if failed else None, str(self.native), self.restarts, self.lastProgress,
@@ -123,10 +124,7 @@ class EngineQuery:
         """Watch no longer, and tell others so."""
         if threading.current_thread() is not self._watcher:
             self._watcher.join()
-        engine_tables.untell(self.name)
-
-    def _events(self) -> int:
-        return sum(told["consumed"] for told in list(self.materializer.counts.values()))
+        engine_tables.untell(self.name, self.since)
 
     @property
     def native(self) -> Any:
@@ -144,7 +142,10 @@ class EngineQuery:
     def lastProgress(self) -> dict[str, Any]:  # noqa: N802
         """What the engine tells of it, how far each partition was read, and how many events a second those of the last seconds were."""
         ends = {str(p): told["next"] for p, told in sorted(self.materializer.counts.items())}
-        now = {"numInputRows": self._events(), "processedRowsPerSecond": _rate(self._beats)}
+        now = {
+            "numInputRows": self.materializer.events,
+            "processedRowsPerSecond": _rate(self._beats),
+        }
         topic = self.materializer.target.source.name
         return {"name": self.name, "engine": self.job.engine, "topic": topic, **now, "endOffset": ends, **self.job.progress()}  # fmt: skip
 

@@ -92,13 +92,14 @@ def told(table: str) -> ToldQuery | None:
     return recorded(_file(table), ToldQuery)
 
 
-def untell(table: str) -> None:
-    """Remove what was told: this process fills the table no longer.
+def untell(table: str, since: str) -> None:
+    """Remove what this process has told of a query: it fills the table no longer.
 
-    >>> untell("never_followed")
+    >>> untell("never_followed", "2024-11-15 10:00:00 UTC")
     """
-    _file(table).unlink(missing_ok=True)
-    _request(table).unlink(missing_ok=True)
+    if (found := told(table)) and (found.pid, found.since) == (os.getpid(), since):
+        _file(table).unlink(missing_ok=True)
+        _request(table).unlink(missing_ok=True)
 
 
 def elsewhere(table: str) -> ToldQuery | None:

@@ -93,6 +93,13 @@ class Materializer:
         """Return partition → the offset after the newest event that the engine has counted."""
         return dict(self.target.start) | {p: told["next"] for p, told in self.counts.items()}
 
+    @property
+    def events(self) -> int:
+        """Return how many events are counted; what was counted before this process is known from the ledger at once."""
+        return max(
+            self._known.consumed, sum(told["consumed"] for told in list(self.counts.values()))
+        )
+
     def start(self) -> None:
         """Begin."""
         self._written = self.target.results.position or 0
