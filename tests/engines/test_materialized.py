@@ -364,7 +364,8 @@ def test_the_engine_spark_realtime(narrow: SparkSession, topic: Callable[..., st
     *_, plan = rta.explain(averages, rta.USER_EVENTS)
     assert (plan.engine, plan.why_not) == ("spark-realtime", "no count of all rows")
     *_, plan = rta.explain(
-        lambda e: totals(e.withColumn("action", F.udf(str)("action"))), rta.USER_EVENTS
+        lambda e: totals(e.withColumn("action", F.udf(lambda text: text)("action"))),
+        rta.USER_EVENTS,
     )
     assert plan.why_not == "a Python function"
     *_, plan = rta.explain(totals, rta.USER_EVENTS)
