@@ -364,7 +364,7 @@ def test_the_engine_spark_realtime(narrow: SparkSession, topic: Callable[..., st
     *_, plan = rta.explain(averages, rta.USER_EVENTS)
     assert (plan.engine, plan.why_not) == ("spark-realtime", "no count of all rows")
     *_, plan = rta.explain(
-        lambda e: totals(e.withColumn("action", F.udf(lambda text: text)("action"))),
+        lambda e: totals(e.withColumn("user_id", F.udf(lambda user: user, "int")("user_id"))),
         rta.USER_EVENTS,
     )
     assert plan.why_not == "a Python function"
