@@ -14,10 +14,10 @@ import rta
 from rta.cli.app import main
 from rta.cli.doctor import examine
 from rta.engines import flink
+from rta.engines.engine_tables import state_of
 from rta.engines.flink import own
 from rta.engines.flink.gateway import call
 from rta.engines.flink.state import State
-from rta.engines.portable import state_of
 from rta.errors import QueryError, SetupError
 from rta.settings import settings
 from rta.setup.processes import runs
