@@ -112,7 +112,8 @@ def queries() -> Facts[QuerySummary]:
             topic = f"{before['topic']}, {row['topic']}" if before and same else row["topic"]
             newest[row["table_name"]] = {**row, "topic": topic}
     found = []
-    for table in {*held, *newest}:
+    known = {table for table, now in held.items() if now.active or now.error}
+    for table in {*known, *newest}:
         row, now = newest.get(table, {}), held.get(table, Held())
         found.append(
             QuerySummary(
