@@ -11,7 +11,7 @@ ENV := $(VENV)/.complete
 # With it Java keeps 48 MB for compiled code, too few for a session of a thousand tests: a thread would sweep all the time.
 SHORT_LIVED := -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
 # The junit files have the seconds of each test.
-PYTEST := SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+PYTEST := SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=15
 # Where this is set, each of the hundred processes of the tests compiles what it imports: five seconds for Spark and pandas.
 unexport PYTHONDONTWRITEBYTECODE
 NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))

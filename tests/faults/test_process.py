@@ -208,9 +208,9 @@ def full(engine: Any) -> Iterator[None]:
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    engine.dispose()
     with closing(engine.raw_connection()) as connection:
         connection.driver_connection.execute("VACUUM")
+    engine.dispose()
     sa.event.listen(engine, "connect", limit)
     try:
         yield

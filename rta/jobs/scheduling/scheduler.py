@@ -155,6 +155,8 @@ class Scheduler:
             taken = slot and store.claimed(slot, runs.new_id(), now)
             if not taken:
                 return False
+            if dead := self._children.pop((name, taken.scheduled_for), None):
+                dead.wait()  # an earlier try of this moment, which has died: it held the lock
             try:
                 self._children[name, taken.scheduled_for] = started(taken, lock)
             except OSError:
