@@ -87,6 +87,7 @@ def test_nothing_is_left_that_nobody_looks_at(watched: Notebook, lab_server: Lab
     until(Path(lab_server.folder, "waiting").exists)
     watched.interrupt()
     until(lambda: "KeyboardInterrupt" in watched.text(5))
+    watched.wait_idle()  # until then the kernel drops what it is asked, as after each error
     watched.run(6)
     stream.scroll_into_view_if_needed()
     expect(stream.locator("td", has_text="4,002")).to_be_visible()

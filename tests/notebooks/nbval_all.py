@@ -23,6 +23,7 @@ NOTEBOOKS: Final = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 
 LIGHTER: Final[Mapping[str, Mapping[str, Any]]] = {
     "01-build-a-dashboard": {"speed": 200_000.0},  # seconds of history in a second
+    "02-exactly-once": {"events": 4_000},  # on the topic
     "04-compare-architectures": {"rate": 4_000},  # events per second that arrive
     "04-scale-out": {"length": 300_000},  # bytes that an event's computation hashes
 }
@@ -124,7 +125,6 @@ def main(folder: Path, paths: Sequence[Path]) -> None:
     """Put the flights onto the topic, then run the notebooks: those that take a JVM as it comes one after another in one."""
     import rta
 
-    os.nice(10)  # the other tests go first, and these take what they leave
     session = rta.spark()
     put_flights(session, until="2013-01-11")
     gateway = session.sparkContext._gateway

@@ -34,7 +34,9 @@ Event = dict[str, Any]
 class World:
     """What runs: analysis and engine → its query; and how many records were sent, how many of them bad."""
 
-    queries: dict[tuple[str, str], Any] = field(default_factory=dict)
+    queries: dict[tuple[str, str], Any] = field(
+        default_factory=dict, repr=False
+    )  # each would ask Kafka
     sent: int = 0
     bad: int = 0
 
