@@ -12,7 +12,7 @@ import nbformat
 from rta import jobs
 from rta.jobs.scheduling import slots
 from rta.jobs.scheduling.scheduler import Scheduler
-from tests.support.notebooks import written
+from tests.support.notebooks import SELDOM, written
 from tests.support.waiting import finished, until
 
 folder = Path(sys.argv[1])  # beside the disk
@@ -25,9 +25,9 @@ if not filled.exists():
             while True: file.write(bytes(4096))
         except OSError: pass
     filled.touch()"""
-yearly = "0 0 1 1 *"
-jobs.schedule(written(folder / "fills.ipynb", "print('kept')", fills, "print('after')"), cron=yearly, retries=1, backoff=0.1)  # fmt: skip
-jobs.schedule(written(folder / "due.ipynb", "print('due')"), every=3600)
+leap_day = "0 0 29 2 *"
+jobs.schedule(written(folder / "fills.ipynb", "print('kept')", fills, "print('after')"), cron=leap_day, retries=1, backoff=0.1)  # fmt: skip
+jobs.schedule(written(folder / "due.ipynb", "print('due')"), every=SELDOM)
 jobs.run_now("fills")
 said: list[str] = []
 ahead = [timedelta(0)]
@@ -49,7 +49,7 @@ def looked(happened: Callable[[], object]) -> object:
 
 
 until(lambda: looked(filled.exists))
-ahead[0] = timedelta(hours=1)  # a moment comes, and cannot be kept
+ahead[0] = timedelta(days=7)  # a moment comes, and cannot be kept
 until(lambda: looked(lambda: any("is full" in line for line in said)))
 while_full = {each.schedule: each.state for each in slots.slots()}
 filler.unlink()

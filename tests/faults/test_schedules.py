@@ -27,7 +27,7 @@ from rta.testing import oracle
 from tests.faults.test_broker import broker_again
 from tests.jobs.test_jobs import _outputs, _processes_of
 from tests.support.databases import _fresh
-from tests.support.notebooks import written
+from tests.support.notebooks import SELDOM, written
 from tests.support.truth import ROOT, true_totals
 from tests.support.waiting import HANG, finished, until
 
@@ -91,7 +91,7 @@ def test_f50_the_database_goes_away_during_a_scheduled_run(
     said: list[str] = []
     monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RTA_DATABASE_URL", url)
-    jobs.schedule(written(tmp_path / "f50.ipynb", cell), every=3600, retries=2)
+    jobs.schedule(written(tmp_path / "f50.ipynb", cell), every=SELDOM, retries=2)
     jobs.run_now("f50")
     ours = Scheduler(say=said.append)
     _look(ours, reached.exists)
@@ -122,7 +122,7 @@ def test_f51_a_run_with_spark_that_never_ends(end: str, tmp_path: Path, monkeypa
         tmp_path / "f51.ipynb",
         f"import pathlib, rta\nspark = rta.spark(master='local[1]')\nspark.range(1).count()\npathlib.Path({str(started)!r}).touch()\nwhile True: pass",
     )
-    jobs.schedule(path, every=3600, timeout=None if end == "cancelled" else 90)
+    jobs.schedule(path, every=SELDOM, timeout=None if end == "cancelled" else 90)
     jobs.run_now("f51")
     ours = Scheduler(say=lambda _: None)
     _look(ours, started.exists)
@@ -164,7 +164,7 @@ def hold(rows, batch):
         while not (folder / f"opened-{{turn}}").exists(): time.sleep(0.05)
 rta.drain({name!r}, rta.transforms.totals, table="f70", key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=20, also=[hold],
     options={slow} if turn == 0 else None)"""
-    jobs.schedule(written(tmp_path / "f70.ipynb", cell), every=3600, retries=9, backoff=0.1)
+    jobs.schedule(written(tmp_path / "f70.ipynb", cell), every=SELDOM, retries=9, backoff=0.1)
     jobs.run_now("f70")
     ours = Scheduler(say=lambda _: None)
     with broker_again() as before, _ended(ours):

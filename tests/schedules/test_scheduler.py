@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import psutil
 import pytest
 
 from rta import jobs
@@ -26,8 +25,9 @@ from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.planning import Schedule, Slot
 from rta.jobs.scheduling.scheduler import Scheduler
 from rta.jobs.states import State
+from rta.setup.processes import runs
 from tests.jobs.test_jobs import _outputs, _processes_of
-from tests.support.notebooks import noting, written
+from tests.support.notebooks import SELDOM, noting, written
 from tests.support.waiting import HANG, finished, until
 
 SCHEDULER = [sys.executable, "-P", "-m", "rta.cli", "scheduler"]
@@ -59,9 +59,9 @@ def _until(schedule: str, *, scheduler: Scheduler | None = None, slots: int = 1)
 def _missed(name: str, file: Path, **how: Any) -> Schedule:
     """Make a schedule that has one moment which no scheduler has seen, and whose run adds a line to a file."""
     made = jobs.schedule(
-        written(file.with_suffix(".ipynb"), noting(file)), name=name, every=3600, **how
+        written(file.with_suffix(".ipynb"), noting(file)), name=name, every=SELDOM, **how
     )
-    store.change(name, planned_to=datetime.now(UTC) - timedelta(hours=1))
+    store.change(name, planned_to=datetime.now(UTC) - timedelta(days=7))
     return made
 
 
@@ -109,7 +109,7 @@ def test_f53_a_runner_and_a_kernel_that_are_killed_are_tried_again(own_home: Pat
     hold.touch()
     cell = f"import os, time\nopen({str(tries)!r}, 'a').write(f'{{os.getpid()}}\\n')\nwhile os.path.exists({str(hold)!r}): time.sleep(0.05)"
     jobs.schedule(
-        written(tmp_path / "n.ipynb", cell), name="dies", every=3600, retries=2, backoff=0.1
+        written(tmp_path / "n.ipynb", cell), name="dies", every=SELDOM, retries=2, backoff=0.1
     )
     jobs.run_now("dies")
     ours = Scheduler(say=lambda _: None)
@@ -123,7 +123,7 @@ def test_f53_a_runner_and_a_kernel_that_are_killed_are_tried_again(own_home: Pat
     [child] = ours._children.values()
     child.kill()
     kernel = int(until(lambda: begun(2))[-1])
-    assert not psutil.pid_exists(int(tries.read_text().splitlines()[0]))
+    assert not runs(int(tries.read_text().splitlines()[0]))
     os.kill(kernel, signal.SIGKILL)
     until(lambda: begun(3))
     hold.unlink()
@@ -165,7 +165,7 @@ def test_what_reaches_the_notebook_and_what_is_kept(own_home: Path, tmp_path: Pa
 def test_a_notebook_that_never_ends_is_deleted_or_cancelled(own_home: Path, tmp_path: Path) -> None:
     """It times out with its kernel; one that is gone fails with its name; one that a person cancels is not tried again."""
     path = written(tmp_path / "endless.ipynb", "while True: pass")
-    jobs.schedule(path, every=3600, timeout=1)
+    jobs.schedule(path, every=SELDOM, timeout=1)
     jobs.run_now("endless")
     [slot] = _until("endless")
     assert (slot.state, slot.message) == (State.TIMED_OUT, "it took longer than the timeout of 1 s")
@@ -306,7 +306,7 @@ def test_two_homes_know_nothing_of_each_other(tmp_path: Path, monkeypatch: pytes
     """Two users of one machine have a schedule of the same name: each has its own runs, its own scheduler and its own locks."""
     for name in ("one", "two"):
         monkeypatch.setenv("RTA_HOME", str(tmp_path / name))
-        jobs.schedule(written(tmp_path / f"{name}.ipynb", f"print({name!r})"), name="same", every=3600)  # fmt: skip
+        jobs.schedule(written(tmp_path / f"{name}.ipynb", f"print({name!r})"), name="same", every=SELDOM)  # fmt: skip
         assert jobs.start_scheduler() == jobs.start_scheduler()
     for name in ("one", "two"):
         monkeypatch.setenv("RTA_HOME", str(tmp_path / name))
@@ -371,7 +371,9 @@ def test_the_tables_are_plain(database_url: str, tmp_path: Path, monkeypatch: py
 
 def test_cron_runs_the_printed_line(own_home: Path, tmp_path: Path) -> None:
     """Sh with cron's bare environment: the line starts a scheduler if none runs; `rta run` works there, too."""
-    jobs.schedule(written(tmp_path / "by cron.ipynb", "print('cron')"), name="by_cron", every=3600)
+    jobs.schedule(
+        written(tmp_path / "by cron.ipynb", "print('cron')"), name="by_cron", every=SELDOM
+    )
     jobs.run_now("by_cron")
     bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # fmt: skip
     printed = subprocess.run([*SCHEDULER, "--crontab"], capture_output=True, text=True, check=True).stdout  # fmt: skip

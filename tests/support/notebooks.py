@@ -1,9 +1,13 @@
 """Small notebooks for jobs."""
 
 from pathlib import Path
+from typing import Final
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
+
+SELDOM: Final = "7 days"
+"""A period of which no moment comes while a test runs, but once in a week: they are counted from 1970."""
 
 
 def written(path: Path, *cells: str, parameters: str | None = None) -> Path:
