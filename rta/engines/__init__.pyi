@@ -1,6 +1,5 @@
 from . import contract as contract
 from . import flink as flink
-from . import jvm as jvm
 from .engine_query import EngineQuery as EngineQuery
 from .explaining import EnginePlan as EnginePlan
 from .explaining import explain as explain

@@ -23,7 +23,6 @@ NOTEBOOKS: Final = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 
 LIGHTER: Final[Mapping[str, Mapping[str, Any]]] = {
     "01-build-a-dashboard": {"speed": 200_000.0},  # seconds of history in a second
-    "02-exactly-once": {"events": 4_000},  # on the topic
     "04-compare-architectures": {"rate": 4_000},  # events per second that arrive
     "04-scale-out": {"length": 300_000},  # bytes that an event's computation hashes
 }
