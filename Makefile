@@ -10,7 +10,7 @@ ENV := $(VENV)/.complete
 # Most JVMs of the tests live for less than a minute: Java's first compiler alone takes a third off the notebooks' time.
 # With it Java keeps 48 MB for compiled code, too few for a session of a thousand tests: a thread would sweep all the time.
 SHORT_LIVED := -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
-# The junit files have the seconds of each test.
+# Four at a time on two cores: half of what a test takes is waiting. The junit files have the seconds of each test.
 PYTEST := SPARK_SUBMIT_OPTS="$(SHORT_LIVED)" $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=15
 # Where this is set, each of the hundred processes of the tests compiles what it imports: five seconds for Spark and pandas.
 unexport PYTHONDONTWRITEBYTECODE

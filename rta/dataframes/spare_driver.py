@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.errors import SetupError
+from rta.files import write_whole
 from rta.settings import private_folder, settings
 from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, started, still_running
 
@@ -164,9 +165,7 @@ def noted(keeper: int, driver: int | None = None, at: str = "") -> Spare:
     import psutil
 
     spare = Spare(keeper, started(psutil.Process(keeper)), driver, at)
-    draft = _file().with_suffix(".part")
-    draft.write_text(json.dumps(vars(spare)))
-    draft.replace(_file())
+    write_whole(_file(), json.dumps(vars(spare)))
     return spare
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rta.errors import QueryError
+from rta.files import write_whole
 from rta.names import checked
 from rta.settings import private_folder, settings
 from rta.setup.processes import recorded
@@ -78,10 +79,7 @@ def engine_tables() -> dict[str, str]:
 
 def tell(told: ToldQuery) -> None:
     """Leave for others how a query does, completely or not at all."""
-    file = _file(told.table)
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(told), default=str))
-    draft.replace(file)
+    write_whole(_file(told.table), json.dumps(asdict(told), default=str))
 
 
 def told(table: str) -> ToldQuery | None:

@@ -9,7 +9,7 @@ import nbformat
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager
 
-from rta.jobs.files import write_whole
+from rta.files import write_whole
 from rta.jobs.run_log import RunLog
 
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from rta.files import write_whole
 from rta.html import Marked, card
-from rta.jobs.files import write_whole
 from rta.jobs.states import State
 from rta.store.ledger import Accounting, Batch, batches
 

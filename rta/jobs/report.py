@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.jobs.files import write_whole
+from rta.files import write_whole
 from rta.jobs.parameters import INJECTED, TAG
 from rta.jobs.receipts import TIMES
 

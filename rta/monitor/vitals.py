@@ -111,7 +111,7 @@ def next_vitals_of(stream: Any) -> Vitals:
     """
     query = _running_here(stream)
     if isinstance(query, EngineQuery):
-        return of_engine(query)[-1]
+        return of_engine(query)
     return in_ledger(_table(stream))[-1] if query is None else _of_now(query, query.lastProgress)
 
 
@@ -122,7 +122,7 @@ def history_of(stream: Any) -> list[Vitals]:
     """
     query = _running_here(stream)
     if isinstance(query, EngineQuery):
-        return of_engine(query)
+        return [*_beats_of(query), of_engine(query)]
     return in_ledger(_table(stream)) if query is None else seen_here(query)
 
 
@@ -183,15 +183,21 @@ def _of_now(query: StreamingQuery, last: Mapping[str, Any] | None) -> Vitals:
     return _now(vitals, read_until(last or {}) or in_table(query.name), accounting)
 
 
-def of_engine(query: EngineQuery) -> list[Vitals]:
-    """Look at a query of another engine: at its last looks, one a second, and at now; its accounting is what the engine has told."""
-    history = [
+def of_engine(query: EngineQuery) -> Vitals:
+    """Look at a query of another engine now; its accounting is what the engine has told."""
+    last = query.lastProgress
+    rate = last["processedRowsPerSecond"]
+    vitals = Vitals(dt.datetime.now(dt.UTC), rate, rate, state_bytes=last.get("stateBytes"))
+    return _now(vitals, {last["topic"]: query.reached()}, replace(query.terms, batches=1))
+
+
+def _beats_of(query: EngineQuery) -> list[Vitals]:
+    """Return the rates at its last looks, one a second."""
+    return [
         Vitals(dt.datetime.fromisoformat(each["timestamp"]), rate, rate)
         for each in query.recentProgress
         for rate in [each["processedRowsPerSecond"]]
     ]
-    now = replace(history[-1], state_bytes=query.lastProgress.get("stateBytes"))
-    return [*history, _now(now, {query.materializer.target.source.name: query.reached()}, replace(query.terms, batches=1))]  # fmt: skip
 
 
 def of_progress(progress: Mapping[str, Any]) -> Vitals:

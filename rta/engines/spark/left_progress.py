@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rta.files import write_whole
+
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
@@ -32,9 +34,7 @@ def leave(query: StreamingQuery, application: str, lock: Path, before: str) -> s
     last = query.lastProgress
     if last is None or (text := last.json) == before:
         return before
-    draft = _file(lock).with_suffix(".draft")
-    draft.write_text(json.dumps({"application": application, "progress": json.loads(text)}))
-    draft.replace(_file(lock))
+    write_whole(_file(lock), json.dumps({"application": application, "progress": json.loads(text)}))
     return text
 
 

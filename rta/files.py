@@ -1,4 +1,4 @@
-"""The files of a run: each is written completely, or stays as it was."""
+"""Files that are written completely, or stay as they were."""
 
 from __future__ import annotations
 
