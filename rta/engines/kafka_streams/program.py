@@ -54,6 +54,7 @@ class Program:
         with suppress(BrokenPipeError):  # it has ended already: wait() says why
             self.process.stdin.write(json.dumps(told).encode() + b"\n")
             self.process.stdin.flush()
+        self._ran = False
         self._heard = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"{self.application} listener")  # fmt: skip
         self._listener.start()
@@ -64,6 +65,7 @@ class Program:
         with self.process.stdout as lines:
             for line in lines:
                 self.said = json.loads(line)
+                self._ran = self._ran or self.said.get("state") == "RUNNING"
                 self._heard.set()
         with suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -89,13 +91,13 @@ class Program:
         return self.said.get("error") or f"its process ended with {self.process.returncode}: {self._last_words()}"  # fmt: skip
 
     def wait(self) -> None:
-        """Wait until it reads events.
+        """Wait until it reads events; what it then finds in them ends the query, not its start.
 
         Raises:
             QueryError: It has ended, or it takes too long.
         """
         deadline = time.monotonic() + _PATIENCE
-        while self.said.get("state") != "RUNNING":
+        while not self._ran:
             if not self.runs or time.monotonic() > deadline:
                 found = self.failure() or f"{self.said.get('state')} after {_PATIENCE:g} s"
                 self.stop()

@@ -15,7 +15,7 @@ from rta.cli.app import main
 from rta.cli.doctor import examine
 from rta.engines import flink
 from rta.engines.engine_tables import state_of
-from rta.engines.flink import own
+from rta.engines.flink import local, own
 from rta.engines.flink.gateway import call
 from rta.engines.flink.state import State
 from rta.errors import QueryError, SetupError
@@ -23,12 +23,14 @@ from rta.settings import settings
 from rta.setup.processes import runs
 from tests.support.engine_faults import exact, followed, sent
 from tests.support.own_flink import gateway_without, somebodys
+from tests.support.waiting import HANG
 
 
 @pytest.fixture(scope="module")
 def theirs(home: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
     """Run somebody's Flink, and name its gateway and a shared folder; its REST API is learnt."""
     folder = tmp_path_factory.mktemp("theirs")
+    local.down(timeout=HANG)  # one of an earlier test
     with somebodys(folder) as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RTA_FLINK_GATEWAY", running.gateway)
         patch.setenv("RTA_FLINK_STATE", (folder / "shared").as_uri())
@@ -53,7 +55,7 @@ def test_a_table_of_ones_own_flink_is_exact_and_goes_on_where_it_was(
 ) -> None:
     """Its REST API is learnt from the gateway, its state is where it was told; nothing of ours is started."""
     assert drained.native.startswith(theirs.rest)
-    assert not (settings().home / "flink" / "cluster.json").exists()
+    assert local.status() is None
     assert call("GET", drained.native)["name"] == drained.job.launch.name
     folder = drained.job.launch.state.folder
     assert str(folder).startswith(str(settings().flink_state).removeprefix("file://"))
