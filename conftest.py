@@ -37,6 +37,10 @@ __all__ = [
 
 PARTITIONS: Final = "spark.sql.shuffle.partitions"
 CALL_SITES: Final = "spark.python.sql.dataFrameDebugging.enabled"
+INTERPRETED: Final = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,16 +63,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """Lend the one real Spark session: rta's own, with one shuffle partition, and without the call sites in Spark's errors.
+    """Lend the one real Spark session: rta's own, with one shuffle partition, its plans interpreted, and without the call sites in Spark's errors.
 
-    Each partition is a state store that commits in each micro-batch. For the call site PySpark asks the JVM five questions at
-    each function of a column. Children, jobs and notebooks have both as people have, and so many partitions has a test that
-    takes `as_delivered`.
+    Each partition is a state store that commits in each micro-batch. The code that Spark writes and compiles for a plan is worth
+    it for more than the few events of a test. For the call site PySpark asks the JVM five questions at each function of a column.
+    Children, jobs and notebooks have all three as people have; partitions and compiled plans has a test that takes `as_delivered`.
     """
     from rta.dataframes.internals import end_jvm
     from rta.dataframes.session import spark as start
 
-    session = start(conf={"spark.ui.enabled": "false", PARTITIONS: "1", CALL_SITES: "false"})
+    session = start(
+        conf={"spark.ui.enabled": "false", PARTITIONS: "1", CALL_SITES: "false"} | INTERPRETED
+    )
     yield session
     for query in session.streams.active:
         query.stop()
@@ -77,10 +83,14 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def as_delivered(spark: SparkSession) -> Iterator[None]:
-    """Give a test as many shuffle partitions as people have."""
+    """Give a test as many shuffle partitions as people have, and plans that are compiled."""
     from rta.dataframes.session import DEFAULTS
 
-    with setting(spark, PARTITIONS, DEFAULTS[PARTITIONS]):
+    with (
+        setting(spark, PARTITIONS, DEFAULTS[PARTITIONS]),
+        setting(spark, "spark.sql.codegen.wholeStage", "true"),
+        setting(spark, "spark.sql.codegen.factoryMode", "FALLBACK"),
+    ):
         yield
 
 

@@ -27,6 +27,9 @@ ORDER = EventType(
     fields={"raw": "raw-bytes"},
 )  # fmt: skip
 SENT = datetime(2025, 1, 1, tzinfo=UTC)
+pytestmark = pytest.mark.usefixtures(
+    "as_delivered"
+)  # the rules are expressions, which Spark compiles
 WHOLE: dict[str, Any] = {
     "id": "a",
     "device": {"os": "mac", "screen": {"width": 5, "ratio": 0.5}},

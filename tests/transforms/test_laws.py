@@ -17,6 +17,7 @@ from rta.transforms import aggregates
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HALF_PAST = datetime(2024, 11, 15, 10, 30, tzinfo=UTC)
+pytestmark = pytest.mark.usefixtures("as_delivered")  # what people run is compiled
 Events = list[dict[str, Any]]
 
 
