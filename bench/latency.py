@@ -43,7 +43,23 @@ def article(setup: Setup, scratch: Path) -> None:
 
 def micro_batch(setup: Setup, scratch: Path) -> None:
     """Measure rta.follow(), until another connection sees the rows in the table."""
-    _each_rate(setup, scratch, _micro_batch)
+    _each_rate(setup, scratch, partial(_followed, "spark"))
+
+
+def flink(setup: Setup, scratch: Path) -> None:
+    """Measure the same on Flink: a result is visible once a checkpoint has committed it."""
+    from rta.engines import flink as engine
+
+    engine.down()
+    try:
+        _each_rate(setup, scratch, partial(_followed, "flink"))
+    finally:
+        engine.down()
+
+
+def kafka_streams(setup: Setup, scratch: Path) -> None:
+    """Measure the same on Kafka Streams: a result is visible once a transaction has committed it."""
+    _each_rate(setup, scratch, partial(_followed, "kafka-streams"))
 
 
 def real_time(setup: Setup, scratch: Path) -> None:
@@ -75,13 +91,13 @@ def _article(setup: Setup, topic: str, seen: Seen, _: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _micro_batch(_: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
+def _followed(engine: str, _: Setup, topic: str, seen: Seen, _scratch: Path) -> Iterator[None]:
     import rta
 
     table = topic.replace("-", "_")
     query = rta.follow(
-        topic, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS
-    )
+        topic, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS, engine=engine
+    )  # fmt: skip
     query.processAllAvailable()
     with reading(partial(read_table, table, seen)):
         yield

@@ -37,6 +37,7 @@ LABELS: Final = {
 _COST: Final = ("seconds", "from_first_record", "cpu_seconds", "peak_mb", "broker_cpu_seconds")
 GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "drain": ("Drain the topic to the final table", _COST),
+    "engines": ("Drain the topic by each engine to the final table, and without an engine", _COST),
     "batch": ("The same function over the whole topic", _COST),
     "start": ("Start", ("seconds", "cpu_seconds", "peak_mb")),
     "latency": ("From intended send to visible result, each event", ("p50_ms", "p99_ms", "max_ms", "behind_ms")),
@@ -57,13 +58,20 @@ GROUPS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
 }  # fmt: skip
 BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmarks.md shows of them
     "drain": (GROUPS["drain"][0], _COST[:4]),
+    "engines": (GROUPS["engines"][0], _COST[:4]),
     "latency": (GROUPS["latency"][0], ("p50_ms", "p99_ms")),
     "micro-batch": GROUPS["micro-batch"],
     "replay": (GROUPS["replay"][0], ("events_per_second", "seconds", "p99_ms")),
     "recompute": (GROUPS["recompute"][0], _COST[:4]),
     "outage": (GROUPS["outage"][0], ("seconds", "missed", "before_p99_ms", "p99_ms")),
 }
-RACES: Final = ("drain", "batch", "recompute", "replay")  # the same work: each beside the first
+RACES: Final = (
+    "drain",
+    "engines",
+    "batch",
+    "recompute",
+    "replay",
+)  # the same work: each beside the first
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 
 

@@ -31,12 +31,24 @@ SHOWN: Final = "a window's totals are on the screen; the stream is read from its
 PRINTED: Final = "the article's query as printed has given a row to foreachBatch"
 MANY: Final = "each viewer gets frames"
 READ: Final = "every event is read; nothing is written"
+STREAMS: Final = "exactly once with its accounting; strict, bad events in the DLQ, late ones counted by Kafka Streams' clock"
+FLINK: Final = "exactly once with its accounting; strict, bad events in the DLQ; no event is late"
+FLINK_SQL: Final = "exactly once onto a topic, then into SQLite; late and bad events vanish"
+FLOATLESS: Final = "exact; into memory, a bad event ends it, nothing is accounted for"
 EACH: Final = "each event's acknowledgement is kept, each has its intended time"
 
 ROWS: Final = [
     Row("drain", "article", NONE, "bench.drain:article", check_totals, quick=True),
     Row("drain", "hand-written", HAND, "bench.drain:hand", check_totals, quick=True),
     Row("drain", "rta", RTA, "bench.drain:rta", check_totals, quick=True),
+    Row("engines", "rta on Spark", RTA, "bench.drain:rta", check_totals),
+    Row("engines", "rta on Flink", FLINK, "bench.engines:flink", check_totals),
+    Row("engines", "Flink SQL by hand", FLINK_SQL, "bench.engines:flink_by_hand", check_totals),
+    Row("engines", "rta on Kafka Streams", STREAMS, "bench.engines:kafka_streams", check_totals),
+    Row(
+        "engines", "kafka-python and a dict", FLOATLESS, "bench.engines:kafka_python", check_totals
+    ),
+    Row("engines", "confluent-kafka and Polars", FLOATLESS, "bench.engines:polars", check_totals),
     Row("batch", "replay by rta.drain", RTA, "bench.drain:rta", check_totals),
     Row("batch", "rta.read_batch", PURE, "bench.batch:spark", check_totals),
     Row("batch", "DuckDB over the archive", EXACT, "bench.batch:duckdb", check_totals),
@@ -54,6 +66,8 @@ ROWS: Final = [
     Row("latency", "micro-batch", RTA, "bench.latency:micro_batch", trusted),
     Row("latency", "real-time mode", LEAST, "bench.latency:real_time", trusted),
     Row("latency", "real-time mode, table", KEPT, "bench.latency:materialized", trusted),
+    Row("latency", "Flink, table", FLINK, "bench.latency:flink", trusted),
+    Row("latency", "Kafka Streams, table", STREAMS, "bench.latency:kafka_streams", trusted),
     Row("memory", "a notebook", "the drain is accounted for", "bench.memory:kernel", trusted),
     Row("memory", "state of 1,000 keys", KEYS, "bench.state:state_1k", trusted),
     Row("memory", "state of 100,000 keys", KEYS, "bench.state:state_100k", trusted),

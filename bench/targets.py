@@ -78,6 +78,10 @@ TARGETS: Final = [
     Target("broker up, the first time", ("start", "the broker", "broker up, the first time"), "seconds", 3, "s"),
     Target("rta.spark(), files in the cache", _start("rta.spark(), files in the cache"), "seconds", 5, "s"),
     Target("from import to the first row of a stream", _start("from import to the first row of a stream"), "seconds", 12, "s"),
+    *(Target(f"rta's time on Flink / Flink SQL by hand, {phase}", ("engines", "rta on Flink", phase), "seconds", 1.1, "times",
+             over=("engines", "Flink SQL by hand", phase)) for phase in ("cold", "warm")),
+    *(Target(f"a table by {row}, 1,000 events/s, 99 %", ("latency", f"{row}, table", "1,000 events/s"), "p99_ms", 25, "ms")
+      for row in ("real-time mode", "Flink", "Kafka Streams")),
     Target("real-time mode, 200 events/s, 99 %", ("latency", "real-time mode", "200 events/s"), "p99_ms", 25, "ms"),
     Target("real-time mode, 1,000 events/s, 99 %", ("latency", "real-time mode", "1,000 events/s"), "p99_ms", 40, "ms"),
     *(Target(f"a live table, {rate}, from append to the screen, 99 %", _live("table", rate), "p99_ms", 1_500, "ms")

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from pyspark.sql.types import (
@@ -91,6 +92,11 @@ def test_nested_values_come_back_in_their_types(engine: Engine) -> None:
     counted = duckdb.sql(asked)
     assert counted is not None
     assert counted.fetchall() == [(Decimal("3.49"), 'i"OS', 2)]
+    frame = pl.DataFrame(typed)
+    assert frame.schema["prices"] == pl.List(pl.Decimal(12, 2))
+    assert frame.schema["local"] == pl.Datetime("us")
+    reached = frame.select(pl.col("device_inner").struct.field("os"), pl.col("prices").list.first())
+    assert reached.rows() == [('i"OS', Decimal("1.50")), (None, None), ("a", Decimal("2.00"))]
 
 
 @pytest.mark.parametrize("value", [{"os": "a"}, {"os": "a", "versions": [object()]}, "text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -10,12 +11,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any, Final, Self
 
 from rta.errors import QueryError
 from rta.settings import settings
 
 _VERSION: Final = "v4"
+_CAUSE: Final = "Caused by: "
+_FRAME: Final = re.compile(r"at \S+\(|\.\.\. \d+ more")
 _ASK: Final = 0.05  # seconds between two questions for a result
 _LOGIN: Final = (401, 403, 407)
 _PATIENCE: Final = 120.0  # seconds for one answer: the first statement loads Flink's planner
@@ -130,13 +134,14 @@ def log() -> str:
 def cause(told: str) -> str:
     """Return the last cause of one of Flink's errors, which are whole traces.
 
-    >>> trace = ["java.lang.RuntimeException: it failed", "Caused by: org.apache.Error: no such column: x", "  at A.b"]
+    >>> trace = ["java.lang.RuntimeException: it failed", "Caused by: org.apache.Error: Unsupported options:", "", "a.b", "  at A.b(A.java)"]
     >>> cause(json.dumps({"errors": [chr(10).join(trace)]}))
-    'no such column: x'
+    'Unsupported options: a.b'
     """
     with suppress(ValueError, KeyError, TypeError):  # else it is the trace itself
         told = "\n".join(json.loads(told)["errors"])
-    lines = told.splitlines()
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    last = causes[-1] if causes else next((line for line in lines if line.strip()), "")
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    begin = max((place for place, line in enumerate(lines) if line.startswith(_CAUSE)), default=0)
+    said = " ".join(takewhile(lambda line: not _FRAME.match(line), lines[begin:]))
+    last = said.removeprefix(_CAUSE)
     return last.partition(": ")[2][:400] or last[:400]

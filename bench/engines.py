@@ -1,0 +1,187 @@
+"""Drain the topic into the final table by Flink and by Kafka Streams, by hand on Flink, and by consumers without an engine.
+
+The engines' own programs: the JVM of Flink starts in the cold phase and stays, that of Kafka Streams starts in each. The analysis is
+read by Spark, whose session starts in the cold phase. Kafka Streams has no row by hand: it would be a Java program.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from bench.child import Setup, save, timed
+from bench.drain import KEY, PHASES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from confluent_kafka import Message
+
+MANY: Final = 50_000  # records that are taken at once
+COLUMNS: Final = ("window_start", "user_id", "total_amount", "event_count")
+UPSERT: Final = "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?)"
+# What a good engineer would set: the settings of rta's own jobs.
+PROPERTIES: Final = {
+    "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb", "execution.checkpointing.interval": "1 s",
+    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
+}  # fmt: skip
+SOURCE: Final = """
+    CREATE TEMPORARY TABLE events (
+        user_id BIGINT, amount DECIMAL(12, 2), `timestamp` TIMESTAMP_LTZ(3), WATERMARK FOR `timestamp` AS `timestamp` - INTERVAL '10' MINUTES
+    ) WITH (
+        'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{servers}', 'properties.group.id' = '{into}',
+        'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset',
+        'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601', 'json.ignore-parse-errors' = 'true'
+    )
+"""
+SINK: Final = """
+    CREATE TEMPORARY TABLE totals (
+        window_start TIMESTAMP_LTZ(3), user_id BIGINT, total_amount DECIMAL(38, 2), event_count BIGINT, PRIMARY KEY (window_start, user_id) NOT ENFORCED
+    ) WITH (
+        'connector' = 'upsert-kafka', 'topic' = '{into}', 'properties.bootstrap.servers' = '{servers}', 'key.format' = 'json',
+        'value.format' = 'json', 'value.json.encode.decimal-as-plain-number' = 'true', 'sink.delivery-guarantee' = 'exactly-once',
+        'sink.transactional-id-prefix' = '{into}', 'properties.transaction.timeout.ms' = '900000'
+    )
+"""
+INSERT: Final = """
+    INSERT INTO totals SELECT window_start, user_id, SUM(amount), COUNT(*)
+    FROM TUMBLE(TABLE events, DESCRIPTOR(`timestamp`), INTERVAL '5' MINUTES) GROUP BY window_start, window_end, user_id
+"""
+
+
+def flink(setup: Setup, scratch: Path) -> None:
+    """Run rta.drain() on Flink."""
+    _with_flink(setup, scratch, partial(_by_rta, "flink"))
+
+
+def flink_by_hand(setup: Setup, scratch: Path) -> None:
+    """Run the same sums as Flink SQL into a topic, and that topic into SQLite."""
+    _with_flink(setup, scratch, _by_hand)
+
+
+def kafka_streams(setup: Setup, scratch: Path) -> None:
+    """Run rta.drain() on Kafka Streams."""
+    _each_phase(setup, scratch, partial(_by_rta, "kafka-streams"))
+
+
+def kafka_python(setup: Setup, scratch: Path) -> None:
+    """Add the events up in a dict."""
+    _each_phase(setup, scratch, _by_dict)
+
+
+def polars(setup: Setup, scratch: Path) -> None:
+    """Take the records by confluent-kafka, and add them up by Polars."""
+    _each_phase(setup, scratch, _by_polars)
+
+
+def _each_phase(setup: Setup, scratch: Path, drained: Callable[[Setup, Path], pa.Table]) -> None:
+    for name in PHASES:
+        phase, answer = timed(name, partial(drained, setup, scratch))
+        phase.tell(answer=save(answer, scratch / f"{name}.parquet"), from_start=name == "cold")
+
+
+def _with_flink(setup: Setup, scratch: Path, drained: Callable[[Setup, Path], pa.Table]) -> None:
+    from rta.engines import flink
+
+    flink.down()
+    try:
+        _each_phase(setup, scratch, drained)
+    finally:
+        flink.down()
+
+
+def _by_rta(engine: str, setup: Setup, _: Path) -> pa.Table:
+    import pyarrow as pa
+
+    import rta
+
+    table = f"bench_{engine.replace('-', '_')}_{uuid4().hex[:8]}"
+    rta.drain(setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS, engine=engine)  # fmt: skip
+    answer = pa.Table.from_pandas(rta.read(table), preserve_index=False)
+    rta.reset(table)
+    return answer
+
+
+def _by_hand(setup: Setup, scratch: Path) -> pa.Table:
+    import rta
+    from rta.engines import flink
+
+    into = rta.kafka.create_topic(f"bench-by-hand-{uuid4().hex[:8]}", partitions=4).name
+    place = {"topic": setup.topic, "servers": setup.bootstrap, "into": into}
+    checkpoints = {"execution.checkpointing.dir": (scratch / into).as_uri()}
+    with flink.Session(flink.up().gateway, {"table.local-time-zone": "UTC"} | PROPERTIES | checkpoints) as session:  # fmt: skip
+        for statement in (SOURCE, SINK):
+            session.sql(statement.format(**place))
+        session.sql(INSERT)
+    with closing(sqlite3.connect(scratch / f"{into}.db")) as database:
+        database.execute(f"CREATE TABLE totals ({', '.join(COLUMNS)}, PRIMARY KEY (window_start, user_id))")  # fmt: skip
+        for some in _records(into):
+            rows = [json.loads(value, parse_float=str) for each in some if (value := each.value())]
+            with database:
+                database.executemany(UPSERT, ([str(row[name]) for name in COLUMNS] for row in rows))
+        stored = database.execute("SELECT * FROM totals").fetchall()
+    rta.kafka.delete_topic(into)
+    return _table((datetime.fromisoformat(start), int(user), Decimal(total), int(count)) for start, user, total, count in stored)  # fmt: skip
+
+
+def _by_dict(setup: Setup, _: Path) -> pa.Table:
+    from bench.topic import records
+
+    totals: dict[tuple[datetime, int], list[Any]] = defaultdict(lambda: [Decimal(0), 0])
+    for record in records(setup.topic):
+        event = json.loads(record.value, parse_float=Decimal)
+        at = datetime.fromisoformat(event["timestamp"])
+        total = totals[
+            at.replace(minute=at.minute // 5 * 5, second=0, microsecond=0), event["user_id"]
+        ]
+        total[0] += event["amount"]
+        total[1] += 1
+    return _table((*key, *total) for key, total in totals.items())
+
+
+def _by_polars(setup: Setup, _: Path) -> pa.Table:
+    import polars as pl
+
+    told = pl.Struct({"user_id": pl.Int64, "amount": pl.String, "timestamp": pl.String})
+    start = pl.col("timestamp").str.to_datetime(time_unit="us", time_zone="UTC").dt.truncate("5m")  # fmt: skip
+    sums = pl.sum("total_amount"), pl.sum("event_count")
+    parts = []
+    for some in _records(setup.topic):
+        events = pl.Series("value", [each.value().decode() for each in some]).str.json_decode(told).struct.unnest()  # fmt: skip
+        keyed = events.select(start.alias("window_start"), "user_id", pl.col("amount").cast(pl.Decimal(12, 2)).alias("total_amount"), event_count=pl.lit(1, pl.Int64))  # fmt: skip
+        parts.append(keyed.group_by("window_start", "user_id").agg(*sums))
+    return pl.concat(parts).group_by("window_start", "user_id").agg(*sums).to_arrow()
+
+
+def _records(topic: str) -> Iterator[list[Message]]:
+    """Yield what is committed in a topic, many records at once, to its end at the time of the call."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    import rta
+
+    consumer = Consumer({"bootstrap.servers": rta.kafka.bootstrap(), "group.id": "bench", "enable.auto.commit": False, "enable.partition.eof": False})  # fmt: skip
+    ranges = rta.kafka.offsets(topic)
+    consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in ranges.items()])  # fmt: skip
+    left = {partition: end for partition, (first, end) in ranges.items() if first < end}
+    while left:
+        some = consumer.consume(MANY, 1.0)
+        yield [each for each in some if each.error() is None]
+        places = consumer.position([TopicPartition(topic, partition) for partition in left])
+        left = {each.partition: left[each.partition] for each in places if each.offset < left[each.partition]}  # fmt: skip
+    consumer.close()
+
+
+def _table(rows: Iterable[tuple[Any, ...]]) -> pa.Table:
+    """Return rows of a window's start, user, total and count as the check reads them."""
+    import pyarrow as pa
+
+    starts, users, totals, counts = zip(*rows, strict=True)
+    return pa.table([pa.array(starts, pa.timestamp("us", "UTC")), pa.array(users), pa.array(totals, pa.decimal128(22, 2)), pa.array(counts)], [*COLUMNS])  # fmt: skip
