@@ -1,9 +1,9 @@
-"""What strictness costs: a nested event of 25 fields read by rta, and by Spark's own from_json and from_avro, which forgive."""
+"""What strictness costs: flat events, and one of 25 nested fields, read by rta, and by Spark's own from_json and from_avro, which forgive."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,8 @@ from bench.child import Setup, timed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from rta.events.event_types import EventType
 
 EVENTS: Final = 200_000  # at most: they are held in memory
 WARM: Final = 3  # rounds that are not counted
@@ -79,32 +81,60 @@ def nested(setup: Setup, scratch: Path) -> None:
     from pyspark.sql.avro.functions import from_avro, to_avro
 
     import rta
-    from rta.dataframes.parsing import parse
-    from rta.dataframes.sources import observed
     from rta.events.json_format import as_messages
-    from rta.events.type_checks import ORIGIN
 
     session, count = rta.spark(), min(setup.events, EVENTS)
     as_json = rta.EventType("nested", FIELDS, "at")
     as_avro = rta.EventType("nested", FIELDS, "at", format=rta.events.Avro(_avro()))
     events = session.sql(f"SELECT {ROW} FROM range({count})")
-    messages = {
-        "json": as_messages(events, event=as_json).select("value"),
-        "avro": events.select(to_avro(F.struct(*events.columns), _avro()).alias("value")),
-    }
-    raw = {name: _held(frame, scratch / name) for name, frame in messages.items()}
+    json_raw = _held(as_messages(events, event=as_json).select("value"), scratch / "json")
+    avro_raw = _held(events.select(to_avro(F.struct(*events.columns), _avro()).alias("value")), scratch / "avro")  # fmt: skip
+    _in_turns(count, {
+        "from_json": json_raw.select(F.from_json(F.col("value").cast("string"), FIELDS).alias("e")).select("e.*"),
+        "rta, JSON": _ours(json_raw, as_json),
+        "from_avro": avro_raw.select(from_avro("value", _avro()).alias("e")).select("e.*"),
+        "rta, Avro": _ours(avro_raw, as_avro),
+    })  # fmt: skip
 
-    def ours(name: str, of: rta.EventType) -> DataFrame:
-        # As read_batch and read_stream do: the count keeps Spark from computing the reason once more, below the parser.
-        parsed = parse(raw[name], of).select(*of.columns, *ORIGIN, "reason")
-        return observed(parsed, name).where("reason IS NULL").select(*of.columns)
 
+def flat(setup: Setup, scratch: Path) -> None:
+    """Read flat events as rta writes them, and with their fields in another order: by three tiers, and by two.
+
+    Two tiers are the plain form and the validation of each field; the pattern of any order, between them, is left out.
+    """
+    from pyspark.sql import functions as F
+
+    import rta
+    from rta.events.formats import flat_json
+    from rta.events.json_format import as_messages
+
+    count, kind = min(setup.events, EVENTS), rta.USER_EVENTS
+    events = rta.user_events(rta.spark(), rows=count)
+    turned = F.to_json(F.struct(*reversed(kind.columns)), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX"})  # fmt: skip
+    plain = _held(as_messages(events, event=kind).select("value"), scratch / "plain")
+    shuffled = _held(events.select(turned.cast("binary").alias("value")), scratch / "shuffled")
     ways = {
-        "from_json": raw["json"].select(F.from_json(F.col("value").cast("string"), FIELDS).alias("e")).select("e.*"),
-        "rta, JSON": ours("json", as_json),
-        "from_avro": raw["avro"].select(from_avro("value", _avro()).alias("e")).select("e.*"),
-        "rta, Avro": ours("avro", as_avro),
+        "from_json": plain.select(F.from_json(F.col("value").cast("string"), kind.schema).alias("e")).select("e.*"),
+        "rta, as it writes them": _ours(plain, kind), "rta, another order": _ours(shuffled, kind),
     }  # fmt: skip
+    pattern, flat_json.any_order_pattern = flat_json.any_order_pattern, lambda _: r"\A\z"
+    ways["rta, another order, two tiers"] = _ours(shuffled, replace(kind, name="two-tiers"))
+    flat_json.any_order_pattern = pattern
+    _in_turns(count, ways)
+
+
+def _ours(raw: DataFrame, of: EventType) -> DataFrame:
+    """Read as read_batch and read_stream do: the count keeps Spark from computing the reason once more, below the parser."""
+    from rta.dataframes.parsing import parse
+    from rta.dataframes.sources import observed
+    from rta.events.type_checks import ORIGIN
+
+    parsed = parse(raw, of).select(*of.columns, *ORIGIN, "reason")
+    return observed(parsed, of.name).where("reason IS NULL").select(*of.columns)
+
+
+def _in_turns(count: int, ways: Mapping[str, DataFrame]) -> None:
+    """Read all events by each way, one way after the other, again and again; tell the medians."""
     faults = {
         name: f"{found:,} of {count:,} events"
         for name, frame in ways.items()

@@ -91,6 +91,7 @@ ROWS: Final = [
     Row("live", "rta.live, a spare driver", SHOWN, "bench.live:with_spare", trusted),
     Row("live", "PySpark by hand", PRINTED, "bench.live:by_hand", trusted),
     Row("parse", "a nested event of 25 fields", READ, "bench.parsing:nested", trusted),
+    Row("parse", "flat events", READ, "bench.parsing:flat", trusted),
     Row("publish", "article", LOOP, "bench.publish:article", trusted),
     Row("publish", "rta.publish, in order", ALL, "bench.publish:ordered", trusted),
     Row("publish", "rta.publish", ALL, "bench.publish:bulk", trusted),
