@@ -1,11 +1,14 @@
 """rta.live in real JupyterLab, over the real broker and Spark: what a person sees, presses and leaves."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+import rta
 from tests.display.browser import offline, picture
 from tests.display.lab import Lab, Notebook
 from tests.support.waiting import until
@@ -42,7 +45,7 @@ def watched(lab_server: Lab, chromium: Browser) -> Iterator[Notebook]:
     """Open a notebook that watches a table and a stream."""
     cells = [
         START, TABLE, STREAM, "more(user_id=4001)", 'more(event_id="<img src=x onerror=alert(1)>")', FOREVER, "more(user_id=4002)",
-        QUERIES, "view.stop()", AFTER,
+        QUERIES, "view.stop()", AFTER, "import os\nprint(os.getpid())", "more(user_id=4003)",
     ]  # fmt: skip
     with offline(chromium) as context:
         notebook = lab_server.open(context.new_page(), "watched.ipynb", cells)
@@ -75,6 +78,30 @@ def test_a_person_watches_and_steers(watched: Notebook) -> None:
     watched.wait_idle()
     for button in ("pause", "resume", "stop", "restart"):
         press(table, button)
+
+
+@pytest.mark.parametrize("seconds", [20, pytest.param(3_600, marks=pytest.mark.soak)])
+def test_the_lid_is_shut(watched: Notebook, seconds: int) -> None:
+    """Nothing of it runs meanwhile, broker and page included; then queries and views go on by themselves, and miss no event."""
+    table, stream = views(watched.page)
+    kernel = psutil.Process(int(said(watched, 10)))
+    machine = [parent for parent in [kernel.parent()] if parent]
+    machine += machine[0].children(recursive=True)
+    machine.append(psutil.Process(rta.kafka.up().pid))
+    page = watched.page.context.new_cdp_session(watched.page)
+    page.send("Page.setWebLifecycleState", {"state": "frozen"})
+    for process in machine:
+        process.suspend()
+    time.sleep(seconds)
+    for process in machine:
+        process.resume()
+    page.send("Page.setWebLifecycleState", {"state": "active"})
+    watched.run(11)
+    for view in (table, stream):
+        view.scroll_into_view_if_needed()
+        expect(view.locator("td", has_text="4,003")).to_be_visible()
+        expect(view.locator(".rta-state")).to_have_text("running")
+    assert said(watched, 7) == "['live_1', 'watched']"
 
 
 def test_nothing_is_left_that_nobody_looks_at(watched: Notebook, lab_server: Lab) -> None:
