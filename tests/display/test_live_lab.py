@@ -46,6 +46,7 @@ def watched(lab_server: Lab, chromium: Browser) -> Iterator[Notebook]:
     cells = [
         START, TABLE, STREAM, "more(user_id=4001)", 'more(event_id="<img src=x onerror=alert(1)>")', FOREVER, "more(user_id=4002)",
         QUERIES, "view.stop()", AFTER, "import os\nprint(os.getpid())", "more(user_id=4003)",
+        'laboratory = rta.lab("watched")\nlaboratory', "laboratory.close()",
     ]  # fmt: skip
     with offline(chromium) as context:
         notebook = lab_server.open(context.new_page(), "watched.ipynb", cells)
@@ -78,6 +79,19 @@ def test_a_person_watches_and_steers(watched: Notebook) -> None:
     watched.wait_idle()
     for button in ("pause", "resume", "stop", "restart"):
         press(table, button)
+
+
+def test_the_buttons_of_a_laboratory(watched: Notebook) -> None:
+    """Each press is an experiment in the table under the buttons, and a mark on the view of the table."""
+    watched.run(12)
+    for label, row in (("poison", "quarantined"), ("copies", "used")):
+        button = watched.page.get_by_role("button", name=label, exact=True)
+        button.click()
+        done = watched.page.locator("tr", has_text=label).first
+        expect(done).to_contain_text(row)
+        expect(button).to_be_enabled()
+    picture(watched.page, "live-lab-laboratory")
+    watched.run_to_end(13)
 
 
 @pytest.mark.parametrize("seconds", [20, pytest.param(3_600, marks=pytest.mark.soak)])
