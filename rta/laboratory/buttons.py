@@ -53,8 +53,8 @@ class Panel:
             button = Button(description=label, button_style=style, tooltip=getattr(lab, name).__doc__.splitlines()[0])  # fmt: skip
             button.on_click(partial(self._pressed, name))
             self.buttons[label] = button
-        row = HBox(list(self.buttons.values()), layout=Layout(flex_flow="row wrap"))
-        self._box = VBox([row, self._said, self._table])
+        self._row = HBox(list(self.buttons.values()), layout=Layout(flex_flow="row wrap"))
+        self._box = VBox([self._row, self._said, self._table])
 
     def _pressed(self, name: str, _: object) -> None:
         self._enable(on=False)
@@ -103,5 +103,6 @@ class Panel:
         """Leave the table in place of the widget."""
         if self.handle is not None:
             self.handle.update(_bundle(self._lab), raw=True)
-        for each in (*self.buttons.values(), self._said, self._table, self._box):
+        # A box that is left and has a part that is closed: a page that is opened later waits for it, and shows no widget at all.
+        for each in (self._box, self._row, self._said, self._table, *self.buttons.values()):
             each.close()
