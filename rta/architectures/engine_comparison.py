@@ -26,6 +26,7 @@ from rta.events.event_types import EventType, event_type
 from rta.html import table as html_table
 from rta.kafka import client, topics
 from rta.kafka.pace import Pace as Clock
+from rta.kafka.paced import bounded_producer
 from rta.progress import doing, waiting
 from rta.store import database, ledger, serving, serving_tables
 from rta.store.upserts import upsert
@@ -318,13 +319,12 @@ def _records(topic: TopicDescription) -> Iterator[Any]:
 
 def _send(topic: str, records: Sequence[Any], rate: int, sent: list[float]) -> None:
     """Send records at a rate, each with its intended time: one that is sent late has waited from then on."""
-    with closing(client.producer(acks="all", linger_ms=1)) as producer:
+    with bounded_producer(_PATIENCE, linger_ms=1) as producer:
         clock = Clock(rate)
         for record in records:
             due = clock.wait(None)
             client.send(producer, topic, record.value, record.key, record.headers, partition=record.partition)  # fmt: skip
             sent.append((due or 0) / 1e6)
-        producer.flush()
 
 
 def _counted(query: Description) -> str | None:

@@ -21,6 +21,7 @@ from rta.engines.changelog import Results
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.errors import QueryError, RtaError
 from rta.kafka import client, topics
+from rta.kafka.paced import bounded_producer
 from rta.retries import retried
 from rta.store import database, ledger
 from rta.store.ledger import Batch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rta.store.serving_tables import Table
 
 _POLL: Final = 100  # milliseconds
+_ANSWER: Final = 60.0  # seconds until Kafka has answered
 _ENTER: Final = 5.0  # seconds between two entries in the ledger while events arrive
 _TOPICS: Final = ("", COUNTS, BAD)
 TERMS: Final = ("consumed", "used", "late", "quarantined")
@@ -250,7 +252,7 @@ def _send(topic: str, bad: Iterable[Mapping[str, Any]]) -> None:
     to = queue.opened(topic)
     with (
         closing(client.consumer(auto_offset_reset="none")) as reader,
-        closing(client.producer(acks="all")) as producer,
+        bounded_producer(_ANSWER) as producer,
     ):
         sent = []
         for each in told:
@@ -258,6 +260,5 @@ def _send(topic: str, bad: Iterable[Mapping[str, Any]]) -> None:
             for record in client.until(reader, place, each["offset"], each["offset"] + 1):
                 headers = queue.headers_of(record, each["reason"])
                 sent.append(client.send(producer, to, record.value, record.key, headers))
-        producer.flush()
-        for future in sent:
-            future.get()
+    for future in sent:  # the producer has waited for each
+        future.get(timeout=_ANSWER)
