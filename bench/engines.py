@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -59,12 +59,14 @@ INSERT: Final = """
 
 def flink(setup: Setup, scratch: Path) -> None:
     """Run rta.drain() on Flink."""
-    _with_flink(setup, scratch, partial(_by_rta, "flink"))
+    with fresh_flink():
+        _each_phase(setup, scratch, partial(_by_rta, "flink"))
 
 
 def flink_by_hand(setup: Setup, scratch: Path) -> None:
     """Run the same sums as Flink SQL into a topic, and that topic into SQLite."""
-    _with_flink(setup, scratch, _by_hand)
+    with fresh_flink():
+        _each_phase(setup, scratch, _by_hand)
 
 
 def kafka_streams(setup: Setup, scratch: Path) -> None:
@@ -88,12 +90,14 @@ def _each_phase(setup: Setup, scratch: Path, drained: Callable[[Setup, Path], pa
         phase.tell(answer=save(answer, scratch / f"{name}.parquet"), from_start=name == "cold")
 
 
-def _with_flink(setup: Setup, scratch: Path, drained: Callable[[Setup, Path], pa.Table]) -> None:
+@contextmanager
+def fresh_flink() -> Iterator[None]:
+    """Let Flink start anew, and stop it at the end."""
     from rta.engines import flink
 
     flink.down()
     try:
-        _each_phase(setup, scratch, drained)
+        yield
     finally:
         flink.down()
 

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from bench.child import Setup, timed
 from bench.drain import article_session, printed
+from bench.engines import fresh_flink
 from bench.readers import Key, Seen, read_results, read_table, reading
 from bench.sender import USERS
 
@@ -48,13 +49,8 @@ def micro_batch(setup: Setup, scratch: Path) -> None:
 
 def flink(setup: Setup, scratch: Path) -> None:
     """Measure the same on Flink: a result is visible once a checkpoint has committed it."""
-    from rta.engines import flink as engine
-
-    engine.down()
-    try:
+    with fresh_flink():
         _each_rate(setup, scratch, partial(_followed, "flink"))
-    finally:
-        engine.down()
 
 
 def kafka_streams(setup: Setup, scratch: Path) -> None:
