@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 EVENTS: Final = 200_000  # at most: they are held in memory
+FLAT: Final = 60_000
 WARM: Final = 3  # rounds that are not counted
 ROUNDS: Final = 7
 FIELDS: Final = """
@@ -108,7 +109,7 @@ def flat(setup: Setup, scratch: Path) -> None:
     from rta.events.formats import flat_json
     from rta.events.json_format import as_messages
 
-    count, kind = min(setup.events, EVENTS), rta.USER_EVENTS
+    count, kind = min(setup.events, FLAT), rta.USER_EVENTS
     events = rta.user_events(rta.spark(), rows=count)
     turned = F.to_json(F.struct(*reversed(kind.columns)), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX"})  # fmt: skip
     plain = _held(as_messages(events, event=kind).select("value"), scratch / "plain")

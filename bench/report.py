@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -72,6 +72,7 @@ RACES: Final = (
     "recompute",
     "replay",
 )  # the same work: each beside the first
+Days = Sequence[tuple[Path, Runs]]  # results files, and what counts of each
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 
 
@@ -124,13 +125,13 @@ def show(path: Path) -> None:
     runs = load(path)
     draw(runs, path.with_suffix(".svg"))
     path.with_suffix(".md").write_text(f"# All rows\n\n{_where(path, runs)}\n\n{tables(runs)}\n")
-    for page, content in pages(path).items():
+    for page, content in pages(current()).items():
         page.write_text(content)
 
 
-def pages(path: Path | None) -> dict[Path, str]:
+def pages(days: Days) -> dict[Path, str]:
     """Return the pages with figures as they should be: three lines in the README, the tables in docs/benchmarks.md."""
-    sections = {ROOT / "README.md": in_brief(path), ROOT / "docs" / "benchmarks.md": section(path)}
+    sections = {ROOT / "README.md": in_brief(days), ROOT / "docs" / "benchmarks.md": section(days)}
     return {page: with_section(page.read_text(), found) for page, found in sections.items()}
 
 
@@ -149,11 +150,31 @@ def newest() -> Path | None:
     return max(RESULTS.glob("[0-9]*.json"), default=None)
 
 
-def in_brief(path: Path | None) -> str:
-    """Say in three lines what a results file says; a line is left out if not all of it was measured."""
-    if path is None:
+def current(folder: Path = RESULTS) -> Days:
+    """Return the results files that count, the oldest first: each group from the newest of the days that measured most of its rows.
+
+    So a group can be measured alone; rows that are compared are of one day.
+    """
+    files = {path: load(path) for path in sorted(folder.glob("[0-9]*.json"))}
+    rows: dict[str, dict[Path, set[str]]] = {}
+    for path, runs in files.items():
+        for each in (each for run in runs for each in run["measurements"]):
+            rows.setdefault(each["group"], {}).setdefault(path, set()).add(each["row"])
+    best = {group: max(days, key=lambda day: (len(days[day]), day)) for group, days in rows.items()}
+    return [(path, kept) for path, runs in files.items() if (kept := _only(runs, {group for group in best if best[group] == path}))]  # fmt: skip
+
+
+def _only(runs: Runs, groups: Collection[str]) -> list[Mapping[str, Any]]:
+    """Return what the runs say of some groups."""
+    kept = [{**run, "measurements": [each for each in run["measurements"] if each["group"] in groups]} for run in runs]  # fmt: skip
+    return [run for run in kept if run["measurements"]]
+
+
+def in_brief(days: Days) -> str:
+    """Say in three lines what results say; a line is left out if not all of it was measured."""
+    if not days:
         return NOTHING
-    runs = load(path)
+    runs = [run for _, runs in days for run in runs]
     held = [target.held(found) for target in TARGETS if (found := target.achieved(runs))]
     return "\n".join(
         [
@@ -198,14 +219,20 @@ def _medians(found: Sequence[Spread | None]) -> list[str]:
     return [number(spread.median) for spread in found if spread]
 
 
-def section(path: Path | None) -> str:
-    """Write the tables of docs/benchmarks.md from a results file."""
-    if path is None:
+def section(days: Days) -> str:
+    """Write the tables of docs/benchmarks.md."""
+    if not days:
         return NOTHING
-    runs = load(path)
-    chart = f"![The rows side by side](../bench/results/{path.stem}.svg)"
-    rest = f"All rows, memory, start and publishing too: [bench/results/{path.stem}.md](../bench/results/{path.stem}.md)."
-    return "\n\n".join([_where(path, runs), chart, tables(runs, BRIEF), rest])
+    runs = [run for _, runs in days for run in runs]
+    where = [f"- {', '.join(_groups(of))}: {_where(path, of)}" for path, of in days]
+    charts = [f"![The rows side by side](../bench/results/{path.stem}.svg)" for path, of in days if "drain" in _groups(of)]  # fmt: skip
+    links = ", ".join(f"[bench/results/{path.stem}.md](../bench/results/{path.stem}.md)" for path, _ in days)  # fmt: skip
+    rest = f"All rows, memory, start and publishing too: {links}."
+    return "\n\n".join(["\n".join(where), *charts, tables(runs, BRIEF), rest])
+
+
+def _groups(runs: Runs) -> list[str]:
+    return [group for group in GROUPS if places(runs, group)]
 
 
 def _where(path: Path, runs: Runs) -> str:

@@ -188,9 +188,9 @@ def test_the_state_is_told_every_few_batches_and_at_the_end() -> None:
 
 def test_the_pages_show_the_newest_results() -> None:
     """Three lines in README, the tables in docs/benchmarks.md: what bench/ would write from the newest file, never edited."""
-    for page, content in report.pages(report.newest()).items():
+    for page, content in report.pages(report.current()).items():
         assert page.read_text() == content
-    brief = report.in_brief(report.newest())
+    brief = report.in_brief(report.current())
     assert len(brief.splitlines()) == 3
 
 
@@ -198,5 +198,18 @@ def test_a_line_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
     """Results with the cold drain alone say how many targets are met, and nothing that nobody measured."""
     path = tmp_path / "2026-01-01.json"
     path.write_text(json.dumps({"runs": [RUN]}))
-    [line] = report.in_brief(path).splitlines()
+    [line] = report.in_brief(report.current(tmp_path)).splitlines()
     assert line.startswith("- 1 of 2 targets are met")
+
+
+def test_a_group_is_that_of_the_newest_day_that_measured_most_of_its_rows(tmp_path: Path) -> None:
+    """A group that is measured alone takes nothing away from the others, and half a group does not stand for the whole."""
+    parse = {**measured("nested", 0, 1.0), "group": "parse"}
+    half = [each for each in RUN["measurements"] if each["row"] == RUN["measurements"][0]["row"]]
+    days = {"2026-01-01": RUN["measurements"], "2026-01-02": [parse], "2026-01-03": [*half, parse]}
+    for day, measurements in days.items():
+        (tmp_path / f"{day}.json").write_text(
+            json.dumps({"runs": [{**RUN, "measurements": measurements}]})
+        )
+    found = {path.stem: [each["group"] for run in runs for each in run["measurements"]] for path, runs in report.current(tmp_path)}  # fmt: skip
+    assert found == {"2026-01-01": ["drain"] * len(RUN["measurements"]), "2026-01-03": ["parse"]}
