@@ -10,7 +10,13 @@ from rta.engines import flink
 
 
 @pytest.fixture(scope="session")
-def cluster(home: object) -> Iterator[flink.Cluster]:
-    """Lend the one real Flink."""
-    yield flink.up()
+def _flink_ends(home: object) -> Iterator[None]:
+    """Stop Flink at the end."""
+    yield
     flink.down()
+
+
+@pytest.fixture(scope="module")
+def cluster(_flink_ends: None) -> flink.Cluster:
+    """Lend the one real Flink, which an earlier file may have stopped."""
+    return flink.up()

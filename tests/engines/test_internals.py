@@ -65,7 +65,9 @@ def test_calls_python(spark: SparkSession) -> None:
     assert internals.calls_python(stream.select(F.udf(lambda value: value)("value")))
 
 
-@pytest.mark.usefixtures("as_delivered")  # the root is then the compiled stage, and its input the marked columns
+@pytest.mark.usefixtures(
+    "as_delivered"
+)  # the root is then the compiled stage, and its input the marked columns
 def test_inputs_with(spark: SparkSession) -> None:
     """The operators of a physical plan have inputs, whose columns have metadata."""
     marked = spark.range(3).select(

@@ -23,14 +23,18 @@ from rta.settings import settings
 from rta.setup.processes import runs
 from tests.support.engine_faults import exact, followed, sent
 from tests.support.own_flink import gateway_without, somebodys
-from tests.support.waiting import HANG
 
 
 @pytest.fixture(scope="module")
-def theirs(home: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
+def ours(home: object) -> flink.Cluster | None:
+    """Tell of the Flink of other tests, if there is one."""
+    return local.status()
+
+
+@pytest.fixture(scope="module")
+def theirs(ours: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
     """Run somebody's Flink, and name its gateway and a shared folder; its REST API is learnt."""
     folder = tmp_path_factory.mktemp("theirs")
-    local.down(timeout=HANG)  # one of an earlier test
     with somebodys(folder) as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RTA_FLINK_GATEWAY", running.gateway)
         patch.setenv("RTA_FLINK_STATE", (folder / "shared").as_uri())
@@ -51,11 +55,11 @@ def drained(theirs: flink.Cluster, spark: SparkSession) -> Any:
 
 
 def test_a_table_of_ones_own_flink_is_exact_and_goes_on_where_it_was(
-    theirs: flink.Cluster, drained: Any
+    theirs: flink.Cluster, drained: Any, ours: flink.Cluster | None
 ) -> None:
     """Its REST API is learnt from the gateway, its state is where it was told; nothing of ours is started."""
     assert drained.native.startswith(theirs.rest)
-    assert local.status() is None
+    assert local.status() == ours
     assert call("GET", drained.native)["name"] == drained.job.launch.name
     folder = drained.job.launch.state.folder
     assert str(folder).startswith(str(settings().flink_state).removeprefix("file://"))
