@@ -12,19 +12,20 @@ import nbformat
 from rta import jobs
 from rta.jobs.scheduling import slots
 from rta.jobs.scheduling.scheduler import Scheduler
+from rta.setup.processes import runs
 from tests.support.notebooks import SELDOM, written
 from tests.support.waiting import finished, until
 
 folder = Path(sys.argv[1])  # beside the disk
 filler, filled = Path(os.environ["RTA_HOME"]) / "filler", folder / "filled"
-fills = f"""import pathlib
+fills = f"""import os, pathlib
 filled, filler = pathlib.Path({str(filled)!r}), pathlib.Path({str(filler)!r})
 if not filled.exists():
     with filler.open("wb", buffering=0) as file:
         try:
             while True: file.write(bytes(4096))
         except OSError: pass
-    filled.touch()"""
+    filled.write_text(str(os.getpid()))"""
 leap_day = "0 0 29 2 *"
 jobs.schedule(written(folder / "fills.ipynb", "print('kept')", fills, "print('after')"), cron=leap_day, retries=1, backoff=0.1)  # fmt: skip
 jobs.schedule(written(folder / "due.ipynb", "print('due')"), every=SELDOM)
@@ -48,9 +49,10 @@ def looked(happened: Callable[[], object]) -> object:
     return happened()
 
 
-until(lambda: looked(filled.exists))
+kernel = int(str(until(lambda: looked(lambda: filled.exists() and filled.read_text()))))
 ahead[0] = timedelta(days=7)  # a moment comes, and cannot be kept
 until(lambda: looked(lambda: any("is full" in line for line in said)))
+until(lambda: looked(lambda: not runs(kernel)))  # the try has met the full disk, too
 while_full = {each.schedule: each.state for each in slots.slots()}
 filler.unlink()
 until(lambda: looked(lambda: len({each.schedule for each in slots.slots()}) == 2 and not slots.open_slots()))  # fmt: skip
