@@ -60,7 +60,7 @@ INSERT: Final = """
 def flink(setup: Setup, scratch: Path) -> None:
     """Run rta.drain() on Flink."""
     with fresh_flink():
-        _each_phase(setup, scratch, partial(_by_rta, "flink"))
+        _by_rta("flink", setup, scratch)
 
 
 def flink_by_hand(setup: Setup, scratch: Path) -> None:
@@ -71,7 +71,7 @@ def flink_by_hand(setup: Setup, scratch: Path) -> None:
 
 def kafka_streams(setup: Setup, scratch: Path) -> None:
     """Run rta.drain() on Kafka Streams."""
-    _each_phase(setup, scratch, partial(_by_rta, "kafka-streams"))
+    _by_rta("kafka-streams", setup, scratch)
 
 
 def kafka_python(setup: Setup, scratch: Path) -> None:
@@ -102,16 +102,21 @@ def fresh_flink() -> Iterator[None]:
         flink.down()
 
 
-def _by_rta(engine: str, setup: Setup, _: Path) -> pa.Table:
+def _by_rta(engine: str, setup: Setup, scratch: Path) -> None:
     import pyarrow as pa
 
     import rta
 
-    table = f"bench_{engine.replace('-', '_')}_{uuid4().hex[:8]}"
-    rta.drain(setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS, engine=engine)  # fmt: skip
-    answer = pa.Table.from_pandas(rta.read(table), preserve_index=False)
-    rta.reset(table)
-    return answer
+    made: list[str] = []
+
+    def drained(setup: Setup, _: Path) -> pa.Table:
+        made.append(f"bench_{engine.replace('-', '_')}_{uuid4().hex[:8]}")
+        rta.drain(setup.topic, rta.transforms.totals, table=made[-1], key=KEY, event=rta.USER_EVENTS, engine=engine)  # fmt: skip
+        return pa.Table.from_pandas(rta.read(made[-1]), preserve_index=False)
+
+    _each_phase(setup, scratch, drained)
+    for table in made:
+        rta.reset(table)
 
 
 def _by_hand(setup: Setup, scratch: Path) -> pa.Table:
@@ -167,7 +172,7 @@ def _by_polars(setup: Setup, _: Path) -> pa.Table:
 
 def _records(topic: str) -> Iterator[list[Message]]:
     """Yield what is committed in a topic, many records at once, to its end at the time of the call."""
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     import rta
 
@@ -177,7 +182,9 @@ def _records(topic: str) -> Iterator[list[Message]]:
     left = {partition: end for partition, (first, end) in ranges.items() if first < end}
     while left:
         some = consumer.consume(MANY, 1.0)
-        yield [each for each in some if each.error() is None]
+        for error in filter(None, (each.error() for each in some)):
+            raise KafkaException(error)
+        yield some
         places = consumer.position([TopicPartition(topic, partition) for partition in left])
         left = {each.partition: left[each.partition] for each in places if each.offset < left[each.partition]}  # fmt: skip
     consumer.close()
