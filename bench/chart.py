@@ -14,10 +14,11 @@ from rta import charts
 
 
 def draw(runs: Runs, path: Path) -> None:
-    """Write the chart as SVG: bars of medians, the spread as a line over each."""
+    """Write the chart as SVG: bars of medians, the spread as a line over each; nothing if none of its rows was measured."""
     charts.use("svg")
     parts = [_seconds(runs), _latency(runs), _recompute(runs), _plateau(runs)]
-    alt.vconcat(*[part for part in parts if part is not None]).save(str(path))
+    if drawn := [part for part in parts if part is not None]:
+        alt.vconcat(*drawn).save(str(path))
 
 
 def _seconds(runs: Runs) -> Any:

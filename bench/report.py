@@ -79,10 +79,14 @@ NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 def begin(command: Sequence[str], events: int) -> dict[str, Any]:
     """Return the facts of a run that begins: what, when, and on what; no name of host or path."""
     kafka = next(c.rpartition(":")[2] for c in pinned()[1] if ":kafka_" in c)
+    words = list(command)
+    if "--home" in words:
+        at = words.index("--home")
+        del words[at : at + 2]
     packages = ("pyspark", "pyarrow", "pandas", "kafka-python", "duckdb", "sqlalchemy")
     return {
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m bench", *command]),
+        "command": " ".join(["python -m bench", *words]),
         "events": events,
         "machine": {
             "cores": len(sched_getaffinity(0)),
