@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import click
@@ -62,7 +63,8 @@ def main(
     found = []
     try:
         setup = replace(prepare(home, size), minutes=minutes)
-        run = report.begin(sys.argv[1:], size)
+        asked = [f"--only {quote(name)}" for name in only] + ([f"--repeat {repeat}"] if repeat else [])  # fmt: skip
+        run = report.begin(asked, size)
         for group in dict.fromkeys(row.group for row in chosen):
             rows = [row for row in chosen if row.group == group]
             for repetition in range(repeat or (1 if quick else 3)):

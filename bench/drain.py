@@ -88,7 +88,7 @@ def hand(setup: Setup, scratch: Path) -> None:
     for name in PHASES:
         phase, spark = timed(name, partial(_by_hand, setup, scratch, name))
         with closing(sqlite3.connect(scratch / f"{name}.db")) as database:
-            _tell(phase, spark, save(_stored(database), scratch / f"{name}.parquet"))
+            _tell(phase, spark, save(stored(database), scratch / f"{name}.parquet"))
 
 
 def totals_by_hand(spark: SparkSession, setup: Setup, **options: str) -> DataFrame:
@@ -145,7 +145,8 @@ def _by_hand(setup: Setup, scratch: Path, name: str) -> SparkSession:
     return spark
 
 
-def _stored(database: sqlite3.Connection) -> pa.Table:
+def stored(database: sqlite3.Connection) -> pa.Table:
+    """Return what a table made by HAND has, without the ends of its windows."""
     import pyarrow as pa
 
     columns = ["window_start", "user_id", "total_amount", "event_count"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from bench.child import Setup, save, timed
-from bench.drain import KEY, PHASES
+from bench.drain import HAND, KEY, PHASES, UPSERT, stored
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from confluent_kafka import Message
 
 MANY: Final = 50_000  # records that are taken at once
-COLUMNS: Final = ("window_start", "user_id", "total_amount", "event_count")
-UPSERT: Final = "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?)"
 # What a good engineer would set: the settings of rta's own jobs.
 PROPERTIES: Final = {
     "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb", "execution.checkpointing.interval": "1 s",
@@ -44,7 +42,8 @@ SOURCE: Final = """
 """
 SINK: Final = """
     CREATE TEMPORARY TABLE totals (
-        window_start TIMESTAMP_LTZ(3), user_id BIGINT, total_amount DECIMAL(38, 2), event_count BIGINT, PRIMARY KEY (window_start, user_id) NOT ENFORCED
+        window_start STRING, window_end STRING, user_id BIGINT, total_amount DECIMAL(38, 2), event_count BIGINT,
+        PRIMARY KEY (window_start, user_id) NOT ENFORCED
     ) WITH (
         'connector' = 'upsert-kafka', 'topic' = '{into}', 'properties.bootstrap.servers' = '{servers}', 'key.format' = 'json',
         'value.format' = 'json', 'value.json.encode.decimal-as-plain-number' = 'true', 'sink.delivery-guarantee' = 'exactly-once',
@@ -52,7 +51,7 @@ SINK: Final = """
     )
 """
 INSERT: Final = """
-    INSERT INTO totals SELECT window_start, user_id, SUM(amount), COUNT(*)
+    INSERT INTO totals SELECT CAST(window_start AS STRING), CAST(window_end AS STRING), user_id, SUM(amount), COUNT(*)
     FROM TUMBLE(TABLE events, DESCRIPTOR(`timestamp`), INTERVAL '5' MINUTES) GROUP BY window_start, window_end, user_id
 """
 
@@ -131,17 +130,19 @@ def _by_hand(setup: Setup, scratch: Path) -> pa.Table:
             session.sql(statement.format(**place))
         session.sql(INSERT)
     with closing(sqlite3.connect(scratch / f"{into}.db")) as database:
-        database.execute(f"CREATE TABLE totals ({', '.join(COLUMNS)}, PRIMARY KEY (window_start, user_id))")  # fmt: skip
+        database.execute(HAND)
         for some in _records(into):
             rows = [json.loads(value, parse_float=str) for each in some if (value := each.value())]
             with database:
-                database.executemany(UPSERT, ([str(row[name]) for name in COLUMNS] for row in rows))
-        stored = database.execute("SELECT * FROM totals").fetchall()
+                database.executemany(UPSERT, [tuple(row.values()) for row in rows])
+        answer = stored(database)
     rta.kafka.delete_topic(into)
-    return _table((datetime.fromisoformat(start), int(user), Decimal(total), int(count)) for start, user, total, count in stored)  # fmt: skip
+    return answer
 
 
 def _by_dict(setup: Setup, _: Path) -> pa.Table:
+    import pyarrow as pa
+
     from bench.topic import records
 
     totals: dict[tuple[datetime, int], list[Any]] = defaultdict(lambda: [Decimal(0), 0])
@@ -153,7 +154,11 @@ def _by_dict(setup: Setup, _: Path) -> pa.Table:
         ]
         total[0] += event["amount"]
         total[1] += 1
-    return _table((*key, *total) for key, total in totals.items())
+    starts, users, sums, counts = zip(
+        *((*key, *total) for key, total in totals.items()), strict=True
+    )
+    moments = pa.array(starts, pa.timestamp("us", "UTC"))
+    return pa.table({"window_start": moments, "user_id": users, "total_amount": sums, "event_count": counts})  # fmt: skip
 
 
 def _by_polars(setup: Setup, _: Path) -> pa.Table:
@@ -188,11 +193,3 @@ def _records(topic: str) -> Iterator[list[Message]]:
         places = consumer.position([TopicPartition(topic, partition) for partition in left])
         left = {each.partition: left[each.partition] for each in places if each.offset < left[each.partition]}  # fmt: skip
     consumer.close()
-
-
-def _table(rows: Iterable[tuple[Any, ...]]) -> pa.Table:
-    """Return rows of a window's start, user, total and count as the check reads them."""
-    import pyarrow as pa
-
-    starts, users, totals, counts = zip(*rows, strict=True)
-    return pa.table([pa.array(starts, pa.timestamp("us", "UTC")), pa.array(users), pa.array(totals, pa.decimal128(22, 2)), pa.array(counts)], [*COLUMNS])  # fmt: skip

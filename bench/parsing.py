@@ -13,6 +13,7 @@ from bench.child import Setup, timed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
 
     from rta.events.event_types import EventType
 
@@ -91,7 +92,7 @@ def nested(setup: Setup, scratch: Path) -> None:
     json_raw = _held(as_messages(events, event=as_json).select("value"), scratch / "json")
     avro_raw = _held(events.select(to_avro(F.struct(*events.columns), _avro()).alias("value")), scratch / "avro")  # fmt: skip
     _in_turns(count, {
-        "from_json": json_raw.select(F.from_json(F.col("value").cast("string"), FIELDS).alias("e")).select("e.*"),
+        "from_json": _from_json(json_raw, FIELDS),
         "rta, JSON": _ours(json_raw, as_json),
         "from_avro": avro_raw.select(from_avro("value", _avro()).alias("e")).select("e.*"),
         "rta, Avro": _ours(avro_raw, as_avro),
@@ -103,25 +104,28 @@ def flat(setup: Setup, scratch: Path) -> None:
 
     Two tiers are the plain form and the validation of each field; the pattern of any order, between them, is left out.
     """
-    from pyspark.sql import functions as F
-
     import rta
     from rta.events.formats import flat_json
     from rta.events.json_format import as_messages
 
     count, kind = min(setup.events, FLAT), rta.USER_EVENTS
     events = rta.user_events(rta.spark(), rows=count)
-    turned = F.to_json(F.struct(*reversed(kind.columns)), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX"})  # fmt: skip
+    turned = events.select(*reversed(kind.columns))
     plain = _held(as_messages(events, event=kind).select("value"), scratch / "plain")
-    shuffled = _held(events.select(turned.cast("binary").alias("value")), scratch / "shuffled")
+    shuffled = _held(as_messages(turned, event=kind).select("value"), scratch / "shuffled")
     ways = {
-        "from_json": plain.select(F.from_json(F.col("value").cast("string"), kind.schema).alias("e")).select("e.*"),
-        "rta, as it writes them": _ours(plain, kind), "rta, another order": _ours(shuffled, kind),
+        "from_json": _from_json(plain, kind.schema), "rta, as it writes them": _ours(plain, kind), "rta, another order": _ours(shuffled, kind),
     }  # fmt: skip
     pattern, flat_json.any_order_pattern = flat_json.any_order_pattern, lambda _: r"\A\z"
     ways["rta, another order, two tiers"] = _ours(shuffled, replace(kind, name="two-tiers"))
     flat_json.any_order_pattern = pattern
     _in_turns(count, ways)
+
+
+def _from_json(raw: DataFrame, schema: StructType | str) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return raw.select(F.from_json(F.col("value").cast("string"), schema).alias("e")).select("e.*")
 
 
 def _ours(raw: DataFrame, of: EventType) -> DataFrame:

@@ -65,13 +65,8 @@ BRIEF: Final[Mapping[str, tuple[str, Sequence[str]]]] = {  # what docs/benchmark
     "recompute": (GROUPS["recompute"][0], _COST[:4]),
     "outage": (GROUPS["outage"][0], ("seconds", "missed", "before_p99_ms", "p99_ms")),
 }
-RACES: Final = (
-    "drain",
-    "engines",
-    "batch",
-    "recompute",
-    "replay",
-)  # the same work: each beside the first
+# The same work: each row beside the first.
+RACES: Final = ("drain", "engines", "batch", "recompute", "replay")
 Days = Sequence[tuple[Path, Runs]]  # results files, and what counts of each
 NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 
@@ -79,14 +74,10 @@ NOTHING: Final = "No results yet: `make bench` measures, and writes them here."
 def begin(command: Sequence[str], events: int) -> dict[str, Any]:
     """Return the facts of a run that begins: what, when, and on what; no name of host or path."""
     kafka = next(c.rpartition(":")[2] for c in pinned()[1] if ":kafka_" in c)
-    words = list(command)
-    if "--home" in words:
-        at = words.index("--home")
-        del words[at : at + 2]
     packages = ("pyspark", "pyarrow", "pandas", "kafka-python", "duckdb", "sqlalchemy")
     return {
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m bench", *words]),
+        "command": " ".join(["python -m bench", *command]),
         "events": events,
         "machine": {
             "cores": len(sched_getaffinity(0)),

@@ -84,12 +84,15 @@ def test_a_person_watches_and_steers(watched: Notebook) -> None:
 def test_the_buttons_of_a_laboratory(watched: Notebook) -> None:
     """Each press is an experiment in the table under the buttons, and a mark on the view of the table."""
     watched.run(12)
+    table, _ = views(watched.page)
     for label, row in (("poison", "quarantined"), ("copies", "used")):
         button = watched.page.get_by_role("button", name=label, exact=True)
         button.click()
         done = watched.page.locator("tr", has_text=label).first
         expect(done).to_contain_text(row)
         expect(button).to_be_enabled()
+        table.scroll_into_view_if_needed()  # what is out of view is not drawn
+        expect(table.locator(".rta-marked")).to_contain_text(label)
     picture(watched.page, "live-lab-laboratory")
     watched.run_to_end(13)
 

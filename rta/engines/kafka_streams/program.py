@@ -54,8 +54,7 @@ class Program:
         with suppress(BrokenPipeError):  # it has ended already: wait() says why
             self.process.stdin.write(json.dumps(told).encode() + b"\n")
             self.process.stdin.flush()
-        self._ran = False
-        self._heard = threading.Event()
+        self._ran = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"{self.application} listener")  # fmt: skip
         self._listener.start()
 
@@ -65,8 +64,8 @@ class Program:
         with self.process.stdout as lines:
             for line in lines:
                 self.said = json.loads(line)
-                self._ran = self._ran or self.said.get("state") == "RUNNING"
-                self._heard.set()
+                if self.said.get("state") == "RUNNING":
+                    self._ran.set()
         with suppress(BrokenPipeError):
             self.process.stdin.close()
 
@@ -97,13 +96,13 @@ class Program:
             QueryError: It has ended, or it takes too long.
         """
         deadline = time.monotonic() + _PATIENCE
-        while not self._ran:
+        while not self._ran.wait(0.1):
             if not self.runs or time.monotonic() > deadline:
                 found = self.failure() or f"{self.said.get('state')} after {_PATIENCE:g} s"
+                if self._ran.is_set():  # it ended before its words were read
+                    return
                 self.stop()
                 raise QueryError("Kafka Streams did not start", found=found, fix=f"its log is {self.log}")  # fmt: skip
-            self._heard.wait(0.1)
-            self._heard.clear()
 
     def stop(self, *, patience: float = 60) -> None:
         """End it, once what it has read is committed.

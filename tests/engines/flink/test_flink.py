@@ -126,6 +126,7 @@ def test_a_query_is_listed_and_stopped_from_anywhere(
 
     figures = until(scraped)
     assert figures["rta_query_running", of_query] == 1
+    assert figures["rta_query_checkpoints_total", of_query] >= 1
     assert figures["rta_query_state_bytes", of_query] > 0
     assert figures["rta_query_restarts_total", of_query] == 0
     assert figures["rta_query_events_per_second", of_query] >= 0
