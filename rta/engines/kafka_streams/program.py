@@ -54,7 +54,7 @@ class Program:
         with suppress(BrokenPipeError):  # it has ended already: wait() says why
             self.process.stdin.write(json.dumps(told).encode() + b"\n")
             self.process.stdin.flush()
-        self._ran = threading.Event()
+        self._ran, self._reads = threading.Event(), False
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"{self.application} listener")  # fmt: skip
         self._listener.start()
 
@@ -64,6 +64,7 @@ class Program:
         with self.process.stdout as lines:
             for line in lines:
                 self.said = json.loads(line)
+                self._reads = self._reads or self.said.get("state") in ("REBALANCING", "RUNNING")
                 if self.said.get("state") == "RUNNING":
                     self._ran.set()
         with suppress(BrokenPipeError):
@@ -99,7 +100,9 @@ class Program:
         while not self._ran.wait(0.1):
             if not self.runs or time.monotonic() > deadline:
                 found = self.failure() or f"{self.said.get('state')} after {_PATIENCE:g} s"
-                if self._ran.is_set():  # it ended before its words were read
+                if (
+                    self._reads and not self.runs
+                ):  # one of its threads has met an event before all of them ran
                     return
                 self.stop()
                 raise QueryError("Kafka Streams did not start", found=found, fix=f"its log is {self.log}")  # fmt: skip
