@@ -11,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pyspark import SparkConf
     from pyspark.sql import DataFrame, SparkSession
 
     from rta.dataframes.spare_driver import Lent
+
+_CONNECTS: Final = 5  # attempts to connect a thread with the JVM
+_DYING: Final = 1.0  # seconds in which a killed JVM has ended, as a rule
 
 
 def java_class(session: SparkSession, name: str) -> Any:
@@ -137,6 +140,7 @@ def launch(conf: SparkConf, console: Path) -> Any:
                     child.kill()
         raise
     number_proxies_from(gateway, os.getpid() << 32)
+    connect_again(gateway)
     return gateway
 
 
@@ -153,6 +157,7 @@ def attach(driver: Lent) -> Any:
             del os.environ[name]
     gateway.proc = driver
     number_proxies_from(gateway, os.getpid() << 32)
+    connect_again(gateway)
     gateway.jvm.java.lang.System.setProperty("user.dir", os.getcwd())  # noqa: PTH109 - a text
     return gateway
 
@@ -164,6 +169,26 @@ def number_proxies_from(gateway: Any, first: int) -> None:
     forgotten. Each would number its objects from 0, and the present kernel would forget its own.
     """
     gateway.gateway_property.pool.next_id = first
+
+
+def connect_again(gateway: Any) -> None:
+    """Let a thread that needs a new connection to the JVM try several times: nothing was asked before it has one.
+
+    On KeyboardInterrupt, Py4J has the JVM close the connection that waited, and all idle ones; on a busy machine it can hit the
+    new one, by which the interrupted query was to be stopped.
+    """
+    from py4j.protocol import Py4JNetworkError
+
+    client = gateway._gateway_client
+    connect = client._create_new_connection
+
+    def connected() -> Any:
+        for _ in range(_CONNECTS - 1):
+            with suppress(Py4JNetworkError):
+                return connect()
+        return connect()
+
+    client._create_new_connection = connected
 
 
 def end_jvm(session: SparkSession, *, patience: float | None = None) -> None:
@@ -186,6 +211,18 @@ def exit_code(*, patience: float = 0) -> int | None:
         return process.wait(patience) if process else None
     except TimeoutExpired:
         return None
+
+
+def gone(jvm: Popen[bytes] | Lent | None) -> bool:
+    """Return whether a JVM of own_jvm() is gone, once a call to it has failed; if others use it, too, that call is the proof.
+
+    >>> gone(None), gone(own_jvm())
+    (True, False)
+    """
+    try:
+        return jvm is None or jvm.wait(_DYING) is not None
+    except TimeoutExpired:
+        return False
 
 
 def own_jvm() -> Popen[bytes] | Lent | None:

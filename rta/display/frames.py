@@ -6,12 +6,11 @@ import itertools
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import streams_of
+from rta.dataframes.internals import gone, own_jvm, streams_of
 from rta.display.feeds import Mode, OneQuery
 from rta.display.rows import Rows, types_of
 from rta.engines.spark.checkpoint_lock import begun, none_left_behind
@@ -121,8 +120,11 @@ class FrameFeed(OneQuery):
     def close(self) -> None:
         from py4j.protocol import Py4JError
 
-        with suppress(Py4JError, OSError):  # its session has ended, and it with it
+        try:
             self.query.stop()
+        except (Py4JError, OSError):
+            if not gone(own_jvm()):  # nor the query with it
+                raise
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -216,24 +216,48 @@ def consumer(**options: Any) -> KafkaConsumer:
     return opened
 
 
+def read_from(reader: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+    """Assign partitions to a reader, each from its offset on; also one that was paused: kafka-python remembers that through assign()."""
+    reader.assign(list(offsets))
+    reader.resume(*offsets)
+    for place, offset in offsets.items():
+        reader.seek(place, offset)
+
+
 def until(reader: KafkaConsumer, place: TopicPartition, first: int, end: int) -> Iterator[Any]:
     """Yield the records of one partition between two offsets; the reader is assigned to it.
 
     Raises:
         BrokerError: if no record comes for 30 s; kafka-python itself waits for ever for a broker that went away.
     """
-    reader.assign([place])
-    reader.seek(place, first)
+    return until_each(reader, {place: (first, end)})
+
+
+def until_each(
+    reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]
+) -> Iterator[Any]:
+    """Yield the records of each partition between its two offsets, as they come; the reader is assigned to all of them.
+
+    Raises:
+        BrokerError: as until().
+    """
+    left = {place: end for place, (first, end) in ranges.items() if first < end}
+    read_from(reader, {place: ranges[place][0] for place in left})
     deadline = time.monotonic() + PATIENCE
-    while reader.position(place) < end:
-        if records := reader.poll(timeout_ms=500, max_records=100).get(place):
-            yield from (record for record in records if record.offset < end)
+    while left:
+        for place, records in (came := reader.poll(timeout_ms=500, max_records=100)).items():
+            yield from (record for record in records if record.offset < left.get(place, 0))
+        if came:
             deadline = time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:
+            place = next(iter(left))
             raise BrokerError(
                 "Kafka does not answer", found=f"no record of {place.topic} for {PATIENCE:.0f} s",
                 fix="see `rta status`, then run it again",
             )  # fmt: skip
+        for place in [place for place, end in left.items() if reader.position(place) >= end]:
+            del left[place]
+            reader.pause(place)
 
 
 def producer(**options: Any) -> KafkaProducer:

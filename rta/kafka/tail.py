@@ -62,9 +62,7 @@ def records(topic: str, *, count: int = 10, follow: bool = False) -> Iterator[Re
         ]
         last.sort(key=lambda message: (message.timestamp, message.partition, message.offset))
         yield from map(as_record, last[-count:] if count else [])
-        reader.assign(list(ranges))
-        for place, (_, end) in ranges.items():
-            reader.seek(place, end)
+        client.read_from(reader, {place: end for place, (_, end) in ranges.items()})
         while follow:
             for messages in reader.poll(timeout_ms=1_000).values():
                 yield from map(as_record, messages)

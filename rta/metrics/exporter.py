@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PORT: Final = 9464
 """The port that the field uses for an exporter of this kind."""
+_ONCE: Final = 30.0  # seconds to wait for a part if nobody asks again soon
 _FRESH: Final = 1.0  # seconds for which a look serves others who ask
 
 
@@ -121,14 +122,14 @@ def serve(port: int = PORT, *, host: str = "127.0.0.1") -> Exporter:
 
 
 def exposition() -> str:
-    """Return the figures of now as Prometheus' text.
+    """Return the figures of now as Prometheus' text. It waits up to 30 s: a first look reads all dead letter queues.
 
     >>> exposition().startswith("# HELP rta_up 1 if the part answered")
     True
     """
     from prometheus_client import generate_latest
 
-    with closing(Observer()) as observer:
+    with closing(Observer(patience=_ONCE)) as observer:
         return generate_latest(_registry(observer)).decode()
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rta.dlq.browse import NOTES
 from rta.dlq.dead_letter import dead_letter_of
@@ -36,41 +35,42 @@ class OpenDeadLetters:
         Args:
             ranges: Topic → partition → its first offset, and the next to be written: of all queues, and the notes beside them.
         """
-        queues = [name for name in ranges if name.endswith(SUFFIX)]
-        found = {}
-        for queue in queues:
-            topic = queue.removesuffix(SUFFIX)
-            dead = self._identities(queue, ranges[queue])
-            noted = self._identities(topic + NOTES, ranges.get(topic + NOTES, {}))
-            found[topic] = len(dead - noted)
-        return found
+        self._read = {name: read for name, read in self._read.items() if name in ranges}
+        self._read_on(ranges)
+        none = _Read()
+        return {
+            topic: len(self._read[queue].found - self._read.get(topic + NOTES, none).found)
+            for queue in ranges
+            if queue.endswith(SUFFIX) and (topic := queue.removesuffix(SUFFIX))
+        }
 
-    def _identities(self, name: str, ranges: Ranges) -> set[bytes]:
-        """Return the identities that are in a queue, or in the notes of what was sent back, up to its present end."""
-        read = self._read.setdefault(name, _Read())
-        gone = any(ranges.get(p, (-1, -1))[1] < at for p, at in read.nexts.items())
-        if gone or any(first != read.firsts.get(p, first) for p, (first, _) in ranges.items()):
-            read = self._read[name] = _Read()  # made again, or its oldest were deleted
-        for record in self._records(name, ranges, read):
-            identity = record.key if name.endswith(NOTES) else dead_letter_of(record).identity.encode()  # fmt: skip
-            read.found.add(identity or b"")
-        return read.found
-
-    def _records(self, name: str, ranges: Ranges, read: _Read) -> Iterator[Any]:
-        """Yield what is new, and note how far it was read."""
+    def _read_on(self, ranges: Mapping[str, Ranges]) -> None:
+        """Read what is new in the queues, and in the notes of what was sent back, up to their present ends: all in one go."""
         from kafka import TopicPartition
 
-        read.firsts |= {p: first for p, (first, _) in ranges.items()}
-        new = [p for p, (first, end) in ranges.items() if read.nexts.get(p, first) < end]
+        new = dict[TopicPartition, int]()
+        for name, of_topic in ranges.items():
+            read = self._read.setdefault(name, _Read())
+            gone = any(of_topic.get(p, (-1, -1))[1] < at for p, at in read.nexts.items())
+            if gone or any(
+                first != read.firsts.get(p, first) for p, (first, _) in of_topic.items()
+            ):
+                read = self._read[name] = _Read()  # made again, or its oldest were deleted
+            read.firsts |= {p: first for p, (first, _) in of_topic.items()}
+            new |= {
+                TopicPartition(name, p): at
+                for p, (first, end) in of_topic.items()
+                if (at := read.nexts.get(p, first)) < end
+            }
         if not new:
             return
         with self._reader.lent() as reader:
-            places = {p: TopicPartition(name, p) for p in new}
-            ends = reader.end_offsets(list(places.values()))  # before any open transaction
-            for p, place in places.items():
-                first, end = read.nexts.get(p, ranges[p][0]), ends[place]
-                yield from client.until(reader, place, first, end)
-                read.nexts[p] = max(first, end)
+            ends = reader.end_offsets(list(new))  # before any open transaction
+            for record in client.until_each(reader, {place: (at, ends[place]) for place, at in new.items()}):  # fmt: skip
+                identity = record.key if record.topic.endswith(NOTES) else dead_letter_of(record).identity.encode()  # fmt: skip
+                self._read[record.topic].found.add(identity or b"")
+        for place, at in new.items():
+            self._read[place.topic].nexts[place.partition] = max(at, ends[place])
 
 
 def queues_among(names: Iterable[str]) -> list[str]:

@@ -95,9 +95,7 @@ def _read_one_each(reader: KafkaConsumer, places: list[Place], found: dict[Place
     from kafka import TopicPartition
 
     left = {TopicPartition(*place[:2]): place for place in places}
-    reader.assign(list(left))
-    for place, (*_, offset) in left.items():
-        reader.seek(place, offset)
+    client.read_from(reader, {place: offset for place, (*_, offset) in left.items()})
     silent = 0
     while left and silent < _SILENT and time.monotonic() < deadline:
         came = reader.poll(timeout_ms=100)

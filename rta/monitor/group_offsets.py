@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from rta.dataframes.internals import gone, own_jvm
 from rta.errors import InputError, QueryError, RtaError, TopicError
 from rta.html import Marked, card, described
 from rta.kafka.client import administrator
@@ -65,7 +66,7 @@ class PublishedOffsets:
     def _run(self) -> None:
         from py4j.protocol import Py4JError
 
-        ended = False
+        ended, jvm = False, own_jvm()
         while not ended:
             ended = self._stopped.wait(self._every)
             try:
@@ -73,8 +74,8 @@ class PublishedOffsets:
                     ended or not self._query.isActive
                 )  # asked first: then what follows is its last word
                 self._commit(_read(self._query))
-            except (Py4JError, OSError):  # its JVM is gone
-                return
+            except (Py4JError, OSError):
+                ended = ended or gone(jvm)
             except RtaError as error:
                 self.error = str(error)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,3 +143,33 @@ def test_optimized(spark: SparkSession) -> None:
     """The optimizer takes an analyzed plan."""
     frame = spark.range(3).select("id").select("id")
     assert internals.optimized(spark, internals.analyzed(frame)).nodeName() == "Range"
+
+
+def test_connect_again(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of its own has its own connection; one that Py4J has closed by mistake is made again, up to five times."""
+    from py4j.clientserver import ClientServerConnection
+    from py4j.protocol import Py4JNetworkError
+
+    authenticate, failures = ClientServerConnection._authenticate_connection, iter(range(4))
+
+    def closed_first(connection: ClientServerConnection) -> None:
+        if next(failures, None) is not None:
+            raise Py4JNetworkError("Answer from Java side is empty")
+        authenticate(connection)
+
+    monkeypatch.setattr(ClientServerConnection, "_authenticate_connection", closed_first)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(spark.range(3).count).result() == 3
+    assert next(failures, None) is None
+    failures = iter(range(5))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Py4JNetworkError):
+        pool.submit(spark.range(3).count).result()
+
+
+def test_gone() -> None:
+    """A JVM that lives is not, one that has ended is, and of one that others use, too, the failed call is the proof."""
+    assert not internals.gone(internals.own_jvm())
+    assert internals.gone(None)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+        assert internals.gone(ended)

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
 
 from rta.engines.spark import checkpoint_lock, checkpoints
 from rta.errors import InputError, QueryError
@@ -133,3 +136,57 @@ def test_a_lock_is_held_although_its_progress_cannot_be_left(
     finally:
         query.stop()
     checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "left_nothing")
+
+
+def test_a_lock_is_held_although_a_question_got_no_answer(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection of the thread that waits was closed, the JVM lives: the query goes on, and its lock is held until its end."""
+    asked: list[str] = []
+    wait = StreamingQuery.awaitTermination
+
+    def lost(query: StreamingQuery, timeout: Any = None) -> bool | None:
+        asked.append(str(query.id))
+        if len(asked) < 4:
+            raise Py4JNetworkError("Answer from Java side is empty")
+        return wait(query, timeout)
+
+    monkeypatch.setattr(StreamingQuery, "awaitTermination", lost)
+    stream = spark.readStream.format("rate").load().writeStream.format("noop")
+    with checkpoint_lock.locked(spark, f"{tmp_path}/checkpoint", "unanswered"):
+        query = checkpoint_lock.begun(stream.start)
+    try:
+        until(lambda: len(asked) > 4)
+        with pytest.raises(QueryError, match="another query fills table 'unanswered'"):
+            checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "unanswered")
+    finally:
+        query.stop()
+    checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "unanswered")
+
+
+def test_a_stop_that_got_no_answer_is_told(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the failure for which the query was to be stopped, which stays the error."""
+    stream = spark.readStream.format("rate").load().writeStream.format("noop").queryName("goes_on")
+
+    def unanswered(_: StreamingQuery) -> None:
+        raise Py4JNetworkError("Answer from Java side is empty")
+
+    begun: list[StreamingQuery] = []
+
+    def fails() -> None:
+        with checkpoint_lock.none_left_behind():
+            begun.append(checkpoint_lock.begun(stream.start))
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamingQuery, "stop", unanswered)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            fails()
+    [query] = begun
+    assert query.isActive
+    query.stop()
+    assert stopped.value.__notes__ == [
+        "its query goes_on may go on: Answer from Java side is empty"
+    ]

@@ -26,7 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import java_class
+from rta.dataframes.internals import gone, java_class, own_jvm
 from rta.engines.spark import checkpoints
 from rta.engines.spark.left_progress import LeftProgress, forget, leave, left
 from rta.errors import QueryError
@@ -106,10 +106,13 @@ def none_left_behind() -> Iterator[list[StreamingQuery]]:
     around = _begun_in.set((*_begun_in.get(), here))
     try:
         yield here
-    except BaseException:
+    except BaseException as failure:
         for query in here:
-            with suppress(Py4JError, OSError):  # its JVM is gone, and the query with it
+            try:
                 query.stop()
+            except (Py4JError, OSError) as error:
+                if not gone(own_jvm()):  # nor the query with it
+                    failure.add_note(f"its query {query.name} may go on: {error}")
         raise
     finally:
         _begun_in.reset(around)
@@ -200,22 +203,33 @@ def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
 
 def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) -> None:
     """Wait until a query ends, leave its progress for others, and release its lock; stop it if another process asks for it."""
-    told = ""
-    with suppress(Exception):  # the caller that waits for the query is told why it ended
-        while not query.awaitTermination(_LOOK):  # type: ignore[arg-type]
-            with suppress(
-                Exception
-            ):  # the disk is full, say: others know less, and the lock is held all the same
-                told = leave(query, application, file, told)
-            if by := _asked_by(file):
-                _stopped_by[file] = by
-                with suppress(Exception):  # it may take longer than Spark waits: it is asked again
-                    query.stop()
+    told, jvm = "", own_jvm()
+    while not _over(query, jvm):
+        with suppress(
+            Exception
+        ):  # the disk is full, say: others know less, and the lock is held all the same
+            told = leave(query, application, file, told)
+        if by := _asked_by(file):
+            _stopped_by[file] = by
+            with suppress(Exception):  # it may take longer than Spark waits: it is asked again
+                query.stop()
     _request(file).unlink(missing_ok=True)
     with suppress(OSError):
         forget(file)
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
+
+
+def _over(query: StreamingQuery, jvm: Any) -> bool:
+    """Wait a moment for the end of a query, and return whether it has ended; a call that got no answer is no end."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return bool(query.awaitTermination(_LOOK))  # type: ignore[arg-type]
+    except (Py4JError, OSError):
+        return gone(jvm)
+    except Exception:  # noqa: BLE001 - it has failed; the caller that waits for it is told why
+        return True
 
 
 def _request(file: Path) -> Path:
