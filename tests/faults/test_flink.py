@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import rta
 from rta.engines import flink
 from rta.engines.flink import engine
 from rta.engines.flink.gateway import call
+from rta.setup.processes import end
 from tests.support.engine_faults import (
     broker_killed,
     exact,
@@ -25,6 +27,7 @@ from tests.support.engine_faults import (
     sent,
     spoilt,
 )
+from tests.support.own_flink import killed_and_started_again, somebodys
 from tests.support.truth import ROOT
 from tests.support.waiting import HANG
 
@@ -60,6 +63,29 @@ def test_f60_flink_is_killed_ten_times(
     name = topic(partitions=2)
     query = followed(name, "flink_killed_often", "flink")
     killed_in_turn(spark, query, name, kill, times=10, rows=3_000)
+
+
+def test_f72_a_flink_of_ones_own_is_killed(
+    spark: SparkSession,
+    topic: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its owner starts it again, without its jobs: the query waits for it, and goes on from its last checkpoint."""
+    name = topic(partitions=2)
+    with somebodys(tmp_path) as theirs, ExitStack() as ended:
+        assert theirs.pid
+        pids = [theirs.pid]
+        monkeypatch.setenv("RTA_FLINK_GATEWAY", theirs.gateway)
+        monkeypatch.setenv("RTA_FLINK_STATE", (tmp_path / "shared").as_uri())
+
+        def kill_theirs(_: int) -> None:
+            pids.append(killed_and_started_again(pids[-1], tmp_path))
+            ended.callback(end, pids[-1], patience=HANG)
+
+        query = followed(name, "flink_of_ones_own", "flink")
+        killed_in_turn(spark, query, name, kill_theirs, times=1, rows=1_000)
+        assert len(pids) == 2
 
 
 def test_f61_the_broker_is_killed_under_flink(

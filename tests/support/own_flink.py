@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from rta.engines.flink import local
@@ -32,6 +33,15 @@ def somebodys(folder: Path) -> Iterator[local.Cluster]:
     finally:
         with _at_home(folder):
             local.down(timeout=HANG)
+
+
+def killed_and_started_again(pid: int, folder: Path) -> int:
+    """Kill somebody's Flink, and start the same one as its owner would, at the same addresses; return its process."""
+    process = psutil.Process(pid)
+    command, environment = process.cmdline(), process.environ()
+    process.kill()
+    process.wait()
+    return launched_apart(command, cwd=folder, output=folder / "again.log", env=environment).pid
 
 
 @contextmanager
