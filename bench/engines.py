@@ -30,6 +30,7 @@ MANY: Final = 50_000  # records that are taken at once
 PROPERTIES: Final = {
     "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb", "execution.checkpointing.interval": "1 s",
     "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
+    "pipeline.object-reuse": "true",
 }  # fmt: skip
 SOURCE: Final = """
     CREATE TEMPORARY TABLE events (

@@ -27,7 +27,7 @@ final class Json {
 
     private static final int DEEPEST = 999;  // so deep reads Spark's parser inside the array that it puts around a text
     private static final int LONGEST = 1_000;  // characters of a number that Spark's parser reads
-    private final String text;
+    private final char[] text;
     private int at;
     private int depth;
     boolean duplicateAtTop;  // a key of the outermost object stands twice
@@ -36,7 +36,7 @@ final class Json {
     boolean huge;  // a number whose exponent has five digits
 
     Json(String text) {
-        this.text = text;
+        this.text = text.toCharArray();
     }
 
     /** Read a text of our own, such as a description. */
@@ -51,19 +51,19 @@ final class Json {
     Object first() {
         skip();
         Object value = value();
-        if (value instanceof Num && at < text.length() && !space(text.charAt(at))) throw new Broken();
+        if (value instanceof Num && at < text.length && !space(text[at])) throw new Broken();
         return value;
     }
 
     /** Whether nothing but space is left. */
     boolean ended() {
         skip();
-        return at == text.length();
+        return at == text.length;
     }
 
     private Object value() {
-        if (at == text.length()) throw new Broken();
-        char c = text.charAt(at);
+        if (at == text.length) throw new Broken();
+        char c = text[at];
         switch (c) {
             case '{': return object();
             case '[': return array();
@@ -122,13 +122,13 @@ final class Json {
             char c = peek();
             if (c < ' ') throw new Broken();
             if (c == '"') {
-                String found = unescaped == null ? text.substring(start, at) : unescaped.toString();
+                String found = unescaped == null ? new String(text, start, at - start) : unescaped.toString();
                 at++;
                 if (unescaped != null) halfPair |= half(found);
                 return found;
             }
             if (c == '\\') {
-                if (unescaped == null) unescaped = new StringBuilder(text.substring(start, at));
+                if (unescaped == null) unescaped = new StringBuilder().append(text, start, at - start);
                 at++;
                 unescaped.append(escaped());
             } else {
@@ -186,19 +186,18 @@ final class Json {
             huge |= at - first >= 5;
         }
         if (at - start > LONGEST) throw new Broken();
-        return new Num(text.substring(start, at));
+        return new Num(new String(text, start, at - start));
     }
 
     private void digits() {
         int start = at;
-        while (at < text.length() && text.charAt(at) >= '0' && text.charAt(at) <= '9') at++;
+        while (at < text.length && text[at] >= '0' && text[at] <= '9') at++;
         if (at == start) throw new Broken();
     }
 
     private Object word(String word, Object value) {
-        if (!text.startsWith(word, at)) throw new Broken();
-        at += word.length();
-        if (at < text.length() && Character.isJavaIdentifierPart(text.charAt(at))) throw new Broken();
+        for (int i = 0; i < word.length(); i++, at++) if (!is(word.charAt(i))) throw new Broken();
+        if (at < text.length && Character.isJavaIdentifierPart(text[at])) throw new Broken();
         return value;
     }
 
@@ -213,12 +212,12 @@ final class Json {
     }
 
     private char peek() {
-        if (at >= text.length()) throw new Broken();
-        return text.charAt(at);
+        if (at >= text.length) throw new Broken();
+        return text[at];
     }
 
     private boolean is(char wanted) {
-        return at < text.length() && text.charAt(at) == wanted;
+        return at < text.length && text[at] == wanted;
     }
 
     private void expect(char wanted) {
@@ -227,7 +226,7 @@ final class Json {
     }
 
     private void skip() {
-        while (at < text.length() && space(text.charAt(at))) at++;
+        while (at < text.length && space(text[at])) at++;
     }
 
     private static boolean space(char c) {

@@ -4,7 +4,6 @@ import java.io.Serializable;
 import java.math.BigDecimal;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
-import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 import java.time.DateTimeException;
 import java.time.Instant;
@@ -28,11 +27,13 @@ public final class StrictJson implements Serializable {
     public record Event(Object[] values, String reason) { }
 
     private static final long serialVersionUID = 1L;
+    private static final char REPLACED = '\ufffd';  // what stands in a text for bytes that are no UTF-8
     private static final Pattern EMPTY = Pattern.compile("\\A\\s*\\z"), OBJECT = Pattern.compile("\\A\\s*\\{");
     private static final Pattern NAN = Pattern.compile("[:\\[,]\\s*[+-]?(?:NaN|Infinity|INF)\\s*[,\\]}]");
     private static final Pattern HALF_PAIR = Pattern.compile("\\\\u[dD][89a-fA-F]");
     private static final Pattern LONG_NUMBER = Pattern.compile("(?<![0-9.])(?:[0-9.]{39}|[0-9.]{17,38}[eE])");
     private static final Pattern DECIMAL_TEXT = Pattern.compile("-?[0-9]+(?:\\.[0-9]+)?");
+    private static final int DOUBLE_DIGITS = 15;  // so many decimal digits a double tells apart
     private static final Map<String, Integer> EPOCHS = Map.of("epoch_s", 6, "epoch_ms", 3, "epoch_us", 0);
     private static final long FIRST = -62_135_596_800_000_000L, LAST = 253_402_300_799_999_999L;  // the years 1 to 9999
 
@@ -87,14 +88,8 @@ public final class StrictJson implements Serializable {
     /** Read the value of a record. */
     public Event read(byte[] value) {
         if (value == null) return new Event(null, "null value");
-        String text;
-        try {
-            text = StandardCharsets.UTF_8.newDecoder().onMalformedInput(CodingErrorAction.REPORT)
-                .onUnmappableCharacter(CodingErrorAction.REPORT).decode(ByteBuffer.wrap(value)).toString();
-        } catch (CharacterCodingException e) {
-            String like = new String(value, StandardCharsets.UTF_8);
-            return new Event(null, huge.matcher(like).find() ? "out of range" : "invalid UTF-8");
-        }
+        String text = new String(value, StandardCharsets.UTF_8);
+        if (text.indexOf(REPLACED) >= 0 && !valid(value)) return new Event(null, huge.matcher(text).find() ? "out of range" : "invalid UTF-8");
         Json json = new Json(text);
         Object found;
         try {
@@ -110,6 +105,15 @@ public final class StrictJson implements Serializable {
             return new Event(null, huge.matcher(text).find() ? "out of range" : fault);
         }
         return new Event(null, syntax(text, found));
+    }
+
+    private static boolean valid(byte[] value) {
+        try {
+            StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(value));
+            return true;
+        } catch (CharacterCodingException e) {
+            return false;
+        }
     }
 
     /** Say why a text is not one JSON object: Spark's order of the reasons. */
@@ -202,11 +206,13 @@ public final class StrictJson implements Serializable {
         if (given instanceof Json.Num number) written = number.text();
         else if (given instanceof String s && DECIMAL_TEXT.matcher(s).matches()) written = s;
         else return Fault.WRONG_TYPE;
-        if (Math.abs(Double.parseDouble(written)) >= Double.parseDouble("1e" + (precision - scale))) return Fault.OUT_OF_RANGE;
         BigDecimal exact = new BigDecimal(written);
+        if (exact.precision() > DOUBLE_DIGITS || given instanceof Json.Num number && number.exponent()) {
+            if (Math.abs(Double.parseDouble(written)) >= Double.parseDouble("1e" + (precision - scale))) return Fault.OUT_OF_RANGE;
+        } else if (exact.signum() != 0 && exact.precision() - exact.scale() > precision - scale) return Fault.OUT_OF_RANGE;  // the same, sooner
         if (given instanceof Json.Num number && approximate(number, exact) && LONG_NUMBER.matcher(text).find()) return Fault.INEXACT;
         if (exact.signum() == 0) return BigDecimal.ZERO.setScale(scale);
-        if (exact.stripTrailingZeros().scale() > scale) return Fault.INEXACT;
+        if (exact.scale() > scale && exact.stripTrailingZeros().scale() > scale) return Fault.INEXACT;
         BigDecimal scaled = exact.setScale(scale);
         return scaled.precision() > precision ? Fault.OUT_OF_RANGE : scaled;
     }
