@@ -29,7 +29,7 @@ MANY: Final = 50_000  # records that are taken at once
 # What a good engineer would set: the settings of rta's own jobs.
 PROPERTIES: Final = {
     "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb", "execution.checkpointing.interval": "1 s",
-    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
+    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "1 s", "table.exec.mini-batch.size": "100000",
     "pipeline.object-reuse": "true",
 }  # fmt: skip
 SOURCE: Final = """

@@ -172,7 +172,7 @@ def _launched(launch: Launch, at: Cluster | None = None) -> FlinkJob:
         "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": state.uri,
         "execution.checkpointing.savepoint-dir": state.uri, "execution.checkpointing.incremental": "true",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "200 ms", "table.exec.mini-batch.size": "5000",
+        "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "1 s", "table.exec.mini-batch.size": "100000",
         "pipeline.object-reuse": "true",  # SQL's own operators copy what they keep
     }  # fmt: skip
     if before := state.newest(at.rest):
