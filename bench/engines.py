@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 MANY: Final = 50_000  # records that are taken at once
-# What a good engineer would set: the settings of rta's own jobs.
+# What a good engineer would set; more are those of rta's own jobs.
 PROPERTIES: Final = {
-    "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb", "execution.checkpointing.interval": "1 s",
-    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "1 s", "table.exec.mini-batch.size": "100000",
-    "pipeline.object-reuse": "true",
+    "table.local-time-zone": "UTC", "table.dml-sync": "true", "parallelism.default": "2", "state.backend.type": "rocksdb",
 }  # fmt: skip
 SOURCE: Final = """
     CREATE TEMPORARY TABLE events (
@@ -122,11 +120,12 @@ def _by_rta(engine: str, setup: Setup, scratch: Path) -> None:
 def _by_hand(setup: Setup, scratch: Path) -> pa.Table:
     import rta
     from rta.engines import flink
+    from rta.engines.flink.job import CHECKPOINTS, SPEED
 
     into = rta.kafka.create_topic(f"bench-by-hand-{uuid4().hex[:8]}", partitions=4).name
     place = {"topic": setup.topic, "servers": setup.bootstrap, "into": into}
-    checkpoints = {"execution.checkpointing.dir": (scratch / into).as_uri()}
-    with flink.Session(flink.up().gateway, {"table.local-time-zone": "UTC"} | PROPERTIES | checkpoints) as session:  # fmt: skip
+    checkpoints = {"execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": (scratch / into).as_uri()}  # fmt: skip
+    with flink.Session(flink.up().gateway, PROPERTIES | SPEED | checkpoints) as session:
         for statement in (SOURCE, SINK):
             session.sql(statement.format(**place))
         session.sql(INSERT)

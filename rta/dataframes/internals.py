@@ -139,9 +139,7 @@ def launch(conf: SparkConf, console: Path) -> Any:
                 if new and ("spark-submit" in command or "SparkSubmit" in command):
                     child.kill()
         raise
-    number_proxies_from(gateway, os.getpid() << 32)
-    connect_again(gateway)
-    return gateway
+    return _prepared(gateway)
 
 
 def attach(driver: Lent) -> Any:
@@ -156,9 +154,14 @@ def attach(driver: Lent) -> Any:
         for name in door:
             del os.environ[name]
     gateway.proc = driver
+    _prepared(gateway).jvm.java.lang.System.setProperty("user.dir", os.getcwd())  # noqa: PTH109 - a text
+    return gateway
+
+
+def _prepared(gateway: Any) -> Any:
+    """Return a gateway of this process, with what each of ours has."""
     number_proxies_from(gateway, os.getpid() << 32)
     connect_again(gateway)
-    gateway.jvm.java.lang.System.setProperty("user.dir", os.getcwd())  # noqa: PTH109 - a text
     return gateway
 
 
@@ -206,11 +209,7 @@ def exit_code(*, patience: float = 0) -> int | None:
     Args:
         patience: Seconds to wait for its end.
     """
-    process = own_jvm()
-    try:
-        return process.wait(patience) if process else None
-    except TimeoutExpired:
-        return None
+    return _waited(own_jvm(), patience)
 
 
 def gone(jvm: Popen[bytes] | Lent | None) -> bool:
@@ -219,10 +218,15 @@ def gone(jvm: Popen[bytes] | Lent | None) -> bool:
     >>> gone(None), gone(own_jvm())
     (True, False)
     """
+    return jvm is None or _waited(jvm, _DYING) is not None
+
+
+def _waited(jvm: Popen[bytes] | Lent | None, patience: float) -> int | None:
+    """Wait for the end of a JVM; return its exit code, None if it lives on, or there is none."""
     try:
-        return jvm is None or jvm.wait(_DYING) is not None
+        return jvm.wait(patience) if jvm else None
     except TimeoutExpired:
-        return False
+        return None
 
 
 def own_jvm() -> Popen[bytes] | Lent | None:

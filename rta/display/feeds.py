@@ -334,14 +334,13 @@ class TopicFeed(Feed):
         from kafka import TopicPartition
 
         with raising_refused():
-            ranges, new = topics.offsets(self.title), list[Any]()
-            for partition, (first, end) in ranges.items():
-                start = max(self._next.get(partition, 0), first, end - limit)
-                if start < end:
-                    new += client.until(
-                        self._reader, TopicPartition(self.title, partition), start, end
-                    )
-                self._next[partition] = end
+            ranges = topics.offsets(self.title)
+            unread = {
+                TopicPartition(self.title, p): (max(self._next.get(p, 0), first, end - limit), end)
+                for p, (first, end) in ranges.items()
+            }
+            new = list(client.until_each(self._reader, unread))
+        self._next = {p: end for p, (_, end) in ranges.items()}
         if not new and self._found:
             return None
         self._found = sorted(

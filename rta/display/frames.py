@@ -10,10 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from rta.dataframes.internals import gone, own_jvm, streams_of
+from rta.dataframes.internals import streams_of
 from rta.display.feeds import Mode, OneQuery
 from rta.display.rows import Rows, types_of
-from rta.engines.spark.checkpoint_lock import begun, none_left_behind
+from rta.engines.spark.checkpoint_lock import begun, none_left_behind, stop
 from rta.engines.spark.query_errors import failures_said
 from rta.settings import private_folder, settings
 from rta.setup.processes import runs
@@ -118,13 +118,7 @@ class FrameFeed(OneQuery):
         self.query = self._started()
 
     def close(self) -> None:
-        from py4j.protocol import Py4JError
-
-        try:
-            self.query.stop()
-        except (Py4JError, OSError):
-            if not gone(own_jvm()):  # nor the query with it
-                raise
+        stop(self.query)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -130,9 +130,8 @@ def counted(asked: Request, start: Start, mark: bytes) -> tuple[Accounting, int,
     ends = batches[-1].end_offsets if batches else start.offsets
     isolation = asked.options.get("kafka.isolation.level", "read_uncommitted")
     with raising_refused(), closing(client.consumer(isolation_level=isolation)) as reader:
-        for partition, end in ends.items():
-            place, first = TopicPartition(asked.topic, partition), start.offsets.get(partition, 0)
-            for record in client.until(reader, place, first, end) if first < end else ():
-                there += 1
-                own += (HEADER, mark) in record.headers
+        ranges = {TopicPartition(asked.topic, p): (start.offsets.get(p, 0), end) for p, end in ends.items()}  # fmt: skip
+        for record in client.until_each(reader, ranges):
+            there += 1
+            own += (HEADER, mark) in record.headers
     return terms, own, there - own, there - terms.consumed + terms.lost

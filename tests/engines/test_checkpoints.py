@@ -115,6 +115,20 @@ def test_sources_with_names(spark: SparkSession, checkpoint: Path) -> None:
     assert {name: (each.start, each.end) for name, each in removed.items()} == {"buys": ({0: 4}, {0: 6})}  # fmt: skip
 
 
+def held(spark: SparkSession, checkpoint: Path, table: str, happened: Callable[[], object]) -> None:
+    """Run a query on a checkpoint: its lock is held once something has happened, and released at its end."""
+    stream = spark.readStream.format("rate").load().writeStream.format("noop")
+    with checkpoint_lock.locked(spark, str(checkpoint), table):
+        query = checkpoint_lock.begun(stream.start)
+    try:
+        until(happened)
+        with pytest.raises(QueryError, match=f"another query fills table '{table}'"):
+            checkpoint_lock.refuse_locked(checkpoint, table)
+    finally:
+        query.stop()
+    checkpoint_lock.refuse_locked(checkpoint, table)
+
+
 def test_a_lock_is_held_although_its_progress_cannot_be_left(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,16 +140,7 @@ def test_a_lock_is_held_although_its_progress_cannot_be_left(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(checkpoint_lock, "leave", full)
-    stream = spark.readStream.format("rate").load().writeStream.format("noop")
-    with checkpoint_lock.locked(spark, f"{tmp_path}/checkpoint", "left_nothing"):
-        query = checkpoint_lock.begun(stream.start)
-    try:
-        until(lambda: len(asked) > 1)
-        with pytest.raises(QueryError, match="another query fills table 'left_nothing'"):
-            checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "left_nothing")
-    finally:
-        query.stop()
-    checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "left_nothing")
+    held(spark, tmp_path / "checkpoint", "left_nothing", lambda: len(asked) > 1)
 
 
 def test_a_lock_is_held_although_a_question_got_no_answer(
@@ -152,16 +157,7 @@ def test_a_lock_is_held_although_a_question_got_no_answer(
         return wait(query, timeout)
 
     monkeypatch.setattr(StreamingQuery, "awaitTermination", lost)
-    stream = spark.readStream.format("rate").load().writeStream.format("noop")
-    with checkpoint_lock.locked(spark, f"{tmp_path}/checkpoint", "unanswered"):
-        query = checkpoint_lock.begun(stream.start)
-    try:
-        until(lambda: len(asked) > 4)
-        with pytest.raises(QueryError, match="another query fills table 'unanswered'"):
-            checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "unanswered")
-    finally:
-        query.stop()
-    checkpoint_lock.refuse_locked(f"{tmp_path}/checkpoint", "unanswered")
+    held(spark, tmp_path / "checkpoint", "unanswered", lambda: len(asked) > 4)
 
 
 def test_a_stop_that_got_no_answer_is_told(

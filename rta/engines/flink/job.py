@@ -22,6 +22,11 @@ _LOOK: Final = 0.1  # seconds
 _PATIENCE: Final = 120.0  # seconds until a job runs
 _NOT_YET: Final = "is not being executed at the moment"  # a task of a job that has just begun
 CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
+SPEED: Final = {
+    # A checkpoint flushes what was gathered, and nobody sees a result before it.
+    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": CHECKPOINTS, "table.exec.mini-batch.size": "100000",
+    "pipeline.object-reuse": "true",  # SQL's own operators copy what they keep
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,9 +177,7 @@ def _launched(launch: Launch, at: Cluster | None = None) -> FlinkJob:
         "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": state.uri,
         "execution.checkpointing.savepoint-dir": state.uri, "execution.checkpointing.incremental": "true",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": "1 s", "table.exec.mini-batch.size": "100000",
-        "pipeline.object-reuse": "true",  # SQL's own operators copy what they keep
-    }  # fmt: skip
+    } | SPEED  # fmt: skip
     if before := state.newest(at.rest):
         properties["execution.state-recovery.path"] = before
     with cluster.opened(at, properties) as session:

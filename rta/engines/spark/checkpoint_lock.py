@@ -109,13 +109,33 @@ def none_left_behind() -> Iterator[list[StreamingQuery]]:
     except BaseException as failure:
         for query in here:
             try:
-                query.stop()
+                stop(query)
             except (Py4JError, OSError) as error:
-                if not gone(own_jvm()):  # nor the query with it
-                    failure.add_note(f"its query {query.name} may go on: {error}")
+                failure.add_note(f"its query {query.name} may go on: {error}")
         raise
     finally:
         _begun_in.reset(around)
+
+
+def stop(query: StreamingQuery) -> None:
+    """Stop a query; one whose JVM is gone has ended with it.
+
+    Raises:
+        Py4JError: The JVM lives and gave no answer, or OSError: the query may go on.
+
+    Example:
+        >>> query = begun(spark.readStream.format("rate").load().writeStream.format("noop").start)
+        >>> stop(query)
+        >>> query.isActive
+        False
+    """
+    from py4j.protocol import Py4JError
+
+    try:
+        query.stop()
+    except (Py4JError, OSError):
+        if not gone(own_jvm()):
+            raise
 
 
 def begun(start: Callable[[], StreamingQuery]) -> StreamingQuery:
