@@ -75,6 +75,7 @@ class LiveView:
         self._marks: list[dict[str, Any]] = []
         self._differ, self._seq, self._told = Differ(), 0, _Picture(Verdict("", "idle"))
         self._lock, self._wake, self._ended, self._paused = RLock(), Event(), Event(), False
+        self._looking = RLock()  # a feed is asked by one thread at a time; taken before _lock
         self._closed, self._parked, self._why = False, False, "ended"
         self._thread = Thread(target=self.run, daemon=True, name=f"live {feed.title}")
 
@@ -82,9 +83,8 @@ class LiveView:
 
     def snapshot(self) -> Snapshot:
         """Return what is shown now: rows as pandas, the figures, and a still picture in a notebook."""
+        self._looked()
         with self._lock:
-            if self.rows is None:
-                self.look()
             assert self.rows is not None  # noqa: S101 - the first look of a feed always has rows
             chart = self._drawn.whole() if self._drawn else None
             return Snapshot(
@@ -142,8 +142,8 @@ class LiveView:
 
     def stop(self) -> None:
         """End the view, and remove what it has made; a query that it only shows goes on. Its last picture stays."""
-        if self.rows is None and self.feed.state == "running":
-            self.look()
+        if self.feed.state == "running":
+            self._looked()
         self._ended.set()
         self._wake.set()
         if self._thread.is_alive() and self._thread is not current_thread():
@@ -242,18 +242,26 @@ class LiveView:
 
     def look(self, *, vitals: bool = True) -> None:
         """Take the rows and figures of this moment."""
-        # The figures first: if they say that nothing is unread, the rows that follow have it all.
-        seen = list[Vitals]()
-        if vitals or not self.history:
-            seen = [self.feed.vitals()] if self.history else self.feed.history()
-        found = self.feed.rows(self.limit)
-        with self._lock:
-            self.rows = found or self.rows
-            for each in seen:
-                before = self.history[-1] if self.history else each
-                self.history.append(_newest_kept(each, before))
-        if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
-            self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
+        with self._looking:
+            # The figures first: if they say that nothing is unread, the rows that follow have it all.
+            seen = list[Vitals]()
+            if vitals or not self.history:
+                seen = [self.feed.vitals()] if self.history else self.feed.history()
+            found = self.feed.rows(self.limit)
+            with self._lock:
+                self.rows = found or self.rows
+                for each in seen:
+                    before = self.history[-1] if self.history else each
+                    self.history.append(_newest_kept(each, before))
+            if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
+                self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
+
+    def _looked(self) -> None:
+        """Take the first rows, if there are none: the thread of start() may be just about to."""
+        if self.rows is None:
+            with self._looking:
+                if self.rows is None:
+                    self.look()
 
     def _parked_said(self) -> str | None:
         """Stop the query that only this view needs if no page shows it; return the sentence that says so."""

@@ -382,6 +382,28 @@ def test_a_broken_look_is_said_and_the_view_goes_on(
     until(lambda: page.frames and any("values" in frame for frame in page.frames))
 
 
+def test_a_feed_is_asked_by_one_thread_at_a_time(clicks: str) -> None:
+    """A snapshot while the thread takes its first rows waits for them: a Kafka consumer is not made for two threads."""
+    feed, asking, most = TableFeed(clicks), [0], [0]
+    whole = feed.rows
+
+    def slow(limit: int) -> Rows | None:
+        asking[0] += 1
+        most[0] = max(most[0], asking[0])
+        time.sleep(0.2)
+        asking[0] -= 1
+        return whole(limit)
+
+    feed.rows = slow  # type: ignore[method-assign]
+    view = LiveView(feed, every=0.01).start()
+    until(lambda: asking[0])
+    assert len(view.snapshot().frame) > 100
+    for _ in range(3):
+        view.look()
+    view.stop()
+    assert most == [1]
+
+
 @pytest.mark.parametrize(("waits", "least"), [(False, 0.2 * 5), (True, 0.2 * 2)])
 def test_a_look_takes_a_fifth_of_a_core(
     clicks: str, watched: Callable[..., tuple[LiveView, Recorded]], *, waits: bool, least: float
