@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -79,6 +80,7 @@ def begin(command: Sequence[str], events: int) -> dict[str, Any]:
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python -m bench", *command]),
         "events": events,
+        "code": _code(),
         "machine": {
             "cores": len(sched_getaffinity(0)),
             "memory_gb": round(psutil.virtual_memory().total / 1e9),
@@ -89,6 +91,12 @@ def begin(command: Sequence[str], events: int) -> dict[str, Any]:
             **{name: version(name) for name in packages},
         },
     }
+
+
+def _code() -> str:
+    """Return a name for what is measured: the same where rta/ and bench/ hold the same."""
+    files = sorted(each for room in ("rta", "bench") for ending in ("py", "js", "jar") for each in (ROOT / room).rglob(f"*.{ending}"))  # fmt: skip
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:12]
 
 
 def line(measurement: Measurement) -> str:
@@ -103,7 +111,7 @@ def line(measurement: Measurement) -> str:
 def record(run: Mapping[str, Any]) -> Path:
     """Add a run to the results of its day, and write the pages that show them.
 
-    Runs of one day stand together, and their spread is shown. Delete the file to start over.
+    Runs of one day and the same code stand together, and their spread is shown. Delete the file to start over.
     """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{run['began'][:10]}.json"
@@ -117,7 +125,7 @@ def show(path: Path) -> None:
     """Draw a results file and write its figures to where people read them."""
     from bench.chart import draw
 
-    runs = load(path)
+    [(_, runs)] = counting([path])
     draw(runs, path.with_suffix(".svg"))
     path.with_suffix(".md").write_text(f"# All rows\n\n{_where(path, runs)}\n\n{tables(runs)}\n")
     for page, content in pages(current()).items():
@@ -146,17 +154,27 @@ def newest() -> Path | None:
 
 
 def current(folder: Path = RESULTS) -> Days:
-    """Return the results files that count, the oldest first: each group from the newest of the days that measured most of its rows.
+    """Return the results files that count, the oldest first, with what counts of each."""
+    return counting(sorted(folder.glob("[0-9]*.json")))
 
-    So a group can be measured alone; rows that are compared are of one day.
+
+def counting(files: Iterable[Path]) -> Days:
+    """Return of some results files what counts: each group from the newest code and day that measured most of its rows.
+
+    So a group can be measured alone; rows that are compared are of one day and the same code.
     """
-    files = {path: load(path) for path in sorted(folder.glob("[0-9]*.json"))}
-    rows: dict[str, dict[Path, set[str]]] = {}
-    for path, runs in files.items():
-        for each in (each for run in runs for each in run["measurements"]):
-            rows.setdefault(each["group"], {}).setdefault(path, set()).add(each["row"])
-    best = {group: max(days, key=lambda day: (len(days[day]), day)) for group, days in rows.items()}
-    return [(path, kept) for path, runs in files.items() if (kept := _only(runs, {group for group in best if best[group] == path}))]  # fmt: skip
+    versions: dict[tuple[Path, str], list[Mapping[str, Any]]] = {}  # the oldest first
+    for path in files:
+        for run in load(path):
+            version = (path, run.get("code", ""))
+            versions[version] = [*versions.pop(version, []), run]
+    newest_first = list(reversed(versions))
+    found: dict[Path, list[Mapping[str, Any]]] = {path: [] for path, _ in versions}
+    best = {group: max(newest_first, key=lambda each: len({row for _, row, _ in places(versions[each], group)}))
+            for group in {each["group"] for runs in versions.values() for run in runs for each in run["measurements"]}}  # fmt: skip
+    for version, runs in versions.items():
+        found[version[0]] += _only(runs, {group for group in best if best[group] == version})
+    return [(path, runs) for path, runs in found.items() if runs]
 
 
 def _only(runs: Runs, groups: Collection[str]) -> list[Mapping[str, Any]]:

@@ -213,3 +213,14 @@ def test_a_group_is_that_of_the_newest_day_that_measured_most_of_its_rows(tmp_pa
         )
     found = {path.stem: [each["group"] for run in runs for each in run["measurements"]] for path, runs in report.current(tmp_path)}  # fmt: skip
     assert found == {"2026-01-01": ["drain"] * len(RUN["measurements"]), "2026-01-03": ["parse"]}
+
+
+def test_a_figure_is_of_one_code(tmp_path: Path) -> None:
+    """What was measured before the code was changed stays in the file, and is no part of a figure; the same code again is."""
+    runs = [{**RUN, "code": code, "measurements": [measured("rta", 0, seconds)]} for code, seconds in (("old", 9.0), ("new", 1.0), ("new", 3.0))]  # fmt: skip
+    (path := tmp_path / "2026-01-01.json").write_text(json.dumps({"runs": runs}))
+    for found in (report.current(tmp_path), report.counting([path])):
+        [(_, kept)] = found
+        assert (
+            str(summary.figure(kept, ("drain", "rta", "cold"), "seconds")) == "2.00 (1.00 to 3.00)"
+        )
