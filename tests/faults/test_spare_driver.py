@@ -17,7 +17,14 @@ from tests.support.truth import ROOT, jvm_of
 from tests.support.waiting import finished, until
 
 pytestmark = pytest.mark.kafka
-CHILD = [sys.executable, "-m", "tests.children.take_the_spare_driver", "spare"]
+OTHER_NAME = "python3" if Path(sys.executable).name == "python" else "python"
+# A kernel calls its Python by another name than the terminal that keeps the spare driver.
+CHILD = [
+    str(Path(sys.executable).with_name(OTHER_NAME)),
+    "-m",
+    "tests.children.take_the_spare_driver",
+    "spare",
+]
 
 
 @pytest.fixture
