@@ -26,6 +26,7 @@ const MEASURED = 500; // rows that tell how wide columns are at first
 const RING = 240; // vitals in the small lines
 const SPAN = 30_000; // ms: the small lines show at least as much
 const PLOT = { width: 240, height: 36 }; // their units
+const GLOW = /** @type {[string, number][]} */ ([["rta-hot", 500], ["rta-warm", 1_300]]); // how what changed looks, and for how many ms
 const PATIENCE = 3_000; // ms: then a person is told what the page waits for
 
 // ---------------------------------------------------------------- words for figures
@@ -117,11 +118,12 @@ const say = (node, text) => node.textContent === text || (node.textContent = tex
 /** A table that updates in place: it sorts, filters, and holds only the rows that are seen. @param {string} name */
 function grid(name) {
   let now = /** @type {Rows} */ ({ columns: [], rows: new Map(), order: [], total: null });
-  let glow = /** @type {Glow} */ (new Map()), beat = false; // two names of one animation: so it can begin again
+  let glow = /** @type {Glow} */ (new Map()), cooling = 0;
   let places = /** @type {number[]} */ ([]); // ids from the top of the table to its end
   let widths = /** @type {number[]} */ ([]);
   let sort = { at: -1, down: false };
   const texts = new WeakMap(), live = new Map(); // text of rows, elements of those that are drawn
+  const warm = new Map(); // cells that glow → since when
   let spare = /** @type {any[]} */ ([]); // elements of rows that are not seen any more
 
   const counts = h("span", { class: "rta-counts" });
@@ -221,6 +223,21 @@ function grid(name) {
     return top;
   }
 
+  /** How a cell glows now; it fades in steps, since an animation would paint all of them sixty times a second. @param {any} td */
+  function warmth(td) {
+    const age = Date.now() - (warm.get(td) ?? 0), found = GLOW.find(([, until]) => age < until);
+    if (!found) warm.delete(td);
+    return found?.[0] ?? "";
+  }
+
+  function cool() {
+    for (const td of [...warm.keys()]) {
+      const look = warmth(td);
+      for (const [name] of GLOW) td.classList.toggle(name, name === look);
+    }
+    cooling = warm.size ? setTimeout(cool, 400) : 0;
+  }
+
   /** @param {any} tr @param {number} id */
   function fill(tr, id) {
     const cells = cellsOf(id), hot = glow.get(id), same = tr.idDrawn === id;
@@ -229,8 +246,9 @@ function grid(name) {
       const td = tr.children[i], said = shown(cells[i], c.type);
       say(td, said);
       if (said.length > WIDEST || td.title) td.title = said.length > WIDEST ? said : "";
-      const old = same ? (td.className.match(/rta-hot2?/)?.[0] ?? "") : "";
-      const look = `${cells[i] === null ? "rta-null " : ""}${hot?.has(i) ? (beat ? "rta-hot" : "rta-hot2") : old}`;
+      if (hot?.has(i)) warm.set(td, Date.now());
+      else if (!same) warm.delete(td);
+      const look = `${cells[i] === null ? "rta-null " : ""}${warmth(td)}`;
       if (td.className !== look) td.className = look;
     });
     [tr.cellsDrawn, tr.idDrawn] = [cells, id];
@@ -269,7 +287,7 @@ function grid(name) {
     /** @param {Rows} news @param {Glow} [hot] */
     update(news, hot = new Map()) {
       const before = places, other = news.columns !== now.columns;
-      [now, glow, beat] = [{ ...news }, hot, !beat];
+      [now, glow] = [{ ...news }, hot];
       if (other) drawHead();
       else widen([...glow.keys()].map(cellsOf), false);
       arrange();
@@ -280,8 +298,12 @@ function grid(name) {
       if (Math.abs(top - scroller.scrollTop) >= 1) scroller.scrollTop = top;
       drawRows();
       glow = new Map();
+      cooling ||= warm.size && setTimeout(cool, 400);
     },
-    close: () => resized.disconnect(),
+    close() {
+      resized.disconnect();
+      clearTimeout(cooling);
+    },
   };
 }
 
@@ -1005,9 +1027,7 @@ const STYLE = `
 .rta-live [data-type=number], .rta-live [data-type=decimal] { text-align: right; } .rta-live th:is([data-type=number], [data-type=decimal]) button { flex-direction: row-reverse; }
 .rta-live td[data-type=json] { font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px; }
 .rta-live tr:hover td { background: var(--rta-tint); } .rta-live .rta-null { color: var(--rta-idle); font-style: italic; }
-.rta-live .rta-hot { animation: rta-hot 1.4s ease-out; } .rta-live .rta-hot2 { animation: rta-hot2 1.4s ease-out; }
-@keyframes rta-hot { from { background-color: var(--rta-hot); } } @keyframes rta-hot2 { from { background-color: var(--rta-hot); } }
+.rta-live .rta-hot { background-color: var(--rta-hot); } .rta-live .rta-warm { background-color: color-mix(in srgb, var(--rta-hot) 45%, transparent); }
 .rta-stale .rta-verdict { opacity: .6; } .rta-stale > :is(.rta-strip, .rta-body, .rta-drawer) { filter: grayscale(1); opacity: .5; }
-@media (prefers-reduced-motion: reduce) { .rta-live * { animation: none !important; transition: none !important; } }
 @container (max-width: 420px) { .rta-buttons { margin-left: 0; width: 100%; } .rta-buttons button { flex: 1; text-align: center; padding: 5px; } .rta-tile.rta-wide { flex-basis: 100%; } .rta-tile { max-width: none; } }
 `;

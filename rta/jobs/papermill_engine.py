@@ -1,4 +1,4 @@
-"""rta as an engine of papermill: `papermill.execute_notebook(…, engine_name="rta")`, and so Airflow's PapermillOperator.
+"""rta as an engine of papermill: `papermill.execute_notebook(…, engine_name="rta")`, and of Airflow's PapermillOperator: docs/schedules.md.
 
 The notebook runs as rta's own jobs do: parameters checked, one run of a job at a time, with receipt, report and history.
 """

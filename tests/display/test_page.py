@@ -190,13 +190,20 @@ def test_what_changed_is_changed_in_place_and_glows(view: View) -> None:
     expect(view.page.locator(".rta-verdict")).to_have_text("falling behind: 12 s and growing")
 
 
-def test_no_motion_for_who_does_not_want_it(view: View) -> None:
-    """Nothing is animated where the person asked for less motion."""
-    view.page.emulate_media(reduced_motion="reduce")
+def test_the_glow_fades_in_steps_and_is_gone(page: Page, address: str) -> None:
+    """A cell that changes again glows again; nothing is animated, which would paint sixty times a second and move for who wants no motion."""
+    view = standing_still(page, address)
     view.full()
-    view.frame(put=[[1, [*JFK[1][:2], 16, "9.50"]]])
-    hot = view.page.locator("td[class*=rta-hot]")
-    assert hot.evaluate("cell => getComputedStyle(cell).animationName") == "none"
+    hot, warm = (page.locator(f".rta-body td.{name}") for name in ("rta-hot", "rta-warm"))
+    for number in ("16", "17"):
+        view.frame(put=[[1, [*JFK[1][:2], number, "9.50"]]])
+        expect(hot).to_have_text([number])
+        page.clock.run_for(850)
+        expect(warm).to_have_text([number])
+        expect(hot).to_have_count(0)
+    page.clock.run_for(850)
+    expect(page.locator("td[class*=rta-]")).to_have_text(["null"])
+    assert page.evaluate("document.getAnimations().length") == 0
 
 
 def test_a_header_sorts_by_the_type(view: View) -> None:

@@ -40,12 +40,17 @@ def _executed(notebook: Path, parameters: dict[str, Any], **how: Any) -> Any:
     return papermill.execute_notebook(str(notebook), str(notebook.with_name("out.ipynb")), parameters, engine_name="rta", progress_bar=False, **how)  # fmt: skip
 
 
-def test_airflow_s_call_finds_the_engine_by_its_entry_point(tmp_path: Path, installed: Path) -> None:  # fmt: skip
-    """The call that PapermillOperator makes, in a process that knows rta as a package only: one run, with receipt and outputs."""
+def test_airflow_s_call_takes_the_engine_of_the_dag(tmp_path: Path, installed: Path) -> None:
+    """The call that PapermillOperator makes, in a process that knows rta as a package only: one run, with receipt and outputs.
+
+    The operator names no engine: the DAG makes rta's the one that papermill takes then.
+    """
     path = written(tmp_path / "by_airflow.ipynb", "print(day, hours)", parameters="day = ''\nhours = 1")  # fmt: skip
     call = (
-        "import sys, papermill; papermill.execute_notebook(sys.argv[1], sys.argv[2], parameters={'day': '2026-03-29', 'hours': 3},"
-        " progress_bar=False, report_mode=False, kernel_name=None, language=None, engine_name='rta')"
+        "import sys, papermill; from papermill.engines import papermill_engines\n"
+        "papermill_engines.register(None, papermill_engines.get_engine('rta'))\n"
+        "papermill.execute_notebook(sys.argv[1], sys.argv[2], parameters={'day': '2026-03-29', 'hours': 3},"
+        " progress_bar=False, report_mode=True, log_output=False, kernel_name=None, language=None, engine_name=None)"
     )
     out = tmp_path / "out.ipynb"
     environment = os.environ | {"PYTHONPATH": f"{installed}:{ROOT}"}
