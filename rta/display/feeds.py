@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Mode = Literal["append", "update", "complete"]
 State = Literal["running", "paused", "stopped", "ended", "failed"]
 _LOCKS: Final = 1.0  # seconds from one look at the lock of another process to the next
+_COUNTED: Final = 1.0  # seconds from one count of the rows to the next, at least
 
 
 class Feed(ABC):
@@ -182,6 +183,8 @@ class TableFeed(Feed):
         self.table: Table = serving_tables.table(name)
         self.title = name
         self._seen: object = None
+        self._total: int | None = None
+        self._count_after = 0.0
         self._sure = 0.0  # until when it is taken to run
         self._left = False  # whether Flink goes on without a process that fills it
         moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
@@ -195,9 +198,18 @@ class TableFeed(Feed):
         if seen == self._seen:
             return None
         frame = serving.read(self.title, order_by=self._order, limit=limit)
-        total = len(frame) if len(frame) < limit else _count(self.table)
-        self._seen = seen
+        total, now = (len(frame), True) if len(frame) < limit else self._counted()
+        self._seen = seen if now else None
         return Rows(frame, types_of(self.table.columns), self.table.key, total)
+
+    def _counted(self) -> tuple[int | None, bool]:
+        """Return how many rows there are, and whether they were counted now: of a large table that takes longer than to read some."""
+        began = time.monotonic()
+        if began < self._count_after:
+            return self._total, False
+        self._total = _count(self.table)
+        self._count_after = time.monotonic() + max(_COUNTED, 10 * (time.monotonic() - began))
+        return self._total, True
 
     def _version(self) -> object:
         """Return what is different after each write."""

@@ -106,8 +106,15 @@ def types_of(columns: StructType) -> dict[str, str]:
 
 def cells_of(rows: Rows) -> Iterable[list[Cell]]:
     """Yield the cells of each row."""
-    columns = [[cell(value) for value in rows.frame[name].astype(object)] for name in rows.types]
-    return map(list, zip(*columns, strict=True))
+    return map(list, zip(*(_cells(rows.frame[name]) for name in rows.types), strict=True))
+
+
+def _cells(column: pd.Series[Any]) -> Iterable[Cell]:
+    values = column.astype(object)
+    if column.dtype.kind != "M":
+        return [cell(value) for value in values]
+    said = {value: cell(value) for value in set(values)}  # a window stands in many rows
+    return [said[value] for value in values]
 
 
 def cell(value: object) -> Cell:

@@ -21,7 +21,7 @@ import rta
 from rta.display.feeds import TableFeed
 from rta.display.frames import FrameFeed
 from rta.display.live_view import LiveView
-from rta.display.rows import Differ, Rows
+from rta.display.rows import Differ, Rows, cells_of
 from rta.errors import InputError, QueryError
 from tests.support.waiting import HANG, terminated, until
 
@@ -133,6 +133,35 @@ def test_a_limit_is_said(clicks: str) -> None:
     seen = rta.live(clicks, limit=5).snapshot()
     assert len(seen.frame) == 5
     assert f"(5 of {len(rta.read(clicks)):,} rows)" in repr(seen)
+
+
+def test_how_many_rows_there_are_is_soon_exact(clicks: str, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A large table is counted once a second at most; what was not counted at the last change is counted after it."""
+    counts = iter((100, 101))
+    monkeypatch.setattr("rta.display.feeds._count", lambda _: next(counts))
+    feed = TableFeed(clicks)
+    assert rows_of(feed).total == 100
+    feed._seen = None  # it has changed
+    assert rows_of(feed).total == 100
+    feed._count_after = 0.0  # a second later
+    assert rows_of(feed).total == 101
+    assert feed.rows(5) is None
+
+
+def rows_of(feed: TableFeed) -> Rows:
+    """Return five rows."""
+    found = feed.rows(5)
+    assert found is not None
+    return found
+
+
+def test_moments_are_told_exactly() -> None:
+    """To the microsecond, each in its row, and null as null."""
+    moments = pd.to_datetime(["2024-11-15T10:00:00.000001Z", None, "2024-11-15T10:00:00Z", "2024-11-15T10:00:00.000001Z"], format="ISO8601")  # fmt: skip
+    rows = Rows(pd.DataFrame({"at": moments, "n": [1, 2, 3, 4]}), {"at": "time", "n": "number"})
+    assert [*cells_of(rows)] == [
+        ["2024-11-15T10:00:00.000001Z", 1], [None, 2], ["2024-11-15T10:00:00Z", 3], ["2024-11-15T10:00:00.000001Z", 4],
+    ]  # fmt: skip
 
 
 def test_a_stream_needs_no_table_and_leaves_nothing(
