@@ -157,7 +157,7 @@ def rows_of(feed: TableFeed) -> Rows:
 
 def test_moments_are_told_exactly() -> None:
     """To the microsecond, each in its row, and null as null."""
-    moments = pd.to_datetime(["2024-11-15T10:00:00.000001Z", None, "2024-11-15T10:00:00Z", "2024-11-15T10:00:00.000001Z"], format="ISO8601")  # fmt: skip
+    moments = pd.to_datetime(["2024-11-15T10:00:00.000001Z", "NaT", "2024-11-15T10:00:00Z", "2024-11-15T10:00:00.000001Z"], format="ISO8601")  # fmt: skip
     rows = Rows(pd.DataFrame({"at": moments, "n": [1, 2, 3, 4]}), {"at": "time", "n": "number"})
     assert [*cells_of(rows)] == [
         ["2024-11-15T10:00:00.000001Z", 1], [None, 2], ["2024-11-15T10:00:00Z", 3], ["2024-11-15T10:00:00.000001Z", 4],
