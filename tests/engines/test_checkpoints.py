@@ -143,6 +143,22 @@ def test_a_lock_is_held_although_its_progress_cannot_be_left(
     held(spark, tmp_path / "checkpoint", "left_nothing", lambda: len(asked) > 1)
 
 
+def test_a_lock_is_held_although_a_request_is_none(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in its place that says something else stops nothing, and keeps nobody from the table afterwards."""
+    read: list[Path] = []
+    asked = checkpoint_lock._asked_by
+
+    def counted(file: Path) -> int | None:
+        read.append(file)
+        file.with_name(f"{file.name}.stop").write_text('{"stop": "please"}')
+        return asked(file)
+
+    monkeypatch.setattr(checkpoint_lock, "_asked_by", counted)
+    held(spark, tmp_path / "checkpoint", "asked_wrongly", lambda: len(read) > 1)
+
+
 def test_a_lock_is_held_although_a_question_got_no_answer(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import rta
 from rta.engines import flink
 from rta.engines.flink import engine
 from rta.engines.flink.gateway import call
-from rta.setup.processes import end
+from rta.setup.processes import end, runs
 from tests.support.engine_faults import (
     broker_killed,
     exact,
@@ -29,7 +30,7 @@ from tests.support.engine_faults import (
 )
 from tests.support.own_flink import killed_and_started_again, somebodys
 from tests.support.truth import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import HANG, until
 
 
 @pytest.fixture
@@ -86,6 +87,16 @@ def test_f72_a_flink_of_ones_own_is_killed(
         query = followed(name, "flink_of_ones_own", "flink")
         killed_in_turn(spark, query, name, kill_theirs, times=1, rows=1_000)
         assert len(pids) == 2
+
+
+def test_f73_the_home_of_flink_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could find it any more, and so not stop it: it ends by itself."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    pid = flink.up().pid
+    assert pid is not None
+    shutil.rmtree(tmp_path / "home", ignore_errors=True)  # it may be writing a log
+    shutil.rmtree(tmp_path / "home", ignore_errors=True)
+    until(lambda: not runs(pid))
 
 
 def test_f61_the_broker_is_killed_under_flink(

@@ -14,7 +14,11 @@ LOGIC: Final = {"and": "And", "or": "Or", "not": "Not"}
 NULLS: Final = {"isnull": "IsNull", "isnotnull": "IsNotNull"}
 ARITHMETIC: Final = {"+": "Add", "-": "Subtract", "*": "Multiply"}
 CHOICES: Final = {"case": "CaseWhen", "coalesce": "Coalesce", "if": "If"}
-OPERATORS: Final = COMPARISONS | LOGIC | NULLS | ARITHMETIC | CHOICES
+MEMBERSHIP: Final = {"in": "In"}
+TEXT: Final = {
+    "startswith": "StartsWith", "endswith": "EndsWith", "contains": "Contains", "concat": "Concat", "length": "Length", "trim": "StringTrim",
+}  # fmt: skip
+OPERATORS: Final = COMPARISONS | LOGIC | NULLS | ARITHMETIC | CHOICES | MEMBERSHIP | TEXT
 
 
 @dataclass(frozen=True)

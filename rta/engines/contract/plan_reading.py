@@ -24,6 +24,7 @@ from rta.engines.contract.expressions import (
     ARITHMETIC,
     CHOICES,
     OPERATORS,
+    TEXT,
     Call,
     Cast,
     Column,
@@ -332,6 +333,10 @@ def _type(operator: str, of: Iterable[str]) -> str:
     types = list(of)
     if operator in CHOICES:
         return types[0] if operator == "coalesce" else types[1]
+    if operator in TEXT:
+        if set(types) != {"string"} or (operator == "trim" and len(types) > 1):
+            raise refused(f"{operator} of {', '.join(types)}")
+        return {"concat": "string", "trim": "string", "length": "int"}.get(operator, "boolean")
     if operator not in ARITHMETIC:
         return "boolean"
     left, right = map(_decimal, types)

@@ -110,6 +110,8 @@ def _call(operator: str, of: list[SparkColumn]) -> SparkColumn:
         "and": lambda a, b: a & b, "or": lambda a, b: a | b, "not": lambda a: ~a,
         "isnull": lambda a: a.isNull(), "isnotnull": lambda a: a.isNotNull(),
         "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b,
+        "in": lambda a, *b: a.isin(*b), "startswith": lambda a, b: a.startswith(b), "endswith": lambda a, b: a.endswith(b),
+        "contains": lambda a, b: a.contains(b), "concat": F.concat, "length": F.length, "trim": F.trim,
         "coalesce": F.coalesce, "if": lambda a, b, c: F.when(a, b).otherwise(c), "case": _case,
     }  # fmt: skip
     return makers[operator](*of)

@@ -112,21 +112,28 @@ def sql(value: Expression) -> str:
             return _call(operator, [sql(each) for each in of], kind)
 
 
+_FORMS: Final = {
+    "not": "(NOT {0})", "isnull": "({0} IS NULL)", "isnotnull": "({0} IS NOT NULL)", "contains": "(POSITION({1} IN {0}) > 0)",
+    "startswith": "STARTSWITH({0}, {1})", "endswith": "ENDSWITH({0}, {1})", "length": "CHAR_LENGTH({0})", "trim": "TRIM({0})",
+}  # fmt: skip
+
+
 def _call(operator: str, of: Sequence[str], kind: str) -> str:
+    if operator in _FORMS:
+        return _FORMS[operator].format(*of)
     match operator:
-        case "not":
-            return f"(NOT {of[0]})"
-        case "isnull" | "isnotnull":
-            return f"({of[0]} IS {'NOT ' if operator == 'isnotnull' else ''}NULL)"
         case "coalesce":
             return f"COALESCE({', '.join(of)})"
         case "if" | "case":
             pairs = "".join(f" WHEN {when} THEN {then}" for when, then in zip(of[::2], of[1::2], strict=False))  # fmt: skip
             other = f" ELSE {of[-1]}" if len(of) % 2 else ""
             return f"(CASE{pairs}{other} END)"
+        case "in":
+            return f"({of[0]} IN ({', '.join(of[1:])}))"
         case "+" | "-" | "*":
             return f"CAST(({of[0]} {operator} {of[1]}) AS {flink_type(kind)})"
-    return f"({of[0]} {operator.upper()} {of[1]})"
+    between = "||" if operator == "concat" else operator.upper()
+    return f"({f' {between} '.join(of)})"
 
 
 def _constant(told: str, kind: str) -> str:

@@ -225,15 +225,15 @@ def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) ->
     """Wait until a query ends, leave its progress for others, and release its lock; stop it if another process asks for it."""
     told, jvm = "", own_jvm()
     while not _over(query, jvm):
-        with suppress(
-            Exception
-        ):  # the disk is full, say: others know less, and the lock is held all the same
+        # The disk is full, say, or a request is none: others know less, and the lock is held all the same.
+        with suppress(Exception):
             told = leave(query, application, file, told)
-        if by := _asked_by(file):
-            _stopped_by[file] = by
-            with suppress(Exception):  # it may take longer than Spark waits: it is asked again
-                query.stop()
-    _request(file).unlink(missing_ok=True)
+        with suppress(Exception):
+            if by := _asked_by(file):
+                _stopped_by[file] = by
+                query.stop()  # it may take longer than Spark waits: it is asked again
+    with suppress(OSError):
+        _request(file).unlink(missing_ok=True)
     with suppress(OSError):
         forget(file)
     with suppress(Exception):  # the JVM is gone, and its lock with it

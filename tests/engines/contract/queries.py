@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
@@ -37,9 +38,16 @@ def spread(events: DataFrame) -> DataFrame:
     )  # fmt: skip
 
 
-def two_keys(events: DataFrame) -> DataFrame:
-    """Group by two columns."""
-    return totals(events, by=("user_id", "action"))
+def texts(events: DataFrame) -> DataFrame:
+    """Group by two columns, one of them text that is made of text; sum what some texts are about."""
+    action = F.col("action")
+    said = events.withColumn("said", F.concat(F.trim(action), F.lit("·"), action)).where(F.length(action) < 9)  # fmt: skip
+    some = action.isin("view", "", "größer ") | action.startswith("pu") | action.endswith("%") | action.contains("ß\\_")  # fmt: skip
+    groups = _marked(said).groupBy(F.window("timestamp", "5 minutes"), "user_id", "said")
+    about = F.when(some, F.col("amount")).otherwise(0)
+    long = F.when(F.length("said") > 9, F.lit(Decimal(1)))
+    odd = F.when(~action.startswith(F.trim(action)) | ~action.contains(""), F.lit(Decimal(1)))
+    return groups.agg(F.sum(about).alias("about"), F.sum(long).alias("long"), F.sum(odd).alias("odd"), F.count("*").alias("n"))  # fmt: skip
 
 
 def derived(events: DataFrame) -> DataFrame:
@@ -61,7 +69,7 @@ PORTABLE: Final[Mapping[str, tuple[Transform, tuple[str, ...]]]] = {
     "filtered": (filtered, ("window", "user_id")),
     "hopping": (hopping, ("window", "user_id")),
     "spread": (spread, ("window", "user_id")),
-    "two_keys": (two_keys, ("window", "user_id", "action")),
+    "texts": (texts, ("window", "user_id", "said")),
     "derived": (derived, ("window", "user_id")),
     "by_case": (by_case, ("window", "user_id", "size")),
 }

@@ -59,7 +59,7 @@ def events(draw: st.DrawFn) -> Event:
     at = BEGIN + timedelta(minutes=draw(st.integers(0, 90)), microseconds=draw(st.integers(0, 59_999_999)))  # fmt: skip
     made = {
         "event_id": str(draw(st.integers(0, 10**9))), "user_id": draw(st.integers(1, 4)),
-        "action": draw(st.sampled_from(["purchase", "view", "größer"])),
+        "action": draw(st.sampled_from(["purchase", "view", "größer", " größer "]) | st.text("aß %_'\\\t·\u00a0e\u0301\U0001f98a", max_size=9)),
         "amount": str(draw(st.decimals("-99999999.99", "99999999.99", places=2) | st.decimals("0", "120", places=2))),
         "timestamp": at.isoformat(),
     }  # fmt: skip

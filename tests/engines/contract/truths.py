@@ -78,7 +78,15 @@ TRUTHS: Final = {
         f"""MIN(amount) AS lowest, MAX(amount) AS highest, {_MEAN} AS mean, COUNT(reported_at) AS reported,
             MIN("timestamp") AS first, COUNT(*) AS n"""
     ),
-    "two_keys": Truth(keys="user_id, action"),
+    "texts": Truth(
+        """SUM(CASE WHEN action IN ('view', '', 'größer ') OR starts_with(action, 'pu') OR ends_with(action, '%') OR contains(action, 'ß\\_') THEN amount
+               ELSE 0 END) AS about,
+           SUM(CASE WHEN length(said) > 9 THEN 1::DECIMAL(1, 0) END) AS long,
+           SUM(CASE WHEN NOT starts_with(action, trim(action, ' ')) THEN 1::DECIMAL(1, 0) END) AS odd, COUNT(*) AS n""",
+        keys="user_id, said",
+        derived="trim(action, ' ') || '·' || action AS said",
+        where="length(action) < 9",
+    ),
     "derived": Truth(
         "SUM(twice) AS total_amount, COUNT(*) AS event_count",
         derived="amount * 2 + 1 AS twice",

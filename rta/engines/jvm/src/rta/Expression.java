@@ -78,12 +78,49 @@ interface Expression {
                 }
                 return null;
             };
+            case "in" -> row -> {
+                Object value = a.of(row);
+                Object found = value == null ? null : Boolean.FALSE;
+                for (int i = 1; value != null && i < of.size(); i++) {
+                    Object each = of.get(i).of(row);
+                    if (each == null) found = null;
+                    else if (Values.compare(value, each) == 0) return true;
+                }
+                return found;
+            };
+            case "startswith", "endswith", "contains", "concat" -> row -> {
+                Object text = a.of(row);
+                for (int i = 1; text != null && i < of.size(); i++) {
+                    Object other = of.get(i).of(row);
+                    text = other == null ? null : texts(op, (String) text, (String) other);
+                }
+                return text;
+            };
+            case "length" -> row -> of(a.of(row), text -> (long) ((String) text).codePointCount(0, ((String) text).length()));
+            case "trim" -> row -> of(a.of(row), text -> trimmed((String) text));
             case "case", "if" -> row -> {
                 for (int i = 0; i + 1 < of.size(); i += 2) if (Boolean.TRUE.equals(of.get(i).of(row))) return of.get(i + 1).of(row);
                 return of.size() % 2 == 1 ? of.get(of.size() - 1).of(row) : null;
             };
             default -> throw new Refused("the operator " + op + " does not run on Kafka Streams");
         };
+    }
+
+    private static Object texts(String op, String text, String other) {
+        return switch (op) {
+            case "startswith" -> text.startsWith(other);
+            case "endswith" -> text.endsWith(other);
+            case "contains" -> text.contains(other);
+            default -> text + other;
+        };
+    }
+
+    /** Take away spaces, and no other white space. */
+    private static String trimmed(String text) {
+        int from = 0, to = text.length();
+        while (from < to && text.charAt(from) == ' ') from++;
+        while (from < to && text.charAt(to - 1) == ' ') to--;
+        return text.substring(from, to);
     }
 
     /** AND and OR: `decides` is the value that decides. */

@@ -1,5 +1,8 @@
 package rta;
 
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.GlobalConfiguration;
 import org.apache.flink.configuration.TaskManagerOptions;
@@ -9,7 +12,10 @@ import org.apache.flink.runtime.minicluster.MiniCluster;
 import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
 import org.apache.flink.table.gateway.SqlGateway;
 
-/** One JVM: a MiniCluster of Flink with its REST endpoint, and Flink's SQL gateway that submits to it. SIGTERM ends it. */
+/**
+ * One JVM: a MiniCluster of Flink with its REST endpoint, and Flink's SQL gateway that submits to it. SIGTERM ends it, and so does the end of
+ * the folder that names it: nobody could find it any more.
+ */
 public final class FlinkLocal {
     private FlinkLocal() { }
 
@@ -20,8 +26,18 @@ public final class FlinkLocal {
             .setNumTaskManagers(1).setNumSlotsPerTaskManager(configuration.get(TaskManagerOptions.NUM_TASK_SLOTS)).build());
         cluster.start();
         Runtime.getRuntime().addShutdownHook(new Thread(() -> close(cluster)));
+        endWith(Path.of(System.getenv("FLINK_CONF_DIR")));
         System.out.println("{\"rest\":\"" + cluster.getRestAddress().get() + "\"}");
         SqlGateway.main(arguments);  // returns when it ends
+    }
+
+    private static void endWith(Path folder) {
+        Thread watching = new Thread(() -> {
+            while (Files.exists(folder)) LockSupport.parkNanos(2_000_000_000L);
+            System.exit(1);
+        }, "watches " + folder);
+        watching.setDaemon(true);
+        watching.start();
     }
 
     private static void close(MiniCluster cluster) {
