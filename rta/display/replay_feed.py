@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from rta.display.feeds import Feed, State, TopicFeed
+from rta.display.feeds import Feed, State
 from rta.display.rows import Rows
+from rta.display.topic_feed import TopicFeed
 from rta.engines.spark.late_reading import late
 from rta.errors import InputError
 from rta.html import text

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rta.architectures.base import Architecture
-from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed, TopicFeed
+from rta.display.feeds import ArchitectureFeed, Feed, Mode, QueryFeed, TableFeed
 from rta.display.frames import FrameFeed
 from rta.display.function_feed import FunctionFeed
 from rta.display.replay_feed import ReplayFeed
+from rta.display.topic_feed import TopicFeed
 from rta.engines.engine_query import EngineQuery
 from rta.engines.spark.realtime.materializer import Materialized
 from rta.errors import InputError
