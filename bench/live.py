@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -229,26 +229,29 @@ def _sizes(page: Page, seconds: float) -> list[dict[str, float]]:
     for _ in range(30):
         time.sleep(seconds / 30)
         session.send("HeapProfiler.collectGarbage")
-        below = psutil.Process().children(recursive=True)
-        (kernel,) = [each for each in below if "ipykernel_launcher" in _words(each)]
-        jvms = [each for each in kernel.children(recursive=True) if each.name() == "java"]
+        below = [
+            each for each in map(_looked_at, psutil.Process().children(recursive=True)) if each
+        ]
+        (kernel,) = [(pid, size) for pid, words, size in below if "ipykernel_launcher" in words]
+        jvms = {each.pid for each in psutil.Process(kernel[0]).children(recursive=True)}
         found.append(
             {
-                "kernel": kernel.memory_info().rss / MB, "jvm": sum(each.memory_info().rss for each in jvms) / MB,
-                "browser": sum(each.memory_info().rss for each in below if "chrom" in each.name()) / MB,
+                "kernel": kernel[1], "jvm": sum(size for pid, words, size in below if pid in jvms and words[0].endswith("java")),
+                "browser": sum(size for _, words, size in below if "chrom" in words[0]),
                 "heap": session.send("Runtime.getHeapUsage")["usedSize"] / MB,
             }
         )  # fmt: skip
     return found
 
 
-def _words(process: psutil.Process) -> list[str]:
-    from psutil import NoSuchProcess
+def _looked_at(process: psutil.Process) -> tuple[int, list[str], float] | None:
+    """Return the id of a process, its command and its memory in MB; None if it has just ended."""
+    import psutil
 
-    try:
-        return process.cmdline()
-    except NoSuchProcess:
-        return []
+    with suppress(psutil.NoSuchProcess, FileNotFoundError):  # psutil lets some of these through
+        words, size = process.cmdline(), process.memory_info().rss / MB
+        return (process.pid, words, size) if words else None
+    return None
 
 
 def scroll(_: Setup, scratch: Path) -> None:
