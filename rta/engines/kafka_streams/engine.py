@@ -39,7 +39,7 @@ CONFIG: Final[Mapping[str, str]] = {
     "commit.interval.ms": "100",  # so long a result may wait to be visible
     "statestore.cache.max.bytes": str(32 * 2**20),
     "consumer.auto.offset.reset": "none",  # events that retention took are an error, not a gap
-    "consumer.fetch.max.wait.ms": "20",
+    "consumer.fetch.max.wait.ms": "100",  # new events end the wait; an idle query and its broker cost half of what they do with 20
     "consumer.max.poll.records": "5000",
     "consumer.metadata.max.age.ms": "10000",  # so soon it sees that a topic has more partitions
     "consumer.max.partition.fetch.bytes": str(4 * 2**20),
