@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import psutil
@@ -19,7 +19,7 @@ import rta
 from rta.dataframes.producer import INTENDED, publish, publish_paced
 from rta.errors import InputError
 from rta.kafka import broker, topics
-from tests.support.waiting import until
+from tests.support.waiting import suspended, until
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
@@ -314,20 +314,21 @@ def test_no_answer_is_unknown_never_failed(topic: Topic, tmp_path: Path) -> None
             before = len(answers())
             yield {"n": 0}
             until(lambda before=before: len(answers()) > before)  # type: ignore[misc]
-        process.suspend()
+        suspended(process)
         healer.start()
         yield {"n": 1}
         yield {"n": 2}
 
     def heal() -> None:
-        until(lambda: answers()[-2:] == ["unknown", "unknown"])
+        until(lambda: over.is_set() or answers()[-2:] == ["unknown", "unknown"])
         process.resume()  # else the client waits 10 s more
 
-    healer = Thread(target=heal)
+    healer, over = Thread(target=heal), Event()
     try:
         made = publish_paced(cut(), name, log=log, timeout=1)
     finally:
         process.resume()
+        over.set()
         healer.join()
     assert (made.ok, made.failed, made.unknown) == (1, 0, made.sent - 1)
     assert answers()[-3:] == ["ok", "unknown", "unknown"]

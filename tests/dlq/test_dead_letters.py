@@ -27,7 +27,7 @@ from rta.errors import BrokerError, InputError, TopicError
 from rta.kafka import broker
 from rta.testing import oracle
 from tests.support.truth import KEY, true_totals
-from tests.support.waiting import HANG
+from tests.support.waiting import HANG, suspended
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
@@ -260,7 +260,7 @@ def test_kafka_goes_silent_in_the_midst(topic: Topic, monkeypatch: pytest.Monkey
 
     def silence(dead_letter: DeadLetter) -> bytes | None:
         if dead_letter.offset == 5:
-            process.suspend()
+            suspended(process)
         return b"fixed " + (dead_letter.value or b"")
 
     monkeypatch.setattr(redriving, "CHUNK", 3)

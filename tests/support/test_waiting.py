@@ -4,15 +4,29 @@ import subprocess
 import sys
 from threading import Event, Thread
 
+import psutil
 import pytest
 
-from tests.support.waiting import finished, joined, until
+from tests.support.waiting import finished, joined, suspended, until
 
 
 def test_what_happens_is_returned() -> None:
     """The first true value ends the wait."""
     values = iter([None, 0, "", "here"])
     assert until(lambda: next(values)) == "here"
+
+
+def test_who_is_suspended_does_nothing_more() -> None:
+    """Each of its threads stands still, also those that had much to do."""
+    code = "import threading\ndef work():\n    while True: pass\nfor _ in range(8): threading.Thread(target=work).start()\nprint(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        suspended(psutil.Process(busy.pid))
+        threads = psutil.Process(busy.pid).threads()
+        assert len(threads) == 9
+        assert psutil.Process(busy.pid).threads() == threads  # with the seconds that each has used
+        busy.kill()
 
 
 def test_a_hang_says_what_was_waited_for_and_seen_last() -> None:

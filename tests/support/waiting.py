@@ -11,15 +11,32 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, AnyStr, Final
 
 if TYPE_CHECKING:
+    import psutil
     from pyspark.sql.streaming.query import StreamingQuery
 
 HANG: Final = (
     600.0  # seconds: on a quiet machine nothing that is waited for takes a twentieth of it
 )
+
+
+def suspended(process: psutil.Process) -> None:
+    """Let a process stand still: on a busy machine its threads run on for a while after the signal, each until it has a processor."""
+    process.suspend()
+
+    def states() -> set[str]:
+        found = set()
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                found.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        return found
+
+    until(lambda: states() == {"T"})
 
 
 def until(
