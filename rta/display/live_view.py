@@ -19,7 +19,6 @@ from rta.display.still import Snapshot
 from rta.errors import RtaError
 from rta.monitor.verdicts import Verdict, spoken
 from rta.monitor.vitals import Vitals, as_message
-from rta.store import database
 
 _HISTORY: Final = 240  # moments that are kept, in the kernel and in the page
 _MARKS: Final = 50
@@ -28,7 +27,6 @@ _UNSEEN: Final = (
     600.0  # seconds after which the query that a view has made stops, if no page shows it
 )
 _SHARE: Final = 4  # a look may take a fifth of one core: the query has the rest
-_PAUSE: Final = 0.05  # seconds between two looks that find nothing, at least
 _READ: Final = 8.0  # seconds in which a person reads why something was refused
 _PATIENCE: Final = 10.0  # seconds for a look that is under way
 
@@ -211,10 +209,10 @@ class LiveView:
             # Of its own core: on a busy machine a look waits, and would then be made ever more seldom.
             began, spent = time.monotonic(), time.thread_time()
             due = began - beat >= _BEAT
-            why, found = None, False
+            why = None
             with self._going_on():
                 if not self._paused:
-                    found = self.look(vitals=due)
+                    self.look(vitals=due)
                 self._trouble = self._parked_said() or ""
                 why = self._ends(self)
             if why:
@@ -226,18 +224,11 @@ class LiveView:
                 self._tell(beat=due)
             beat = began if due else beat
             spent, took = time.thread_time() - spent, time.monotonic() - began
-            self._rest(
-                max(self.every, spent * _SHARE, took), idle=not found
+            self._wake.wait(
+                max(self.every, spent * _SHARE, took)
             )  # a database that is slow rests as long
+            self._wake.clear()
         return self
-
-    def _rest(self, seconds: float, *, idle: bool) -> None:
-        """Wait for the next look. A result that is committed meanwhile is looked at now, if the last look found nothing."""
-        pause = min(seconds, _PAUSE) if idle else seconds
-        if not self._wake.wait(pause) and idle:
-            with database.told_of_commits(self._wake):
-                self._wake.wait(seconds - pause)
-        self._wake.clear()
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
@@ -249,8 +240,8 @@ class LiveView:
                 raise
             self._trouble = (str(error) or type(error).__name__).splitlines()[0]
 
-    def look(self, *, vitals: bool = True) -> bool:
-        """Take the rows and figures of this moment; return whether there are other rows than before."""
+    def look(self, *, vitals: bool = True) -> None:
+        """Take the rows and figures of this moment."""
         with self._looking:
             # The figures first: if they say that nothing is unread, the rows that follow have it all.
             seen = list[Vitals]()
@@ -264,7 +255,6 @@ class LiveView:
                     self.history.append(_newest_kept(each, before))
             if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
                 self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
-        return found is not None
 
     def _looked(self) -> None:
         """Take the first rows, if there are none: the thread of start() may be just about to."""

@@ -26,7 +26,6 @@ PATIENCE: Final = 30.0
 # A forked child must not use, nor close, its parent's connections: hence the process id.
 _engines: Final[dict[tuple[int, str], Engine]] = {}
 _lock = threading.RLock()
-_told_of_commits: Final[list[threading.Event]] = []
 # Any fixed number: whoever creates or drops tables on PostgreSQL holds this advisory lock.
 _DDL_LOCK: Final = 7_328_001
 _UNKNOWN: Final = re.compile(
@@ -181,25 +180,6 @@ def writing(engine: Engine, *, ddl: bool = False) -> Iterator[Connection]:
             yield connection
     except DBAPIError as error:
         raise _told(engine, error) from None
-    for event in [*_told_of_commits]:
-        event.set()
-
-
-@contextmanager
-def told_of_commits(event: threading.Event) -> Iterator[None]:
-    """Set an event after each transaction of this process that has written, while the block runs.
-
-    >>> written = threading.Event()
-    >>> with told_of_commits(written), writing(engine()):
-    ...     pass
-    >>> written.is_set()
-    True
-    """
-    _told_of_commits.append(event)
-    try:
-        yield
-    finally:
-        _told_of_commits.remove(event)
 
 
 def lock_names(connection: Connection) -> None:

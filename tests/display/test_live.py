@@ -23,7 +23,6 @@ from rta.display.frames import FrameFeed
 from rta.display.live_view import LiveView
 from rta.display.rows import Differ, Rows, cells_of
 from rta.errors import InputError, QueryError
-from rta.store import database
 from tests.support.waiting import HANG, terminated, until
 
 pytestmark = pytest.mark.kafka
@@ -432,29 +431,6 @@ def test_a_feed_is_asked_by_one_thread_at_a_time(clicks: str) -> None:
         view.look()
     view.stop()
     assert most == [1]
-
-
-def test_a_commit_is_looked_at_at_once(
-    clicks: str, watched: Callable[..., tuple[LiveView, Recorded]]
-) -> None:
-    """A view that has found nothing new does not wait for its next turn: what this process commits wakes it."""
-    feed, looks = TableFeed(clicks), list[object]()
-    whole = feed.rows
-
-    def counted(limit: int) -> Rows | None:
-        looks.append(found := whole(limit))
-        return found
-
-    feed.rows = counted  # type: ignore[method-assign]
-    view, _ = watched(feed, every=10 * HANG)
-    until(lambda: len(looks) == 1)
-    view.told({"do": "resume"})
-    until(lambda: view._wake in database._told_of_commits and not view._wake.is_set())
-    assert {*looks[1:]} == {None}
-    before = len(looks)
-    with database.writing(database.engine()):
-        pass
-    until(lambda: len(looks) > before)
 
 
 @pytest.mark.parametrize(("waits", "least"), [(False, 0.2 * 5), (True, 0.2 * 2)])
