@@ -89,8 +89,9 @@ def needs(properties: Mapping[str, str]) -> dict[str, str]:
 
     own = {name: value for name, value in os.environ.items() if not name.startswith(_MEANINGLESS)}
     # A terminal and a kernel may call the same Python by another name: python, or python3.
-    if Path(own.get("PYSPARK_PYTHON", "")).parent == Path(sys.executable).parent:
-        own["PYSPARK_PYTHON"] = os.path.realpath(own["PYSPARK_PYTHON"])
+    workers = own.get("PYSPARK_PYTHON")
+    if workers and Path(workers).parent == Path(sys.executable).parent:
+        own["PYSPARK_PYTHON"] = os.path.realpath(workers)
     environment = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     python = f"{sys.prefix} {sys.version_info[:3]} pyspark {pyspark.__version__}"
     kept = {

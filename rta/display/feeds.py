@@ -177,7 +177,7 @@ class TableFeed(Feed):
         self.title = name
         self._seen: object = None
         self._total: int | None = None
-        self._count_after = 0.0
+        self._count_after, self._exact = 0.0, True  # whether the rows are as many as was told
         self._sure = 0.0  # until when it is taken to run
         self._left = False  # whether Flink goes on without a process that fills it
         moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
@@ -188,11 +188,11 @@ class TableFeed(Feed):
 
     def rows(self, limit: int) -> Rows | None:
         seen = (self._version(), limit)
-        if seen == self._seen:
+        if seen == self._seen and (self._exact or time.monotonic() < self._count_after):
             return None
+        self._seen = seen
         frame = serving.read(self.title, order_by=self._order, limit=limit)
-        total, now = (len(frame), True) if len(frame) < limit else self._counted()
-        self._seen = seen if now else None
+        total, self._exact = (len(frame), True) if len(frame) < limit else self._counted()
         return Rows(frame, types_of(self.table.columns), self.table.key, total)
 
     def _counted(self) -> tuple[int | None, bool]:

@@ -143,6 +143,7 @@ def test_how_many_rows_there_are_is_soon_exact(clicks: str, monkeypatch: pytest.
     assert rows_of(feed).total == 100
     feed._seen = None  # it has changed
     assert rows_of(feed).total == 100
+    assert feed.rows(5) is None  # the same rows are not read again before that
     feed._count_after = 0.0  # a second later
     assert rows_of(feed).total == 101
     assert feed.rows(5) is None
