@@ -24,6 +24,7 @@ from rta.store.ledger import Accounting, summed
 
 _WATCH: Final = 1.0  # seconds between two looks whether a job still lives
 _RESTARTS: Final = 20  # of one query: then something is wrong for good
+_MISSES: Final = 3  # starts in a row that fail: a port is taken in the last moment, memory is short, it dies again
 _LOOK: Final = 0.1  # seconds between two looks at an engine
 running: Final[dict[str, EngineQuery]] = {}
 """Table → the query that this process has started last, also one that was stopped, or has failed."""
@@ -76,6 +77,7 @@ class EngineQuery:
     restarts: int = 0
     since: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
     _failure: Exception | None = None
+    _misses: int = field(default=0, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
     _beats: deque[tuple[datetime, int]] = field(default_factory=lambda: deque(maxlen=_KEPT), repr=False)  # fmt: skip
 
@@ -101,11 +103,17 @@ class EngineQuery:
             self._failure = QueryError(f"the {self.job.engine} query {self.name!r} has died {_RESTARTS} times", fix="see its log, give it more memory, and follow it again: it goes on where it was")  # fmt: skip
             return
         self.restarts += 1
-        logging.getLogger("rta").warning("%s: %s has died, and starts again from what it has committed", self.name, self.job.engine)  # fmt: skip
+        told = logging.getLogger("rta")
+        told.warning("%s: %s has died, and starts again from what it has committed", self.name, self.job.engine)  # fmt: skip
         try:
             self.job.start_again()
-        except Exception as error:  # noqa: BLE001 - raised by exception()
-            self._failure = error
+        except Exception as error:  # noqa: BLE001 - raised by exception() once it was tried often enough
+            self._misses += 1
+            told.error("%s: %s did not start (%d of %d tries): %s", self.name, self.job.engine, self._misses, _MISSES, error)  # fmt: skip
+            if self._misses == _MISSES:
+                self._failure = error
+        else:
+            self._misses = 0
 
     def _beat(self) -> None:
         """Note how far it is, and leave it for other processes."""

@@ -152,6 +152,12 @@ def _held(table: str, engine: str) -> Held:
         running = told.state == "running"
         more = {"restarts": told.restarts + (told.progress.get("restarts") or 0)}
         return Held(running, told.pid if running else None, told.since, engine, told.native, told.error, {**told.progress, **more})  # fmt: skip
+    from rta.engines.flink import cluster
+
+    if (
+        engine != "flink" or cluster.status() is None
+    ):  # a job of Flink alone goes on without the process that started it
+        return Held(engine=engine)
     from rta.engines import portable  # whose imports take a second
 
     if (job := portable.left(table)) is None:

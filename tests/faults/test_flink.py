@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import count
+from operator import eq
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ import rta
 from rta.engines import flink
 from rta.engines.flink import engine
 from rta.engines.flink.gateway import call
+from rta.kafka import broker_config
 from rta.setup.processes import end, runs
 from tests.support.engine_faults import (
     broker_killed,
@@ -97,6 +102,43 @@ def test_f73_the_home_of_flink_is_deleted(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(tmp_path / "home", ignore_errors=True)  # it may be writing a log
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
     until(lambda: not runs(pid))
+
+
+@contextmanager
+def taken(look: Callable[[int], bool]) -> Iterator[None]:
+    """Have a program take a port between the look for it and Flink's start, at these looks: 0 is for the REST API, 1 for the gateway."""
+    free, looks = broker_config.free_port, count()
+    with pytest.MonkeyPatch.context() as race, socket.socket() as taker:
+        taker.bind(("127.0.0.1", 0))  # one that listened would let Flink's first caller wait
+        race.setattr(broker_config, "free_port", lambda: taker.getsockname()[1] if look(next(looks)) else free())  # fmt: skip
+        yield
+
+
+def test_f74_a_port_is_taken_when_it_starts_again(
+    running: flink.Cluster, spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """It takes another one; if it cannot start three times in a row, the query says why, and the next call goes on."""
+    name = topic(partitions=2)
+    query, records = followed(name, "flink_port", "flink"), 0
+    for door in (0, 1):
+        records += sent(spark, name, door, 300)
+        query.processAllAvailable()
+        with taken(partial(eq, door)):
+            kill(0)
+            records += sent(spark, name, 10 + door, 300)
+            query.processAllAvailable()
+        assert query.restarts == 1 + door
+    with taken(lambda _: True):
+        kill(0)
+        failed = until(query.exception)
+    assert "Flink ended while it started" in str(failed)
+    assert "Could not start rest endpoint on any port" in str(failed)
+    assert not query.isActive
+    records += sent(spark, name, 20, 300)
+    again = followed(name, "flink_port", "flink")
+    again.processAllAvailable()
+    again.stop()
+    exact(name, "flink_port", records)
 
 
 def test_f61_the_broker_is_killed_under_flink(

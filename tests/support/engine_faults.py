@@ -71,6 +71,8 @@ def killed_in_turn(
     records = 0
 
     def counted() -> int:
+        if (failed := query.exception()) is not None:
+            raise failed
         return sum(query.reached().values())
 
     for turn in range(times):

@@ -18,7 +18,7 @@ from rta.errors import QueryError
 from rta.settings import settings
 
 _VERSION: Final = "v4"
-_CAUSE: Final = "Caused by: "
+CAUSE: Final = "Caused by: "
 _FRAME: Final = re.compile(r"at \S+\(|\.\.\. \d+ more")
 _ASK: Final = 0.05  # seconds between two questions for a result
 _LOGIN: Final = (401, 403, 407)
@@ -141,7 +141,7 @@ def cause(told: str) -> str:
     with suppress(ValueError, KeyError, TypeError):  # else it is the trace itself
         told = "\n".join(json.loads(told)["errors"])
     lines = [line.strip() for line in told.splitlines() if line.strip()]
-    begin = max((place for place, line in enumerate(lines) if line.startswith(_CAUSE)), default=0)
+    begin = max((place for place, line in enumerate(lines) if line.startswith(CAUSE)), default=0)
     said = " ".join(takewhile(lambda line: not _FRAME.match(line), lines[begin:]))
-    last = said.removeprefix(_CAUSE)
+    last = said.removeprefix(CAUSE)
     return last.partition(": ")[2][:400] or last[:400]

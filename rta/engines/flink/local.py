@@ -26,6 +26,10 @@ from rta.setup.processes import end, launched_apart, one_at_a_time, recorded, st
 _MAIN: Final = "rta.FlinkLocal"
 _MEMORY: Final = "768m"
 _SLOTS: Final = 16  # each job takes as many as its parallelism
+_TAKEN: Final = "BindException"  # in the console
+_ANSWER: Final = (
+    10.0  # seconds for one, while it starts: another program that has taken the port may give none
+)
 # What Flink's own start script opens for Kryo, RMI and its memory: without these its jobs fail with InaccessibleObjectException.
 _OPENED: Final = (
     "lang", "net", "io", "nio", "lang.reflect", "text", "time", "util", "util.concurrent", "util.concurrent.atomic", "util.concurrent.locks",
@@ -114,7 +118,16 @@ def down(*, timeout: float) -> bool:
 
 
 def started_with(jars: Sequence[Path], *, timeout: float) -> Cluster:
-    """Write the configuration, start the JVM, and wait until its gateway answers."""
+    """Write the configuration, start the JVM, and wait until its gateway answers; once more if a port was taken in the last moment."""
+    try:
+        return _started(jars, timeout)
+    except SetupError:
+        if _TAKEN not in _read("console.log"):
+            raise
+        return _started(jars, timeout)
+
+
+def _started(jars: Sequence[Path], timeout: float) -> Cluster:
     import psutil
 
     from rta.kafka.broker_config import free_port
@@ -141,8 +154,8 @@ def _wait(process: subprocess.Popen[bytes], cluster: Cluster, timeout: float) ->
     deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(QueryError):
-            if call("GET", f"{cluster.rest}/overview")["taskmanagers"]:
-                call("GET", f"{cluster.gateway}/v4/info")
+            if call("GET", f"{cluster.rest}/overview", patience=_ANSWER)["taskmanagers"]:
+                call("GET", f"{cluster.gateway}/v4/info", patience=_ANSWER)
                 return
         time.sleep(0.1)
     ended = process.poll() is not None
@@ -165,10 +178,19 @@ def _configuration(folder: Path, rest: int, gateway: int) -> Mapping[str, object
 
 
 def _last_words() -> str:
-    """Return the last lines of Flink's console and log."""
-    logs = [_folder() / name for name in ("console.log", "flink.log")]
-    lines = [log.read_text(errors="replace").strip().splitlines()[-2:] for log in logs if log.exists()]  # fmt: skip
-    return " | ".join(line.strip() for each in lines for line in each)[-400:] or "an empty log"
+    """Return the cause that Flink's console names, or the last lines of console and log."""
+    from rta.engines.flink.gateway import CAUSE, cause
+
+    console, log = (_read(name) for name in ("console.log", "flink.log"))
+    if CAUSE in console:
+        return cause(console)
+    lines = [line.strip() for each in (console, log) for line in each.strip().splitlines()[-2:]]
+    return " | ".join(lines)[-400:] or "an empty log"
+
+
+def _read(name: str) -> str:
+    file = _folder() / name
+    return file.read_text(errors="replace") if file.exists() else ""
 
 
 def _folder() -> Path:

@@ -14,12 +14,21 @@ import org.apache.flink.table.gateway.SqlGateway;
 
 /**
  * One JVM: a MiniCluster of Flink with its REST endpoint, and Flink's SQL gateway that submits to it. SIGTERM ends it, and so does the end of
- * the folder that names it: nobody could find it any more.
+ * the folder that names it: nobody could find it any more. It ends, too, if it cannot start: the threads that Flink has begun would keep it.
  */
 public final class FlinkLocal {
     private FlinkLocal() { }
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        try {
+            run(arguments);
+        } catch (Throwable failed) {
+            failed.printStackTrace();
+            Runtime.getRuntime().halt(1);  // exit() would wait for what has begun to close
+        }
+    }
+
+    private static void run(String[] arguments) throws Exception {
         Configuration configuration = GlobalConfiguration.loadConfiguration();  // of FLINK_CONF_DIR, as the gateway's
         FileSystem.initialize(configuration, PluginUtils.createPluginManagerFromRootFolder(configuration));
         MiniCluster cluster = new MiniCluster(new MiniClusterConfiguration.Builder().setConfiguration(configuration)
