@@ -169,7 +169,7 @@ def _by_polars(setup: Setup, _: Path) -> pa.Table:
     sums = pl.sum("total_amount"), pl.sum("event_count")
     parts = []
     for some in _records(setup.topic):
-        events = pl.Series("value", [each.value().decode() for each in some]).str.json_decode(told).struct.unnest()  # fmt: skip
+        events = pl.Series("value", [value.decode() for each in some if (value := each.value()) is not None]).str.json_decode(told).struct.unnest()  # fmt: skip
         keyed = events.select(start.alias("window_start"), "user_id", pl.col("amount").cast(pl.Decimal(12, 2)).alias("total_amount"), event_count=pl.lit(1, pl.Int64))  # fmt: skip
         parts.append(keyed.group_by("window_start", "user_id").agg(*sums))
     return pl.concat(parts).group_by("window_start", "user_id").agg(*sums).to_arrow()

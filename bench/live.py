@@ -286,7 +286,7 @@ def _thread_seconds(session: CDPSession) -> float:
 def with_spare(_: Setup, scratch: Path) -> None:
     """Do the same where a spare driver waits; it is warm before the clock starts."""
     from rta.dataframes import spare_driver
-    from tests.display.lab import ROOT
+    from tests.display.browser import ROOT
 
     # As the lab's kernels have it: a spare driver serves its own environment.
     os.environ["PYTHONPATH"] = str(ROOT)
@@ -312,7 +312,7 @@ def first(_: Setup, scratch: Path) -> None:
             notebook.run(0)
             notebook.page.wait_for_function(FIRST)
 
-        phase, _ = timed("from import to the first row", shown)
+        phase, _none = timed("from import to the first row", shown)
         phase.tell(fault="")
 
 

@@ -72,13 +72,14 @@ def _tell(phase: Phase, answer: pa.Table, scratch: Path) -> None:
 
 def _batch_view(setup: Setup, table: str) -> None:
     import rta
-    from rta.architectures import archives, batch_views
+    from rta.architectures import archives
+    from rta.architectures.batch_views import batch_view
+    from rta.engines.spark.query_sources import query_sources
 
     rta.spark()
-    before = archives.archived(setup.topic)
-    batch_views.batch_view(
-        setup.topic, rta.transforms.totals, table=table, key=KEY, event=rta.USER_EVENTS, before=before
-    )  # fmt: skip
+    before = {setup.topic: archives.archived(setup.topic)}
+    sources = query_sources(setup.topic, rta.USER_EVENTS)
+    batch_view(sources, rta.transforms.totals, table=table, key=KEY, before=before)
 
 
 def spark(setup: Setup, scratch: Path) -> None:

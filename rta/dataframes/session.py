@@ -63,6 +63,10 @@ LOOPBACK: Final[Mapping[str, str]] = {
     "spark.driver.bindAddress": "127.0.0.1",
 }
 
+# A JVM never compiles a method of over 8,000 bytes of bytecode, and what Spark generates for events with many fields is longer:
+# interpreted, Avro is read four times slower.
+_HUGE_METHODS: Final = "-XX:-DontCompileHugeMethods"
+
 _asked: Final[dict[str, Any]] = {}
 """The arguments that the session of this process was started with, for one that replaces it."""
 
@@ -164,7 +168,7 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
     folder = private_folder(settings().home)
     java_options = [log_to_file(folder, "spark"), "-Duser.timezone=UTC", "-XX:+UseParallelGC"]
     # After an OutOfMemoryError a JVM lacks threads, and nobody notices: better it ends, and says why.
-    java_options += ["-XX:+ExitOnOutOfMemoryError", *class_data.options()]
+    java_options += ["-XX:+ExitOnOutOfMemoryError", _HUGE_METHODS, *class_data.options()]
     placed = {
         "spark.driver.extraJavaOptions": " ".join(f"'{option}'" for option in java_options),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
@@ -175,7 +179,7 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
             | {**LOOPBACK, **LOCAL_CHECKPOINTS}
             | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
         )
-    return placed | {"spark.jars": ",".join(jars)}
+    return placed | {"spark.jars": ",".join(jars), "spark.executor.extraJavaOptions": _HUGE_METHODS}
 
 
 def start(wanted: Mapping[str, str], *, console: Path) -> None:
