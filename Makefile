@@ -50,7 +50,7 @@ bench: $(ENV)  ## how fast, against the plain way in the same run; QUICK=1 for t
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 java: $(ENV)  ## compile rta's programs for Flink and Kafka Streams into the jar that is shipped; needs a JDK
-	@$(BIN)/python -m tests.engines.jvm.build_jar
+	@$(BIN)/python -m tests.jvm.build_jar
 
 docs: $(ENV)  ## build the docs site into docs/_build, offline, with warnings as errors
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.dataframes import spare_driver
 from rta.dataframes.internals import attach, exit_code, forget_session, has_class, launch
 from rta.errors import InputError, SetupError
+from rta.jvm import engines_jar
+from rta.jvm.spark_reader import CATALOG
 from rta.kafka import broker
 from rta.progress import step
 from rta.settings import private_folder, settings
@@ -158,8 +160,8 @@ def properties(
     import pyspark
 
     master = master or settings().spark_master
-    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
-    own = {"spark.app.name": app_name, "spark.master": master}
+    jars = [str(jar) for jar in [*connector_jars(pyspark.__version__), engines_jar()]]
+    own = {"spark.app.name": app_name, "spark.master": master, **CATALOG}
     return {**own, **DEFAULTS, **_placed(master, jars), **(conf or {})}
 
 

@@ -2,7 +2,7 @@
 
 | header              | value                                                    |
 |---------------------|----------------------------------------------------------|
-| rta.reason          | one of rta.events.formats.validation.REASONS, with its field |
+| rta.reason          | one of rta.events.format_contract.REASONS, with its field |
 | rta.topic           | where the event was read                                 |
 | rta.partition       | "                                                        |
 | rta.offset          | "                                                        |

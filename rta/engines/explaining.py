@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rta.engines import portable
 from rta.engines.contract.proof import described
 from rta.engines.contract.traits import Traits
-from rta.engines.jvm import supported
 from rta.engines.spark.realtime import following as realtime
 from rta.engines.spark.realtime.materializer import unsupported
 from rta.errors import QueryError
 from rta.events.event_types import EventType
+from rta.events.strict_json import supported
 from rta.html import Facts, Marked
 from rta.progress import waiting
 

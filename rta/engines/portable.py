@@ -20,10 +20,10 @@ from rta.engines.contract.proof import described
 from rta.engines.contract.traits import Traits
 from rta.engines.engine_query import EngineQuery, Job, running
 from rta.engines.engine_tables import engine_of, refuse_elsewhere, state_of, stop_elsewhere
-from rta.engines.jvm import supported
 from rta.errors import InputError, QueryError
 from rta.events.ddl import schema_of
 from rta.events.event_types import EventType, event_type
+from rta.events.strict_json import supported
 from rta.kafka import topics
 from rta.kafka.positions import EARLIEST, LATEST, Position
 from rta.names import checked

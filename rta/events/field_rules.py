@@ -1,4 +1,4 @@
-"""How the values of each type are written in an event: the plain form, and the rules for all other forms."""
+"""How the values of each type are written in an event that Spark's own parsers read: the plain form, and what is bad in another one."""
 
 from __future__ import annotations
 
@@ -22,27 +22,21 @@ _PLAIN_ZERO: Final = 6  # digits: Java writes a zero that has more as 0E-7
 _DIGITS: Final = {"byte": 2, "short": 4, "integer": 9, "long": 18}
 
 
-# The variant has a number with an exponent, or of over 38 digits, as a DOUBLE: exact as text up to 15 digits.
-LONG_NUMBER: Final = r"(?<![0-9.])(?:[0-9.]{39}|[0-9.]{17,38}[eE])"
-
-
 @dataclass(frozen=True)
 class Token:
-    """One field of an event as both parsers see it.
+    """One field of an event as it is written.
 
     Attributes:
         type: Its type in the schema.
-        kind: Its type in the variant, such as BIGINT, DECIMAL(5,3), STRING.
+        kind: The type of what is written, such as BIGINT, DOUBLE, STRING.
         written: Its text.
-        typed: What from_json made of it.
-        rounded: Whether the event has a number so long that the variant may have rounded it.
+        typed: What the parser made of it.
     """
 
     type: Any
     kind: Column
     written: Column
     typed: Column
-    rounded: Column
 
 
 @dataclass(frozen=True)
@@ -52,13 +46,10 @@ class Form:
     Attributes:
         plain: The pattern of the plain form, with its quotes.
         fault: Why another form is bad; null if it is good.
-        inner: The pattern of what is between the quotes, if a cast checks the rest; "" means any text without escapes. None if the
-            plain form has no quotes.
     """
 
     plain: Callable[[Any], str]
     fault: Callable[[Token], Column]
-    inner: str | None = None
 
 
 def _string_fault(token: Token) -> Column:
@@ -96,7 +87,6 @@ def _decimal_fault(token: Token) -> Column:
     return (
         F.when(~(number | decimal_text), "wrong type")
         .when(size >= float(10 ** (token.type.precision - token.type.scale)), "out of range")
-        .when((token.kind == "DOUBLE") & token.rounded, "inexact")
         .when(_digits_after(token.written) > token.type.scale, "inexact")
     )
 
@@ -146,7 +136,7 @@ def _plain_integer(type_: DataType) -> str:
 _INTEGER: Final = Form(_plain_integer, _integer_fault)
 _DOUBLE: Final = Form(lambda _: _NUMBER, _double_fault)
 FORMS: Final = {
-    "string": Form(lambda _: STRING, _string_fault, inner=""),
+    "string": Form(lambda _: STRING, _string_fault),
     "boolean": Form(lambda _: "true|false", _boolean_fault),
     "byte": _INTEGER,
     "short": _INTEGER,
@@ -158,10 +148,8 @@ FORMS: Final = {
     "timestamp": Form(
         lambda _: rf'"{_DATE}{_CLOCK}(?:\.[0-9]{{1,6}})?{ZONE}"',
         timestamp_fault,
-        # Dots are fast, and the cast refuses what is no digit; at the end of a part it would accept more than digits.
-        inner=r"(?!0000)....-..-\d\d[T ]..:..:\d\d(?:\.\d{1,6}+)?+(?:Z|[+-]\d\d:\d\d)",
     ),
-    "date": Form(lambda _: rf'"{_DATE}"', _date_fault, inner=_DATE),
+    "date": Form(lambda _: rf'"{_DATE}"', _date_fault),
 }
 
 

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
     from rta.events.event_types import EventType
 
+REASONS: Final = (
+    "null value", "empty value", "invalid UTF-8", "byte order mark", "NaN or Infinity", "duplicate key",
+    "trailing garbage", "broken JSON", "not an object",  # about the whole event
+    "missing", "wrong type", "out of range", "inexact", "NUL", "no zone",  # followed by ": " and a field
+    "ahead",
+)  # fmt: skip
+"""Why events are bad, in JSON; another format may add its own."""
 GROUP: Final = "rta.formats"
 _OWN: Final = {"json": "json_objects:Json", "csv": "csv_lines:Csv", "text": "plain:Text", "bytes": "plain:Bytes"}  # fmt: skip
 

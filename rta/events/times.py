@@ -62,7 +62,7 @@ class Times:
         if self.form in EPOCHS:
             micros = (read * 10 ** EPOCHS[self.form]).try_cast("bigint")
             return F.when(micros.between(_FIRST, _LAST), F.timestamp_micros(micros))
-        pattern, zone = _pattern_and_zone(self.form)
+        pattern, zone = pattern_and_zone(self.form)
         if not pattern:
             own = read.rlike(rf"{ZONE}\z")
             return F.when(own, read.try_cast("timestamp")).otherwise(_at(read, "Z", zone))
@@ -76,7 +76,7 @@ class Times:
             scale = EPOCHS[self.form]
             micros = F.unix_micros(instant).cast(DecimalType(18, 0))
             return (micros / F.lit(10**scale).cast(DecimalType(8, 0))).cast(DecimalType(18, scale))
-        pattern, zone = ("", "") if self.form == ISO else _pattern_and_zone(self.form)
+        pattern, zone = ("", "") if self.form == ISO else pattern_and_zone(self.form)
         if not pattern:
             return None
         # Unlike date_format, it does not depend on the session's zone.
@@ -106,7 +106,7 @@ def times(form: str, path: str) -> Times:
     if form in EPOCHS:
         kind = DecimalType(18, EPOCHS[form])
         return Times(form, kind, decimal_form(kind))
-    pattern, zone = _pattern_and_zone(form)
+    pattern, zone = pattern_and_zone(form)
     if zone and not _is_zone(zone):
         raise InputError(
             f"the times of {path!r} have a form that is not known", found=repr(form),
@@ -172,11 +172,15 @@ def is_pattern(form: str) -> bool:
     >>> is_pattern("dd/MM/yyyy XXX"), is_pattern("Europe/Berlin"), is_pattern("iso")
     (True, False, False)
     """
-    return form not in (ISO, *EPOCHS) and bool(_pattern_and_zone(form)[0])
+    return form not in (ISO, *EPOCHS) and bool(pattern_and_zone(form)[0])
 
 
-def _pattern_and_zone(form: str) -> tuple[str, str]:
-    """Part a form into its pattern, "" for ISO text, and its zone, "" if the pattern has it."""
+def pattern_and_zone(form: str) -> tuple[str, str]:
+    """Part a form into its pattern, "" for ISO text, and its zone, "" if the pattern has it.
+
+    >>> pattern_and_zone("dd/MM/yyyy HH:mm in Europe/Berlin"), pattern_and_zone("Europe/Berlin")
+    (('dd/MM/yyyy HH:mm', 'Europe/Berlin'), ('', 'Europe/Berlin'))
+    """
     pattern, _, zone = form.rpartition(" in ")
     if pattern:
         return pattern, zone

@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from rta.errors import SetupError
+from rta.jvm import engines_jar
 from rta.progress import step
 from rta.settings import private_folder, settings
 from rta.setup.jars import connector_jars
@@ -58,7 +59,7 @@ def archive() -> Path:
     import pyspark
 
     java = find_java().executable.resolve()
-    jars = [*Path(pyspark.__file__).parent.glob("jars/*.jar"), *connector_jars(pyspark.__version__)]
+    jars = [*Path(pyspark.__file__).parent.glob("jars/*.jar"), *connector_jars(pyspark.__version__), engines_jar()]  # fmt: skip
     files = [(path, path.stat()) for path in [java, *sorted(jars)]]
     facts = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

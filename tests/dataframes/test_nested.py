@@ -1,4 +1,4 @@
-"""rta.events.formats.nested_json: events of any depth and times of any form, each value exact, each fault with its place."""
+"""rta.events.formats.json_objects: events of any depth and times of any form, each value exact, each fault with its place."""
 
 import json
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ from pyspark.sql.types import ArrayType, MapType, StructType, TimestampType
 
 from rta.dataframes.parsing import parse
 from rta.events.event_types import EventType
+from rta.events.format_contract import REASONS
 from rta.events.formats.json_objects import Json
-from rta.events.formats.validation import REASONS
 from rta.testing.reference_parser import strict
 
 DDL = """

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Row, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.types import (
     BooleanType,
     ByteType,
@@ -30,8 +29,7 @@ from pyspark.sql.types import (
 from rta.dataframes.parsing import parse
 from rta.errors import InputError
 from rta.events.event_types import USER_EVENTS, EventType
-from rta.events.formats.fast_path import plain
-from rta.events.formats.validation import REASONS
+from rta.events.format_contract import REASONS
 from rta.events.malformed import POISON, poisoned
 from rta.events.synthetic import user_events
 from rta.testing.reference_parser import strict
@@ -231,7 +229,7 @@ def test_each_hole_has_its_reason(spark: SparkSession) -> None:
 
 
 def test_the_order_of_fields_and_an_unknown_field_change_nothing(spark: SparkSession) -> None:
-    """The three ways an event can take (plain, any order, judged) give the same verdict and the same values."""
+    """However an event is written, verdict and values are the same."""
     texts = [str(value) for value, _ in CASES if isinstance(value, str) and value[:2] == '{"']  # fmt: skip
     first = parsed(spark, [text.encode() for text in texts])
     unknown = parsed(spark, [('{"unknown":[],' + text[1:]).encode() for text in texts])
@@ -310,23 +308,7 @@ def test_the_reference_reads_a_mapped_event_type_too() -> None:
     assert strict(value, of) == {"user": "u1", "at": datetime(2024, 11, 15, 10)}  # noqa: DTZ001
 
 
-def test_a_mapped_event_in_plain_form_needs_no_parser(spark: SparkSession) -> None:
-    """The fast way knows the producer's names, compact and with spaces, and nothing that is only like them."""
-    texts = [(renamed(text) or b"").decode() for text in WHOLE]
-    texts += [texts[0].replace("größe.net", "größe net"), texts[0].replace('":":', '"::":')]
-    rows = spark.createDataFrame([(n, text) for n, text in enumerate(texts)], "n int, text string")
-    cut = rows.select("n", F.split("text", '"').alias("parts"))
-    form, _ = plain(FOREIGN, F.col("parts"))
-    assert [row[0] for row in cut.orderBy("n").select(form).collect()] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-
-
-def test_long_texts_do_not_break_the_regular_expressions(spark: SparkSession) -> None:
+def test_long_texts_are_read(spark: SparkSession) -> None:
     """A text of a million escapes is read, and one that breaks off after them is quarantined: no stack overflow."""
     escapes = "\\n" * 400_000
     good, cut = event(user=f'"{escapes}"'), event(user=f'"{escapes}')

@@ -16,7 +16,7 @@ from rta.dlq import queue
 from rta.dlq.queue import SUFFIX
 from rta.errors import InputError, TopicError
 from rta.events.event_types import USER_EVENTS
-from rta.events.formats.validation import REASONS
+from rta.events.format_contract import REASONS
 from rta.events.malformed import POISON, poisoned
 from rta.events.synthetic import user_events
 from rta.kafka import broker, topics

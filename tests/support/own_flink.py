@@ -14,8 +14,8 @@ import pytest
 
 from rta.engines.flink import local
 from rta.engines.flink.gateway import call
-from rta.engines.jvm import engines_jar
 from rta.errors import QueryError
+from rta.jvm import engines_jar
 from rta.kafka.broker_config import free_port
 from rta.setup.jars import flink_jars
 from rta.setup.java import find_java

@@ -11,9 +11,9 @@ from uuid import uuid4
 from rta.engines.flink import cluster
 from rta.engines.flink.gateway import Answer
 from rta.engines.flink.translation import flink_type, latest, quoted, table
-from rta.engines.jvm import event_json
 from rta.errors import InputError
 from rta.events.event_types import EventType, event_type
+from rta.events.strict_json import event_json
 from rta.kafka import client, topics
 from rta.progress import waiting
 

@@ -14,8 +14,8 @@ from rta.engines.flink.own import require_kafka_within_reach, storage
 from rta.engines.flink.state import State
 from rta.engines.flink.statements import Wiring, unsupported
 from rta.engines.flink.translation import select
-from rta.engines.jvm import event_json
 from rta.events.event_types import EventType
+from rta.events.strict_json import event_json
 from rta.kafka import client
 from rta.settings import settings
 

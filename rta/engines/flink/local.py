@@ -93,7 +93,7 @@ def up(*, timeout: float) -> Cluster:
     with one_at_a_time(_folder() / "lock"):
         running = status()
         if running is None:
-            from rta.engines.jvm import engines_jar
+            from rta.jvm import engines_jar
             from rta.setup.jars import flink_jars
 
             jars = [engines_jar(), *flink_jars()]

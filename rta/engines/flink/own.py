@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from rta.engines.flink.gateway import Session, call
 from rta.engines.flink.local import Cluster
 from rta.engines.flink.translation import table, text
-from rta.engines.jvm import engines_jar
-from rta.engines.jvm.jar import sources_sha256
 from rta.errors import QueryError, SetupError
+from rta.jvm import engines_jar
+from rta.jvm.jar import sources_sha256
 from rta.settings import settings
 from rta.setup.jars import engine_jars
 

@@ -1,6 +1,6 @@
 """A description as Flink SQL. Each result is computed in the type that Spark gives it.
 
-Events come from a table whose format is `rta-json` (rta.engines.jvm): beside an event's own columns it has `rta_us`, the event time in
+Events come from a table whose format is `rta-json` (rta.jvm): beside an event's own columns it has `rta_us`, the event time in
 microseconds since the epoch, and `rta_reason`, why the event is bad; a bad one has no other values. Groups are counted with GROUP BY over a
 computed start of the window, not with Flink's window functions: these drop late events without a word, and keep the last windows of
 a stream to themselves until a later event comes.

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from rta.engines.jvm import engines_jar
 from rta.errors import QueryError
+from rta.jvm import engines_jar
 from rta.settings import private_folder
 from rta.setup.jars import kafka_streams_jars
 from rta.setup.java import find_java

@@ -8,9 +8,10 @@ from typing import Any
 
 from rta.engines.contract.description import Aggregate, Derived, Description, Filter
 from rta.engines.contract.expressions import Call, Cast, Column, Expression, Literal
-from rta.engines.jvm import engines_jar, event_json
 from rta.errors import QueryError
 from rta.events.event_types import EventType
+from rta.events.strict_json import event_json
+from rta.jvm import engines_jar
 from rta.setup.java import find_java
 
 

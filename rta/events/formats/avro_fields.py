@@ -23,8 +23,7 @@ from pyspark.sql.types import (
 
 from rta.errors import InputError
 from rta.events.event_types import EventType
-from rta.events.formats.flat_json import once
-from rta.events.formats.leaves import leaf_of
+from rta.events.formats.leaves import leaf_of, once
 
 # The types of a column that hold every value of what Avro has.
 _WIDER: Final = {"integer": {"long", "double"}, "float": {"double"}}

@@ -178,7 +178,7 @@ def _judged(kind: DataType, leaf: Leaf, text: Column, typed: Column) -> Column:
     from pyspark.sql import functions as F
 
     from rta.events.field_rules import Token
-    from rta.events.formats.flat_json import once
+    from rta.events.formats.leaves import once
 
     written = F.lit("STRING")
     if leaf.reads.typeName() in _NUMBERS:
@@ -190,7 +190,7 @@ def _judged(kind: DataType, leaf: Leaf, text: Column, typed: Column) -> Column:
         written = F.when(text.isin("true", "false"), "BOOLEAN").otherwise("STRING")
 
     def judged(each: Column) -> Column:
-        token = Token(kind, each["kind"], each["text"], each["typed"], F.lit(False))  # noqa: FBT003
+        token = Token(kind, each["kind"], each["text"], each["typed"])
         return F.coalesce(leaf.rule.fault(token), F.when(each["typed"].isNull(), "out of range"))
 
     return once(F.struct(written.alias("kind"), text.alias("text"), typed.alias("typed")), judged)

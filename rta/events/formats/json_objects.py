@@ -1,17 +1,16 @@
-"""One JSON object an event: flat ones by the fast path, nested ones and other forms of time by a pattern of the whole."""
+"""One JSON object an event, of any depth, read as strictly as rta.dataframes.parse says; the same reader reads for each engine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from rta.events.field_rules import FORMS
 from rta.events.json_format import json_column, quoted
-from rta.events.times import ISO
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
     from rta.events.event_types import EventType
     from rta.events.format_contract import Read
@@ -36,27 +35,54 @@ class Json:
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
-        from rta.events.formats import flat_json, nested_json
+        from pyspark.sql import functions as F
 
-        flat = all(
-            each.dataType.typeName() in FORMS
-            and (each.dataType.typeName() != "timestamp" or event.time_form(each.name) == ISO)
-            for each in event.schema
-        )
-        way = flat_json.read if flat and not self.nan else nested_json.read
-        return way(raw, event)
+        from rta.events.format_contract import Read
+        from rta.events.strict_json import spark_json
+        from rta.jvm.spark_reader import FAULT, read_event
+
+        read = read_event(raw.sparkSession, F.col("value"), spark_json(event))
+        # A select of its own: Spark computes anew what one step uses twice.
+        columns = {name: F.col("_event")[name] for name in event.wire.names}
+        return Read(raw.select("*", read.alias("_event")), columns, F.col("_event")[FAULT])
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:
         """Write the columns of a frame: see Format.write."""
         from pyspark.sql import functions as F
 
-        from rta.events.formats.nested_json import Shape
-
-        shape, fields = Shape(event), []
+        fields = []
         for name in columns:
             if name not in event.taken:
                 value = F.col(quoted(name))
                 if name in event.columns:
-                    value = shape.written(event.schema[name].dataType, (name,), value)
+                    made = _written(event.schema[name].dataType, name, value, event)
+                    value = value if made is None else made
                 fields.append(value.alias(event.field(name)))
         return json_column(fields)
+
+
+def _written(kind: DataType, path: str, value: Column, event: EventType) -> Column | None:
+    """Return what to_json is to write of a value, with its instants in their form; None if that is the value."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, MapType, StructType
+
+    from rta.events.formats.leaves import leaf_of
+
+    def changed(each: Column) -> Column:
+        return cast("Column", _written(inner, path, each, event))
+
+    match kind:
+        case StructType():
+            found = {each.name: _written(each.dataType, f"{path}.{each.name}", value[each.name], event) for each in kind}  # fmt: skip
+            if all(each is None for each in found.values()):
+                return None
+            fields = [(value[name] if each is None else each).alias(name) for name, each in found.items()]  # fmt: skip
+            return F.when(value.isNotNull(), F.struct(*fields))
+        case ArrayType() | MapType():
+            inner = kind.elementType if isinstance(kind, ArrayType) else kind.valueType
+            if _written(inner, path, value, event) is None:
+                return None
+            if isinstance(kind, ArrayType):
+                return F.transform(value, changed)
+            return F.transform_values(value, lambda _, each: changed(each))
+    return leaf_of(kind, path, event).written(value)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
-    ArrayType,
     BinaryType,
     DataType,
-    MapType,
     StringType,
-    StructType,
     TimestampNTZType,
     TimestampType,
 )
@@ -89,20 +86,6 @@ def _number_fault(token: Token) -> Column:
     return F.when(~named, FORMS["double"].fault(token))
 
 
-def named_leaves(event: EventType) -> Any:
-    """Yield each field of the JSON at any depth that has a name, with its type."""
-
-    def inside(kind: DataType, name: str) -> Any:
-        match kind:
-            case StructType():
-                for each in kind:
-                    yield from inside(each.dataType, each.name)
-            case ArrayType():
-                yield from inside(kind.elementType, name)
-            case MapType():
-                yield from inside(kind.valueType, name)
-            case _:
-                yield name, kind
-
-    for each in event.wire:
-        yield from inside(each.dataType, event.field(each.name))
+def once(value: Column, step: Callable[[Column], Column]) -> Column:
+    """Apply a step to a value that is computed once, however often the step uses it."""
+    return F.transform(F.array(value), step)[0]

@@ -44,7 +44,7 @@ final class Groups {
         time = place(names, (String) query.get("time"));
         key = place(names, messageKey);
         if (key != event.index(messageKey)) throw new Expression.Refused("the column " + messageKey + ", which is the message key, is replaced");
-        String kind = event.columns.get(key).type();
+        String kind = event.columns.get(key).kind().type();
         if (!Set.of("string", "tinyint", "smallint", "int", "bigint").contains(kind))
             throw new Expression.Refused("the message key " + messageKey + " is a " + kind + ": one text is known for strings and integers alone");
         for (Object each : (List<Object>) query.get("keys")) keys.put((String) each, place(names, (String) each));

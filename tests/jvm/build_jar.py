@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from rta.engines.jvm.jar import SOURCES, engines_jar, sources_sha256
+from rta.jvm.jar import SOURCES, engines_jar, sources_sha256
 from rta.setup.jars import flink_jars, kafka_streams_jars
 from rta.setup.java import find_java
 
@@ -18,7 +18,11 @@ _MANIFEST: Final = "META-INF/MANIFEST.MF"
 
 def entries() -> dict[str, bytes]:
     """Compile, and return what belongs into the jar: name → bytes."""
-    classpath = os.pathsep.join(map(str, [*kafka_streams_jars(), *flink_jars()]))
+    import pyspark
+
+    jars = Path(pyspark.__file__).with_name("jars")
+    spark = [path for name in ("spark-*.jar", "scala-library-*.jar") for path in sorted(jars.glob(name))]  # fmt: skip
+    classpath = os.pathsep.join(map(str, [*kafka_streams_jars(), *flink_jars(), *spark]))
     javac = find_java().home / "bin" / "javac"
     with tempfile.TemporaryDirectory() as folder:
         sources = sorted(map(str, SOURCES.rglob("*.java")))

@@ -8,54 +8,82 @@ import java.nio.charset.StandardCharsets;
 import java.time.DateTimeException;
 import java.time.Instant;
 import java.time.LocalDate;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
+import java.util.Base64;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BiFunction;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * Reads one event of an event type as rta.dataframes.parse does: the values of its columns, or the reason why it is bad, in the same words.
+ * Reads one event of an event type: the values of its columns, or the reason why it is bad and where. Each engine reads its events here.
  *
- * Spark's rules stand in rta/events/field_rules.py and rta/events/formats/validation.py; a test holds the two together.
+ * A struct is an Object[], an array a List, a map a Map; see Values for the rest. What is good and what is bad in words: rta.dataframes.parse.
  */
 public final class StrictJson implements Serializable {
-    /** One column: its name, its field in the event, its type, whether it may be null, and how its times are written. */
-    record Column(String name, String field, String type, int precision, int scale, boolean nullable, String times) implements Serializable { }
+    /** One column, or one field of a struct: its name, what the event calls it, what it holds, and whether it may be null. */
+    record Column(String name, String field, Kind kind, boolean nullable) implements Serializable { }
+
+    /**
+     * What a field holds: a type of SQL. Of a struct its fields; of an array and a map one that stands for what is inside; of a timestamp how
+     * it is written, and what reads it if that is a pattern.
+     */
+    record Kind(String type, int precision, int scale, List<Column> fields, String times, String zone, Clock clock) implements Serializable { }
+
+    /** Reads a moment that is written in a pattern. */
+    interface Clock extends Serializable {
+        /** Return the microseconds since the epoch; null if the text is no moment. */
+        Long micros(String text);
+    }
 
     /** An event: its values by column if `reason` is null. */
     public record Event(Object[] values, String reason) { }
+
+    /** What is bad, and where, seen from the value that was asked for. */
+    private record Bad(Fault fault, String place) {
+        Bad in(String outer) {
+            return new Bad(fault, outer + place);
+        }
+    }
 
     private static final long serialVersionUID = 1L;
     private static final char REPLACED = '\ufffd';  // what stands in a text for bytes that are no UTF-8
     private static final Pattern EMPTY = Pattern.compile("\\A\\s*\\z"), OBJECT = Pattern.compile("\\A\\s*\\{");
     private static final Pattern NAN = Pattern.compile("[:\\[,]\\s*[+-]?(?:NaN|Infinity|INF)\\s*[,\\]}]");
     private static final Pattern HALF_PAIR = Pattern.compile("\\\\u[dD][89a-fA-F]");
-    private static final Pattern LONG_NUMBER = Pattern.compile("(?<![0-9.])(?:[0-9.]{39}|[0-9.]{17,38}[eE])");
+    private static final Pattern PLAIN_KEY = Pattern.compile("[\\w.-]{1,40}");
     private static final Pattern DECIMAL_TEXT = Pattern.compile("-?[0-9]+(?:\\.[0-9]+)?");
-    private static final int DOUBLE_DIGITS = 15;  // so many decimal digits a double tells apart
     private static final Map<String, Integer> EPOCHS = Map.of("epoch_s", 6, "epoch_ms", 3, "epoch_us", 0);
     private static final long FIRST = -62_135_596_800_000_000L, LAST = 253_402_300_799_999_999L;  // the years 1 to 9999
 
     final List<Column> columns = new ArrayList<>();
     private final int time;  // the column of the event time; -1: the record's own
     private final long skew;  // microseconds that an event may be ahead of its record
+    private final boolean nan;  // whether "NaN" and the infinities, in quotes, are numbers
     private final Pattern huge;
 
-    /** Read the event type as rta.engines.jvm writes it. */
-    @SuppressWarnings("unchecked")
+    /** Read the event type as rta.events.strict_json writes it, for an engine that reads no patterns of time. */
     public StrictJson(Map<String, Object> event) {
-        for (Object each : (List<Object>) event.get("columns")) {
-            Map<String, Object> given = (Map<String, Object>) each;
-            String type = (String) given.get("type");
-            int[] size = Expression.size(type);
-            columns.add(new Column((String) given.get("name"), (String) given.get("field"), Expression.base(type), size[0], size[1],
-                (Boolean) given.get("nullable"), (String) given.get("times")));
-        }
+        this(event, (pattern, zone) -> {
+            throw new IllegalArgumentException("a pattern of time: " + pattern);
+        });
+    }
+
+    /** Read the event type; `clocks` gives what reads a moment of a pattern, "" or a zone. */
+    @SuppressWarnings("unchecked")
+    StrictJson(Map<String, Object> event, BiFunction<String, String, Clock> clocks) {
+        for (Object each : (List<Object>) event.get("columns")) columns.add(column((Map<String, Object>) each, clocks));
         time = index((String) event.get("event_time"));
         skew = Long.parseLong(((Json.Num) event.get("max_skew_ms")).text()) * 1_000;
-        String decimals = columns.stream().filter(c -> decimal(c) || EPOCHS.containsKey(c.times()))
-            .map(c -> Pattern.quote(c.field())).collect(Collectors.joining("|"));
+        nan = Boolean.TRUE.equals(event.get("nan"));
+        List<String> found = new ArrayList<>();
+        for (Column each : columns) decimals(each.field(), each.kind(), found);
+        String decimals = found.stream().distinct().map(Pattern::quote).collect(Collectors.joining("|"));
         String quoted = decimals.isEmpty() ? "" : "|\"(?:" + decimals + ")\"\\s*:\\s*(?:\\[\\s*+)*+\"";
         huge = Pattern.compile("(?:[:\\[,]\\s*" + quoted + ")-?[0-9][0-9.]*[eE][+-]?[0-9]{5,}");
     }
@@ -64,6 +92,22 @@ public final class StrictJson implements Serializable {
     @SuppressWarnings("unchecked")
     public static StrictJson of(String event) {
         return new StrictJson((Map<String, Object>) Json.parse(event));
+    }
+
+    @SuppressWarnings("unchecked")
+    private static Column column(Map<String, Object> told, BiFunction<String, String, Clock> clocks) {
+        List<Column> fields = new ArrayList<>();
+        for (Object each : (List<Object>) told.getOrDefault("fields", List.of())) fields.add(column((Map<String, Object>) each, clocks));
+        String type = (String) told.get("type"), pattern = (String) told.get("pattern"), zone = (String) told.get("zone");
+        int[] size = Expression.size(type);
+        Kind kind = new Kind(Expression.base(type), size[0], size[1], fields, (String) told.get("times"), zone,
+            pattern == null ? null : clocks.apply(pattern, zone));
+        return new Column((String) told.get("name"), (String) told.get("field"), kind, (Boolean) told.get("nullable"));
+    }
+
+    private static void decimals(String name, Kind kind, List<String> found) {
+        if (kind.type().equals("decimal") || kind.type().equals("timestamp") && EPOCHS.containsKey(kind.times())) found.add(name);
+        for (Column each : kind.fields()) decimals(kind.type().equals("struct") ? each.field() : name, each.kind(), found);
     }
 
     /** Return the place of the event time; -1 if it is the record's own. */
@@ -100,7 +144,7 @@ public final class StrictJson implements Serializable {
         }
         if (found instanceof Map<?, ?> fields && !json.duplicate && !json.halfPair && !json.huge) {
             Object[] values = new Object[columns.size()];
-            String fault = values(fields, text, values);
+            String fault = values(fields, values);
             if (fault == null) return new Event(values, null);
             return new Event(null, huge.matcher(text).find() ? "out of range" : fault);
         }
@@ -139,34 +183,36 @@ public final class StrictJson implements Serializable {
     }
 
     /** Read the columns; return the first fault, null if there is none. */
-    private String values(Map<?, ?> fields, String text, Object[] values) {
+    private String values(Map<?, ?> fields, Object[] values) {
         for (int i = 0; i < values.length; i++) {
-            Column column = columns.get(i);
-            Object given = fields.get(column.field());
-            if (given == null) {
-                if (!column.nullable()) return "missing: " + column.field();
-                continue;
-            }
-            Object read = value(column, given, text);
-            if (read instanceof Fault fault) return fault.said + ": " + column.field();
+            Object read = given(columns.get(i), fields.get(columns.get(i).field()));
+            if (read instanceof Bad bad) return bad.fault().said + ": " + columns.get(i).field() + bad.place();
             values[i] = read;
         }
         return null;
     }
 
     private enum Fault {
-        WRONG_TYPE("wrong type"), OUT_OF_RANGE("out of range"), INEXACT("inexact"), NUL("NUL"), NO_ZONE("no zone");
+        MISSING("missing"), WRONG_TYPE("wrong type"), OUT_OF_RANGE("out of range"), INEXACT("inexact"), NUL("NUL"), NO_ZONE("no zone");
 
         final String said;
+        final Bad here = new Bad(this, "");
 
         Fault(String said) {
             this.said = said;
         }
     }
 
-    /** Return the value, or its fault. */
-    private static Object value(Column column, Object given, String text) {
-        switch (column.type()) {
+    /** Return the value of a column or a field, null, or what is bad in it. */
+    private Object given(Column column, Object given) {
+        if (given == null) return column.nullable() ? null : Fault.MISSING.here;
+        Object read = value(column.kind(), given);
+        return read instanceof Fault fault ? fault.here : read;
+    }
+
+    /** Return a value that is there, a Fault, or a Bad inside it. */
+    private Object value(Kind kind, Object given) {
+        switch (kind.type()) {
             case "string": return given instanceof String s ? s.indexOf('\0') < 0 ? s : Fault.NUL : Fault.WRONG_TYPE;
             case "boolean": return given instanceof Boolean ? given : Fault.WRONG_TYPE;
             case "tinyint": return integer(given, Byte.MIN_VALUE, Byte.MAX_VALUE);
@@ -175,11 +221,74 @@ public final class StrictJson implements Serializable {
             case "bigint": return integer(given, Long.MIN_VALUE, Long.MAX_VALUE);
             case "float": return real(given, true);
             case "double": return real(given, false);
-            case "decimal": return decimal(given, column.precision(), column.scale(), text);
+            case "decimal": return decimal(given, kind.precision(), kind.scale());
             case "date": return date(given);
-            case "timestamp": return EPOCHS.containsKey(column.times()) ? epoch(given, EPOCHS.get(column.times()), text) : instant(given);
-            default: throw new IllegalArgumentException("no such type: " + column.type());
+            case "timestamp": return moment(kind, given);
+            case "timestamp_ntz": return instant(given, "");
+            case "binary": return binary(given);
+            case "struct": return struct(kind.fields(), given);
+            case "array": return array(kind.fields().get(0), given);
+            case "map": return map(kind.fields().get(0), given);
+            default: throw new IllegalArgumentException("no such type: " + kind.type());
         }
+    }
+
+    private Object struct(List<Column> fields, Object given) {
+        if (!(given instanceof Map<?, ?> members)) return Fault.WRONG_TYPE;
+        Object[] values = new Object[fields.size()];
+        for (int i = 0; i < values.length; i++) {
+            Object read = given(fields.get(i), members.get(fields.get(i).field()));
+            if (read instanceof Bad bad) return bad.in("." + fields.get(i).field());
+            values[i] = read;
+        }
+        return values;
+    }
+
+    private Object array(Column element, Object given) {
+        if (!(given instanceof List<?> elements)) return Fault.WRONG_TYPE;
+        List<Object> values = new ArrayList<>(elements.size());
+        for (Object each : elements) {
+            Object read = given(element, each);
+            if (read instanceof Bad bad) return bad.in("[" + values.size() + "]");
+            values.add(read);
+        }
+        return values;
+    }
+
+    private Object map(Column inside, Object given) {
+        if (!(given instanceof Map<?, ?> members)) return Fault.WRONG_TYPE;
+        Map<String, Object> values = new LinkedHashMap<>();
+        for (Map.Entry<?, ?> each : members.entrySet()) {
+            String key = (String) each.getKey();
+            if (key.indexOf('\0') >= 0) return Fault.NUL;
+            Object read = given(inside, each.getValue());
+            if (read instanceof Bad bad) return bad.in("[" + (PLAIN_KEY.matcher(key).matches() ? key : "?") + "]");
+            values.put(key, read);
+        }
+        return values;
+    }
+
+    private static Object binary(Object given) {
+        if (!(given instanceof String s)) return Fault.WRONG_TYPE;
+        try {
+            byte[] read = Base64.getDecoder().decode(s);
+            return Base64.getEncoder().encodeToString(read).equals(s) ? read : Fault.WRONG_TYPE;
+        } catch (IllegalArgumentException e) {
+            return Fault.WRONG_TYPE;
+        }
+    }
+
+    private static Object moment(Kind kind, Object given) {
+        if (EPOCHS.containsKey(kind.times())) return epoch(given, EPOCHS.get(kind.times()));
+        if (kind.clock() == null) return instant(given, kind.zone());
+        Long micros = given instanceof String s ? kind.clock().micros(s) : null;
+        return micros == null ? Fault.WRONG_TYPE : Values.instant(micros);
+    }
+
+    /** Return the instant at which a clock in a zone shows this; null if it skips it in spring. Of two in autumn it is the first. */
+    static Instant at(LocalDateTime clock, String zone) {
+        List<ZoneOffset> offsets = ZoneId.of(zone).getRules().getValidOffsets(clock);
+        return offsets.isEmpty() ? null : clock.toInstant(offsets.get(0));
     }
 
     private static Object integer(Object given, long least, long most) {
@@ -195,39 +304,28 @@ public final class StrictJson implements Serializable {
         return Math.abs(Double.parseDouble(number.text())) >= 0x1p63 ? Fault.OUT_OF_RANGE : Fault.WRONG_TYPE;
     }
 
-    private static Object real(Object given, boolean single) {
+    private Object real(Object given, boolean single) {
+        if (nan && given instanceof String s && (s.equals("NaN") || s.equals("Infinity") || s.equals("-Infinity"))) return Double.parseDouble(s);
         if (!(given instanceof Json.Num number)) return Fault.WRONG_TYPE;
         double read = single ? Float.parseFloat(number.text()) : Double.parseDouble(number.text());
         return Double.isInfinite(read) ? Fault.OUT_OF_RANGE : (Object) read;
     }
 
-    private static Object decimal(Object given, int precision, int scale, String text) {
+    private static Object decimal(Object given, int precision, int scale) {
         String written;
         if (given instanceof Json.Num number) written = number.text();
         else if (given instanceof String s && DECIMAL_TEXT.matcher(s).matches()) written = s;
         else return Fault.WRONG_TYPE;
         BigDecimal exact = new BigDecimal(written);
-        if (exact.precision() > DOUBLE_DIGITS || given instanceof Json.Num number && number.exponent()) {
-            if (Math.abs(Double.parseDouble(written)) >= Double.parseDouble("1e" + (precision - scale))) return Fault.OUT_OF_RANGE;
-        } else if (exact.signum() != 0 && exact.precision() - exact.scale() > precision - scale) return Fault.OUT_OF_RANGE;  // the same, sooner
-        if (given instanceof Json.Num number && approximate(number, exact) && LONG_NUMBER.matcher(text).find()) return Fault.INEXACT;
+        if (exact.signum() != 0 && exact.precision() - exact.scale() > precision - scale) return Fault.OUT_OF_RANGE;
         if (exact.signum() == 0) return BigDecimal.ZERO.setScale(scale);
         if (exact.scale() > scale && exact.stripTrailingZeros().scale() > scale) return Fault.INEXACT;
         BigDecimal scaled = exact.setScale(scale);
         return scaled.precision() > precision ? Fault.OUT_OF_RANGE : scaled;
     }
 
-    /** Whether Spark's variant has a number as a DOUBLE. */
-    private static boolean approximate(Json.Num number, BigDecimal exact) {
-        return number.exponent() || exact.precision() > 38 || exact.scale() > 38;
-    }
-
-    private static boolean decimal(Column column) {
-        return column.type().equals("decimal");
-    }
-
-    private static Object epoch(Object given, int scale, String text) {
-        Object read = decimal(given, 18, scale, text);
+    private static Object epoch(Object given, int scale) {
+        Object read = decimal(given, 18, scale);
         if (!(read instanceof BigDecimal number)) return read;
         long micros = number.movePointRight(scale).longValueExact();
         return micros < FIRST || micros > LAST ? Fault.OUT_OF_RANGE : Values.instant(micros);
@@ -242,8 +340,12 @@ public final class StrictJson implements Serializable {
         }
     }
 
-    /** Read an instant with its zone, at most six digits of a second. */
-    private static Object instant(Object given) {
+    /**
+     * Read an instant in ISO form, at most six digits of a second.
+     *
+     * @param local null: its zone is in the text; "": it has none, and UTC's clock is meant; else the zone where the text has none
+     */
+    private static Object instant(Object given, String local) {
         if (!(given instanceof String s) || s.length() < 19 || !day(s) || !clock(s)) return Fault.WRONG_TYPE;
         int end = 19;
         if (end < s.length() && s.charAt(end) == '.') {
@@ -256,7 +358,8 @@ public final class StrictJson implements Serializable {
         boolean offset = (left == 5 || colon) && (s.charAt(end) == '+' || s.charAt(end) == '-')
             && digits(s, end + 1) >= end + 3 && digits(s, s.length() - 2) == s.length();
         if (left > 0 && !utc && !offset) return Fault.WRONG_TYPE;
-        if (left == 0) return Fault.NO_ZONE;
+        if (left == 0 && local == null) return Fault.NO_ZONE;
+        if (left > 0 && "".equals(local)) return Fault.WRONG_TYPE;
         if (s.startsWith("0000")) return Fault.OUT_OF_RANGE;
         if (fraction > 6) return Fault.INEXACT;
         int hour = number(s, 11, 13), minute = number(s, 14, 16), second = number(s, 17, 19), zone = 0;
@@ -268,8 +371,13 @@ public final class StrictJson implements Serializable {
         }
         if (hour > 23 || minute > 59 || second > 59) return Fault.OUT_OF_RANGE;
         try {
-            long days = LocalDate.of(number(s, 0, 4), number(s, 5, 7), number(s, 8, 10)).toEpochDay();
+            LocalDate day = LocalDate.of(number(s, 0, 4), number(s, 5, 7), number(s, 8, 10));
             int nanos = fraction == 0 ? 0 : number((s.substring(20, end) + "00000").substring(0, 6), 0, 6) * 1_000;
+            if (left == 0 && !local.isEmpty()) {
+                Instant at = at(day.atTime(hour, minute, second, nanos), local);
+                return at == null ? Fault.OUT_OF_RANGE : at;
+            }
+            long days = day.toEpochDay();
             return Instant.ofEpochSecond(days * 86_400 + hour * 3_600 + minute * 60 + second - zone * 60L, nanos);
         } catch (DateTimeException e) {
             return Fault.OUT_OF_RANGE;

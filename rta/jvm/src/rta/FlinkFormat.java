@@ -33,7 +33,7 @@ import org.apache.flink.table.types.logical.RowType;
  */
 public final class FlinkFormat implements DeserializationFormatFactory {
     private static final ConfigOption<String> EVENT = ConfigOptions.key("event").stringType().noDefaultValue()
-        .withDescription("The event type, as rta.engines.jvm writes it.");
+        .withDescription("The event type, as rta.events.strict_json writes it.");
     private static final ConfigOption<String> SOURCES = ConfigOptions.key("sources").stringType().noDefaultValue()
         .withDescription("The hash of this jar's sources: another jar, which may judge events otherwise, refuses it.");
 

@@ -2,8 +2,8 @@
 
 import zipfile
 
-from rta.engines.jvm.jar import engines_jar, sources_sha256
-from tests.engines.jvm.build_jar import entries
+from rta.jvm.jar import engines_jar, sources_sha256
+from tests.jvm.build_jar import entries
 
 
 def test_the_jar_belongs_to_its_sources() -> None:

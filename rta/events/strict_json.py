@@ -1,0 +1,110 @@
+"""The event type as StrictJson reads it (rta/jvm/src/rta/StrictJson.java), which reads the JSON events of each engine."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rta.durations import duration
+from rta.errors import InputError
+from rta.events.event_types import EventType
+from rta.events.times import EPOCHS, ISO, is_pattern, pattern_and_zone
+from rta.events.type_checks import KAFKA_TIME
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructField
+
+_TYPES: Final = frozenset(
+    ("string", "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "date", "timestamp")
+)  # fmt: skip
+
+
+def supported(event: EventType) -> str | None:
+    """Return why the events of a type are read by Spark alone; None if the other engines read them, too.
+
+    >>> supported(rta.USER_EVENTS)
+    >>> supported(rta.EventType("views", "page STRING, meta STRUCT<at TIMESTAMP NOT NULL>", "meta.at"))
+    "the column 'meta' is a struct: other engines read flat events"
+    """
+    if event.format != "json" and (
+        type(event.format).__name__ != "Json" or getattr(event.format, "nan", False)
+    ):
+        return f"its events have the format {event.format!r}: other engines read JSON"
+    if event.tombstones != "quarantine":
+        return "it keeps tombstones, which other engines take for bad events"
+    for each in event.schema:
+        kind = each.dataType.typeName()
+        if kind not in _TYPES:
+            return f"the column {each.name!r} is a {kind}: other engines read flat events"
+        form = event.time_form(each.name)
+        if kind == "timestamp" and is_pattern(form):
+            return f"the times of {each.name!r} have the form {form!r}: other engines read ISO text and epoch numbers"
+    if event.taken:
+        return f"the column {next(iter(event.taken))!r} stands inside a struct: other engines read flat events"
+    return None
+
+
+def event_json(event: EventType, max_skew: str = "5 minutes") -> str:
+    """Return the event type as JSON text.
+
+    Args:
+        event: The type.
+        max_skew: How far an event's own time may be ahead of its Kafka timestamp, such as "5 minutes".
+
+    Raises:
+        InputError: The events of this type are read by Spark alone, or max_skew has another form.
+
+    >>> event_json(rta.EventType("t", "n INT, at TIMESTAMP", "at", fields={"n": "no"}))
+    '{"columns": [{"type": "int", "name": "n", "field": "no", "nullable": true}, {"type": "timestamp", "times": "iso", "name": "at", "field": "at", "nullable": false}], "nan": false, "event_time": "at", "max_skew_ms": 300000}'
+    """
+    if why := supported(event):
+        raise InputError(
+            f"the events of {event.name!r} are read by Spark alone",
+            found=why,
+            fix='use engine="spark"',
+        )
+    return _written(event, event.event_time, duration("max_skew", max_skew) // timedelta(milliseconds=1))  # fmt: skip
+
+
+def spark_json(event: EventType) -> str:
+    """Return the event type as JSON text for Spark, where rta.dataframes.parse says which events are ahead.
+
+    >>> spark_json(rta.EventType("t", "a ARRAY<INT>", "kafka_timestamp"))
+    '{"columns": [{"type": "array", "fields": [{"type": "int", "name": "", "field": "", "nullable": true}], "name": "a", "field": "a", "nullable": true}], "nan": false, "event_time": "kafka_timestamp", "max_skew_ms": 0}'
+    """
+    return _written(event, KAFKA_TIME, 0)
+
+
+def _written(event: EventType, event_time: str, skew: int) -> str:
+    columns = [_field(each, event.field(each.name), each.name, event) for each in event.wire]
+    told = {
+        "columns": columns,
+        "nan": getattr(event.format, "nan", False),
+        "event_time": event_time,
+        "max_skew_ms": skew,
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _field(each: StructField, field: str, path: str, event: EventType) -> dict[str, Any]:
+    return {**_kind(each.dataType, path, event), "name": each.name, "field": field, "nullable": each.nullable}  # fmt: skip
+
+
+def _kind(kind: Any, path: str, event: EventType) -> dict[str, Any]:
+    """Describe a type: a struct has its fields, an array and a map one that stands for what is inside."""
+    from pyspark.sql.types import StructField
+
+    name = kind.typeName()
+    if name == "struct":
+        return {"type": name, "fields": [_field(each, each.name, f"{path}.{each.name}", event) for each in kind]}  # fmt: skip
+    if name in ("array", "map"):
+        inside = (kind.elementType, kind.containsNull) if name == "array" else (kind.valueType, kind.valueContainsNull)  # fmt: skip
+        return {"type": name, "fields": [_field(StructField("", *inside), "", path, event)]}
+    if name != "timestamp":
+        return {"type": kind.simpleString()}
+    form = event.time_form(path)
+    if form == ISO or form in EPOCHS:
+        return {"type": name, "times": form}
+    pattern, zone = pattern_and_zone(form)
+    return {"type": name, "times": form, "zone": zone, **({"pattern": pattern} if pattern else {})}

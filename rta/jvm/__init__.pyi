@@ -1,0 +1,1 @@
+from .jar import engines_jar as engines_jar
