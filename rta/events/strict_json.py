@@ -67,22 +67,27 @@ def event_json(event: EventType, max_skew: str = "5 minutes") -> str:
     return _written(event, event.event_time, duration("max_skew", max_skew) // timedelta(milliseconds=1))  # fmt: skip
 
 
-def spark_json(event: EventType) -> str:
+def spark_json(event: EventType, **more: Any) -> str:
     """Return the event type as JSON text for Spark, where rta.dataframes.parse says which events are ahead.
+
+    Args:
+        event: The type.
+        more: What a format adds, as Avro does its schemas.
 
     >>> spark_json(rta.EventType("t", "a ARRAY<INT>", "kafka_timestamp"))
     '{"columns": [{"type": "array", "fields": [{"type": "int", "name": "", "field": "", "nullable": true}], "name": "a", "field": "a", "nullable": true}], "nan": false, "event_time": "kafka_timestamp", "max_skew_ms": 0}'
     """
-    return _written(event, KAFKA_TIME, 0)
+    return _written(event, KAFKA_TIME, 0, **more)
 
 
-def _written(event: EventType, event_time: str, skew: int) -> str:
+def _written(event: EventType, event_time: str, skew: int, **more: Any) -> str:
     columns = [_field(each, event.field(each.name), each.name, event) for each in event.wire]
     told = {
         "columns": columns,
         "nan": getattr(event.format, "nan", False),
         "event_time": event_time,
         "max_skew_ms": skew,
+        **more,
     }
     return json.dumps(told, ensure_ascii=False)
 

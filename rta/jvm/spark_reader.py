@@ -34,6 +34,7 @@ def read_event(session: SparkSession, value: Column, event: str) -> Column:
 
     [(name, program)] = CATALOG.items()
     if session.conf.get(name, None) is None:
-        session.sql(f"ADD JAR '{engines_jar()}'")
+        path = str(engines_jar()).replace("\\", r"\\").replace("'", r"\'")
+        session.sql(f"ADD JAR '{path}'")
         session.conf.set(name, program)
     return F.call_function(f"{_CATALOG}.`{event.replace('`', '``')}`", value)

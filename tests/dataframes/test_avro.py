@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.avro.functions import to_avro
+from pyspark.sql.avro.functions import from_avro, to_avro
 
 from rta.engines import Source
 from rta.errors import InputError, SetupError
@@ -128,6 +128,80 @@ def test_what_spark_writes_is_read(spark: SparkSession) -> None:
     assert (row.id, row.at.microsecond, row.reason) == ("é", 123456, None)
 
 
+WIDE = json.dumps(
+    record(
+        ("e", {"type": "enum", "name": "E", "symbols": ["x", "y"]}), ("f", {"type": "fixed", "name": "F", "size": 2}),
+        ("u", ["null", "int", "long"]), ("same", maybe("E")), ("inner", record(("v", maybe("float")), name="Inner")), ("again", maybe("Inner")),
+        ("ms", {"type": "long", "logicalType": "timestamp-millis"}), ("clock", {"type": "long", "logicalType": "local-timestamp-micros"}),
+        ("said", "string"), ("local", "string"), ("d", {"type": "fixed", "name": "D", "size": 3, "logicalType": "decimal", "precision": 4, "scale": 1}),
+        ("big", "long"), ("grows", "int"), ("yes", "boolean"), ("tags", {"type": "array", "items": "null"}),
+    )
+)  # fmt: skip
+WIDE_DDL = """
+e STRING NOT NULL, f BINARY, u BIGINT, same STRING, inner STRUCT<v: DOUBLE>, again STRUCT<v: FLOAT>, ms TIMESTAMP, clock TIMESTAMP_NTZ,
+said TIMESTAMP, local TIMESTAMP, d DECIMAL(4,1), big DECIMAL(20,0), grows DOUBLE, yes BOOLEAN
+"""
+WIDE_PARTS = {
+    "e": b"\2", "f": b"\xab\xcd", "u": b"\4" + long(2**40), "same": b"\2\0", "inner": b"\2\0\0\x20\x3f", "again": b"\0",
+    "ms": long(-1), "clock": long(1_500_000), "said": data(b"2024-11-15T10:00:00+02:00"), "local": data(b"2024-07-01T12:00:00"),
+    "d": b"\xff\xfc\x19", "big": long(-(2**63)), "grows": long(7), "yes": b"\1", "tags": long(-3) + long(0) + b"\0",
+}  # fmt: skip
+
+
+def wide(**parts: bytes) -> bytes:
+    """Write a record of WIDE by hand, with some parts written otherwise."""
+    return b"".join((WIDE_PARTS | parts).values())
+
+
+def test_every_type_of_avro_is_read(spark: SparkSession) -> None:
+    """Enum, fixed, unions, a type that is named again, moments of each kind, decimals of fixed size, wider columns; and what is bad in each."""
+    of = EventType("wide", WIDE_DDL, "kafka_timestamp", times={"local": "Europe/Berlin"}, format=Avro(WIDE))  # fmt: skip
+    cases = {
+        wide(): None, wide(u=b"\2" + long(-5)): None, wide(e=b"\4"): "broken Avro", wide(yes=b"\2"): "broken Avro", wide(grows=long(2**31)): "broken Avro",
+        wide(u=b"\6"): "broken Avro", wide(d=b"\x7f\xff\xff"): "out of range: d", wide(said=data(b"2024-11-15T10:00:00")): "no zone: said",
+        wide(local=data(b"2024-03-31T02:30:00")): "out of range: local", wide(said=data(b"\xff")): "wrong type: said", wide(inner=b"\2\0\0\x80\x7f"): "NaN or Infinity: inner.v",
+        wide(said=long(2**40)): "broken Avro", wide(tags=long(2**60)): "broken Avro", wide(e=b"\xff" * 11): "broken Avro", wide(tags=long(2) + b"\0"): None,
+    }  # fmt: skip
+    rows = parsed(spark, [*cases], of)
+    assert [row.reason for row in rows] == [*cases.values()]
+    found = rows[0]
+    assert (found.e, bytes(found.f), found.u, found.same, found.inner.v, found.again) == ("y", b"\xab\xcd", 2**40, "x", 0.625, None)  # fmt: skip
+    moments = [each.astimezone(UTC).isoformat() for each in (found.ms, found.said, found.local)]
+    assert moments == ["1969-12-31T23:59:59.999000+00:00", "2024-11-15T08:00:00+00:00", "2024-07-01T10:00:00+00:00"]  # fmt: skip
+    assert found.clock == datetime(1970, 1, 1, 0, 0, 1, 500000)  # noqa: DTZ001
+    assert (found.d, found.big, found.grows, found.yes) == (Decimal("-99.9"), Decimal(-(2**63)), 7.0, True)  # fmt: skip
+    assert rows[1].u == -5
+
+
+def test_a_text_that_is_none_is_named(spark: SparkSession) -> None:
+    """Avro's strings are UTF-8, also in the keys of maps; no byte is replaced in silence."""
+    rows = parsed(spark, [order(id=b"\2" + data(b"\xff")), order(labels=long(1) + data(b"\xff") + b"\2" + long(7) + b"\0"),
+                          order(labels=long(2) + 2 * (data(b"k") + b"\2" + long(7)) + b"\0")], OF)  # fmt: skip
+    assert [row.reason for row in rows] == ["invalid UTF-8: id", "invalid UTF-8: labels", "duplicate key: labels"]  # fmt: skip
+
+
+def test_random_records_are_read_as_spark_reads_them(spark: SparkSession) -> None:
+    """What Spark writes of random rows comes back; what is spoilt is bad, or Spark reads the same from it."""
+    rows = spark.range(200).selectExpr(
+        "concat('e', id % 7) id", "int(id * 7919 % 1000 - 500) n", "IF(id % 3 = 0, null, named_struct('os', IF(id % 5 = 0, null, 'ü'))) device",
+        "transform(sequence(1, 1 + id % 3), i -> named_struct('sku', string(i), 'price', CAST(id * i AS DECIMAL(10,2)))) items",
+        "map('a', int(id), 'b', null) labels", "rand(7) ratio", "timestamp_micros(id * 1000003) at", "id * 1000 sent", "date_add('1970-01-01', int(id)) day",
+        "unhex('00ff') raw", "'x' more",
+    )  # fmt: skip
+    of = EventType("order", DDL.replace("os: STRING NOT NULL", "os: STRING"), "kafka_timestamp", times={"sent": "epoch_ms"}, format=Avro(ORDER))  # fmt: skip
+    whole = [bytes(row[0]) for row in rows.select(to_avro(F.struct(*rows.columns), ORDER)).collect()]  # fmt: skip
+    spoilt = [each[: 7 * n % len(each)] + bytes([n % 256]) + each[7 * n % len(each) + 1 :] for n, each in enumerate(whole)]  # fmt: skip
+    ours = parsed(spark, [*whole, *spoilt], of)
+    assert [row.reason for row in ours[: len(whole)]] == [None] * len(whole)
+    frame = spark.createDataFrame([(n, each) for n, each in enumerate([*whole, *spoilt])], "n long, value binary")  # fmt: skip
+    theirs = frame.select("n", from_avro("value", ORDER, {"mode": "PERMISSIVE"}).alias("e")).orderBy("n").select("e.*").collect()  # fmt: skip
+    same = ["id", "n", "device", "items", "labels", "ratio", "at", "day", "raw"]
+    good = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine.reason is None]
+    assert len(whole) < len(good) < len(ours)
+    for mine, other in good:
+        assert [mine[name] for name in same] == [other[name] for name in same]
+
+
 class Registry(BaseHTTPRequestHandler):
     """Two schemas of one subject, as a registry with Confluent's API tells them."""
 
@@ -234,7 +308,10 @@ def test_what_cannot_be_read_is_refused(make: Any, message: str) -> None:
 
 
 def test_a_type_that_does_not_fit_is_refused(spark: SparkSession) -> None:
-    """Before anything is read, with the place."""
+    """Before anything is read, with the place; so is a schema that has itself inside."""
+    tree = record(("id", "string"), ("next", maybe("Tree")), name="Tree")
+    with pytest.raises(InputError, match="has itself inside"):
+        parsed(spark, [b""], EventType("t", "id STRING", "kafka_timestamp", format=Avro(json.dumps(tree))))  # fmt: skip
     for ddl, message in {"n STRING": "'n' does not have the type.*int in Avro, string", "device STRUCT<cpu: INT>": "'device.cpu'.*no such field"}.items():  # fmt: skip
         with pytest.raises(InputError, match=message):
             parsed(spark, [b""], EventType("t", ddl, "kafka_timestamp", format=Avro(ORDER)))

@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from secrets import token_bytes
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any
 
 from rta.errors import InputError
-from rta.events.format_contract import Read
 from rta.urls import shown
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import StructType
 
     from rta.events.event_types import EventType
-
-_HEAD: Final = 5  # bytes: a zero, then the schema's id, the highest byte first
-_END: Final = token_bytes(8)
-"""Is put behind each record, and must be read as it is: so nothing stands between. Nobody who writes a message knows it."""
+    from rta.events.format_contract import Read
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,46 +76,15 @@ class Avro:
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
-        from pyspark.sql import functions as F
+        from rta.events.formats.avro_fields import require_fits
+        from rta.events.formats.json_objects import read_by
+        from rta.events.strict_json import spark_json
 
-        from rta.events.formats.avro_fields import Fields
-
-        schemas = self._schemas(event)
+        schemas = {number: json.loads(text) for number, text in self._schemas(event).items()}
+        for each in schemas.values():
+            require_fits(event, each)
         framed = self.registry is not None if self.framed is None else self.framed
-        body = (
-            F.when(_is_framed(), F.substring("value", _HEAD + 1, 2**30))
-            if framed
-            else F.col("value")
-        )
-        end = F.lit(_END)
-        record = raw.select("*", F.concat(body, end).alias("_record"))
-        read = record.select("*", *(self._when(name, text) for name, text in schemas.items()))
-        fields = Fields(event, nan=self.nan)
-        # How Spark reads what forgives says of every field that it may be null; how it reads what fails says which.
-        strict = record.select(*(self._when(name, text, "FAILFAST") for name, text in schemas.items())).schema  # fmt: skip
-        records = {name: cast("StructType", strict[f"_{name}"].dataType)["value"].dataType for name in schemas}  # fmt: skip
-        one = next(iter(records.values())) if len(records) == 1 else None
-        found = F.coalesce(*(F.col(f"_{name}.end") for name in schemas))
-        if one is not None and fields.as_read(one):
-            row, lost = F.col(f"_{next(iter(records))}.value"), F.lit(None)
-        else:
-            rows = [fields.row(kind, F.col(f"_{name}.value")) for name, kind in records.items()]
-            # What cannot be read is a row of nulls.
-            is_read = [F.col(f"_{name}.value").isNotNull() for name in schemas]
-            made = F.coalesce(*(F.when(there, each) for there, each in zip(is_read, rows, strict=True)))  # fmt: skip
-            read = read.select("*", made.alias("_row"))
-            row, lost = F.col("_row"), F.col("_row._lost")
-        fault = (
-            F.when(F.col("value").isNull(), "null value")
-            .when(F.octet_length("value") == 0, "empty value")
-            .when(self._unknown(schemas, framed=framed), F.concat(F.lit("unknown schema: "), _id()))
-            .when(row.isNull(), "broken Avro")
-            .when(found != end, "trailing garbage")
-            .otherwise(F.coalesce(lost, fields.fault(row, one)))
-        )
-        judged = read.select("*", fault.alias("_fault"))
-        values = {name: F.when(F.col("_fault").isNull(), row[name]) for name in event.wire.names}
-        return Read(judged, values, F.col("_fault"))
+        return read_by(spark_json(event, avro={"schemas": schemas, "framed": framed}), raw, event)
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:
         """Write the columns of a frame: see Format.write.
@@ -151,37 +114,6 @@ class Avro:
         return {
             str(number): text for number, text in schemas(str(self.registry), event.name).items()
         }
-
-    def _when(self, name: str, schema: str, mode: str = "PERMISSIVE") -> Column:
-        """Read the records of one schema; null for others, and where they cannot be read."""
-        from pyspark.sql import functions as F
-        from pyspark.sql.avro.functions import from_avro
-
-        end = {"type": "fixed", "name": "rta_end", "size": len(_END)}
-        fields = [{"name": "value", "type": json.loads(schema)}, {"name": "end", "type": end}]
-        whole = json.dumps({"type": "record", "name": "rta_message", "fields": fields})
-        data = F.col("_record") if name == "any" else F.when(_id() == name, F.col("_record"))
-        return from_avro(data, whole, {"mode": mode}).alias(f"_{name}")
-
-    def _unknown(self, schemas: Mapping[str, str], *, framed: bool) -> Column:
-        from pyspark.sql import functions as F
-
-        if not framed or self.schema is not None:
-            return F.lit(False)  # noqa: FBT003
-        return _is_framed() & ~_id().isin(*schemas)
-
-
-def _is_framed() -> Column:
-    from pyspark.sql import functions as F
-
-    return F.col("value").startswith(F.lit(b"\0")) & (F.octet_length("value") >= _HEAD)
-
-
-def _id() -> Column:
-    """Return the id of the schema in Confluent's five bytes, as text."""
-    from pyspark.sql import functions as F
-
-    return F.conv(F.hex(F.substring("value", 2, 4)), 16, 10)
 
 
 def _record(schema: str) -> Any:

@@ -29,8 +29,8 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 import org.apache.spark.unsafe.types.UTF8String;
 
 /**
- * StrictJson in Spark: a catalog of functions. The name of a function is an event type, as rta.events.strict_json writes it; it takes the value
- * of a record, and gives a struct of the event's columns and of its fault.
+ * StrictJson and StrictAvro in Spark: a catalog of functions. The name of a function is an event type, as rta.events.strict_json writes it; it
+ * takes the value of a record, and gives a struct of the event's columns and of its fault.
  */
 public final class SparkReader implements FunctionCatalog {
     private static final String FAULT = "\"";  // no column can have that name
@@ -76,16 +76,17 @@ public final class SparkReader implements FunctionCatalog {
     private static final class Reading implements ScalarFunction<InternalRow> {
         private static final long serialVersionUID = 1L;
         private final String event;
-        private final StrictJson reader;
+        private final EventReader reader;
         private final StrictJson.Kind[] kinds;
         private final DataType type;
 
         @SuppressWarnings("unchecked")
         Reading(String event) {
             this.event = event;
-            reader = new StrictJson((Map<String, Object>) Json.parse(event), Pattern::new);
-            kinds = reader.columns.stream().map(StrictJson.Column::kind).toArray(StrictJson.Kind[]::new);
-            type = struct(reader.columns).add(FAULT, DataTypes.StringType);
+            Map<String, Object> told = (Map<String, Object>) Json.parse(event);
+            reader = told.containsKey("avro") ? new StrictAvro(told, Pattern::new) : new StrictJson(told, Pattern::new);
+            kinds = reader.columns().stream().map(StrictJson.Column::kind).toArray(StrictJson.Kind[]::new);
+            type = struct(reader.columns()).add(FAULT, DataTypes.StringType);
         }
 
         @Override

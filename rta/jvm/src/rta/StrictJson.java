@@ -25,7 +25,7 @@ import java.util.stream.Collectors;
  *
  * A struct is an Object[], an array a List, a map a Map; see Values for the rest. What is good and what is bad in words: rta.dataframes.parse.
  */
-public final class StrictJson implements Serializable {
+public final class StrictJson implements EventReader {
     /** One column, or one field of a struct: its name, what the event calls it, what it holds, and whether it may be null. */
     record Column(String name, String field, Kind kind, boolean nullable) implements Serializable { }
 
@@ -45,14 +45,14 @@ public final class StrictJson implements Serializable {
     public record Event(Object[] values, String reason) { }
 
     /** What is bad, and where, seen from the value that was asked for. */
-    private record Bad(Fault fault, String place) {
+    record Bad(Fault fault, String place) {
         Bad in(String outer) {
             return new Bad(fault, outer + place);
         }
     }
 
     private static final long serialVersionUID = 1L;
-    private static final char REPLACED = '\ufffd';  // what stands in a text for bytes that are no UTF-8
+    static final char REPLACED = '\ufffd';  // what stands in a text for bytes that are no UTF-8
     private static final Pattern EMPTY = Pattern.compile("\\A\\s*\\z"), OBJECT = Pattern.compile("\\A\\s*\\{");
     private static final Pattern NAN = Pattern.compile("[:\\[,]\\s*[+-]?(?:NaN|Infinity|INF)\\s*[,\\]}]");
     private static final Pattern HALF_PAIR = Pattern.compile("\\\\u[dD][89a-fA-F]");
@@ -110,6 +110,11 @@ public final class StrictJson implements Serializable {
         for (Column each : kind.fields()) decimals(kind.type().equals("struct") ? each.field() : name, each.kind(), found);
     }
 
+    @Override
+    public List<Column> columns() {
+        return columns;
+    }
+
     /** Return the place of the event time; -1 if it is the record's own. */
     int time() {
         return time;
@@ -129,7 +134,7 @@ public final class StrictJson implements Serializable {
         return ahead ? new Event(event.values(), "ahead") : event;
     }
 
-    /** Read the value of a record. */
+    @Override
     public Event read(byte[] value) {
         if (value == null) return new Event(null, "null value");
         String text = new String(value, StandardCharsets.UTF_8);
@@ -151,7 +156,7 @@ public final class StrictJson implements Serializable {
         return new Event(null, syntax(text, found));
     }
 
-    private static boolean valid(byte[] value) {
+    static boolean valid(byte[] value) {
         try {
             StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(value));
             return true;
@@ -192,8 +197,9 @@ public final class StrictJson implements Serializable {
         return null;
     }
 
-    private enum Fault {
-        MISSING("missing"), WRONG_TYPE("wrong type"), OUT_OF_RANGE("out of range"), INEXACT("inexact"), NUL("NUL"), NO_ZONE("no zone");
+    enum Fault {
+        MISSING("missing"), WRONG_TYPE("wrong type"), OUT_OF_RANGE("out of range"), INEXACT("inexact"), NUL("NUL"), NO_ZONE("no zone"),
+        NOT_FINITE("NaN or Infinity"), NO_TEXT("invalid UTF-8"), TWICE("duplicate key");
 
         final String said;
         final Bad here = new Bad(this, "");
@@ -223,8 +229,7 @@ public final class StrictJson implements Serializable {
             case "double": return real(given, false);
             case "decimal": return decimal(given, kind.precision(), kind.scale());
             case "date": return date(given);
-            case "timestamp": return moment(kind, given);
-            case "timestamp_ntz": return instant(given, "");
+            case "timestamp": case "timestamp_ntz": return moment(kind, given);
             case "binary": return binary(given);
             case "struct": return struct(kind.fields(), given);
             case "array": return array(kind.fields().get(0), given);
@@ -262,10 +267,15 @@ public final class StrictJson implements Serializable {
             String key = (String) each.getKey();
             if (key.indexOf('\0') >= 0) return Fault.NUL;
             Object read = given(inside, each.getValue());
-            if (read instanceof Bad bad) return bad.in("[" + (PLAIN_KEY.matcher(key).matches() ? key : "?") + "]");
+            if (read instanceof Bad bad) return bad.in("[" + shown(key) + "]");
             values.put(key, read);
         }
         return values;
+    }
+
+    /** Return the key of a map as a reason may show it. */
+    static String shown(String key) {
+        return PLAIN_KEY.matcher(key).matches() ? key : "?";
     }
 
     private static Object binary(Object given) {
@@ -278,7 +288,8 @@ public final class StrictJson implements Serializable {
         }
     }
 
-    private static Object moment(Kind kind, Object given) {
+    static Object moment(Kind kind, Object given) {
+        if (kind.type().equals("timestamp_ntz")) return instant(given, "");
         if (EPOCHS.containsKey(kind.times())) return epoch(given, EPOCHS.get(kind.times()));
         if (kind.clock() == null) return instant(given, kind.zone());
         Long micros = given instanceof String s ? kind.clock().micros(s) : null;
@@ -326,9 +337,18 @@ public final class StrictJson implements Serializable {
 
     private static Object epoch(Object given, int scale) {
         Object read = decimal(given, 18, scale);
-        if (!(read instanceof BigDecimal number)) return read;
-        long micros = number.movePointRight(scale).longValueExact();
-        return micros < FIRST || micros > LAST ? Fault.OUT_OF_RANGE : Values.instant(micros);
+        return read instanceof BigDecimal number ? instant(number.movePointRight(scale).longValueExact(), 1) : read;
+    }
+
+    /** Return the instant of a number that counts the units of a kind's times. */
+    static Object since(Kind kind, long number) {
+        return instant(number, (long) Math.pow(10, EPOCHS.get(kind.times())));
+    }
+
+    /** Return the instant so many units of some microseconds after the epoch, in the years 1 to 9999. */
+    static Object instant(long number, long micros) {
+        if (number < FIRST / micros || number > LAST / micros) return Fault.OUT_OF_RANGE;
+        return Values.instant(number * micros);
     }
 
     private static Object date(Object given) {
