@@ -7,26 +7,15 @@ A form is a text: `iso` (with its zone); a zone (`Europe/Berlin`: ISO text, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from pyspark.sql import Column
-from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DecimalType, StringType, TimestampType
-
 from rta.errors import InputError
-from rta.events.field_rules import (
-    FORMS,
-    ISO_BEGINNING,
-    ZONE,
-    Form,
-    Token,
-    decimal_form,
-    timestamp_fault,
-)
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
 
 ISO: Final = "iso"
 EPOCHS: Final = {
@@ -35,77 +24,44 @@ EPOCHS: Final = {
     "epoch_us": 0,
 }  # digits that one unit has after the point
 _LONGEST: Final = 20  # digits
-_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
 _LETTERS: Final = re.compile(r"'[^']*'")
 _ZONE_LETTERS: Final = frozenset("VzOXx")
-_ANY: Final = r'"[^"\\\x00-\x1f]{1,64}+"'
 
 
-@dataclass(frozen=True)
-class Times:
-    """How one TIMESTAMP is written.
+def as_written(form: str, instant: Column) -> Column | None:
+    """Return an instant as a form writes it; None if that is how JSON and CSV write one anyway.
 
-    Attributes:
-        form: The form as it was given.
-        reads: The type that a parser reads it as.
-        rule: The forms of its text.
+    >>> from pyspark.sql import functions as F
+    >>> spark.range(1).select(as_written("epoch_ms", F.timestamp_millis(F.lit(1700000000123)))).head()[0]
+    Decimal('1700000000123.000')
     """
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import DecimalType
 
-    form: str
-    reads: DataType
-    rule: Form
-
-    def value(self, read: Column) -> Column:
-        """Return the instant (TIMESTAMP) of what a parser has read; null if it is none."""
-        if self.form == ISO:
-            return read.try_cast("timestamp")
-        if self.form in EPOCHS:
-            micros = (read * 10 ** EPOCHS[self.form]).try_cast("bigint")
-            return F.when(micros.between(_FIRST, _LAST), F.timestamp_micros(micros))
-        pattern, zone = pattern_and_zone(self.form)
-        if not pattern:
-            own = read.rlike(rf"{ZONE}\z")
-            return F.when(own, read.try_cast("timestamp")).otherwise(_at(read, "Z", zone))
-        if not zone:
-            return F.try_to_timestamp(read, F.lit(pattern))
-        return _local(F.try_to_timestamp(F.concat(read, F.lit(" Z")), F.lit(f"{pattern} X")), zone)
-
-    def written(self, instant: Column) -> Column | None:
-        """Return an instant as this form writes it; None if that is how JSON and CSV write one anyway."""
-        if self.form in EPOCHS:
-            scale = EPOCHS[self.form]
-            micros = F.unix_micros(instant).cast(DecimalType(18, 0))
-            return (micros / F.lit(10**scale).cast(DecimalType(8, 0))).cast(DecimalType(18, scale))
-        pattern, zone = ("", "") if self.form == ISO else pattern_and_zone(self.form)
-        if not pattern:
-            return None
-        # Unlike date_format, it does not depend on the session's zone.
-        how = {
-            "timestampFormat": pattern,
-            "timeZone": zone or "UTC",
-            "sep": "\x01",
-            "quote": "\x02",
-        }
-        return F.when(instant.isNotNull(), F.to_csv(F.struct(instant.alias("at")), how))
+    if form in EPOCHS:
+        scale = EPOCHS[form]
+        micros = F.unix_micros(instant).cast(DecimalType(18, 0))
+        return (micros / F.lit(10**scale).cast(DecimalType(8, 0))).cast(DecimalType(18, scale))
+    pattern, zone = ("", "") if form == ISO else pattern_and_zone(form)
+    if not pattern:
+        return None
+    # Unlike date_format, it does not depend on the session's zone.
+    how = {"timestampFormat": pattern, "timeZone": zone or "UTC", "sep": "\x01", "quote": "\x02"}
+    return F.when(instant.isNotNull(), F.to_csv(F.struct(instant.alias("at")), how))
 
 
-def times(form: str, path: str) -> Times:
-    """Return how the TIMESTAMP at a path is written.
+def require_form(form: str, path: str) -> None:
+    """Refuse a form that is not known.
 
     Raises:
         InputError: There is no such form.
 
-    >>> times("epoch_ms", "at").reads.simpleString()
-    'decimal(18,3)'
-    >>> times("dd/MM/yyyy HH:mm", "at")
+    >>> require_form("dd/MM/yyyy HH:mm", "at")
     Traceback (most recent call last):
     rta.errors.InputError: the times of 'at' have no zone; found: 'dd/MM/yyyy HH:mm'; fix: write a zone behind the pattern, such as 'dd/MM/yyyy HH:mm in Europe/Berlin'
     """
-    if form == ISO:
-        return Times(form, TimestampType(), FORMS["timestamp"])
-    if form in EPOCHS:
-        kind = DecimalType(18, EPOCHS[form])
-        return Times(form, kind, decimal_form(kind))
+    if form == ISO or form in EPOCHS:
+        return
     pattern, zone = pattern_and_zone(form)
     if zone and not _is_zone(zone):
         raise InputError(
@@ -122,10 +78,6 @@ def times(form: str, path: str) -> Times:
         raise InputError(
             f"the times of {path!r} have more digits than a microsecond", found=repr(form), fix="write at most SSSSSS"
         )  # fmt: skip
-    if pattern:
-        return Times(form, StringType(), Form(lambda _: _ANY, _pattern_fault))
-    written = rf'"{ISO_BEGINNING}(?:\.[0-9]{{1,6}})?{ZONE}?"'
-    return Times(form, StringType(), Form(lambda _: written, _local_fault))
 
 
 def moment(form: str, given: Any) -> datetime:
@@ -193,25 +145,3 @@ def _is_zone(name: str) -> bool:
     except (ValueError, OSError, KeyError):
         return False
     return True
-
-
-def _at(text: Column, suffix: str, zone: str) -> Column:
-    return _local(F.concat(text, F.lit(suffix)).try_cast("timestamp"), zone)
-
-
-def _local(clock: Column, zone: str) -> Column:
-    """Return the instant at which a clock in a zone shows what a UTC clock shows at `clock`.
-
-    Null for a time that the clock skips in spring; of two equal ones in autumn it is the first.
-    """
-    instant = F.to_utc_timestamp(clock, zone)
-    return F.when(F.from_utc_timestamp(instant, zone) == clock, instant)
-
-
-def _local_fault(token: Token) -> Column:
-    """Judge as for ISO text, but let the zone be left out."""
-    return timestamp_fault(token, zone_needed=False)
-
-
-def _pattern_fault(token: Token) -> Column:
-    return F.when((token.kind != "STRING") | token.typed.isNull(), "wrong type")

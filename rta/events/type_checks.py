@@ -17,7 +17,7 @@ from pyspark.sql.types import (
 
 from rta.errors import InputError
 from rta.events.ddl import type_name
-from rta.events.times import times
+from rta.events.times import require_form
 from rta.names import checked
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def check_times(event: EventType) -> None:
             fix=f"choose from {', '.join(there)}",
         )  # fmt: skip
     for path in there:
-        times(event.time_form(path), path)
+        require_form(event.time_form(path), path)
 
 
 def found_instead(name: str, columns: StructType) -> str:

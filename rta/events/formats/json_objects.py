@@ -48,7 +48,7 @@ class Json:
             if name not in event.taken:
                 value = F.col(quoted(name))
                 if name in event.columns:
-                    made = _written(event.schema[name].dataType, name, value, event)
+                    made = written(event.schema[name].dataType, name, value, event)
                     value = value if made is None else made
                 fields.append(value.alias(event.field(name)))
         return json_column(fields)
@@ -73,28 +73,24 @@ def read_by(described: str, raw: DataFrame, event: EventType) -> Read:
     return Read(raw.select("*", read), columns, F.col("_event")[FAULT])
 
 
-def _written(kind: DataType, path: str, value: Column, event: EventType) -> Column | None:
-    """Return what to_json is to write of a value, with its instants in their form; None if that is the value."""
+def written(kind: DataType, path: str, value: Column, event: EventType) -> Column | None:
+    """Return what to_json and to_csv are to write of a value, with its instants in their form; None if that is the value."""
     from pyspark.sql import functions as F
-    from pyspark.sql.types import ArrayType, MapType, StructType
+    from pyspark.sql.types import ArrayType, MapType, StructType, TimestampType
 
-    from rta.events.formats.leaves import leaf_of
+    from rta.events.times import as_written
 
-    def changed(each: Column) -> Column:
-        return cast("Column", _written(inner, path, each, event))
-
+    made: Column | None = None
     match kind:
         case StructType():
-            found = {each.name: _written(each.dataType, f"{path}.{each.name}", value[each.name], event) for each in kind}  # fmt: skip
-            if all(each is None for each in found.values()):
-                return None
-            fields = [(value[name] if each is None else each).alias(name) for name, each in found.items()]  # fmt: skip
-            return F.when(value.isNotNull(), F.struct(*fields))
-        case ArrayType() | MapType():
-            inner = kind.elementType if isinstance(kind, ArrayType) else kind.valueType
-            if _written(inner, path, value, event) is None:
-                return None
-            if isinstance(kind, ArrayType):
-                return F.transform(value, changed)
-            return F.transform_values(value, lambda _, each: changed(each))
-    return leaf_of(kind, path, event).written(value)
+            found = {each.name: written(each.dataType, f"{path}.{each.name}", value[each.name], event) for each in kind}  # fmt: skip
+            if any(each is not None for each in found.values()):
+                fields = [(value[name] if each is None else each).alias(name) for name, each in found.items()]  # fmt: skip
+                made = F.when(value.isNotNull(), F.struct(*fields))
+        case ArrayType() if written(kind.elementType, path, value, event) is not None:
+            made = F.transform(value, lambda each: cast("Column", written(kind.elementType, path, each, event)))  # fmt: skip
+        case MapType() if written(kind.valueType, path, value, event) is not None:
+            made = F.transform_values(value, lambda _, each: cast("Column", written(kind.valueType, path, each, event)))  # fmt: skip
+        case TimestampType():
+            made = as_written(event.time_form(path), value)
+    return made

@@ -29,7 +29,7 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 import org.apache.spark.unsafe.types.UTF8String;
 
 /**
- * StrictJson and StrictAvro in Spark: a catalog of functions. The name of a function is an event type, as rta.events.strict_json writes it; it
+ * rta's readers in Spark: a catalog of functions. The name of a function is an event type, as rta.events.strict_json writes it; it
  * takes the value of a record, and gives a struct of the event's columns and of its fault.
  */
 public final class SparkReader implements FunctionCatalog {
@@ -84,7 +84,8 @@ public final class SparkReader implements FunctionCatalog {
         Reading(String event) {
             this.event = event;
             Map<String, Object> told = (Map<String, Object>) Json.parse(event);
-            reader = told.containsKey("avro") ? new StrictAvro(told, Pattern::new) : new StrictJson(told, Pattern::new);
+            reader = told.containsKey("avro") ? new StrictAvro(told, Pattern::new)
+                : told.containsKey("csv") ? new StrictCsv(told, Pattern::new) : new StrictJson(told, Pattern::new);
             kinds = reader.columns().stream().map(StrictJson.Column::kind).toArray(StrictJson.Kind[]::new);
             type = struct(reader.columns()).add(FAULT, DataTypes.StringType);
         }

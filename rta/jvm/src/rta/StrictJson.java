@@ -106,7 +106,7 @@ public final class StrictJson implements EventReader {
     }
 
     private static void decimals(String name, Kind kind, List<String> found) {
-        if (kind.type().equals("decimal") || kind.type().equals("timestamp") && EPOCHS.containsKey(kind.times())) found.add(name);
+        if (kind.type().equals("decimal") || kind.type().equals("timestamp") && counts(kind)) found.add(name);
         for (Column each : kind.fields()) decimals(kind.type().equals("struct") ? each.field() : name, each.kind(), found);
     }
 
@@ -210,7 +210,7 @@ public final class StrictJson implements EventReader {
     }
 
     /** Return the value of a column or a field, null, or what is bad in it. */
-    private Object given(Column column, Object given) {
+    Object given(Column column, Object given) {
         if (given == null) return column.nullable() ? null : Fault.MISSING.here;
         Object read = value(column.kind(), given);
         return read instanceof Fault fault ? fault.here : read;
@@ -288,9 +288,14 @@ public final class StrictJson implements EventReader {
         }
     }
 
+    /** Whether the times of a kind are numbers. */
+    static boolean counts(Kind kind) {
+        return EPOCHS.containsKey(kind.times());
+    }
+
     static Object moment(Kind kind, Object given) {
         if (kind.type().equals("timestamp_ntz")) return instant(given, "");
-        if (EPOCHS.containsKey(kind.times())) return epoch(given, EPOCHS.get(kind.times()));
+        if (counts(kind)) return epoch(given, EPOCHS.get(kind.times()));
         if (kind.clock() == null) return instant(given, kind.zone());
         Long micros = given instanceof String s ? kind.clock().micros(s) : null;
         return micros == null ? Fault.WRONG_TYPE : Values.instant(micros);
