@@ -1,4 +1,4 @@
-"""The reader of events in a session that rta has not started."""
+"""The reader of events as a function of Spark's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
+import rta
+from rta.dataframes.parsing import parse
+from tests.dataframes.test_nested import raw
 from tests.support.waiting import HANG
 
 PROGRAM = """
@@ -33,3 +38,12 @@ def test_somebody_elses_session_learns_to_read_events(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.splitlines() == ["[(5, None), (None, 'broken JSON')]", "[7]"]
+
+
+def test_two_readings_of_one_topic_are_the_same_to_spark(spark: SparkSession) -> None:
+    """What was cached is found by a second frame that is built in the same way."""
+    event = rta.EventType("t", "n INT", "kafka_timestamp")
+    rows = raw(spark, [b'{"n":5}'])
+    first, second = parse(rows, event), parse(rows, event)
+    assert first.sameSemantics(second)
+    assert not first.sameSemantics(parse(rows, rta.EventType("t", "n BIGINT", "kafka_timestamp")))

@@ -111,6 +111,16 @@ public final class SparkReader implements FunctionCatalog {
         }
 
         @Override
+        public boolean equals(Object other) {  // so that Spark finds what it has cached, and evaluates once what stands twice in a plan
+            return other instanceof Reading reading && reading.event.equals(event);
+        }
+
+        @Override
+        public int hashCode() {
+            return event.hashCode();
+        }
+
+        @Override
         public InternalRow produceResult(InternalRow input) {
             StrictJson.Event read = reader.read(input.isNullAt(0) ? null : input.getBinary(0));
             Object[] row = new Object[kinds.length + 1];
