@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rta.durations import duration
 from rta.errors import InputError
@@ -15,17 +16,13 @@ from rta.events.type_checks import KAFKA_TIME
 if TYPE_CHECKING:
     from pyspark.sql.types import StructField
 
-_TYPES: Final = frozenset(
-    ("string", "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "date", "timestamp")
-)  # fmt: skip
-
 
 def supported(event: EventType) -> str | None:
     """Return why the events of a type are read by Spark alone; None if the other engines read them, too.
 
-    >>> supported(rta.USER_EVENTS)
     >>> supported(rta.EventType("views", "page STRING, meta STRUCT<at TIMESTAMP NOT NULL>", "meta.at"))
-    "the column 'meta' is a struct: other engines read flat events"
+    >>> supported(rta.EventType("views", "at TIMESTAMP", "at", times="dd/MM/yyyy XXX"))
+    "the times of 'at' have the form 'dd/MM/yyyy XXX': other engines read ISO text and epoch numbers"
     """
     if event.format != "json" and (
         type(event.format).__name__ != "Json" or getattr(event.format, "nan", False)
@@ -33,24 +30,40 @@ def supported(event: EventType) -> str | None:
         return f"its events have the format {event.format!r}: other engines read JSON"
     if event.tombstones != "quarantine":
         return "it keeps tombstones, which other engines take for bad events"
-    for each in event.schema:
-        kind = each.dataType.typeName()
-        if kind not in _TYPES:
-            return f"the column {each.name!r} is a {kind}: other engines read flat events"
-        form = event.time_form(each.name)
-        if kind == "timestamp" and is_pattern(form):
-            return f"the times of {each.name!r} have the form {form!r}: other engines read ISO text and epoch numbers"
-    if event.taken:
-        return f"the column {next(iter(event.taken))!r} stands inside a struct: other engines read flat events"
+    for name, form in _forms(event):
+        if is_pattern(form):
+            return f"the times of {name!r} have the form {form!r}: other engines read ISO text and epoch numbers"
     return None
 
 
-def event_json(event: EventType, max_skew: str = "5 minutes") -> str:
+def _forms(event: EventType) -> Iterator[tuple[str, str]]:
+    """Yield the path and the form of each moment, at any depth."""
+
+    def inside(kind: Any, path: str) -> Iterator[tuple[str, str]]:
+        match kind.typeName():
+            case "struct":
+                for each in kind:
+                    yield from inside(each.dataType, f"{path}.{each.name}")
+            case "array":
+                yield from inside(kind.elementType, path)
+            case "map":
+                yield from inside(kind.valueType, path)
+            case "timestamp":
+                yield path, event.time_form(path)
+
+    for each in event.wire:
+        yield from inside(each.dataType, each.name)
+
+
+def event_json(
+    event: EventType, max_skew: str = "5 minutes", paths: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """Return the event type as JSON text.
 
     Args:
         event: The type.
         max_skew: How far an event's own time may be ahead of its Kafka timestamp, such as "5 minutes".
+        paths: What is read inside structs beside the event time: name → path.
 
     Raises:
         InputError: The events of this type are read by Spark alone, or max_skew has another form.
@@ -64,7 +77,10 @@ def event_json(event: EventType, max_skew: str = "5 minutes") -> str:
             found=why,
             fix='use engine="spark"',
         )
-    return _written(event, event.event_time, duration("max_skew", max_skew) // timedelta(milliseconds=1))  # fmt: skip
+    inner = {**event.taken, **(paths or {})}
+    taken = [{"name": name, "path": list(path)} for name, path in inner.items()]
+    skew = duration("max_skew", max_skew) // timedelta(milliseconds=1)
+    return _written(event, event.event_time, skew, **({"taken": taken} if taken else {}))
 
 
 def spark_json(event: EventType, **more: Any) -> str:

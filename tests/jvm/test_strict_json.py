@@ -138,7 +138,6 @@ def test_clocks_of_a_zone_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("event", "why"),
     [
-        (EventType("t", "a ARRAY<INT>, at TIMESTAMP", "at"), "a array"),
         (
             EventType("t", "at TIMESTAMP", "at", times="dd/MM/yyyy HH:mm XXX"),
             "'dd/MM/yyyy HH:mm XXX'",
@@ -147,7 +146,7 @@ def test_clocks_of_a_zone_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_only_spark_reads_is_refused_in_a_sentence(event: EventType, why: str) -> None:
-    """Nested fields, other formats and times in a pattern: refused before anything starts, and told why."""
+    """Other formats and times in a pattern: refused before anything starts, and told why."""
     assert why in str(supported(event))
     with pytest.raises(InputError, match="Spark alone"):
         event_json(event)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rta.engines.contract.expressions import Expression, inside
+from rta.engines.contract.expressions import Column, Expression, inside
 
 WINDOW = "window"
 
@@ -82,6 +82,11 @@ class Description:
     def watermark(self) -> Watermark | None:
         """How late an event may be; None if the query does not say."""
         return next((each for each in self.steps if isinstance(each, Watermark)), None)
+
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """What the query reads inside structs: name → path."""
+        return {each.name: each.path for each in self.expressions if isinstance(each, Column) and each.path}  # fmt: skip
 
     @property
     def expressions(self) -> Iterator[Expression]:

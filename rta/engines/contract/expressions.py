@@ -23,10 +23,11 @@ OPERATORS: Final = COMPARISONS | LOGIC | NULLS | ARITHMETIC | CHOICES | MEMBERSH
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the rows that come in, by name."""
+    """A column of the rows that come in, by name; or what is inside a struct, under a name of its own: `device.os`."""
 
     name: str
     type: str
+    path: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an engine's program reads it."""

@@ -284,6 +284,8 @@ def expression(node: Node) -> Expression:
     match node["name"]:
         case "AttributeReference":
             return Column(node["called"], type_name(node["dataType"]))
+        case "GetStructField":
+            return _inner(node)
         case "Literal":
             return Literal(node["value"], type_name(node["dataType"]))
         case "Cast":
@@ -295,6 +297,21 @@ def expression(node: Node) -> Expression:
             return Call(_CALLS[name], of, _type(_CALLS[name], [each.type for each in of]))
         case other:
             raise refused(f"the expression {other}")
+
+
+def _inner(node: Node) -> Column:
+    """Return what is inside a struct of the event."""
+    places = []
+    while node["name"] == "GetStructField":
+        places.append(node["ordinal"])
+        [node] = node["of"]
+    if node["name"] != "AttributeReference":
+        raise refused(f"a field of {node['name']}")
+    kind, path = node["dataType"], [node["called"]]
+    for place in reversed(places):
+        field = kind["fields"][place]
+        kind, path = field["type"], [*path, field["name"]]
+    return Column(".".join(path), type_name(kind), tuple(path))
 
 
 def _cast(of: Expression, to: str) -> Expression:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import reduce
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rta.events.event_types import EventType
 
 _RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a watermark's own id
+
+_NESTED = ("struct<", "array<", "map<")
 
 
 def described(transform: Callable[[DataFrame], DataFrame], event: EventType) -> Description:
@@ -56,11 +59,17 @@ def described(transform: Callable[[DataFrame], DataFrame], event: EventType) -> 
         again = rebuilt(found, events)
         if again.schema.simpleString() != result.schema.simpleString() or _said(again) != _said(result):  # fmt: skip
             raise refused("a plan of a shape that rta cannot read with certainty")
+    replaced = {step.name for step in found.steps if isinstance(step, Derived)}
+    if changed := [path[0] for path in found.paths.values() if path[0] in replaced]:
+        raise refused(f"a field of {changed[0]!r}, which is computed anew")
     types = {WINDOW: "", **dict.fromkeys(found.keys, "")} | {each.name: each.type for each in found.aggregates}  # fmt: skip
     wrong = [name for name, old in found.taken.items() if types[old] not in ("", found.columns[name])]  # fmt: skip
     if wrong:
         raise refused(f"the type of {', '.join(wrong)} is not the one that rta expects")
-    return found
+    # Structs stay with Spark: another engine gets what is read inside them.
+    plain = {name: kind for name, kind in found.fields.items() if not kind.startswith(_NESTED)}
+    inner = {each.name: each.type for each in found.expressions if isinstance(each, Column) and each.path}  # fmt: skip
+    return replace(found, fields=plain | inner)
 
 
 def rebuilt(query: Description, events: DataFrame) -> DataFrame:
@@ -92,8 +101,9 @@ def column(value: Expression) -> SparkColumn:
     from pyspark.sql import functions as F
 
     match value:
-        case Column(name, _):
-            return F.col(f"`{name}`")
+        case Column(name, _, path):
+            whole = F.col(f"`{path[0] if path else name}`")
+            return reduce(lambda outer, field: outer[field], path[1:], whole)
         case Literal(text, kind):
             return F.lit(text).cast(kind) if kind != "string" else F.lit(text)
         case Cast(of, kind):

@@ -76,6 +76,9 @@ def named(text: str, known: Sequence[str]) -> list[str]:
 
 def views(name: str, kind: EventType, max_skew: str) -> tuple[str, str]:
     """Return the statements that make a topic's good events a view of its name."""
+    for each in kind.schema:
+        if flink_type(each.dataType.simpleString()) is None:
+            raise InputError(f"Flink SQL by hand reads flat events, and {each.name!r} of {name!r} is none", found=each.dataType.simpleString(), fix="give an EventType without it")  # fmt: skip
     raw, told = f"{name}.raw", event_json(kind, max_skew)
     columns = {each.name: str(flink_type(each.dataType.simpleString())) for each in kind.schema}
     columns[kind.event_time] = "TIMESTAMP_LTZ(3)"

@@ -46,7 +46,7 @@ def ready(table: str) -> None:
 
 def start(asked: Asked) -> job.FlinkJob:
     """Start a job from its newest checkpoint or savepoint, or find the one that runs."""
-    at, told = cluster.up(), event_json(asked.event, asked.max_skew)
+    at, told = cluster.up(), event_json(asked.event, asked.max_skew, asked.query.paths)
     wired = Wiring(
         asked.source.name, asked.results, asked.event, told, client.java_options("properties."), _longest_transaction(),
         "earliest" if asked.earliest else asked.start,

@@ -81,7 +81,7 @@ def unsupported(query: Description, event: EventType) -> str | None:
 def never_null(value: Expression, event: EventType) -> bool:
     """Tell whether a value is there for each good event."""
     match value:
-        case Column(name, _):
+        case Column(name):
             return name in event.required
         case Literal(told, _):
             return told is not None

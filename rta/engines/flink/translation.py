@@ -100,7 +100,7 @@ def aggregate(each: Aggregate) -> str:
 def sql(value: Expression) -> str:
     """Return an expression."""
     match value:
-        case Column(name, _):
+        case Column(name):
             return quoted(name)
         case Literal(None, kind):
             return f"CAST(NULL AS {flink_type(kind)})"

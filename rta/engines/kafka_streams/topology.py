@@ -19,7 +19,7 @@ def told(query: Description, event: EventType, max_skew: str = "5 minutes") -> d
     """Return the query and its events as the program reads them."""
     return {
         "query": query.as_json(),
-        "event": json.loads(event_json(event, max_skew)),
+        "event": json.loads(event_json(event, max_skew, query.paths)),
         "message_key": event.key,
     }
 
@@ -95,7 +95,7 @@ def text(value: Expression) -> str:
     '(amount < cast(5 as bigint))'
     """
     match value:
-        case Column(name, _):
+        case Column(name):
             return name
         case Literal(told_, kind):
             return "null" if told_ is None else repr(told_) if kind == "string" else told_

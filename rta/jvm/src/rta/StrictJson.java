@@ -61,7 +61,9 @@ public final class StrictJson implements EventReader {
     private static final Map<String, Integer> EPOCHS = Map.of("epoch_s", 6, "epoch_ms", 3, "epoch_us", 0);
     private static final long FIRST = -62_135_596_800_000_000L, LAST = 253_402_300_799_999_999L;  // the years 1 to 9999
 
-    final List<Column> columns = new ArrayList<>();
+    final List<Column> columns = new ArrayList<>();  // those of the event, then those that are taken out of structs
+    private final int own;  // how many are the event's
+    private final List<int[]> paths = new ArrayList<>();  // of each that is taken: the places to go down
     private final int time;  // the column of the event time; -1: the record's own
     private final long skew;  // microseconds that an event may be ahead of its record
     private final boolean nan;  // whether "NaN" and the infinities, in quotes, are numbers
@@ -78,11 +80,13 @@ public final class StrictJson implements EventReader {
     @SuppressWarnings("unchecked")
     StrictJson(Map<String, Object> event, BiFunction<String, String, Clock> clocks) {
         for (Object each : (List<Object>) event.get("columns")) columns.add(column((Map<String, Object>) each, clocks));
+        own = columns.size();
+        for (Object each : (List<Object>) event.getOrDefault("taken", List.of())) take((Map<String, Object>) each);
         time = index((String) event.get("event_time"));
         skew = Long.parseLong(((Json.Num) event.get("max_skew_ms")).text()) * 1_000;
         nan = Boolean.TRUE.equals(event.get("nan"));
         List<String> found = new ArrayList<>();
-        for (Column each : columns) decimals(each.field(), each.kind(), found);
+        for (Column each : columns.subList(0, own)) decimals(each.field(), each.kind(), found);
         String decimals = found.stream().distinct().map(Pattern::quote).collect(Collectors.joining("|"));
         String quoted = decimals.isEmpty() ? "" : "|\"(?:" + decimals + ")\"\\s*:\\s*(?:\\[\\s*+)*+\"";
         huge = Pattern.compile("(?:[:\\[,]\\s*" + quoted + ")-?[0-9][0-9.]*[eE][+-]?[0-9]{5,}");
@@ -103,6 +107,21 @@ public final class StrictJson implements EventReader {
         Kind kind = new Kind(Expression.base(type), size[0], size[1], fields, (String) told.get("times"), zone,
             pattern == null ? null : clocks.apply(pattern, zone));
         return new Column((String) told.get("name"), (String) told.get("field"), kind, (Boolean) told.get("nullable"));
+    }
+
+    @SuppressWarnings("unchecked")
+    private void take(Map<String, Object> taken) {
+        List<Object> path = (List<Object>) taken.get("path");
+        int[] places = new int[path.size()];
+        List<Column> among = columns;
+        Kind kind = null;
+        for (int i = 0; i < places.length; i++) {
+            while (!among.get(places[i]).name().equals(path.get(i))) places[i]++;
+            kind = among.get(places[i]).kind();
+            among = kind.fields();
+        }
+        paths.add(places);
+        columns.add(new Column((String) taken.get("name"), (String) taken.get("name"), kind, true));
     }
 
     private static void decimals(String name, Kind kind, List<String> found) {
@@ -189,10 +208,16 @@ public final class StrictJson implements EventReader {
 
     /** Read the columns; return the first fault, null if there is none. */
     private String values(Map<?, ?> fields, Object[] values) {
-        for (int i = 0; i < values.length; i++) {
+        for (int i = 0; i < own; i++) {
             Object read = given(columns.get(i), fields.get(columns.get(i).field()));
             if (read instanceof Bad bad) return bad.fault().said + ": " + columns.get(i).field() + bad.place();
             values[i] = read;
+        }
+        for (int i = own; i < values.length; i++) {
+            int[] path = paths.get(i - own);
+            Object inside = values[path[0]];
+            for (int step = 1; step < path.length && inside != null; step++) inside = ((Object[]) inside)[path[step]];
+            values[i] = inside;
         }
         return null;
     }
