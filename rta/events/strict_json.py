@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rta.durations import duration
 from rta.errors import InputError
 from rta.events.event_types import EventType
+from rta.events.format_contract import Read
 from rta.events.times import EPOCHS, ISO, is_pattern, pattern_and_zone
-from rta.events.type_checks import KAFKA_TIME
+from rta.events.type_checks import KAFKA_TIME, time_paths
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
     from pyspark.sql.types import StructField
 
 
@@ -30,29 +32,10 @@ def supported(event: EventType) -> str | None:
         return f"its events have the format {event.format!r}: other engines read JSON"
     if event.tombstones != "quarantine":
         return "it keeps tombstones, which other engines take for bad events"
-    for name, form in _forms(event):
-        if is_pattern(form):
-            return f"the times of {name!r} have the form {form!r}: other engines read ISO text and epoch numbers"
+    for path in time_paths(event.wire):
+        if is_pattern(form := event.time_form(path)):
+            return f"the times of {path!r} have the form {form!r}: other engines read ISO text and epoch numbers"
     return None
-
-
-def _forms(event: EventType) -> Iterator[tuple[str, str]]:
-    """Yield the path and the form of each moment, at any depth."""
-
-    def inside(kind: Any, path: str) -> Iterator[tuple[str, str]]:
-        match kind.typeName():
-            case "struct":
-                for each in kind:
-                    yield from inside(each.dataType, f"{path}.{each.name}")
-            case "array":
-                yield from inside(kind.elementType, path)
-            case "map":
-                yield from inside(kind.valueType, path)
-            case "timestamp":
-                yield path, event.time_form(path)
-
-    for each in event.wire:
-        yield from inside(each.dataType, each.name)
 
 
 def event_json(
@@ -83,8 +66,31 @@ def event_json(
     return _written(event, event.event_time, skew, **({"taken": taken} if taken else {}))
 
 
+def read_events(raw: DataFrame, event: EventType, **more: Any) -> Read:
+    """Read events in Spark by rta's own reader, see rta.jvm.spark_reader; rta.dataframes.parse says which of them are ahead.
+
+    Args:
+        raw: The raw rows, see Format.read.
+        event: The type of the events.
+        more: What a format adds to the event type, as Avro does its schemas.
+
+    >>> raw = spark.sql("SELECT binary('{}') value")
+    >>> read = read_events(raw, rta.EventType("t", "n INT NOT NULL", "kafka_timestamp"))
+    >>> read.frame.select(read.fault).head()[0]
+    'missing: n'
+    """
+    from pyspark.sql import functions as F
+
+    from rta.jvm.spark_reader import FAULT, read_event
+
+    # A select of its own: Spark computes anew what one step uses twice.
+    read = read_event(raw.sparkSession, F.col("value"), spark_json(event, **more)).alias("_event")
+    columns = {name: F.col("_event")[name] for name in event.wire.names}
+    return Read(raw.select("*", read), columns, F.col("_event")[FAULT])
+
+
 def spark_json(event: EventType, **more: Any) -> str:
-    """Return the event type as JSON text for Spark, where rta.dataframes.parse says which events are ahead.
+    """Return the event type as JSON text for Spark.
 
     Args:
         event: The type.

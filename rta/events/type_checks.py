@@ -130,23 +130,27 @@ def required_at(paths: set[tuple[str, ...]], columns: StructType) -> StructType:
     return StructType(made)
 
 
-def _time_paths(kind: DataType, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the paths of the TIMESTAMPs of a type; arrays and maps add no part."""
+def time_paths(kind: DataType, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of the TIMESTAMPs of a type; arrays and maps add no part.
+
+    >>> list(time_paths(StructType().add("meta", StructType().add("at", "timestamp"))))
+    ['meta.at']
+    """
     match kind:
         case StructType():
             for each in kind:
-                yield from _time_paths(each.dataType, (*path, each.name))
+                yield from time_paths(each.dataType, (*path, each.name))
         case ArrayType():
-            yield from _time_paths(kind.elementType, path)
+            yield from time_paths(kind.elementType, path)
         case MapType():
-            yield from _time_paths(kind.valueType, path)
+            yield from time_paths(kind.valueType, path)
         case TimestampType():
             yield ".".join(path)
 
 
 def check_times(event: EventType) -> None:
     """Refuse a form of times that is not known, or is for no TIMESTAMP."""
-    there = list(_time_paths(event.wire))
+    there = list(time_paths(event.wire))
     if not isinstance(event.times, str | Mapping) or (
         not isinstance(event.times, str) and (unknown := [p for p in event.times if p not in there])
     ):

@@ -77,14 +77,13 @@ class Avro:
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
         from rta.events.formats.avro_fields import require_fits
-        from rta.events.formats.json_objects import read_by
-        from rta.events.strict_json import spark_json
+        from rta.events.strict_json import read_events
 
         schemas = {number: json.loads(text) for number, text in self._schemas(event).items()}
         for each in schemas.values():
             require_fits(event, each)
         framed = self.registry is not None if self.framed is None else self.framed
-        return read_by(spark_json(event, avro={"schemas": schemas, "framed": framed}), raw, event)
+        return read_events(raw, event, avro={"schemas": schemas, "framed": framed})
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:
         """Write the columns of a frame: see Format.write.

@@ -59,11 +59,10 @@ class Csv:
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
-        from rta.events.formats.json_objects import read_by
-        from rta.events.strict_json import spark_json
+        from rta.events.strict_json import read_events
 
         signs = {"separator": self.separator, "quote": self.quote, "null": self.null}
-        return read_by(spark_json(event, csv=signs), raw, event)
+        return read_events(raw, event, csv=signs)
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:  # noqa: ARG002 - a line has all fields
         """Write the columns of a frame: see Format.write."""

@@ -35,9 +35,9 @@ class Json:
 
     def read(self, raw: DataFrame, event: EventType) -> Read:
         """Read the events: see Format.read."""
-        from rta.events.strict_json import spark_json
+        from rta.events.strict_json import read_events
 
-        return read_by(spark_json(event), raw, event)
+        return read_events(raw, event)
 
     def write(self, event: EventType, columns: Sequence[str]) -> Column:
         """Write the columns of a frame: see Format.write."""
@@ -52,25 +52,6 @@ class Json:
                     value = value if made is None else made
                 fields.append(value.alias(event.field(name)))
         return json_column(fields)
-
-
-def read_by(described: str, raw: DataFrame, event: EventType) -> Read:
-    """Read events by rta's own reader, see rta.jvm.spark_reader.
-
-    Args:
-        described: The event type, as rta.events.strict_json writes it for Spark.
-        raw: The raw rows.
-        event: The type of the events.
-    """
-    from pyspark.sql import functions as F
-
-    from rta.events.format_contract import Read
-    from rta.jvm.spark_reader import FAULT, read_event
-
-    # A select of its own: Spark computes anew what one step uses twice.
-    read = read_event(raw.sparkSession, F.col("value"), described).alias("_event")
-    columns = {name: F.col("_event")[name] for name in event.wire.names}
-    return Read(raw.select("*", read), columns, F.col("_event")[FAULT])
 
 
 def written(kind: DataType, path: str, value: Column, event: EventType) -> Column | None:

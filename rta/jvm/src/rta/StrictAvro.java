@@ -3,6 +3,7 @@ package rta;
 import java.io.Serializable;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
 import java.util.ArrayList;
@@ -54,7 +55,7 @@ final class StrictAvro implements EventReader {
         if (framed && !headed) return bad("broken Avro");
         Node schema = schemas.get(ANY);
         if (schema == null) {
-            String id = headed ? Long.toString(new BigInteger(1, Arrays.copyOfRange(value, 1, HEAD)).longValue()) : "";
+            String id = headed ? Integer.toUnsignedString(ByteBuffer.wrap(value).getInt(1)) : "";
             if ((schema = schemas.get(id)) == null) return bad(headed ? "unknown schema: " + id : "broken Avro");
         }
         Bytes in = new Bytes(value, framed ? HEAD : 0);
