@@ -91,6 +91,6 @@ def _panels(rows: pd.DataFrame, title: str, axis: Callable[[str], alt.X], mark: 
     layers = alt.layer(marks.encode(axis("median"), colour), spread, label)
     phases = list(dict.fromkeys(rows["phase"]))
     panels = layers.properties(width=520, height=90).facet(
-        row=alt.Row("phase:N", title=None, sort=phases)
+        row=alt.Row("phase:N", title=None, sort=phases, header=alt.Header(labelPadding=30))
     )
     return panels.properties(title=alt.Title(title, frame="bounds"))
