@@ -27,6 +27,7 @@ _UNSEEN: Final = (
     600.0  # seconds after which the query that a view has made stops, if no page shows it
 )
 _SHARE: Final = 4  # a look may take a fifth of one core: the query has the rest
+_REST: Final = 5.0  # seconds to rest at most: a look during which a laptop slept took hours
 _READ: Final = 8.0  # seconds in which a person reads why something was refused
 _PATIENCE: Final = 10.0  # seconds for a look that is under way
 
@@ -54,6 +55,11 @@ def _newest_kept(now: Vitals, before: Vitals) -> Vitals:
     """Keep the newest event time: a batch without events knows none, and one of late events an older one."""
     known = [each.event_time for each in (now, before) if each.event_time]
     return replace(now, event_time=max(known, default=None))
+
+
+def _still(one: Vitals, other: Vitals) -> bool:
+    """Tell whether nothing came, was done or changed from one moment to the other."""
+    return not (one.in_rate or one.out_rate) and replace(one, at=other.at) == other
 
 
 class LiveView:
@@ -224,9 +230,8 @@ class LiveView:
                 self._tell(beat=due)
             beat = began if due else beat
             spent, took = time.thread_time() - spent, time.monotonic() - began
-            self._wake.wait(
-                max(self.every, spent * _SHARE, took)
-            )  # a database that is slow rests as long
+            # A database that is slow rests as long.
+            self._wake.wait(max(self.every, min(max(spent * _SHARE, took), _REST)))
             self._wake.clear()
         return self
 
@@ -252,9 +257,15 @@ class LiveView:
                 self.rows = found or self.rows
                 for each in seen:
                     before = self.history[-1] if self.history else each
-                    self.history.append(_newest_kept(each, before))
+                    self._note(_newest_kept(each, before))
             if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
                 self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
+
+    def _note(self, now: Vitals) -> None:
+        """Keep the figures; of a quiet time the first and the last, so that its length is known however long it is."""
+        if len(self.history) > 1 and _still(self.history[-2], self.history[-1]) and _still(self.history[-1], now):  # fmt: skip
+            self.history.pop()
+        self.history.append(now)
 
     def _looked(self) -> None:
         """Take the first rows, if there are none: the thread of start() may be just about to."""

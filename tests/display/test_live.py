@@ -4,8 +4,10 @@ import base64
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import altair as alt
@@ -18,11 +20,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta.display import live_view
 from rta.display.feeds import TableFeed
 from rta.display.frames import FrameFeed
 from rta.display.live_view import LiveView
 from rta.display.rows import Differ, Rows, cells_of
 from rta.errors import InputError, QueryError
+from rta.monitor.vitals import Vitals
 from tests.support.waiting import HANG, terminated, until
 
 pytestmark = pytest.mark.kafka
@@ -456,3 +460,35 @@ def test_a_look_takes_a_fifth_of_a_core(
     watched(feed, every=0.01)
     until(lambda: len(took) > 3)
     assert min(b - a for a, b in pairwise(took)) >= least
+
+
+def test_a_look_that_the_lid_cut_short_is_not_rested_for(
+    clicks: str, watched: Callable[..., tuple[LiveView, Recorded]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that began before a laptop slept and ended after it took hours by the clock: the next one follows soon."""
+    feed, slept, looks = TableFeed(clicks), [0.0], [0]
+    whole, clock = feed.rows, time.monotonic
+
+    def sleeps(limit: int) -> Rows | None:
+        looks[0] += 1
+        slept[0] = 8 * 3_600.0
+        return whole(limit)
+
+    feed.rows = sleeps  # type: ignore[method-assign]
+    monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: clock() + slept[0], thread_time=time.thread_time))  # fmt: skip
+    watched(feed, every=0.01)
+    until(lambda: looks[0] > 1)
+
+
+def test_a_silence_is_as_long_as_it_is(clicks: str) -> None:
+    """Hours without data do not push the last data out of what is known."""
+    feed, began = TableFeed(clicks), datetime.now(UTC)
+    moments = [Vitals(began, 5.0, 5.0, behind=0), *(Vitals(began + timedelta(seconds=n), 0.0, 0.0, behind=0) for n in range(1, 7_201))]  # fmt: skip
+    given = iter(moments)
+    feed.history = lambda: [next(given)]  # type: ignore[method-assign]
+    feed.vitals = lambda: next(given)  # type: ignore[method-assign]
+    view = LiveView(feed)
+    for _ in moments:
+        view.look()
+    assert str(view.feed.verdict(list(view.history), "running")) == "no data for 2 h"
+    assert len(view.history) == 3
