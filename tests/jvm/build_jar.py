@@ -21,7 +21,7 @@ def entries() -> dict[str, bytes]:
     import pyspark
 
     jars = Path(pyspark.__file__).with_name("jars")
-    spark = [path for name in ("spark-*.jar", "scala-library-*.jar") for path in sorted(jars.glob(name))]  # fmt: skip
+    spark = [path for name in ("spark-*.jar", "scala-library-*.jar", "hadoop-client-api-*.jar") for path in sorted(jars.glob(name))]  # fmt: skip
     classpath = os.pathsep.join(map(str, [*kafka_streams_jars(), *flink_jars(), *spark]))
     javac = find_java().home / "bin" / "javac"
     with tempfile.TemporaryDirectory() as folder:
