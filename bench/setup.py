@@ -22,6 +22,7 @@ from rta.architectures import archives
 from rta.dataframes.session import DEFAULTS, _placed
 from rta.dataframes.sources import FETCH
 from rta.errors import TopicError
+from rta.jvm import engines_jar
 from rta.settings import settings
 from rta.setup.jars import connector_jars
 from tests.docs.test_article import SPARK_QUERY
@@ -93,7 +94,7 @@ def read_topic(topic: str, archive: Path, start: Mapping[int, int] | None = None
 def _spark_settings() -> dict[str, str]:
     """Return what rta.spark() sets, for those who start Spark without it; the class-data archive is no setting."""
     master = settings().spark_master
-    jars = [str(jar) for jar in connector_jars(pyspark.__version__)]
+    jars = [str(jar) for jar in [*connector_jars(pyspark.__version__), engines_jar()]]
     placed = _placed(master, jars)
     options = placed["spark.driver.extraJavaOptions"].split("' '")
     kept = [each.strip("'") for each in options if "SharedArchive" not in each]
