@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from rta.cli.printing import AS_JSON, YES, print_json, print_rows
+from rta.cli.printing import AS_JSON, YES, counted, done_with, print_json, print_rows
 
 _PARAMETERS = click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")  # fmt: skip
 _TIMEOUT = click.option("--timeout", default=6 * 3600.0, show_default=True, help="Give up after this many seconds.")  # fmt: skip
@@ -23,15 +24,10 @@ _STATES = ("running", "succeeded", "failed", "timed out", "cancelled", "lost")
 @AS_JSON
 def run(notebook: Path, *, pairs: Sequence[str], name: str | None, timeout: float, as_json: bool) -> None:  # fmt: skip
     """Run a notebook as a job, with parameters, report, receipt and history."""
-    from rta.errors import JobError
     from rta.jobs import runner
 
-    try:
+    with _told_of_failure(as_json=as_json):
         receipt = runner.run(notebook, runner.parse(notebook, pairs), name=name, timeout=timeout)
-    except JobError as error:
-        if as_json and error.receipt:
-            click.echo(error.receipt.to_json())
-        raise
     click.echo(receipt.to_json() if as_json else str(receipt))
 
 
@@ -84,7 +80,8 @@ def rerun(run: str, *, pairs: Sequence[str], timeout: float, as_json: bool) -> N
     from rta import jobs as known
 
     source = Path(known.find(run).folder) / "source.ipynb"
-    receipt = known.rerun(run, known.parse(source, pairs) if pairs else None, timeout=timeout)
+    with _told_of_failure(as_json=as_json):
+        receipt = known.rerun(run, known.parse(source, pairs) if pairs else None, timeout=timeout)
     click.echo(receipt.to_json() if as_json else str(receipt))
 
 
@@ -112,10 +109,23 @@ def prune(*, job: str | None, keep_runs: int | None, keep_days: float | None, dr
 
     old = known.prune(job, keep_runs=keep_runs, keep_days=keep_days, dry_run=True)
     if not (dry_run or yes or not old):
-        click.confirm(f"Delete {len(old):,} runs with their folders?", abort=True)
+        click.confirm(f"Delete {counted(len(old), 'run')} with all files?", abort=True)
     if not dry_run:
         known.prune(job, keep_runs=keep_runs, keep_days=keep_days)
     if as_json:
         print_json([each.run_id for each in old])
     else:
-        click.echo(f"{len(old):,} runs {'would be' if dry_run else 'are'} removed")
+        click.echo(done_with(len(old), "run", "removed", dry_run=dry_run))
+
+
+@contextmanager
+def _told_of_failure(*, as_json: bool) -> Iterator[None]:
+    """Print the receipt of a run that fails, for a program."""
+    from rta.errors import JobError
+
+    try:
+        yield
+    except JobError as error:
+        if as_json and error.receipt:
+            click.echo(error.receipt.to_json())
+        raise

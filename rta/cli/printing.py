@@ -29,3 +29,22 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
 def print_json(value: Any) -> None:
     """Print JSON; dates as ISO 8601, decimals as text."""
     click.echo(json.dumps(value, default=str, indent=2))
+
+
+def counted(many: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "run"), counted(1234, "run")
+    ('1 run', '1,234 runs')
+    """
+    return f"{many:,} {what}{'' if many == 1 else 's'}"
+
+
+def done_with(many: int, what: str, done: str, *, dry_run: bool) -> str:
+    """Say what is done with things, or would be.
+
+    >>> done_with(1, "run", "removed", dry_run=False), done_with(2, "run", "removed", dry_run=True)
+    ('1 run is removed', '2 runs would be removed')
+    """
+    verb = "would be" if dry_run else "is" if many == 1 else "are"
+    return f"{counted(many, what)} {verb} {done}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rta.cli.printing import AS_JSON, YES, print_json, print_rows
+from rta.cli.printing import AS_JSON, YES, done_with, print_json, print_rows
 
 if TYPE_CHECKING:
     from rta.jobs import Slot
@@ -159,7 +159,7 @@ def backfill(name: str, *, as_json: bool, **how: Any) -> None:
         return
     for slot in found:
         click.echo(f"{slot.scheduled_for:%Y-%m-%d %H:%M:%S} UTC")
-    click.echo(f"{len(found):,} moments {'would be' if how['dry_run'] else 'are'} queued")
+    click.echo(done_with(len(found), "moment", "queued", dry_run=how["dry_run"]))
 
 
 @click.command()

@@ -179,10 +179,12 @@ def test_a_topic_has_each_notice_as_json_by_the_alert_s_id(topic: Callable[..., 
 
 
 def test_a_live_view_gets_a_mark() -> None:
-    """Of a real view of a function."""
+    """Of a real view of a function: that it fires, and that it is resolved, each at its moment."""
     view = rta.live(lambda: [{"n": 1}])
     View(view).say(FIRES)
-    assert [mark["label"] for mark in view.snapshot().marks] == ["critical: lag totals"]
+    View(view).say(OVER)
+    said = [(FIRES, "critical: lag totals"), (OVER, "resolved: lag totals")]
+    assert view.snapshot().marks == tuple({"at": notice.made_at.timestamp() * 1000, "label": label} for notice, label in said)  # fmt: skip
     with pytest.raises(InputError, match="no live view"):
         View(7)
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,17 +11,19 @@ import rta
 from rta.alerts import Notice, Rule, Watch
 from rta.alerts.rules import as_rules
 from rta.errors import InputError, RtaError
-from rta.metrics import Observation
+from rta.metrics import Observation, ObservedQuery, ObservedTable
+from rta.monitor import Verdict, Vitals
+from rta.store.ledger import Accounting
 from tests.alerts.world import FAULT, FAULTS, OVER, START, looks
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("home")
-_users = {"now": 50.0}
+_now = {"users": 50.0}
 
 
 def rules() -> list[Rule]:
     """Make all ready-made rules."""
-    own = [rta.alerts.not_running("totals"), rta.alerts.band("users", lambda: _users["now"], low=10, margin=2)]  # fmt: skip
+    own = [rta.alerts.not_running("totals"), rta.alerts.band("users", lambda: _now["users"], low=10, margin=2)]  # fmt: skip
     return [*rta.alerts.usual(), *own]
 
 
@@ -55,7 +57,7 @@ def test_each_rule_fires_once_and_is_resolved_once(
     def with_users() -> Iterator[Observation]:
         for seen in looks(fault=fault, seed=7):
             amiss = fault == "users" and FAULT <= (seen.at - START).total_seconds() < OVER
-            _users["now"] = 3.0 if amiss else 50.0
+            _now["users"] = 3.0 if amiss else 50.0
             yield seen
 
     through(watched, with_users())
@@ -72,10 +74,97 @@ def test_each_rule_fires_once_and_is_resolved_once(
     assert kept["state"].tolist() == ["resolved"]
 
 
+def test_each_ready_made_rule_has_a_fault() -> None:
+    """The faults of the virtual hour are exactly the rules: the usual ones, and the two that need a name."""
+    assert sorted(FAULTS) == sorted(each.name for each in rules())
+    assert {each.name for each in rules()} - {each.name for each in rta.alerts.usual()} == {"not running", "users"}  # fmt: skip
+
+
+def _query(second: float, *, age: float = 0.0, growth: int = 0, in_rate: float = 0.0, out_rate: float = 400.0) -> Observation:  # fmt: skip
+    """Make a look at one query: the age of its oldest unread record, by how many records a second what is unread grows, its rates."""
+    now = START + dt.timedelta(seconds=second)
+    history = [
+        Vitals(now - dt.timedelta(seconds=ago), in_rate, out_rate, behind=max(100_000 - growth * ago, 0))
+        for ago in range(55, -1, -5)
+    ]  # fmt: skip
+    query = ObservedQuery(
+        "totals", "running", Verdict("", "idle"), history[-1], history, {("clicks", 0): history[-1].behind or 0}, {("clicks", 0): age}, now, START,
+    )  # fmt: skip
+    return Observation(now, {"database": True, "kafka": True}, queries=[query])
+
+
+def _late(second: float, late: int) -> Observation:
+    recent = Accounting(consumed=10_000, used=10_000 - late, late=late)
+    table = ObservedTable("totals", recent, recent=recent)
+    return Observation(START + dt.timedelta(seconds=second), {"database": True}, tables=[table])
+
+
+def _users(second: float, users: float) -> Observation:
+    _now["users"] = users
+    return Observation(START + dt.timedelta(seconds=second), {"database": True})
+
+
+def test_a_query_that_catches_up_is_no_alert_however_far_behind(said: list[Notice]) -> None:
+    """Ten minutes over the target while what is unread shrinks, or stays as it is: nothing is said; it grows: that is."""
+    seconds = iter(range(0, 3600, 5))
+    with Watch([rta.alerts.lag(over=60)], [said.append], every=5, name="catching_up") as watching:
+        for growth in (-100, 0):
+            for _ in range(120):
+                watching.take(_query(next(seconds), age=600, growth=growth))
+        assert watching.alerts == []
+        for _ in range(4):
+            watching.take(_query(next(seconds), age=600, growth=500))
+    assert [each.alert.state for each in said] == ["firing"]
+
+
+@dataclass(frozen=True)
+class _Hysteresis:
+    """A rule with two limits, a look at a level, and levels: amiss, between the limits, well."""
+
+    rule: Rule
+    look: Callable[[float, Any], Observation]
+    amiss: Any
+    between: tuple[Any, ...]
+    well: Any
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        _Hysteresis(rta.alerts.lag(over=60), lambda s, level: _query(s, age=level[0], growth=level[1]), (61, 500), ((60, 500), (31, 500), (600, 0), (600, -500)), (30, 500)),
+        _Hysteresis(rta.alerts.late_share(over=0.01), _late, 101, (100, 51), 50),
+        _Hysteresis(rta.alerts.band("low", lambda: _now["users"], low=10, margin=2), _users, 9.9, (10, 11.9), 12),
+        _Hysteresis(rta.alerts.band("high", lambda: _now["users"], high=90, margin=5), _users, 90.1, (90, 85.1), 85),
+        _Hysteresis(rta.alerts.slower_than_input(), lambda s, rate: _query(s, in_rate=100, out_rate=rate), 99, (100, 109), 111),
+    ],
+    ids=lambda of: of.rule.name,
+)  # fmt: skip
+def test_between_its_two_limits_an_alert_neither_begins_nor_ends(
+    of: _Hysteresis, said: list[Notice]
+) -> None:
+    """Held there for ten minutes each it begins nothing, ends nothing and says nothing again: it takes the one limit, and the other."""
+    seconds = iter(range(0, 36_000, 5))
+
+    def held(*levels: Any) -> list[str]:
+        for level in levels:
+            for _ in range(120):
+                watching.take(of.look(next(seconds), level))
+        return [each.state for each in watching.alerts]
+
+    with Watch([of.rule], [said.append], every=5, name="between") as watching:
+        assert held(*of.between) == []
+        assert held(of.amiss) == ["firing"]
+        assert held(*of.between, of.amiss, *reversed(of.between)) == ["firing"]
+        assert held(of.well) == []
+        assert held(*of.between) == []
+    assert [each.alert.state for each in said] == ["firing", "resolved"]
+    assert said[0].alert.id == said[1].alert.id
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_quiet_hour_fires_nothing(seed: int, watched: Watch, said: list[Notice]) -> None:
     """Noise of arrivals, batches and late events is no reason to say anything."""
-    _users["now"] = 50.0
+    _now["users"] = 50.0
     through(watched, looks(fault=None, seed=seed))
     assert said == []
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +17,15 @@ import pytest
 import rta
 from rta.display import Tile, still
 from rta.display.function_feed import FunctionFeed
+from rta.display.live_view import LiveView
 from rta.errors import InputError
 from rta.html import Facts
 from rta.monitor.verdicts import Verdict
 from rta.values import python_value
+from tests.display.test_live import Recorded
+from tests.jobs.test_jobs import Gate, _run_elsewhere
+from tests.support.notebooks import written
+from tests.support.waiting import finished, until
 
 
 @dataclass
@@ -114,6 +120,35 @@ def test_what_is_no_rows_is_refused(function: Callable[[], Any], what: str) -> N
     """The error comes with the first look."""
     with pytest.raises(InputError, match=what):
         FunctionFeed(function, key=["a"]).rows(10)
+
+
+def test_the_history_of_jobs_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is a row while it goes on, and the same row says how it has ended; the page is told that row alone."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    gate, page = Gate(tmp_path / "reached", tmp_path / "opened"), Recorded()
+    view = LiveView(FunctionFeed(rta.jobs.history, key=["run"]), every=0.05)
+    view.pages.append(page)  # type: ignore[arg-type]
+    rta.jobs.run(written(tmp_path / "before.ipynb", "print(1)"))
+    with _run_elsewhere(written(tmp_path / "moves.ipynb", gate.cell)) as process:
+        try:
+            until(gate.reached.exists, process)
+            view.start()
+            until(lambda: any(frame.get("put") for frame in page.frames))
+            during = view.snapshot()
+        finally:
+            gate.opened.touch()
+            finished(process)
+    until(lambda: "running" not in [cell for row in page.rows for cell in row])
+    told = [[number for number, _ in frame["put"]] for frame in page.frames if "put" in frame]
+    assert told == [[0, 1], [0]]
+    after = view.snapshot()
+    view.stop()
+    row, before = during.frame.to_dict("records")
+    then, same = after.frame.to_dict("records")
+    assert (row["job"], str(row["state"]), row["seconds"]) == ("moves", "running", None)
+    assert (then["job"], str(then["state"])) == ("moves", "succeeded")
+    assert then["seconds"] > 0
+    assert (then["run"], then["started"], before) == (row["run"], row["started"], same)
 
 
 def test_a_library_that_another_thread_is_loading_has_no_values_yet(monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

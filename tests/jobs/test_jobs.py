@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from rta import jobs
 from rta.errors import InputError, JobError
 from rta.jobs import runner
-from rta.jobs.runs import claimed, record
+from rta.jobs.receipts import commit_of
+from rta.jobs.runs import Run, claimed, record
 from rta.jobs.states import State
 from tests.support.waiting import finished, until
 
@@ -77,6 +81,15 @@ def _run_elsewhere(path: Path) -> subprocess.Popen[bytes]:
     """Run a notebook as a job in a process of its own."""
     code = "import sys; from rta.jobs import runner; runner.run(sys.argv[1])"
     return subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE)
+
+
+def _begun(run: Run) -> runner.Receipt:
+    """Return the receipt of a run that stands as running."""
+    return runner.Receipt(
+        job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, state=State.RUNNING,
+        message=None, started_at=run.started_at, ended_at=None, seconds=None, versions={}, accounting={},
+        offsets={}, folder=str(run.folder), executed=None, report=None,
+    )  # fmt: skip
 
 
 def _processes_of(run_id: str) -> Iterator[psutil.Process]:
@@ -373,12 +386,81 @@ def test_the_history_is_the_same_in_each_database(
     """A run that stands as running while nobody holds the lock is found dead, on SQLite and PostgreSQL."""
     monkeypatch.setenv("RTA_DATABASE_URL", database_url)
     with claimed("anywhere") as run:
-        begun = runner.Receipt(
-            job=run.job, run_id=run.run_id, notebook="n.ipynb", parameters={"hours": 2}, state=State.RUNNING,
-            message=None, started_at=run.started_at, ended_at=None, seconds=None, versions={}, accounting={},
-            offsets={}, folder=str(run.folder), executed=None, report=None,
-        )  # fmt: skip
+        begun = _begun(run)
         record(begun)
         assert runner.history("anywhere") == [begun]
     assert [each.state for each in runner.history()] == ["lost"]
     assert runner.receipt(run.run_id).started_at == run.started_at
+
+
+def test_a_log_is_followed_while_its_run_goes_on(
+    notebook: Callable[..., Path], gate: Gate, tmp_path: Path
+) -> None:
+    """What a cell has printed is told while the cell runs on, what comes later too, and the log ends with the run."""
+    path = notebook(f"print('first')\n{gate.cell}\nprint('last')")
+    told = tmp_path / "told"
+    command = [sys.executable, "-m", "rta.cli", "jobs", "log", path.stem, "--follow"]
+    with _run_elsewhere(path) as process, told.open("w") as file:
+        until(gate.reached.exists, process)
+        follower = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE)
+        try:
+            until(lambda: "\nfirst\n" in told.read_text(), follower)
+            assert [each.state for each in runner.history(path.stem)] == ["running"]
+            assert follower.poll() is None
+        finally:
+            gate.opened.touch()
+            finished(process)
+            finished(follower)
+    assert [each.state for each in runner.history(path.stem)] == ["succeeded"]
+    assert follower.returncode == 0
+    assert told.read_text().splitlines()[1:] == ["first", "last"]
+
+
+def test_old_runs_go_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each job, what began longer ago than it is kept; a younger run stays, and so does one that goes on, however old."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+
+    def ran(job: str, days: float) -> runner.Receipt:
+        with claimed(job) as run:
+            ended = replace(_begun(run), state=State.SUCCEEDED, started_at=run.started_at - timedelta(days=days))  # fmt: skip
+            record(ended)
+        return ended
+
+    old, young, new = ran("aged", 7.1), ran("aged", 6.9), ran("aged", 0)
+    other = ran("other", 30)
+    with claimed("goes") as run:
+        record(goes := replace(_begun(run), started_at=run.started_at - timedelta(days=30)))
+        assert jobs.prune("aged", keep_days=7, dry_run=True) == [old]
+        assert Path(old.folder).is_dir()
+        assert jobs.prune(keep_days=7) == [old, other]
+        assert jobs.history() == [new, young, goes]
+        kept = {each.run_id: Path(each.folder).is_dir() for each in (old, young, new, other, goes)}
+    assert [run_id for run_id, there in kept.items() if there] == [young.run_id, new.run_id, goes.run_id]  # fmt: skip
+    assert jobs.prune("aged", keep_runs=2, keep_days=6.8) == [young]
+    assert jobs.prune("aged", keep_runs=1, keep_days=0.5) == []
+    with pytest.raises(InputError, match="not negative"):
+        jobs.prune("aged", keep_days=-1)
+
+
+def test_a_run_keeps_commit_and_packages(notebook: Callable[..., Path], tmp_path: Path) -> None:
+    """The git commit of its folder, with -dirty once a file differs from it, none without git; each package with its version."""
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=n@there.example", "-c", "commit.gpgsign=false")  # fmt: skip
+        return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+
+    path = notebook("print(1)")
+    assert commit_of(tmp_path) is None
+    git("init", "--quiet")
+    assert commit_of(tmp_path) is None
+    git("add", path.name)
+    git("commit", "--quiet", "--message", "one")
+    commit = git("rev-parse", "HEAD")
+    clean = runner.run(path)
+    notebook("print(2)")
+    dirty = runner.run(path)
+    assert (clean.commit, dirty.commit) == (commit, f"{commit}-dirty")
+    assert [each.commit for each in runner.history(path.stem)] == [f"{commit}-dirty", commit]
+    assert json.loads((Path(dirty.folder) / "receipt.json").read_text())["commit"] == f"{commit}-dirty"  # fmt: skip
+    listed = (Path(clean.folder) / "packages.txt").read_text().splitlines()
+    assert f"papermill=={version('papermill')}" in listed

@@ -15,10 +15,11 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta.cli.app import main
-from rta.errors import InputError
+from rta.errors import InputError, JobError
 from rta.kafka import broker
 from rta.metrics import Exporter
 from tests.metrics.test_families import values
+from tests.support.notebooks import written
 from tests.support.prometheus import fetched, prometheus
 from tests.support.waiting import finished, until
 
@@ -103,6 +104,34 @@ def test_whatever_is_away_is_said_and_the_rest_is_told(tmp_path: Path, monkeypat
         until(lambda: scraped(exporter)[up["database"]] == 1)
 
 
+def test_a_run_of_a_job_is_counted_by_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Two real runs, of which the second fails: one of each state, the end of the newest, and that of the one that succeeded."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    path = written(tmp_path / "nightly.ipynb", "print(1)")
+    job = ("job", "nightly")
+    with rta.metrics.serve(port=0) as exporter:
+        assert ("rta_job_failed", (job,)) not in scraped(exporter)
+        good = rta.jobs.run(path)
+        assert good.ended_at
+        succeeded = {
+            ("rta_job_runs_total", (job, ("state", "succeeded"))): 1,
+            ("rta_job_last_end_timestamp_seconds", (job,)): good.ended_at.timestamp(),
+            ("rta_job_last_success_timestamp_seconds", (job,)): good.ended_at.timestamp(),
+            ("rta_job_failed", (job,)): 0,
+        }
+        until(lambda: succeeded.items() <= scraped(exporter).items())
+        with pytest.raises(JobError):
+            rta.jobs.run(written(path, "1 / 0"))
+        [bad] = rta.jobs.history("nightly", state="failed")
+        assert bad.ended_at
+        failed = {
+            ("rta_job_runs_total", (job, ("state", "failed"))): 1,
+            ("rta_job_last_end_timestamp_seconds", (job,)): bad.ended_at.timestamp(),
+            ("rta_job_failed", (job,)): 1,
+        }
+        until(lambda: (succeeded | failed).items() <= scraped(exporter).items())
+
+
 def test_the_figures_are_a_file_for_node_exporter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +141,8 @@ def test_the_figures_are_a_file_for_node_exporter(
     assert target.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.glob("rta.*")] == ["rta.prom"]
     assert values(target.read_text())["rta_up", (("part", "kafka"),)] == 0
+    checked = subprocess.run(["promtool", "check", "metrics"], input=target.read_bytes(), capture_output=True, check=False)  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
     with pytest.raises(InputError, match="no such folder"):
         rta.metrics.write(tmp_path / "nowhere" / "rta.prom")
 

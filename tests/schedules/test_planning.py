@@ -162,10 +162,11 @@ def test_a_deadline_ends_tries_and_what_waits() -> None:
     assert time_for(schedule, slot, START + timedelta(seconds=100)) == 500
     again = after_try(schedule, slot, State.FAILED, "x", START + timedelta(seconds=100))
     assert again.state == State.QUEUED
-    assert after_try(schedule, slot, State.FAILED, "x", START + timedelta(seconds=400)).state == State.FAILED  # fmt: skip
+    last = after_try(schedule, slot, State.FAILED, "x", START + timedelta(seconds=400))
+    assert (last.state, last.message) == (State.FAILED, "its deadline leaves no more time; x")
     late = START + timedelta(seconds=601)
     assert (ended := overdue(schedule, again, late))
-    assert ended.state == State.FAILED
+    assert (ended.state, ended.message) == (State.FAILED, "its deadline passed after 1 try; x")
     assert (never := overdue(schedule, replace(again, attempts=0), late))
     assert never.state == State.MISSED
     assert overdue(replace(schedule, deadline=None), again, late) is None

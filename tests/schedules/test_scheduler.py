@@ -8,25 +8,27 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from rta import jobs
 from rta.errors import InputError, JobError
 from rta.jobs.receipts import versions
+from rta.jobs.runs import record
 from rta.jobs.scheduling import attempt
 from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.planning import Schedule, Slot
 from rta.jobs.scheduling.scheduler import Scheduler
 from rta.jobs.states import State
 from rta.setup.processes import runs
-from tests.jobs.test_jobs import _outputs, _processes_of
+from tests.jobs.test_jobs import Gate, _outputs, _processes_of
 from tests.support.notebooks import SELDOM, noting, written
 from tests.support.waiting import HANG, finished, until
 
@@ -191,6 +193,92 @@ def test_a_notebook_that_never_ends_is_deleted_or_cancelled(own_home: Path, tmp_
     assert (newest.state, newest.attempts) == (State.CANCELLED, 1)
     with pytest.raises(InputError, match="does not run"):
         jobs.cancel("endless")
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+def test_a_moment_at_which_the_run_before_goes_on(
+    overlap: Literal["skip", "queue"], own_home: Path, tmp_path: Path
+) -> None:
+    """It is skipped, and says so, or it waits until that run has ended, and then runs; the run before is left alone."""
+    gate, file, said = Gate(tmp_path / "reached", tmp_path / "opened"), tmp_path / "ran", list[str]()  # fmt: skip
+    path = written(tmp_path / "overlaps.ipynb", gate.cell, noting(file))
+    made = jobs.schedule(path, every="1 hour", overlap=overlap)
+    first, second = made.next(2)
+    now = [first]
+    ours = Scheduler(say=said.append, clock=lambda: now[0])
+    try:
+        until(lambda: [ours.tick(), gate.reached.exists()][1])  # type: ignore[func-returns-value]
+        now[0] = second
+        for _ in range(3):
+            ours.tick()
+        found = {each.scheduled_for: (each.state, each.attempts, each.message) for each in store.slots("overlaps")}  # fmt: skip
+    finally:
+        gate.opened.touch()
+        ended = _until("overlaps", scheduler=ours)
+    skipped = (State.SKIPPED, 0, "the run before it had not ended")
+    assert found == {first: (State.RUNNING, 1, None), second: skipped if overlap == "skip" else (State.QUEUED, 0, None)}  # fmt: skip
+    assert [each.state for each in ended] == [State.SKIPPED if overlap == "skip" else State.SUCCEEDED, State.SUCCEEDED]  # fmt: skip
+    ran = [datetime.fromisoformat(line) for line in file.read_text().splitlines()]
+    assert ran == [first, second][: len(ran)]
+    assert len(ran) == (1 if overlap == "skip" else 2)
+    assert len(jobs.history("overlaps")) == len(ran)
+    assert sum("skipped: the run before it had not ended" in line for line in said) == (overlap == "skip")  # fmt: skip
+
+
+def test_a_deadline_ends_a_try_and_what_waits(own_home: Path, tmp_path: Path) -> None:
+    """A try that goes on is ended with its kernel, though its timeout is longer and it has tries left; a try that waits, and a slot, do not begin."""
+    path = written(tmp_path / "due.ipynb", "while True: pass")
+    jobs.schedule(path, every=SELDOM, retries=3, backoff=0.1, timeout="1 minute", deadline=1)
+    slot = jobs.run_now("due")
+    now = [slot.due_at]
+    ours = Scheduler(say=lambda _: None, clock=lambda: now[0])
+    [ended] = _until("due", scheduler=ours)
+    assert (ended.state, ended.attempts) == (State.TIMED_OUT, 1)
+    assert ended.message == "its deadline leaves no more time; it took longer than the timeout of 1 s"  # fmt: skip
+    assert not list(_processes_of(ended.run_ids[0]))
+    written(path, "1 / 0")
+    store.change("due", backoff=60.0, deadline=3600.0)
+    slot = jobs.run_now("due")
+    now[0] = slot.due_at
+    until(lambda: [ours.tick(), store.slots("due")[0].message][1])  # type: ignore[func-returns-value]
+    assert (store.slots("due")[0].state, store.slots("due")[0].attempts) == (State.QUEUED, 1)
+    now[0] += timedelta(hours=1)
+    tried, _ = _until("due", scheduler=ours, slots=2)
+    assert (tried.state, tried.attempts) == (State.FAILED, 1)
+    assert str(tried.message).startswith("its deadline passed after 1 try; cell [1] failed: ZeroDivisionError")  # fmt: skip
+    slot = jobs.run_now("due")
+    now[0] = slot.due_at + timedelta(hours=1)
+    never, *_ = _until("due", scheduler=ours, slots=3)
+    assert (never.state, never.attempts, never.message) == (State.MISSED, 0, "its deadline passed before it could start")  # fmt: skip
+    assert len(jobs.history("due")) == 2
+
+
+def test_a_schedule_keeps_runs_for_so_many_days(own_home: Path, tmp_path: Path) -> None:
+    """After each run those that are older go, with folder and slot; a younger one stays."""
+    jobs.schedule(written(tmp_path / "aged.ipynb", "print(1)"), every=SELDOM, keep_days=7)
+
+    def ran(slots: int) -> Slot:
+        jobs.run_now("aged")
+        return _until("aged", slots=slots)[0]
+
+    def aged(slot: Slot, days: float) -> None:
+        [run] = [each for each in jobs.history("aged") if each.run_id == slot.run_ids[0]]
+        record(replace(run, started_at=datetime.now(UTC) - timedelta(days=days)))
+        assert store.update(slot, replace(slot, due_at=datetime.now(UTC) - timedelta(days=days)))
+
+    old = ran(1)
+    aged(old, 6.9)
+    young = ran(2)
+    assert {each.scheduled_for for each in store.slots("aged")} == {old.scheduled_for, young.scheduled_for}  # fmt: skip
+    [*_, before] = jobs.history("aged")
+    assert before.run_id == old.run_ids[0]
+    assert Path(before.folder).is_dir()
+    aged(store.slots("aged")[-1], 7.1)
+    aged(young, 6.9)
+    new = ran(2)
+    assert {each.scheduled_for for each in store.slots("aged")} == {young.scheduled_for, new.scheduled_for}  # fmt: skip
+    assert [each.run_id for each in jobs.history("aged")] == [new.run_ids[0], young.run_ids[0]]
+    assert not Path(before.folder).exists()
 
 
 def test_five_hundred_are_due_at_once(own_home: Path, tmp_path: Path) -> None:

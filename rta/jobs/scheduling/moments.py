@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
@@ -83,22 +84,29 @@ def zone_of(name: str) -> tzinfo:
 
 
 def seconds_of(given: float | str | timedelta) -> float:
-    """Return a duration in seconds.
+    """Return a duration in seconds; a number without a unit has seconds, as text too.
 
     Raises:
         InputError: If it is none, or not above 0.
 
-    >>> seconds_of("15 minutes"), seconds_of(1), seconds_of(timedelta(hours=1))
-    (900.0, 1.0, 3600.0)
+    >>> seconds_of("15 minutes"), seconds_of(1), seconds_of("90"), seconds_of(timedelta(hours=1))
+    (900.0, 1.0, 90.0, 3600.0)
     """
     if isinstance(given, str):
-        import pandas as pd
-
         try:
-            given = float(pd.Timedelta(given).total_seconds())
+            given = _read(given)
         except ValueError:
             raise InputError("not a duration", found=repr(given), fix='write it like "90 seconds" or "1 hour"') from None  # fmt: skip
     seconds = given.total_seconds() if isinstance(given, timedelta) else float(given)
     if not 0 < seconds < float("inf"):
         raise InputError("a duration is above 0", found=seconds, fix='write it like "1 hour"')
     return seconds
+
+
+def _read(text: str) -> float:
+    """Return the seconds that a text says; to pandas a number alone would be nanoseconds."""
+    with suppress(ValueError):
+        return float(text)
+    import pandas as pd
+
+    return float(pd.Timedelta(text).total_seconds())

@@ -199,7 +199,7 @@ def overdue(schedule: Schedule, slot: Slot, now: datetime) -> Slot | None:
     left = time_left(schedule, slot, now)
     if slot.state != State.QUEUED or left is None or left > 0:
         return None
-    tried = f"after {slot.attempts} tries" if slot.attempts else "before it could start"
+    tried = f"after {slot.attempts} {'try' if slot.attempts == 1 else 'tries'}" if slot.attempts else "before it could start"  # fmt: skip
     state = State.FAILED if slot.attempts else State.MISSED
     return replace(slot, state=state, ended_at=now, message=f"its deadline passed {tried}; {slot.message or ''}".rstrip("; "))  # fmt: skip
 
@@ -226,6 +226,8 @@ def after_try(schedule: Schedule, slot: Slot, state: State, message: str | None,
     )
     if again and (left is None or left > wait):
         return replace(slot, state=State.QUEUED, not_before=now + timedelta(seconds=wait), message=message, claimed_by=None)  # fmt: skip
+    if again or (state == State.TIMED_OUT and left is not None and left < 1):
+        message = f"its deadline leaves no more time; {message or ''}".rstrip("; ")
     return replace(slot, state=state, ended_at=now, message=message)
 
 
