@@ -1,13 +1,20 @@
 """kcat, which many people have: what it writes is seen, typed and read as it is."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 from pyspark.sql import SparkSession
 
 import rta
+from rta import jobs
+from tests.support.notebooks import written
 
 pytestmark = pytest.mark.kafka
 CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -43,3 +50,51 @@ def test_what_kcat_has_written(kcat: Callable[..., None], topic: Callable[..., s
     assert [(r.user, r.device.os) for r in good.orderBy("offset").collect()] == [(f"u{n}", "iOS") for n in range(4)]  # fmt: skip
     reasons = rta.dataframes.quarantined(name, event=event).orderBy("offset")
     assert [row.reason for row in reasons.collect()] == ["null value", "wrong type: device.os"]
+
+
+# From bytes to a chart as a newcomer writes it, in a notebook that is a job, too.
+PATH = """import altair as alt
+from pyspark.sql import functions as F
+import rta
+VIEWS = rta.infer("views-by-kcat").event_type()
+def revenue(views):
+    baskets = views.select("ts", "device.os", F.explode("items").alias("item"))
+    grouped = baskets.withWatermark("ts", "10 minutes").groupBy(F.window("ts", "1 hour"), "os")
+    return grouped.agg(F.count("*").alias("items"), F.sum("item.price").alias("worth"))
+rta.drain("views-by-kcat", revenue, table="revenue_by_kcat", key=["window", "os"], event=VIEWS)
+rta.live("revenue_by_kcat", chart=alt.Chart().mark_bar().encode(x="window_start:T", y="worth:Q", color="os:N"), for_=1.0)
+"""
+
+
+def test_five_thousand_events_of_kcat_become_a_table_a_chart_and_a_job(
+    kcat: Callable[..., None], spark: SparkSession, tmp_path: Path
+) -> None:
+    """Page views with a device and a list of items; under twenty lines, and the sums are those of plain Python."""
+    lines = PATH.splitlines()
+    assert len(lines) < 20
+    rta.kafka.create_topic("views-by-kcat", partitions=2)
+    views = [_view(number) for number in range(5_000)]
+    kcat("views-by-kcat", "".join(f"{each['user']}|{json.dumps(each)}\n" for each in views))
+    run = jobs.run(written(tmp_path / "views.ipynb", "\n".join(lines[:-1]), lines[-1]))
+    assert run.state == jobs.State.SUCCEEDED, run.message
+    assert run.accounting["revenue_by_kcat"].used == 5_000
+    table = rta.read("revenue_by_kcat")
+    found = {(row.window_start.timestamp(), row.os): (row["items"], row.worth) for _, row in table.iterrows()}  # fmt: skip
+    truth: dict[tuple[float, str], tuple[int, Decimal]] = {}
+    for each in views:
+        hour, worth = each["ts"] // 3_600_000 * 3_600.0, [Decimal(str(item["price"])) for item in each["items"]]  # fmt: skip
+        for price in worth:
+            count, total = truth.get((hour, each["device"]["os"]), (0, Decimal(0)))
+            truth[hour, each["device"]["os"]] = count + 1, total + price
+    assert found == truth
+    assert run.executed
+    shown = [output for cell in nbformat.read(run.executed, 4).cells for output in cell.get("outputs", [])]  # fmt: skip
+    assert any('alt="revenue_by_kcat" src="data:image/png' in output.get("data", {}).get("text/html", "") for output in shown)  # fmt: skip
+    rta.kafka.delete_topic("views-by-kcat")
+
+
+def _view(number: int) -> dict[str, Any]:
+    """Make a page view: some have no item, some have three."""
+    items = [{"sku": f"s{number % 7}", "price": number % 50 + 0.25}] * (number % 4)
+    device = {"os": ("iOS", "Android", "Windows")[number % 3], "mobile": number % 3 < 2}
+    return {"ts": 1_731_650_400_000 + number * 4_000, "user": f"u{number % 300}", "device": device, "items": items}  # fmt: skip
