@@ -8,6 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
+from rta.testing import oracle
+from tests.kafka.test_foreign_types import LIMIT
 
 pytestmark = pytest.mark.kafka
 CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -43,3 +45,17 @@ def test_what_kcat_has_written(kcat: Callable[..., None], topic: Callable[..., s
     assert [(r.user, r.device.os) for r in good.orderBy("offset").collect()] == [(f"u{n}", "iOS") for n in range(4)]  # fmt: skip
     reasons = rta.dataframes.quarantined(name, event=event).orderBy("offset")
     assert [row.reason for row in reasons.collect()] == ["null value", "wrong type: device.os"]
+
+
+def test_a_message_of_kcat_at_the_limit_of_the_broker(kcat: Callable[..., None], topic: Callable[..., str], spark: SparkSession) -> None:  # fmt: skip
+    """As large as a message may be that is not compressed: each byte is read, by Spark and by peek."""
+    name = topic(partitions=1)
+    text = f'{{"user": "{"x" * (LIMIT - 12)}"}}'
+    assert len(text) == LIMIT
+    kcat(name, f"k|{text}\n", "-X", f"message.max.bytes={2 * LIMIT}")
+    [raw] = oracle.read_topic(name)
+    assert raw.value == text.encode()
+    event = rta.EventType(name, "user STRING NOT NULL", "kafka_timestamp")
+    [row] = rta.read_batch(name, event=event).collect()
+    assert row.user == "x" * (LIMIT - 12)
+    assert [each.value for each in rta.peek(name)] == [text]
