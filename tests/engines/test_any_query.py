@@ -290,8 +290,18 @@ def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
         replay = kappa.replay(joined("left"))
         assert replay.wait().behind == 0
         assert kappa.switch().served == 2
-    with pytest.raises(InputError, match="Lambda takes one topic"):
-        rta.lambda_(pair.topics, joined("inner"), table="any_lambda", **how)  # type: ignore[arg-type]
+
+    def union(views: DataFrame, buys: DataFrame) -> DataFrame:
+        users = views.select("user_id").union(buys.select("user_id"))
+        return users.groupBy("user_id").agg(F.count("*").alias("events"))
+
+    for transform in (joined("inner"), union):
+        with pytest.raises(
+            InputError,
+            match=r"Lambda takes one topic: .*join.*union have a cut-off in each.*rta\.kappa",
+        ):
+            rta.lambda_(pair.topics, transform, table="any_lambda", **how)  # type: ignore[arg-type]
+    assert "any_lambda" not in [each.name for each in rta.store.tables()]
 
 
 def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
