@@ -21,6 +21,7 @@ from rta.events.formats.avro_records import Avro
 from rta.events.formats.registry import schemas
 from rta.events.inference import Sampled, inferred
 from tests.dataframes.test_nested import parsed
+from tests.kafka.test_foreign import sent
 
 
 def record(*fields: tuple[str, Any], name: str = "Order") -> Any:
@@ -286,8 +287,6 @@ def test_the_password_of_a_registry_is_sent_and_never_shown(
 @pytest.mark.kafka
 def test_infer_reads_a_topic_by_its_registry(spark: SparkSession, registry: str) -> None:
     """From an unknown topic to its rows: the event type that infer() writes reads each version of the schema, and as many events as it says."""
-    from tests.kafka.test_foreign import sent
-
     rta.kafka.create_topic("evolving", partitions=1)
     old, new = data(b"a") + long(5), data(b"x") + long(2**40) + data(b"b") + text("mac")
     values = [framed(7, old), framed(300, new), framed(300, new), framed(8, old)]
