@@ -11,9 +11,10 @@ _TOPIC: Final = (
     re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}"),
     "letters, digits, '.', '_' and '-', at most 200",
 )
+LONGEST: Final = 63  # characters of a name that PostgreSQL keeps
 _SQL: Final = (
-    re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}"),
-    "letters, digits and '_', not starting with a digit, at most 63",
+    re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{LONGEST - 1}}}"),
+    f"letters, digits and '_', not starting with a digit, at most {LONGEST}",
 )
 _FILE: Final = (
     re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"),

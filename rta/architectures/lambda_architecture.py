@@ -62,7 +62,7 @@ def lambda_(
     """
     if not isinstance(topic, str):
         raise InputError(
-            "Lambda takes one topic: two parts of a join cannot be merged", found=topic,
+            "Lambda takes one topic: two parts of a join cannot be merged, and those of a union have a cut-off in each topic", found=topic,
             fix="use rta.batch(…), rta.kappa(…) or rta.follow(…) for several",
         )  # fmt: skip
     return Lambda(query_sources(topic, event), transform, table, key, real_time).started()

@@ -33,6 +33,7 @@ _LIKELY: Final = re.compile(r"(?i)(?:^|_|\b)(?:event_?time|timestamp|ts|time|at|
 _UNLIKELY: Final = re.compile(r"(?i)birth|expir|updat|process|receiv|ingest|valid|due")
 _MOST: Final = 0.9
 _WIDEST: Final = 100  # characters of a line of code
+_NO_TEXT: Final = "the values are no text: if they are Avro without framing, give their schema: format=rta.events.Avro(schema)"
 _FRAME: Final = 5  # bytes of Confluent's framing: a zero, and the id of the schema
 
 
@@ -53,7 +54,7 @@ class Inferred:
         topic: The topic.
         format: "json", "csv", "text", "bytes" or "avro".
         sampled: The records that were looked at.
-        total: The records on the topic.
+        total: The records on the topic; of a partition that was not read whole, its offsets.
         fits: The share of them that the event type would take; tombstones do not count.
         tombstones: How many have no value.
         facts: What else was seen: label and text.
@@ -138,13 +139,11 @@ def inferred(
     everything = len(sample) if total is None else total
     dead = len(sample) - len(valued)
     if schemas and (ids := _framed([each.value or b"" for each in valued])):
-        newest, fits = (
-            max(set(ids) & {*schemas}, default=None),
-            sum(each in schemas for each in ids),
-        )
-        if newest is not None:
-            arguments, notes = _of_avro(topic, json.loads(schemas[newest]), str(registry))
-            return Inferred(topic, "avro", len(sample), everything, fits / len(valued), dead, (("schema", str(newest)),), tuple(notes), arguments)  # fmt: skip
+        seen = sorted({*ids} & {*schemas})  # the newest is the last
+        fits = sum(each in schemas for each in ids)
+        if seen:
+            arguments, notes = _of_avro(topic, [json.loads(schemas[each]) for each in seen], str(registry))  # fmt: skip
+            return Inferred(topic, "avro", len(sample), everything, fits / len(valued), dead, (("schema", str(seen[-1])),), tuple(notes), arguments)  # fmt: skip
     format_, rows, more, notes = _read([each.value or b"" for each in valued])
     root = Place()
     for row, record in zip(rows, valued, strict=True):
@@ -189,7 +188,7 @@ def _read(values: Sequence[bytes]) -> tuple[str, list[Row | None], dict[str, Any
             "bytes",
             raw,
             {"format": "bytes"},
-            ["the values are no text: bytes of another format"],
+            [_NO_TEXT],
         )
     if table := as_table(lines):
         rows: list[Row | None] = [*table.rows]
@@ -205,14 +204,17 @@ def _framed(values: Sequence[bytes]) -> list[int]:
     return ids if 2 * len(framed) > len(values) else []
 
 
-def _of_avro(topic: str, record: Any, registry: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of the event type of an Avro schema, and notes."""
-    found = avro_ddl.columns(record)
+def _of_avro(topic: str, records: Sequence[Any], registry: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments of the event type of the last of some Avro schemas, and notes; what another one may lack may be null."""
+    found = avro_ddl.columns(records[-1])
     names = _columns([name for name, _, _ in found])
-    times = [names[name] for name, ddl, _ in found if ddl == "TIMESTAMP"]
-    times.sort(key=lambda name: bool(_UNLIKELY.search(name)) - bool(_LIKELY.search(name)))
-    at = times[0] if times else "kafka_timestamp"
-    ddl = ", ".join(f"{names[name]} {kind}{' NOT NULL' if needed or names[name] == at else ''}" for name, kind, needed in found)  # fmt: skip
+    always = set.intersection(*({name for name, _, needed in avro_ddl.columns(each) if needed} for each in records))  # fmt: skip
+    times = sorted(
+        avro_ddl.moments(records[-1]),
+        key=lambda path: (bool(_UNLIKELY.search(path[-1])) - bool(_LIKELY.search(path[-1])), len(path)),
+    )  # fmt: skip
+    at = ".".join([names[times[0][0]], *times[0][1:]]) if times else "kafka_timestamp"
+    ddl = ", ".join(f"{names[name]} {kind}{' NOT NULL' if name in always or names[name] == at else ''}" for name, kind, _ in found)  # fmt: skip
     renamed = {column: name for name, column in names.items() if column != name}
     arguments: dict[str, Any] = {"name": topic, "schema": ddl, "event_time": at}
     arguments |= ({"fields": renamed} if renamed else {}) | {"format": Avro(registry=registry)}

@@ -172,13 +172,16 @@ def infer(topic: str, *, sample: int = 1_000, registry: str | None = None) -> In
     ranges = topics.offsets(topic, right="READ")
     half = max(sample // max(len(ranges), 1) // 2, 1)
     found: list[Any] = []
+    total = 0
     with raising_refused(), closing(client.consumer()) as reader:
         for partition, (first, end) in ranges.items():
             place = TopicPartition(topic, partition)
             oldest = list(islice(client.until(reader, place, first, end), half))
             after = oldest[-1].offset + 1 if oldest else first
-            found += [*oldest, *tail.newest(reader, place, after, end, half)]
+            newest = tail.newest(reader, place, after, end, half)
+            found += [*oldest, *newest]
+            # With fewer than were asked for they are all: an offset that was compacted has no record.
+            total += end - first if len(newest) == half else len(oldest) + len(newest)
     records = [Sampled(each.key, each.value, each.timestamp, tuple(each.headers)) for each in found]
-    total = sum(end - first for first, end in ranges.values())
     known = schemas(registry, topic) if registry else None
     return inferred(topic, records, total, registry=registry, schemas=known)

@@ -28,7 +28,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import InputError, TableError
-from rta.names import checked
+from rta.names import LONGEST, checked
 from rta.store.nested import NESTED, from_json, inner_types, to_json
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def flat(schema: StructType) -> StructType:
                 )
                 for sub in inner
             ]
-    seen: set[str] = set()
+    whole, seen = {*schema.names}, set[str]()
     for column in columns:
         unknown = [each for each in inner_types(column.dataType) if each.typeName() not in KINDS]
         if unknown:
@@ -112,6 +112,11 @@ def flat(schema: StructType) -> StructType:
                 found=type_name(unknown[0]),
                 fix="cast it, or take its parts as columns, before the table",
             )
+        if column.name not in whole and len(column.name) > LONGEST:
+            raise InputError(
+                "the field of a struct has too long a name for a column", found=f"{column.name!r}, {len(column.name)} characters",
+                fix=f"give the struct or the field a shorter name before the table: together at most {LONGEST} characters",
+            )  # fmt: skip
         if checked("column", column.name).casefold() in seen:
             raise InputError(f"two columns are named {column.name!r}", fix="rename one of them")
         seen.add(column.name.casefold())

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
+import rta
 from rta.engines import Source
 from rta.errors import InputError, SetupError
 from rta.events.event_types import EventType
@@ -20,6 +21,7 @@ from rta.events.formats.avro_records import Avro
 from rta.events.formats.registry import schemas
 from rta.events.inference import Sampled, inferred
 from tests.dataframes.test_nested import parsed
+from tests.kafka.test_foreign import sent
 
 
 def record(*fields: tuple[str, Any], name: str = "Order") -> Any:
@@ -280,6 +282,42 @@ def test_the_password_of_a_registry_is_sent_and_never_shown(
         Avro("{}", registry=url)
     assert "refuses this user" in shown[-4]
     assert [each for each in [*shown, str(both.value)] if "plant" in each] == []
+
+
+@pytest.mark.kafka
+def test_infer_reads_a_topic_by_its_registry(spark: SparkSession, registry: str) -> None:
+    """From an unknown topic to its rows: the event type that infer() writes reads each version of the schema, and as many events as it says."""
+    rta.kafka.create_topic("evolving", partitions=1)
+    old, new = data(b"a") + long(5), data(b"x") + long(2**40) + data(b"b") + text("mac")
+    values = [framed(7, old), framed(300, new), framed(300, new), framed(8, old)]
+    sent([(None, value, []) for value in values], "evolving")
+    found = rta.infer("evolving", registry=registry)
+    assert (found.format, found.fits, dict(found.facts)["schema"]) == ("avro", 0.75, "300")
+    event = found.event_type()
+    assert event.format == Avro(registry=registry)
+    rows = rta.read_batch("evolving", event=event).orderBy("offset").collect()
+    assert [(row.id, row.n, row.os, row.more) for row in rows] == [("a", 5, None, None), *[("b", 2**40, "mac", "x")] * 2]  # fmt: skip
+    bad = rta.dataframes.quarantined("evolving", event=event).collect()
+    assert [(row.offset, row.reason) for row in bad] == [(3, "unknown schema: 8")]
+
+
+def test_an_event_time_may_be_inside_a_record(spark: SparkSession) -> None:
+    """Its path names it, as in JSON; what is bad has its place; infer() finds it there."""
+    meta = record(("at", maybe(MICROS)), ("sent", "long"), name="Meta")
+    schema = json.dumps(record(("id", "string"), ("meta", maybe(meta))))
+    of = EventType("t", "id STRING, meta STRUCT<at: TIMESTAMP, sent: TIMESTAMP>", "meta.at", times={"meta.sent": "epoch_ms"}, format=Avro(schema))  # fmt: skip
+    at = b"\2" + long(1_700_000_000_123_456)
+    rows = parsed(spark, [
+        data(b"a") + b"\2" + at + long(1_700_000_000_123), data(b"b") + b"\0", data(b"c") + b"\2\0" + long(0),
+        data(b"d") + b"\2\2" + long(4_102_444_800_000_000) + long(0), data(b"e") + b"\2" + at + long(10**17),
+    ], of)  # fmt: skip
+    assert [row.reason for row in rows] == [None, "missing: meta", "missing: meta.at", "ahead", "out of range: meta.sent"]  # fmt: skip
+    moment = datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+    [column] = of.taken
+    assert (rows[0][column].astimezone(UTC), rows[0].meta.at.astimezone(UTC)) == (moment, moment)
+    found = inferred("t", [Sampled(None, framed(7, b"x"), 0)], registry="http://127.0.0.1:1", schemas={7: schema})  # fmt: skip
+    assert found.arguments["event_time"] == "meta.at"
+    assert found.notes == ()
 
 
 def test_a_given_schema_may_be_framed(spark: SparkSession) -> None:

@@ -1,6 +1,6 @@
 """What people have reported of reading events with Spark, each with the right value: nothing is null, rounded or taken over in silence.
 
-The numbers are those of Spark's tickets, or of a project's pull request or issue, in which the fault is told.
+The numbers are those of Spark's tickets, or of a project's pull request or issue, in which the fault is told. Their addresses are in docs/bad-and-late-events.md.
 """
 
 from collections.abc import Sequence

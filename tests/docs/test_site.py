@@ -126,6 +126,31 @@ def test_each_wish_is_shown_by_tests_that_there_are() -> None:
     assert set().union(*wishes.values()) <= there
 
 
+def test_each_public_report_has_its_address_and_its_test() -> None:
+    """docs/bad-and-late-events.md has the reports that the tests name, each with its address and a test that names it."""
+    bodies: dict[str, str] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                bodies[node.name] = ast.get_source_segment(text, node) or ""
+    cases = (ROOT / "tests" / "dataframes" / "test_public_reports.py").read_text()
+    bodies["test_reports_about_json"] += cases.partition("JSON: list")[2].partition("]  # fmt")[0]
+    page = (DOCS / "bad-and-late-events.md").read_text()
+    rows = re.findall(r"^\| \[.+?\]\((https://\S+)\) \| .+ \| `(\w+)` \|$", page, re.MULTILINE)
+    named: set[str] = set()
+    for address, test in rows:
+        jira = re.fullmatch(r"https://issues\.apache\.org/jira/browse/(SPARK-\d+)", address)
+        other = re.fullmatch(r"https://github\.com/(\w+/\w+)/(?:issues|pull)/(\d+)", address)
+        assert jira or other, address
+        name = jira[1] if jira else "#".join(other.groups()) if other else ""
+        assert name in bodies[test], (name, test)
+        named.add(name)
+    told = "".join(bodies[test] for _, test in rows)
+    assert named == {*re.findall(r"SPARK-\d+|\b\w+/\w+#\d+", told)}
+    assert len(named) == len(rows) == 23
+
+
 def test_the_catalogue_of_faults_names_the_files_that_show_each() -> None:
     """tests/faults/README.md has the files of each number, and no other; the words are those of docs/faults.md."""
     shown: dict[str, set[str]] = {}

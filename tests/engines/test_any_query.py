@@ -29,7 +29,9 @@ from tests.support.two_topics import (
     Pair,
     Transform,
     Truth,
+    closed_by_timers,
     counted_by_hand,
+    counted_in_pandas,
     joined,
     marked,
     merged,
@@ -224,21 +226,35 @@ def test_rows_of_an_event_and_events_without_a_row(pair: Pair) -> None:
     assert rows("any_items", "offset", "item", "view_id") == made
 
 
-def test_a_stateful_processor_is_accounted_for(pair: Pair) -> None:
-    """A stateful processor in Python (transformWithState): an event is late by its time, and the stream's last row of a key is that of the batch."""
-    rta.drain(pair.views, counted_by_hand, table="any_processor", key=["user_id"], **pair.one)
-    found = truth("any_processor", {pair.views: pair.events[pair.views]})
+@pytest.mark.parametrize("counted", [counted_by_hand, counted_in_pandas])
+def test_a_stateful_processor_is_accounted_for(pair: Pair, counted: Transform) -> None:
+    """A processor in Python, in rows or in pandas: an event is late by its time, and the stream's last row of a key is that of the batch."""
+    how: dict[str, Any] = {"table": f"any_{counted.__name__}", "key": ["user_id"], **pair.one}
+    rta.drain(pair.views, counted, **how)
+    found = truth(how["table"], {pair.views: pair.events[pair.views]})
     assert found.late[pair.views]
-    require_accounted("any_processor", found)
+    require_accounted(how["table"], found)
     kept = Counter(event.user for event in found.kept[pair.views])
-    assert rows("any_processor", "user_id", "events") == sorted(kept.items())
+    assert rows(how["table"], "user_id", "events") == sorted(kept.items())
     whole = rta.read_batch(pair.views, event=VIEWS)
-    batch = whole.where(~whole["offset"].isin([*found.late[pair.views]])).transform(counted_by_hand)
+    batch = whole.where(~whole["offset"].isin([*found.late[pair.views]])).transform(counted)
     assert sorted(map(tuple, batch.collect())) == sorted(kept.items())
-    again = rta.drain(
-        pair.views, counted_by_hand, table="any_processor", key=["user_id"], **pair.one
-    )
+    again = rta.drain(pair.views, counted, **how)
     assert again.accounting.consumed == 0  # its fingerprint is the same at the next start
+
+
+def test_a_timer_fires_once_the_watermark_is_there(topic: Callable[..., str]) -> None:
+    """Event time: not a millisecond before the watermark is there, then it does, once; a batch has no watermark, and Spark fires none there."""
+    name = topic(partitions=1)
+    seen = []
+    for at in ([1], [20 - 1 / 60_000], [20], [25]):  # the watermark is ten minutes behind
+        publish(name, "view", at, 1)
+        rta.drain(name, closed_by_timers, table="any_timer", key=["user_id", "closed"], event=VIEWS)
+        seen.append([row[0] for row in rows("any_timer", "events")])
+    assert seen == [[], [], [2], [2]]  # the event and its copy
+    told = rta.accounting("any_timer")
+    assert (told.used, told.late, told.balanced) == (8, 0, True)
+    assert closed_by_timers(rta.read_batch(name, event=VIEWS)).collect() == []
 
 
 def test_the_state_of_a_processor_may_expire(topic: Callable[..., str]) -> None:
@@ -274,8 +290,18 @@ def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
         replay = kappa.replay(joined("left"))
         assert replay.wait().behind == 0
         assert kappa.switch().served == 2
-    with pytest.raises(InputError, match="Lambda takes one topic"):
-        rta.lambda_(pair.topics, joined("inner"), table="any_lambda", **how)  # type: ignore[arg-type]
+
+    def union(views: DataFrame, buys: DataFrame) -> DataFrame:
+        users = views.select("user_id").union(buys.select("user_id"))
+        return users.groupBy("user_id").agg(F.count("*").alias("events"))
+
+    for transform in (joined("inner"), union):
+        with pytest.raises(
+            InputError,
+            match=r"Lambda takes one topic: .*join.*union have a cut-off in each.*rta\.kappa",
+        ):
+            rta.lambda_(pair.topics, transform, table="any_lambda", **how)  # type: ignore[arg-type]
+    assert "any_lambda" not in [each.name for each in rta.store.tables()]
 
 
 def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
@@ -296,6 +322,16 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
     def per_user(views: DataFrame) -> DataFrame:
         return marked(views).groupBy("user_id").count()
 
+    def older_state(views: DataFrame) -> DataFrame:
+        def counted(key: Any, frames: Any, state: Any) -> Any:
+            yield pd.DataFrame({"user_id": [key[0]]})
+
+        users = marked(views).groupBy("user_id")
+        return users.applyInPandasWithState(counted, "user_id LONG", "n LONG", "update", "NoTimeout")  # fmt: skip
+
+    def distinct(views: DataFrame) -> DataFrame:
+        return views.sparkSession.sql("SELECT DISTINCT user_id FROM {views}", views=views)
+
     how: dict[str, Any] = {"table": "any_refused", "key": ["user_id"]}
     one = {"event": VIEWS}
     for topics, transform, given, said in (
@@ -307,6 +343,9 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
         ({"views": pair.views, "buys": pair.views}, joined("inner"), {}, "any-query-views"),
         (pair.views, sessions, {**one, "mode": "update"}, "mode 'update'.*use 'append' or 'complete'"),
         (pair.views, sessions_of_all, one, "session windows over all events.*group by a key as well"),
+        (pair.views, older_state, one, "FlatMapGroupsInPandasWithState.*write transformWithState or transformWithStateInPandas"),
+        (pair.views, lambda views: views.limit(3), one, "GlobalLimit.*limit where it is read"),
+        (pair.views, distinct, one, r"Distinct.*write dropDuplicates\(\)"),
         (pair.views, per_user, {**one, "mode": "final"}, "not an output mode"),
         (pair.views, per_user, {**one, "key": ()}, "no key, and rows of this result change"),
     ):  # fmt: skip
@@ -314,6 +353,67 @@ def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:
             rta.drain(topics, transform, **{**how, **given})
     assert not checkpoint_of("any_refused").exists()
     assert "any_refused" not in [each.name for each in rta.store.tables()]
+
+
+def test_each_topic_has_its_own_dead_letters(topic: Callable[..., str]) -> None:
+    """What is bad on each of two topics lies in the queue of that topic, whole, with its own reason; a micro-batch that comes again adds none."""
+    both = Pair(topic(partitions=1), topic(partitions=1))
+    bad: dict[str, list[tuple[bytes | None, bytes | None, str]]] = {
+        both.views: [(b"a", b"{broken", "broken JSON"), (None, b'{"view_id": "v"}', "missing: user_id")],
+        both.buys: [
+            (b"a", b"{broken", "broken JSON"), (b"b", None, "null value"),
+            (None, b'{"buy_id": "b", "user_id": 1, "price": 0.001, "bought_at": "2024-11-15T10:00:00Z"}', "inexact: price"),
+        ],
+    }  # fmt: skip
+    producer = Producer({"bootstrap.servers": rta.kafka.bootstrap()})
+    for name, kind in ((both.views, "view"), (both.buys, "buy")):
+        publish(name, kind, [0, 1, 2])
+        for key, value, _ in bad[name]:
+            producer.produce(name, value, key)
+        assert producer.flush(60) == 0
+    how: dict[str, Any] = {"table": "any_letters", "key": ["view", "buy"]}
+    rta.drain(both.topics, joined("inner"), **how)
+    commits = checkpoint_of("any_letters") / "commits"
+    for _ in range(2):
+        for name, expected in bad.items():
+            found = rta.dlq.dead_letters(name)
+            assert [(each.topic, each.offset, each.key, each.value, each.reason) for each in found] == [
+                (name, 4 + n, *each) for n, each in enumerate(expected)
+            ]  # fmt: skip
+            assert rta.accounting("any_letters", topic=name).quarantined == len(expected)
+        newest = max(int(file.name) for file in commits.iterdir() if file.name.isdecimal())
+        (commits / str(newest)).unlink()  # so that the last micro-batch comes again
+        rta.drain(both.topics, joined("inner"), **how)
+
+
+def test_a_live_query_of_two_topics_goes_on_after_a_stop(topic: Callable[..., str]) -> None:
+    """follow() of both topics as they grow, stopped and started again: each pair once, each view without a purchase once none can come."""
+    both = Pair(topic(partitions=1), topic(partitions=1))
+    waiting = iter([minutes(seed, 48)[cut : cut + 12] for cut in range(0, 48, 12) for seed in (3, 4)])  # fmt: skip
+
+    def grown() -> None:
+        for name, kind in ((both.views, "view"), (both.buys, "buy")):
+            publish(name, kind, next(waiting), 5)
+
+    how: dict[str, Any] = {"table": "any_live", "key": ["view", "buy"]}
+    for start in range(2):
+        query = rta.follow(both.topics, joined("left"), **how)
+        try:
+            for _ in range(2 - start):
+                grown()
+                query.processAllAvailable()
+        finally:
+            query.stop()
+        grown() if start == 0 else None  # while no query is there
+    assert next(waiting, None) is None
+    found = truth("any_live", both.events, starts=True)
+    assert found.late[both.views]
+    require_accounted("any_live", found, bad=0)
+    expected = pairs(found, both)
+    partners = {view for view, *_ in expected}
+    alone = {(e.offset, -1, e.user) for e in found.kept[both.views] if e.offset not in partners and e.at + REACH < found.closed}  # fmt: skip
+    assert alone
+    assert rows("any_live", "view", "buy", "user_id") == sorted(expected | alone)
 
 
 def test_a_whole_result_replaces_the_table(pair: Pair) -> None:

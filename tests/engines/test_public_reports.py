@@ -1,6 +1,6 @@
 """What people have reported of queries over streams, each with the right value; those about reading events are in tests/dataframes.
 
-The numbers are those of Spark's tickets, or of the pull request in which the fault is told.
+The numbers are those of Spark's tickets, or of the pull request in which the fault is told. Their addresses are in docs/bad-and-late-events.md.
 """
 
 from collections.abc import Callable, Mapping

@@ -27,13 +27,13 @@ def rows(*pages: str) -> pa.Table:
     )  # fmt: skip
 
 
-def committed(topic: str) -> list[tuple[bytes | None, bytes | None]]:
+def committed(topic: str) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]:
     """Read what a reader with read_committed sees."""
     from kafka import TopicPartition
 
     reader = client.consumer(**client.COMMITTED)
     found = [
-        (each.key, each.value)
+        (each.key, each.value, list(each.headers))
         for partition, (first, end) in topics.offsets(topic).items()
         for each in client.until(reader, TopicPartition(topic, partition), first, end)
     ]
@@ -45,7 +45,9 @@ def committed(topic: str) -> list[tuple[bytes | None, bytes | None]]:
 def test_a_topic_has_each_micro_batch_once(topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """A death before the commit leaves nothing that counts; a death after it sends nothing again; another query is another."""
     name = topic(partitions=2)
-    TopicSink(name, key="page", headers={"by": "rta"})(rows("a", "b"), BatchId("t", "q1", 0))
+    TopicSink(name, key="page", headers={"by": "rta", "für": "é"})(
+        rows("a", "b"), BatchId("t", "q1", 0)
+    )
     dying = TopicSink(name, key="page")
     with monkeypatch.context() as patch:
         patch.setattr("kafka.KafkaProducer.send_offsets_to_transaction", lambda *_: 1 // 0)
@@ -56,8 +58,10 @@ def test_a_topic_has_each_micro_batch_once(topic: Callable[..., str], monkeypatc
         again(rows("c"), BatchId("t", "q1", number))
     TopicSink(name)(rows(), BatchId("t", "q2", 0))
     found = committed(name)
-    assert sorted(key or b"" for key, _ in found) == [b"a", b"b", b"c"]
-    assert {value for key, value in found if key == b"a"} == {b'{"window":{"start":1,"end":2},"page":"a","paid":1.50,"tags":["a"]}'}  # fmt: skip
+    assert sorted(key or b"" for key, *_ in found) == [b"a", b"b", b"c"]
+    assert {value for key, value, _ in found if key == b"a"} == {b'{"window":{"start":1,"end":2},"page":"a","paid":1.50,"tags":["a"]}'}  # fmt: skip
+    ours = [("by", b"rta"), ("für", "é".encode())]
+    assert {key: headers for key, _, headers in found} == {b"a": ours, b"b": ours, b"c": []}
     with pytest.raises(InputError, match="key of topic"):
         TopicSink(name, key="user")(rows("d"), BatchId("t", "q3", 0))
 

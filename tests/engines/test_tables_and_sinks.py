@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.engines import BatchId, ParquetSink, TopicSink
+from rta.engines import BatchId, DeltaSink, ParquetSink, TopicSink
 from rta.errors import InputError
 
 pytestmark = pytest.mark.kafka
@@ -47,7 +48,7 @@ def by_user(orders: DataFrame) -> DataFrame:
 def test_rows_without_a_key_are_added_once_and_go_to_each_sink(
     spark: SparkSession, topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """The table, a topic, a folder and a function have the same rows; a death in the middle adds none."""
+    """The table, a topic, a Delta table, a folder and a function have the same rows; a death in the middle adds none."""
     name, out = topic(partitions=1), topic(partitions=1)
     event = orders_of(name, {0: 0, 1: 1, 2: 2})
     seen: list[tuple[int, BatchId]] = []
@@ -55,9 +56,10 @@ def test_rows_without_a_key_are_added_once_and_go_to_each_sink(
     def own(rows: Any, batch: BatchId) -> None:
         seen.append((rows.num_rows, batch))
         if len(seen) == 1:
-            raise ZeroDivisionError("the first try dies after the topic has its rows")
+            raise ZeroDivisionError("the first try dies after the topic and Delta have its rows")
 
-    also = [TopicSink(out, key="user"), own, ParquetSink(tmp_path)]
+    delta, files = tmp_path / "delta", tmp_path / "files"
+    also = [TopicSink(out, key="user", headers={"by": "orders"}), DeltaSink(delta), own, ParquetSink(files)]  # fmt: skip
     how: dict[str, Any] = {"table": "orders_added", "event": event, "also": also}
     with pytest.raises(rta.RtaError, match="ZeroDivisionError"):
         rta.drain(name, big, **how)
@@ -72,7 +74,10 @@ def test_rows_without_a_key_are_added_once_and_go_to_each_sink(
     ]
     sent = [json.loads(each.value or "") for each in rta.peek(out, count=99)]
     assert sorted(each["more"]["n"] for each in sent) == ["1", "2"]
-    assert pq.read_table(tmp_path).num_rows == len(stream) == 2
+    assert {each.headers for each in rta.peek(out, count=99)} == {(("by", "orders"),)}
+    files_of = pq.read_table(files).sort_by("at").to_pylist()
+    assert len(files_of) == len(stream) == 2
+    assert DeltaTable(delta).to_pyarrow_table().sort_by("at").to_pylist() == files_of
     assert rta.sql("SELECT max(more ->> 'n') AS n FROM orders_added").n[0] == "2"
 
 

@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import KafkaError
 from pyspark.sql import SparkSession
 
 import rta
 from rta.dataframes.sources import TopicRange, quarantined
+from rta.testing import oracle
 from tests.kafka.test_foreign import foreign, sent
 from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.kafka
 SCHEMA = "id BIGINT, device STRUCT<os: STRING NOT NULL>, items ARRAY<STRUCT<sku: STRING, n: INT NOT NULL>>"
+LIMIT = 1_048_500  # bytes: with what Kafka puts around it, a record may have 1,048,588
 LARGEST = 3_000_000  # bytes: three times Kafka's limit, which is for what is left after compression
 
 
@@ -92,8 +95,47 @@ def test_aiokafka_writes_and_reads(spark: SparkSession, topic: Callable[..., str
     committed = {"kafka.isolation.level": "read_committed"}
     rows = rta.read_batch(name, event=event, options=committed).orderBy("offset").collect()
     assert [(row.id, len(row["items"] or ())) for row in rows] == [*((n, 50) for n in range(5)), (8, 0)]  # fmt: skip
+    raw = rta.spark().read.format("kafka").options(**{"kafka.bootstrap.servers": rta.kafka.bootstrap(), "subscribe": name, "includeHeaders": "true"}).load()  # fmt: skip
+    headers = [[(key, bytes(value)) for key, value in row.headers or ()] for row in raw.orderBy("offset").limit(6).collect()]  # fmt: skip
+    assert headers == [*[[("trace", b"\xff")]] * 5, []]
+    assert [each.headers for each in rta.peek(name, starting="earliest", count=6)] == [*[(("trace", "\\xff"),)] * 5, ()]  # fmt: skip
     taken = rta.drain(name, lambda events: events.select("id"), table="of_aiokafka", event=event, options=committed)  # fmt: skip
     assert (taken.accounting.used, taken.accounting.balanced) == (6, True)
     mine = topic(partitions=1)
     rta.publish([{"id": 1, "device": {"os": "mac"}}, {"id": 2}], mine, key="id")
     assert asyncio.run(_seen_by_aiokafka(mine, 2)) == [(b"1", b'{"id":1,"device":{"os":"mac"}}'), (b"2", b'{"id":2}')]  # fmt: skip
+
+
+def at_the_limit(number: int) -> bytes:
+    """Write a profile as large as a message may be that is not compressed."""
+    empty = len(profile(number, device={"os": ""}))
+    return profile(number, device={"os": "x" * (LIMIT - empty)})
+
+
+async def _large_of_aiokafka(name: str) -> None:
+    """Publish a profile of the largest size."""
+    async with AIOKafkaProducer(bootstrap_servers=rta.kafka.bootstrap(), max_request_size=2 * LIMIT) as producer:  # fmt: skip
+        await producer.send_and_wait(name, at_the_limit(1))
+
+
+def test_messages_at_the_limit_of_the_broker_are_read(
+    spark: SparkSession, topic: Callable[..., str]
+) -> None:
+    """Not compressed, of two clients, and a third one's in test_kcat.py: each byte of them; what is larger the broker takes from none."""
+    name = topic(partitions=1)
+    producer = foreign(**{"message.max.bytes": 2 * LIMIT})
+    refused: list[object] = []
+    producer.produce(name, at_the_limit(0))
+    producer.produce(name, at_the_limit(9) + b" " * 200, on_delivery=lambda error, _: refused.append(error and error.code()))  # fmt: skip
+    assert producer.flush(HANG) == 0
+    assert refused == [KafkaError.MSG_SIZE_TOO_LARGE]
+    asyncio.run(_large_of_aiokafka(name))
+    whole = [len(raw.value or b"") for raw in oracle.read_topic(name)]
+    assert whole == [LIMIT, LIMIT]
+    event = rta.EventType(name, SCHEMA, "kafka_timestamp", "id")
+    rows = rta.read_batch(name, event=event).orderBy("offset").collect()
+    wanted = [json.loads(at_the_limit(number)) for number in range(2)]
+    assert [{"id": row.id, "device": {"os": row.device.os}} for row in rows] == wanted
+    drained = rta.drain(name, lambda events: events.select("id", "device"), table="at_the_limit", event=event)  # fmt: skip
+    assert (drained.accounting.used, drained.accounting.balanced) == (2, True)
+    assert rta.read("at_the_limit").device_os.tolist() == [each["device"]["os"] for each in wanted]

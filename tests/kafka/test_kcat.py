@@ -14,6 +14,8 @@ from pyspark.sql import SparkSession
 
 import rta
 from rta import jobs
+from rta.testing import oracle
+from tests.kafka.test_foreign_types import LIMIT
 from tests.support.notebooks import written
 
 pytestmark = pytest.mark.kafka
@@ -98,3 +100,17 @@ def _view(number: int) -> dict[str, Any]:
     items = [{"sku": f"s{number % 7}", "price": number % 50 + 0.25}] * (number % 4)
     device = {"os": ("iOS", "Android", "Windows")[number % 3], "mobile": number % 3 < 2}
     return {"ts": 1_731_650_400_000 + number * 4_000, "user": f"u{number % 300}", "device": device, "items": items}  # fmt: skip
+
+
+def test_a_message_of_kcat_at_the_limit_of_the_broker(kcat: Callable[..., None], topic: Callable[..., str], spark: SparkSession) -> None:  # fmt: skip
+    """As large as a message may be that is not compressed: each byte is read, by Spark and by peek."""
+    name = topic(partitions=1)
+    text = f'{{"user": "{"x" * (LIMIT - 12)}"}}'
+    assert len(text) == LIMIT
+    kcat(name, f"k|{text}\n", "-X", f"message.max.bytes={2 * LIMIT}")
+    [raw] = oracle.read_topic(name)
+    assert raw.value == text.encode()
+    event = rta.EventType(name, "user STRING NOT NULL", "kafka_timestamp")
+    [row] = rta.read_batch(name, event=event).collect()
+    assert row.user == "x" * (LIMIT - 12)
+    assert [each.value for each in rta.peek(name)] == [text]

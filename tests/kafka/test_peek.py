@@ -100,6 +100,10 @@ def test_infer_finds_the_event_time() -> None:
     assert "created TIMESTAMP NOT NULL" in nested.arguments["schema"]
     seconds = sample({"n": 1, "ts": 1_731_666_600})
     assert seconds.arguments["times"] == {"ts": "epoch_s"}
+    for form, each in {"epoch_ms": 10**3, "epoch_us": 10**6}.items():
+        finer = sample({"n": 1, "ts": 1_731_666_600 * each + 1})
+        assert finer.arguments["times"] == {"ts": form}
+        assert f"ts, {form}" in dict(finer.facts)["event time"]
     local = sample({"n": 1, "time": "2024-11-15 10:30:00"})
     assert local.arguments["times"] == {"time": "UTC"}
     assert any("zone" in each for each in local.notes)
@@ -139,6 +143,17 @@ def test_infer_of_types_and_formats() -> None:
     assert any("schema 7" in each for each in sample(b"\x00\x00\x00\x00\x07abc").notes)
     with pytest.raises(InputError, match="nothing to guess"):
         inferred("t", [Sampled(b"k", None, AT)])
+
+
+def test_infer_says_that_bytes_may_be_avro() -> None:
+    """Records of Avro without Confluent's framing do not say their schema: what to give is said, also if each is text by chance."""
+    for values in ((b"\x02a\x0e", b"\x04bc\x10"), (b"\x01\xff\xfe", b"\x02\xff")):
+        found = sample(*values)
+        assert found.arguments["format"] == "bytes"
+        [note] = found.notes
+        assert "Avro without framing" in note
+        assert "format=rta.events.Avro(schema)" in note
+        assert note in repr(found)
 
 
 def test_infer_reads_many_partitions(topic: Any) -> None:

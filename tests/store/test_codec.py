@@ -11,7 +11,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.sql.types import ArrayType, StructType, VariantType
+from pyspark.sql.types import (
+    ArrayType,
+    DayTimeIntervalType,
+    MapType,
+    StringType,
+    StructType,
+    TimeType,
+    VariantType,
+    YearMonthIntervalType,
+)
 from sqlalchemy import Engine
 
 from rta.errors import InputError, TableError
@@ -174,7 +183,22 @@ def test_naive_datetimes_are_local_as_in_pyspark_rows(
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
-        (StructType().add("id", "long").add("x", VariantType()), "'x'"),
+        (
+            StructType().add("id", "long").add("x", VariantType()),
+            "column 'x'; found: VARIANT; fix: cast it",
+        ),
+        (
+            StructType().add("id", "long").add("x", DayTimeIntervalType()),
+            "column 'x'; found: INTERVAL DAY TO SECOND; fix: cast it",
+        ),
+        (
+            StructType().add("id", "long").add("x", YearMonthIntervalType()),
+            "column 'x'; found: INTERVAL YEAR TO MONTH; fix: cast it",
+        ),
+        (
+            StructType().add("id", "long").add("x", MapType(StringType(), TimeType())),
+            r"column 'x'; found: TIME\(6\); fix: cast it",
+        ),
         (StructType().add("id", "long").add("w_a", "long").add("w", VALUES), None),
         (StructType().add("id", "long").add("ID", "string"), "two columns"),
         (StructType().add("id", "long").add("a; drop", "string"), "legal column"),

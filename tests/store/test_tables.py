@@ -7,7 +7,7 @@ from pyspark.sql.types import StructType
 from sqlalchemy import Engine
 
 from rta.errors import InputError, TableError
-from rta.store import ledger, serving, serving_tables
+from rta.store import ledger, serving, serving_tables, upserts
 from rta.store.ledger import Batch
 from tests.support.databases import TOTALS, VALUES, create, ended, go, started
 from tests.support.waiting import joined
@@ -86,3 +86,39 @@ def test_threads_create_the_same_table_at_once(engine: Engine) -> None:
     for thread in threads:
         joined(thread)
     assert len(made) == 8
+
+
+def test_names_are_at_most_as_long_as_both_databases_allow(engine: Engine) -> None:
+    """63 characters are whole, also where two names differ in the last one; 64 are refused, with the rule, and nothing is made."""
+    long = "n" * 62
+    schema = StructType().add("id", "integer").add(long + "a", "long").add(long + "b", "long")
+    for last, value in (("a", 1), ("b", 2)):
+        table = create(long + last, schema, ["id"], on=engine)
+        with engine.begin() as connection:
+            assert upserts.upsert(connection, table, [(7, value, -value)]) == 1
+            assert upserts.upsert(connection, table, [(7, value, -value)]) == 1
+    for last, value in (("a", 1), ("b", 2)):
+        found = serving.read(long + last, on=engine)
+        assert found.to_dict("records") == [{"id": 7, long + "a": value, long + "b": -value}]
+    assert [each.name for each in serving_tables.tables(on=engine)] == [long + "a", long + "b"]
+    longer = StructType().add("id", "integer").add(long + "ab", "long")
+    for name, columns in ((long + "ab", VALUES), ("t", longer)):
+        with pytest.raises(InputError, match=r"not a legal (table|column) name.*nnab'.*at most 63"):
+            create(name, columns, ["id"], on=engine)
+    serving_tables.drop(long + "a", on=engine)
+    assert [each.name for each in serving_tables.tables(on=engine)] == [long + "b"]
+    assert len(serving.read(long + "b", on=engine)) == 1
+
+
+def test_the_column_of_a_struct_may_have_no_longer_a_name(engine: Engine) -> None:
+    """A struct's fields are columns with its name before theirs: together at most 63 characters; the error says both names and what to write."""
+    device = StructType().add("n" * 56, "long").add("m" * 57, "long")
+    with pytest.raises(InputError) as refused:
+        create("t", StructType().add("id", "integer").add("device", device), ["id"], on=engine)
+    said = str(refused.value)
+    assert f"'device_{'m' * 57}'" in said
+    assert "64 characters" in said
+    assert "shorter name" in said
+    assert serving_tables.tables(on=engine) == []
+    fits = StructType().add("id", "integer").add("device", StructType([device.fields[0]]))
+    assert create("t", fits, ["id"], on=engine).columns.names == ["id", "device_" + "n" * 56]

@@ -20,6 +20,7 @@ from tests.support.two_topics import (
     Row,
     Transform,
     Truth,
+    closed_by_timers,
     counted_by_hand,
     joined,
     marked,
@@ -101,6 +102,11 @@ def _tens(found: Truth, both: Pair) -> Iterable[Row]:
     return [(start, user, many) for (start, user), many in counts.items() if start + TEN <= found.closed]  # fmt: skip
 
 
+def _timers(found: Truth, both: Pair) -> Iterable[Row]:
+    counts = Counter((each.user, floor(each.at, TEN) + TEN) for each in views(found, both))
+    return [(user, int(end.timestamp() * 1000), many) for (user, end), many in counts.items() if end <= found.closed]  # fmt: skip
+
+
 def _hops(found: Truth, both: Pair) -> Iterable[Row]:
     half = timedelta(minutes=30)
     starts = (floor(each.at, half) - n * half for each in views(found, both) for n in (0, 1))
@@ -155,6 +161,10 @@ KINDS: Final = {
     "chained aggregates": Kind(busiest, ("hour_start", "most"), _busiest, ("hour",), ends=lambda at: floor(at, TEN) + TEN),
     "transformWithState": Kind(
         counted_by_hand, ("user_id", "events"), lambda found, both: Counter(e.user for e in views(found, both)).items(), ("user_id",)
+    ),
+    "timers": Kind(
+        closed_by_timers, ("user_id", "closed", "events"), _timers, ("user_id", "closed"),
+        batch=lambda views: by_ten_minutes(views).select("user_id", F.unix_millis("window.end").alias("closed"), "events"),
     ),
 }  # fmt: skip
 assert DELAY == TEN  # the watermark of all of them

@@ -6,12 +6,14 @@ Nothing of it is asked of Spark.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import Row as RowOf
 from pyspark.sql import functions as F
@@ -264,3 +266,63 @@ def counted_by_hand(views: DataFrame) -> DataFrame:
     """Count the views of each user with a processor."""
     users = marked(views).groupBy("user_id")
     return users.transformWithState(Many(), "user_id LONG, events LONG", "Update", "EventTime")
+
+
+class Closing(StatefulProcessor):
+    """Count the views of each ten minutes, and give the count by a timer once the watermark has passed their end."""
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Open the state: end in milliseconds → views."""
+        self.handle = handle
+        self.many = handle.getMapState("many", "end LONG", "many LONG")
+
+    def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
+        """Add the rows of a micro-batch, and set a timer for each new ten minutes."""
+        ends = Counter((int(row.seen_at.timestamp()) // 600 + 1) * 600_000 for row in rows)
+        for end, new in ends.items():
+            known = self.many.getValue((end,)) if self.many.containsKey((end,)) else None
+            if known is None:
+                self.handle.registerTimer(end)
+            self.many.updateValue((end,), ((known[0] if known else 0) + new,))
+        yield from ()
+
+    def handleExpiredTimer(self, key: Any, timerValues: Any, expiredTimerInfo: Any) -> Iterator[Any]:  # fmt: skip # noqa: N802, N803, ARG002
+        """Give the count, and forget it."""
+        end = expiredTimerInfo.getExpiryTimeInMs()
+        counted = self.many.getValue((end,))
+        assert counted, "a timer has its count"
+        self.many.removeKey((end,))
+        yield RowOf(user_id=key[0], closed=end, events=counted[0])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def closed_by_timers(views: DataFrame) -> DataFrame:
+    """Count the views of each user in ten minutes with a processor that has a timer for each end."""
+    users = marked(views).groupBy("user_id")
+    return users.transformWithState(Closing(), "user_id LONG, closed LONG, events LONG", "Append", "EventTime")  # fmt: skip
+
+
+class ManyInPandas(StatefulProcessor):
+    """Keep how many views a user has made; the rows come as frames of pandas."""
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Open the state."""
+        self.state = handle.getValueState("events", "many LONG")
+
+    def handleInputRows(self, key: Any, rows: Iterator[Any], timerValues: Any) -> Iterator[Any]:  # noqa: N802, N803, ARG002 - Spark's own names
+        """Add the rows of a micro-batch."""
+        known = self.state.get() if self.state.exists() else None
+        many = (known[0] if known else 0) + sum(len(frame) for frame in rows)
+        self.state.update((many,))
+        yield pd.DataFrame({"user_id": [key[0]], "events": [many]})
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def counted_in_pandas(views: DataFrame) -> DataFrame:
+    """Count the views of each user with a processor in pandas."""
+    users = marked(views).groupBy("user_id")
+    return users.transformWithStateInPandas(ManyInPandas(), "user_id LONG, events LONG", "Update", "EventTime")  # fmt: skip

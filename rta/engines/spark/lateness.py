@@ -229,7 +229,7 @@ def _refuse_unknown(root: Node) -> None:
     """Refuse every operator of the stream that is not known: its late rows could not be found."""
     for node in root.walk():
         if node.streaming and node.name not in _KNOWN:
-            raise _unaccountable(node.name)
+            raise _unaccountable(node.name, _INSTEAD.get(node.name, _KNOWN_STATE))
         if node.keeps and node.name == "Aggregate" and _session_alone(node.plan):
             raise QueryError(
                 "Spark runs no session windows over all events of a stream", found="a session window as the only key",
@@ -245,6 +245,16 @@ def _session_alone(aggregate: Any) -> bool:
 
 
 _KNOWN_STATE: Final = "use groupBy, dropDuplicates, a join or transformWithState"
+_LIMIT: Final = (
+    'write the whole result, and limit where it is read: rta.sql("SELECT … ORDER BY … LIMIT 10")'
+)
+_INSTEAD: Final = {
+    "Distinct": "write dropDuplicates() for SELECT DISTINCT, or dropDuplicatesWithinWatermark(…)",
+    "FlatMapGroupsInPandasWithState": "write transformWithState or transformWithStateInPandas for applyInPandasWithState",
+    "GlobalLimit": _LIMIT,
+    "LocalLimit": _LIMIT,
+}  # fmt: skip
+"""Operator → what to write instead of it."""
 
 
 def _unaccountable(found: str, fix: str = _KNOWN_STATE) -> QueryError:

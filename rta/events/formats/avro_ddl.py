@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from rta.events import json_format
@@ -25,6 +26,23 @@ def columns(record: Any) -> list[tuple[str, str, bool]]:
     [('at', 'TIMESTAMP', True), ('tags', 'ARRAY<STRING>', False)]
     """
     return [(each["name"], *_typed(each["type"])) for each in record["fields"]]
+
+
+def moments(record: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of the fields that are instants, in the record or in records inside of it.
+
+    >>> at = {"type": "long", "logicalType": "timestamp-millis"}
+    >>> inner = {"type": "record", "name": "i", "fields": [{"name": "at", "type": ["null", at]}]}
+    >>> list(moments({"type": "record", "name": "r", "fields": [{"name": "n", "type": "int"}, {"name": "meta", "type": inner}]}))
+    [('meta', 'at')]
+    """
+    for each in record["fields"]:
+        kinds = each["type"] if isinstance(each["type"], list) else [each["type"]]
+        others = [kind for kind in kinds if kind != "null"]
+        if _typed(each["type"])[0] == "TIMESTAMP":
+            yield (*above, each["name"])
+        elif len(others) == 1 and isinstance(others[0], dict) and others[0]["type"] == "record":
+            yield from moments(others[0], (*above, each["name"]))
 
 
 def _typed(kind: Any) -> tuple[str, bool]:  # noqa: PLR0911 - one for each kind
