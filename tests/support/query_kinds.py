@@ -15,6 +15,7 @@ from tests.support.two_topics import (
     DELAY,
     GAP,
     REACH,
+    WITHIN,
     Event,
     Pair,
     Row,
@@ -97,6 +98,35 @@ def busiest(views: DataFrame) -> DataFrame:
     return tens.groupBy(F.window(F.window_time("window"), "1 hour").alias("hour")).agg(F.max("n").alias("most"))  # fmt: skip
 
 
+def pairs_of_an_hour(views: DataFrame, buys: DataFrame) -> DataFrame:
+    """Count the pairs that a join makes, by the hour of their view."""
+    bought = buys.withWatermark("bought_at", "10 minutes").alias("b")
+    both = marked(views).alias("v").join(bought, F.expr(WITHIN)).select("seen_at")
+    return both.groupBy(F.window("seen_at", "1 hour").alias("hour")).agg(F.count("*").alias("pairs"))  # fmt: skip
+
+
+def of_both(views: DataFrame, buys: DataFrame) -> DataFrame:
+    """Count what a user does in ten minutes, of either topic."""
+    kept = "topic", "partition", "offset", "user_id"  # with its place a late event is found again
+    bought = buys.withWatermark("bought_at", "10 minutes").select(*kept, F.col("bought_at").alias("seen_at"))  # fmt: skip
+    done = marked(views).select(*kept, "seen_at").unionByName(bought)
+    return done.groupBy(F.window("seen_at", "10 minutes"), "user_id").agg(F.count("*").alias("events"))  # fmt: skip
+
+
+COUNTRIES: Final = {1: "de", 2: "fr"}
+
+
+def looked_up(views: DataFrame) -> DataFrame:
+    """Look up the country of a user in a frame that stands still; one has none."""
+    still = views.sparkSession.createDataFrame([*COUNTRIES.items()], "user_id BIGINT, country STRING")  # fmt: skip
+    return views.join(still, "user_id").select("offset", "country")
+
+
+def counted(views: DataFrame) -> DataFrame:
+    """Count the views of each user: the whole result each time."""
+    return views.groupBy("user_id").agg(F.count("*").alias("events"))
+
+
 def _tens(found: Truth, both: Pair) -> Iterable[Row]:
     counts = Counter((floor(each.at, TEN), each.user) for each in views(found, both))
     return [(start, user, many) for (start, user), many in counts.items() if start + TEN <= found.closed]  # fmt: skip
@@ -119,6 +149,16 @@ def _busiest(found: Truth, both: Pair) -> Iterable[Row]:
         hour = floor(start, HOUR)
         hours[hour] = max(hours.get(hour, 0), many)
     return [(hour, most) for hour, most in hours.items() if hour + HOUR <= found.closed]
+
+
+def _pairs(found: Truth, both: Pair) -> Iterable[Row]:
+    at = {view.offset: view.at for view in views(found, both)}
+    return Counter(floor(at[view], HOUR) for view, *_ in pairs(found, both)).items()
+
+
+def _of_both(found: Truth, both: Pair) -> Iterable[Row]:
+    counts = Counter((floor(each.at, TEN), each.user) for kept in found.kept.values() for each in kept)  # fmt: skip
+    return [(start, user, many) for (start, user), many in counts.items()]
 
 
 def _once(found: Truth, both: Pair) -> Iterable[Row]:
@@ -157,6 +197,18 @@ KINDS: Final = {
     "inner join": Kind(joined("inner"), truth=_joined("inner"), **_JOIN),
     "left join": Kind(joined("left"), truth=_joined("left"), **_JOIN),
     "full join": Kind(joined("full"), truth=_joined("full"), **_JOIN),
+    "aggregate of a join": Kind(pairs_of_an_hour, ("hour_start", "pairs"), _pairs, ("hour",), two=True),
+    "union of two topics": Kind(
+        of_both, ("window_start", "user_id", "events"), _of_both, ("window", "user_id"), two=True, ends=lambda at: floor(at, TEN) + TEN,
+    ),
+    "join with what stands still": Kind(
+        looked_up, ("offset", "country"), lambda found, both: [(e.offset, COUNTRIES[e.user]) for e in views(found, both) if e.user in COUNTRIES],
+        ends=lambda at: at + timedelta(days=9),
+    ),
+    "complete": Kind(
+        counted, ("user_id", "events"), lambda found, both: Counter(e.user for e in views(found, both)).items(), ("user_id",), mode="complete",
+        ends=lambda at: at + timedelta(days=9),
+    ),
     "deduplication": Kind(without_copies, ("view_id", "user_id"), _once, copies=True, batch=lambda views: views.dropDuplicates(["view_id"])),
     "chained aggregates": Kind(busiest, ("hour_start", "most"), _busiest, ("hour",), ends=lambda at: floor(at, TEN) + TEN),
     "transformWithState": Kind(
