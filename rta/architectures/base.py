@@ -191,30 +191,36 @@ class Architecture(ABC):
         number: int,
         part: str,
         transform: Transform,
-        starting: Position,
+        starting: Mapping[str, Position],
         *,
         max_events_per_batch: int | None = None,
     ) -> StreamingQuery:
+        """Follow the topics, each from its place, into the table of a version."""
         given: dict[str, Any] = {"table": part, "key": self.key}
         most = max_events_per_batch
         if self.real_time:
             self.filled[number] = materialize(
-                self.topic, transform, event=self.event, real_time=self.real_time, starting=starting,
+                self.topic, transform, event=self.event, real_time=self.real_time, starting=starting[self.topic],
                 max_events_per_batch=most, **given,
             )  # fmt: skip
             self.running[number] = self.filled[number].query
         elif self.engine != SPARK:
             self.running[number] = following.follow(
-                self.topic, transform, event=self.event, starting=starting, max_events_per_batch=most, engine=self.engine, **given,
+                self.topic, transform, event=self.event, starting=starting[self.topic], max_events_per_batch=most, engine=self.engine, **given,
             )  # fmt: skip
         else:
             read = {
-                name: replace(source, starting=starting, max_events_per_batch=most or source.max_events_per_batch)
+                name: replace(source, starting=starting[source.topic], max_events_per_batch=most or source.max_events_per_batch)
                 for name, source in self.sources.items()
             }  # fmt: skip
             self.running[number] = following.follow(read, transform, **given)
         self._again[number] = partial(self._follow, number, part, transform, starting)
         return self.running[number]
+
+    @property
+    def _earliest(self) -> dict[str, Position]:
+        """The beginning of each topic."""
+        return {source.topic: "earliest" for source in self.sources.values()}
 
     def _stopped(self, number: int) -> None:
         """Stop the query of one version."""

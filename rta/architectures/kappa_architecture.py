@@ -104,7 +104,7 @@ class Kappa(Architecture):
         part, most = f"{self.table}_v{(number := self._next())}", max_events_per_batch
         began = time.monotonic(), events_in(part, described_topics(self.sources))
         with waiting(f"starting version {number} of {self.table}"):
-            query = self._follow(number, part, transform, "earliest", max_events_per_batch=most)
+            query = self._follow(number, part, transform, self._earliest, max_events_per_batch=most)
         self.transform = transform
         return Replay(self, number, part, query, began)
 
@@ -149,11 +149,11 @@ class Kappa(Architecture):
         else:
             part = f"{self.table}_v1"
             with self._made(1, (part,)):
-                self._follow(1, part, self.transform, "earliest")
+                self._follow(1, part, self.transform, self._earliest)
                 views.switch(self.table, 1, Version((part,)))
 
     def _go_on(self, view: views.View) -> None:
-        self._follow(view.served, view.parts[0], self.transform, "earliest")
+        self._follow(view.served, view.parts[0], self.transform, self._earliest)
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rta.architectures.archives import read_archive
 from rta.architectures.base import Architecture
 from rta.architectures.batch_views import without_copies_of
-from rta.dataframes import sources
+from rta.dataframes.sources import read_batch
 from rta.engines import following
 from rta.engines.spark import starting
 from rta.engines.spark.lateness import Transform, applied
 from rta.engines.spark.query_errors import failures_said
-from rta.engines.spark.query_sources import query_sources
+from rta.engines.spark.query_sources import ONLY, Topics, query_sources, require_parameters, titled
 from rta.errors import InputError
 from rta.events.event_types import EventType
-from rta.kafka.positions import Position
 from rta.progress import doing, waiting
 from rta.store import views
 from rta.store.ledger import Accounting
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def lambda_(
-    topic: str,
+    topic: Topics,
     transform: Transform,
     *,
     table: str,
@@ -41,7 +40,7 @@ def lambda_(
     It continues the served version, or creates the first one.
 
     Args:
-        topic: The topic.
+        topic: The topic; or several, as for rta.follow(), whose events the transform puts together by a union before it aggregates.
         transform: The analysis, as for rta.follow().
         table: The name by which readers find the answer.
         key: The columns of the result that identify a row.
@@ -50,7 +49,7 @@ def lambda_(
             micro-batches.
 
     Raises:
-        InputError: If two parts of the answer cannot be merged, see rta.store.merge_rules.
+        InputError: If two parts of the answer cannot be merged, see rta.store.merge_rules; or of several topics in real time.
 
     Example:
         >>> _ = rta.publish(rta.user_events(spark, rows=50), "doc-lambda", partitions=1)
@@ -60,12 +59,11 @@ def lambda_(
         >>> wired.accounting().used
         100
     """
-    if not isinstance(topic, str):
-        raise InputError(
-            "Lambda takes one topic: two parts of a join cannot be merged, and those of a union have a cut-off in each topic", found=topic,
-            fix="use rta.batch(…), rta.kappa(…) or rta.follow(…) for several",
-        )  # fmt: skip
-    return Lambda(query_sources(topic, event), transform, table, key, real_time).started()
+    sources = query_sources(topic, event)
+    if real_time and {*sources} != {ONLY}:
+        raise InputError("real-time mode reads one topic", found=titled(sources), fix="leave real_time away")  # fmt: skip
+    require_parameters(transform, sources)
+    return Lambda(sources, transform, table, key, real_time).started()
 
 
 class Lambda(Architecture):
@@ -97,7 +95,7 @@ class Lambda(Architecture):
             following.reset(part)
         with self._made(number, parts):
             merges = self._merges()
-            cut_off = self._batch_view(parts[0])[self.topic]
+            cut_off = self._batch_view(parts[0])
             self.stop()
             self._speed(number, cut_off)
             if not self.real_time:
@@ -118,16 +116,17 @@ class Lambda(Architecture):
     def _go_on(self, view: views.View) -> None:
         self._speed(view.served, view.versions[view.served].cut_off)
 
-    def _speed(self, number: int, cut_off: Position) -> StreamingQuery:
-        """Follow the topic from the cut-off with the same transform."""
-        known = read_archive(self.topic, event=self.event, before=cut_off)  # type: ignore[arg-type]
-        transform = without_copies_of(
-            known, self.transform, known, everywhere=self.real_time is not None
-        )
+    def _speed(self, number: int, cut_off: Mapping[str, Mapping[int, int]]) -> StreamingQuery:
+        """Follow each topic from its cut-off with the same transform."""
+        transform = self.transform
+        if {*self.sources} == {ONLY}:  # of several topics none may remove copies
+            known = read_archive(self.topic, event=self.event, before=cut_off[self.topic])
+            transform = without_copies_of(known, transform, known, everywhere=self.real_time is not None)  # fmt: skip
         return self._follow(number, self._parts(number)[1], transform, cut_off)
 
     def _parts(self, number: int) -> tuple[str, str]:
         return f"{self.table}_batch_{number}", f"{self.table}_speed_{number}"
 
     def _merges(self) -> dict[str, Merge]:
-        return merges(applied(self.transform, sources.read_batch(self.topic, event=self.event)))
+        frames = {name: read_batch(source.topic, event=source.event) for name, source in self.sources.items()}  # fmt: skip
+        return merges(applied(self.transform, frames), several={*self.sources} != {ONLY})

@@ -31,16 +31,19 @@ if TYPE_CHECKING:
 Merge = Literal["key", "sum", "count", "min", "max"]
 _MERGED: Final[Mapping[str, Merge]] = {"sum": "sum", "count": "count", "min": "min", "max": "max"}
 _TRANSPARENT: Final = {"SubqueryAlias", "EventTimeWatermark"}
+_ROW_BY_ROW: Final = {*_TRANSPARENT, "Project", "Filter", "Union", "Generate", "CollectMetrics"}
 _INSTEAD: Final = {
     "avg": 'keep it as a pair: F.struct(F.sum(x).alias("sum"), F.count(x).alias("count")).alias(…); a reader divides'
 }
 
 
-def merges(answer: DataFrame) -> dict[str, Merge]:
+def merges(answer: DataFrame, *, several: bool = False) -> dict[str, Merge]:
     """Tell for each column of an aggregate, as it is in a table, how two parts of the answer merge.
 
     Args:
         answer: The result of a transform; a struct counts as its columns: window_start, window_end.
+        several: Whether it is of several topics. Each row below its aggregate must then come from one event: what a join puts together may
+            be in two parts.
 
     Raises:
         InputError: A column cannot be merged.
@@ -51,6 +54,8 @@ def merges(answer: DataFrame) -> dict[str, Merge]:
     """
     plan = analyzed(answer)
     kinds = _kinds(plan)
+    if several:
+        _require_row_by_row(plan)
     found: dict[str, Merge] = {}
     for field, attribute in zip(answer.schema, each(plan.output()), strict=True):  # fmt: skip
         kind, inner = kinds[attribute.exprId().id()], field.dataType
@@ -86,6 +91,19 @@ def _kinds(plan: Any) -> dict[int, Merge | list[Merge]]:
         else f"{name} after the aggregate"
     )
     raise _unmergeable(at, "end the transform with its groupBy(…).agg(…)")
+
+
+def _require_row_by_row(plan: Any) -> None:
+    """Refuse a plan with an operator that may need rows of two parts: all but those that are known to take each row alone."""
+    above = True
+    for node in walk(plan):
+        name = node.nodeName()
+        if not above and not node.children().isEmpty() and name not in _ROW_BY_ROW:
+            raise _unmergeable(
+                f"{name} of several topics, below the aggregate",
+                "put their events together by unionByName(), then aggregate; or take rta.batch(), rta.kappa() or rta.follow()",
+            )  # fmt: skip
+        above = above and name != "Aggregate"
 
 
 def _aggregated(expression: Any, keys: set[int]) -> Merge | list[Merge]:

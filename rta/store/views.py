@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Version:
-    """The tables of one version. cut_off: partition → the offset where its speed view begins, if it has one."""
+    """The tables of one version. cut_off: topic → partition → the offset where its speed view begins, if it has one."""
 
     parts: tuple[str, ...]
-    cut_off: Mapping[int, int] = field(default_factory=dict)
+    cut_off: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _switched(
         after = View(name, parts[0].topic or "", number, versions)
         _note(connection, after, parts[0])
         others = [part for n, each in versions.items() if n != number for part in each.parts]
-        ends = _reached(connection, after, version)
+        ends = _reached(connection, version)
         late_rows.note_corrections(
             connection, name, number, served=version.parts, others=others, ends=ends
         )
@@ -158,9 +158,9 @@ def drop(name: str, *, on: Engine | None = None) -> list[str]:
     return [] if view is None else [p for each in view.versions.values() for p in each.parts]
 
 
-def _reached(connection: Connection, view: View, version: Version) -> dict[str, dict[int, int]]:
+def _reached(connection: Connection, version: Version) -> dict[str, dict[int, int]]:
     """Return how far a version goes: topic → partition → the first offset that is in none of its tables."""
-    ends = {view.topic: dict(version.cut_off)} if version.cut_off else {}
+    ends = {topic: dict(offsets) for topic, offsets in version.cut_off.items()}
     for part in version.parts:
         for topic, offsets in ledger.offsets_in(connection, part).items():
             here = ends.setdefault(topic, {})
@@ -172,8 +172,8 @@ def _require_level(connection: Connection, seen: View, version: Version) -> None
     """Refuse a version that lacks events that readers see: values would go back."""
     if connection.dialect.name != "sqlite":  # there one writes at a time anyway
         connection.exec_driver_sql("LOCK TABLE rta_batches IN SHARE MODE")
-    has = _reached(connection, seen, version)
-    now = _reached(connection, seen, seen.versions[seen.served])
+    has = _reached(connection, version)
+    now = _reached(connection, seen.versions[seen.served])
     behind = sum(
         max(end - has.get(topic, {}).get(partition, 0), 0)
         for topic, ends in now.items() for partition, end in ends.items()
@@ -194,10 +194,18 @@ def _lookup(connection: Connection, name: str) -> View | None:
     if found is None:
         return None
     versions = {
-        int(number): Version(tuple(each["parts"]), {int(p): o for p, o in each["cut_off"].items()})
+        int(number): Version(tuple(each["parts"]), _cut_off(each["cut_off"], found["topic"]))
         for number, each in found["versions"].items()
     }
     return View(name, found["topic"], found["served"], versions)
+
+
+def _cut_off(stored: Mapping[str, Any], topic: str) -> dict[str, dict[int, int]]:
+    """Read a cut-off; that of an older rta names no topic: it had one."""
+    by_topic = (
+        stored if all(isinstance(each, dict) for each in stored.values()) else {topic: stored}
+    )
+    return {name: {int(p): offset for p, offset in ends.items()} for name, ends in by_topic.items()}
 
 
 def _note(connection: Connection, view: View, part: Table | None = None) -> None:

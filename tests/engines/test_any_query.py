@@ -291,17 +291,59 @@ def test_batch_and_kappa_take_several_topics(pair: Pair) -> None:
         assert replay.wait().behind == 0
         assert kappa.switch().served == 2
 
-    def union(views: DataFrame, buys: DataFrame) -> DataFrame:
-        users = views.select("user_id").union(buys.select("user_id"))
+
+def test_lambda_takes_several_topics_that_a_union_puts_together(pair: Pair) -> None:
+    """Each topic has its cut-off: events of both count once, in the batch view or in the speed view, after a stop and a recompute, too."""
+
+    def done(views: DataFrame, buys: DataFrame) -> DataFrame:
+        bought = buys.withWatermark("bought_at", "2 days").select("user_id", F.col("bought_at").alias("at"))  # fmt: skip
+        seen = views.withWatermark("seen_at", "2 days").select("user_id", F.col("seen_at").alias("at"))  # fmt: skip
+        return seen.unionByName(bought).groupBy("user_id").agg(F.count("*").alias("events"), F.max("at").alias("last"))  # fmt: skip
+
+    def require_all(wired: rta.architectures.Lambda) -> None:
+        kept = [each for of in pair.events.values() for each in of]
+        last = {each.user: max(e.at for e in kept if e.user == each.user) for each in kept}
+        counts = Counter(each.user for each in kept)
+        assert rows("any_both", "user_id", "events", "last") == [(user, counts[user], last[user]) for user in sorted(counts)]  # fmt: skip
+        told = wired.accounting()
+        assert (told.used, told.late, told.quarantined, told.balanced) == (len(kept), 0, 2, True)
+
+    how: dict[str, Any] = {"table": "any_both", "key": ["user_id"]}
+    with rta.lambda_(pair.topics, done, **how) as wired:
+        require_all(wired)
+        publish(pair.views, "view", [200, 201, 5], seed=1)
+        wired.catch_up()
+        require_all(wired)
+    publish(pair.buys, "buy", [202, 7], seed=2)
+    with rta.lambda_(pair.topics, done, **how) as wired:  # the speed view goes on where it was
+        wired.catch_up()
+        require_all(wired)
+        publish(pair.views, "view", [203], seed=3)
+        wired.recompute()
+        require_all(wired)
+        view = wired.view
+        assert view is not None
+        ends = {topic: {0: events[-1].offset + 1} for topic, events in pair.events.items()}
+        assert view.versions[view.served].cut_off == ends
+
+
+def test_lambda_refuses_what_cannot_be_merged_of_several_topics(pair: Pair) -> None:
+    """Partners of a join, and copies, may be in two parts; nothing is made."""
+
+    def counted(views: DataFrame, buys: DataFrame) -> DataFrame:
+        return joined("inner")(views, buys).groupBy("user_id").agg(F.count("*").alias("pairs"))
+
+    def once(views: DataFrame, buys: DataFrame) -> DataFrame:
+        users = views.select("user_id").union(buys.select("user_id")).dropDuplicates()
         return users.groupBy("user_id").agg(F.count("*").alias("events"))
 
-    for transform in (joined("inner"), union):
-        with pytest.raises(
-            InputError,
-            match=r"Lambda takes one topic: .*join.*union have a cut-off in each.*rta\.kappa",
-        ):
-            rta.lambda_(pair.topics, transform, table="any_lambda", **how)  # type: ignore[arg-type]
-    assert "any_lambda" not in [each.name for each in rta.store.tables()]
+    refusals = {joined("inner"): "no aggregate", counted: "Join of several topics", once: "Deduplicate of several topics"}  # fmt: skip
+    for transform, found in refusals.items():
+        with pytest.raises(InputError, match=f"cannot be merged; found: {found}"):
+            rta.lambda_(pair.topics, transform, table="any_lambda", key=["user_id"])
+    with pytest.raises(InputError, match="real-time mode reads one topic"):
+        rta.lambda_(pair.topics, counted, table="any_lambda", key=["user_id"], real_time="5 minutes")  # fmt: skip
+    assert not [each.name for each in rta.store.tables() if "any_lambda" in each.name]
 
 
 def test_what_cannot_run_is_said_before_anything_is_made(pair: Pair) -> None:

@@ -1,8 +1,11 @@
 """A database of an older rta opens, and its rows are readable."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import text
 
-from rta.store import database
+from rta.store import database, views
+from rta.store.catalog import VIEWS
 
 BEFORE = """CREATE TABLE rta_jobs (run_id TEXT PRIMARY KEY, job TEXT NOT NULL, notebook TEXT NOT NULL, parameters JSON NOT NULL,
  started_at {moment} NOT NULL, ended_at {moment}, outcome TEXT NOT NULL, message TEXT, folder TEXT, receipt JSON,
@@ -35,4 +38,17 @@ def test_runs_of_an_older_rta_have_the_words_of_this_one(database_url: str) -> N
             assert [tuple(row) for row in rows] == [("a", "succeeded"), ("b", "lost")]
     with engine.begin() as connection:
         connection.execute(text("UPDATE rta_jobs SET state = 'timed out' WHERE run_id = 'a'"))
+    engine.dispose()
+
+
+def test_a_cut_off_of_an_older_rta_is_that_of_its_topic(database_url: str) -> None:
+    """A Lambda had one topic, and did not name it."""
+    engine = database.engine(database_url)
+    versions = {"3": {"parts": ["v_batch_3", "v_speed_3"], "cut_off": {"0": 5, "11": 7}}, "1": {"parts": ["v_v1"], "cut_off": {}}}  # fmt: skip
+    entry = {"name": "v", "topic": "user-events", "served": 3, "versions": versions, "switched_at": datetime.now(UTC), "key": [], "schema": {}}  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(VIEWS.insert().values(entry))
+    view = views.find("v", on=engine)
+    assert view is not None
+    assert {number: each.cut_off for number, each in view.versions.items()} == {3: {"user-events": {0: 5, 11: 7}}, 1: {}}  # fmt: skip
     engine.dispose()
