@@ -9,6 +9,8 @@
 | TIMESTAMP              | TIMESTAMPTZ            | text: 2013-01-01 05:00:00.000000+00:00    |
 | TIMESTAMP_NTZ          | TIMESTAMP              | text: 2013-01-01 05:00:00.000000          |
 | DATE                   | DATE                   | text: 2013-01-01                          |
+| TIME                   | TIME                   | text: 05:00:00.000000                     |
+| INTERVAL DAY TO SECOND | INTERVAL               | integer: microseconds                     |
 | STRING, BINARY         | TEXT, BYTEA            | text, blob                                |
 | ARRAY, MAP, inner STRUCT | JSONB                | JSON as text (rta.store.nested)           |
 
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from rta.errors import InputError, TableError
 from rta.names import LONGEST, checked
-from rta.store.nested import NESTED, from_json, inner_types, to_json
+from rta.store.nested import NESTED, from_json, inner_types, microseconds, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +71,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "date": Kind("DATE", "DATE_TEXT", (dt.date,)),
     "timestamp": Kind("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_TEXT", (dt.datetime,), "us", "us"),
     "timestamp_ntz": Kind("TIMESTAMP", "MOMENT_TEXT", (dt.datetime,), "naive", "naive"),
+    "time": Kind("TIME", "TIME_TEXT", (dt.time,)),
+    "daytimeinterval": Kind("INTERVAL", "INTERVAL_US", (dt.timedelta,), "duration", "duration"),
     "binary": Kind("BYTEA", "BLOB", (bytes, bytearray)),
     "array": Kind("JSONB", "JSON_TEXT", (list, tuple)),
     "map": Kind("JSONB", "JSON_TEXT", (dict, list)),
@@ -224,10 +228,9 @@ def _converter(kind: DataType, name: str, dialect: str) -> Callable[[Any], Any] 
     if name in NESTED:
         return partial(to_json, kind)
     local = partial(dt.datetime.isoformat, sep=" ", timespec="microseconds")
-    texts: dict[str, Any] = (
-        {"date": dt.date.isoformat, "timestamp_ntz": local} if dialect == "sqlite" else {}
-    )
-    return bytes if name == "binary" else texts.get(name)
+    clock = partial(dt.time.isoformat, timespec="microseconds")
+    texts: dict[str, Any] = {"date": dt.date.isoformat, "timestamp_ntz": local, "time": clock, "daytimeinterval": microseconds}  # fmt: skip
+    return bytes if name == "binary" else texts.get(name) if dialect == "sqlite" else None
 
 
 def _decimal_converter(precision: int, scale: int, *, text: bool) -> Callable[[Any], Any]:
@@ -282,8 +285,10 @@ def decode(kind: DataType, values: Sequence[Any]) -> list[Any]:
         return [from_json(kind, each) for each in values]
     reads: dict[str, Callable[[Any], Any]] = {
         "decimal": Decimal, "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "boolean": bool,
-        "timestamp_ntz": dt.datetime.fromisoformat,
+        "timestamp_ntz": dt.datetime.fromisoformat, "time": dt.time.fromisoformat,
     }  # fmt: skip
+    if name == "daytimeinterval":
+        return [dt.timedelta(microseconds=each) if type(each) is int else each for each in values]
     texts = name == "boolean" or any(type(value) is str for value in values)
     if not texts or name not in reads:
         return list(values)
@@ -305,6 +310,8 @@ def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any
         return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")
     if kind.pandas == "naive":
         return pd.Series(np.array(values, dtype="datetime64[us]"))
+    if kind.pandas == "duration":
+        return pd.Series(np.array(values, dtype="timedelta64[us]"))
     if kind.pandas == "object":
         return pd.Series(values, dtype=object)
     if not nullable:
@@ -327,7 +334,7 @@ def guess(values: Sequence[Any]) -> tuple[str, bool]:
     types.discard(type(None))
     if types == {float, int}:
         return "double", nullable
-    known = {int: "long", bool: "boolean", float: "double", dt.datetime: "timestamp"}
+    known = {int: "long", bool: "boolean", float: "double", dt.datetime: "timestamp", dt.timedelta: "daytimeinterval"}  # fmt: skip
     return (known.get(types.pop(), "string") if len(types) == 1 else "string"), nullable
 
 

@@ -1,6 +1,6 @@
 """Structs, arrays and maps as JSON, and back in their Spark types: what a column of text can hold without a loss.
 
-Decimals are numbers with all their digits, moments ISO 8601 in UTC, bytes base64; a map is an object, its keys as text.
+Decimals are numbers with all their digits, moments ISO 8601 in UTC, intervals microseconds, bytes base64; a map is an object, its keys as text.
 """
 
 from __future__ import annotations
@@ -99,25 +99,48 @@ def _object(members: Any) -> str:
     return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members) + "}"  # fmt: skip
 
 
+def microseconds(value: dt.timedelta) -> int:
+    """Return how long an interval is, exactly.
+
+    >>> microseconds(dt.timedelta(minutes=-1))
+    -60000000
+    """
+    return value // dt.timedelta(microseconds=1)
+
+
+def _interval(value: Any) -> dt.timedelta:
+    return dt.timedelta(microseconds=int(value))
+
+
 def _key(kind: Any, value: Any) -> str:
     text = to_json(kind, value)
     return str(json.loads(text)) if text.startswith('"') else text
 
 
 def _leaf(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, dt.timedelta):
+        return str(microseconds(value))
+    text = _text(value)
+    return json.dumps(value, ensure_ascii=False) if text is None else f'"{text}"'
+
+
+def _text(value: Any) -> str | None:
+    """Return what stands in quotes for a value; None if JSON has such values."""
     match value:
-        case Decimal():
-            return f"{value:f}"
         case dt.datetime():
             utc = value.astimezone(dt.UTC).replace(tzinfo=None) if value.tzinfo else None
-            return f'"{(utc or value).isoformat(timespec="microseconds")}{"Z" if utc else ""}"'
+            return f"{(utc or value).isoformat(timespec='microseconds')}{'Z' if utc else ''}"
         case dt.date():
-            return f'"{value.isoformat()}"'
+            return value.isoformat()
+        case dt.time():
+            return value.isoformat(timespec="microseconds")
         case bytes() | bytearray():
-            return f'"{base64.b64encode(value).decode()}"'
+            return base64.b64encode(value).decode()
         case float() if not math.isfinite(value):
-            return f'"{value}"'  # JSON has no NaN
-    return json.dumps(value, ensure_ascii=False)
+            return str(value)  # JSON has no NaN
+    return None
 
 
 def _typed(kind: Any, value: Any) -> Any:
@@ -144,6 +167,7 @@ _INTEGERS: Final = ("byte", "short", "integer", "long")
 _READ: Final[Mapping[str, Any]] = {
     "decimal": Decimal, "float": float, "double": float, "boolean": _boolean, "binary": base64.b64decode,
     "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "timestamp_ntz": dt.datetime.fromisoformat,
+    "time": dt.time.fromisoformat, "daytimeinterval": _interval,
 }  # fmt: skip
 
 

@@ -39,6 +39,8 @@ def register() -> None:
     sqlite3.register_converter("BOOLEAN_INT", lambda raw: raw != b"0")
     sqlite3.register_converter("DATE_TEXT", lambda raw: dt.date.fromisoformat(raw.decode()))
     sqlite3.register_converter("MOMENT_TEXT", lambda raw: dt.datetime.fromisoformat(raw.decode()))
+    sqlite3.register_converter("TIME_TEXT", lambda raw: dt.time.fromisoformat(raw.decode()))
+    sqlite3.register_converter("INTERVAL_US", lambda raw: dt.timedelta(microseconds=int(raw)))
     sqlite3.register_converter("JSON_TEXT", json.loads)
     sqlite3.register_converter(
         "TIMESTAMP_TEXT", lambda raw: dt.datetime.fromisoformat(raw.decode())

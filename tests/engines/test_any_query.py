@@ -1,5 +1,6 @@
 """Queries of several topics and of each kind that Spark has: the stream equals the batch, and each topic's events are accounted for."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F
 
 import rta
 from rta.errors import InputError, QueryError, TableError
+from rta.settings import settings
 from rta.store import database, serving_tables
 from rta.store.upserts import upsert
 from tests.support.truth import checkpoint_of
@@ -224,6 +226,30 @@ def test_rows_of_an_event_and_events_without_a_row(pair: Pair) -> None:
     assert (drained.accounting.used, drained.accounting.quarantined) == (len(events), 1)
     made = [(each.offset, item, each.name) for each in events if each.user > 1 for item in "ab"]
     assert rows("any_items", "offset", "item", "view_id") == made
+
+
+def test_how_long_a_user_was_there_is_an_interval(pair: Pair) -> None:
+    """The difference of two moments has a place in a table, alone and in a list; plain SQL reads microseconds."""
+
+    def stays(views: DataFrame) -> DataFrame:
+        long = (F.max("seen_at") - F.min("seen_at")).alias("long")
+        into = F.sort_array(F.collect_set(F.col("seen_at") - F.date_trunc("hour", "seen_at")))
+        return views.withWatermark("seen_at", "2 days").groupBy("user_id").agg(long, into.alias("into"))  # fmt: skip
+
+    rta.drain(pair.views, stays, table="any_stays", key=["user_id"], **pair.one)
+    times: dict[int, list[datetime]] = {}
+    for event in pair.events[pair.views]:
+        times.setdefault(event.user, []).append(event.at)
+    expected = {user: max(at) - min(at) for user, at in times.items()}
+    found = rta.read("any_stays")
+    assert str(found["long"].dtype) == "timedelta64[us]"
+    assert dict(zip(found["user_id"], found["long"], strict=True)) == expected
+    into = {user: sorted({at - at.replace(minute=0, second=0, microsecond=0) for at in given}) for user, given in times.items()}  # fmt: skip
+    assert dict(zip(found["user_id"], found["into"], strict=True)) == into
+    with sqlite3.connect(f"file:{settings().home}/rta.db?mode=ro", uri=True) as plain:
+        told = dict(plain.execute("SELECT user_id, long FROM any_stays"))
+    plain.close()
+    assert told == {user: span // timedelta(microseconds=1) for user, span in expected.items()}
 
 
 @pytest.mark.parametrize("counted", [counted_by_hand, counted_in_pandas])
