@@ -132,6 +132,23 @@ def test_a_run_of_a_job_is_counted_by_how_it_ended(tmp_path: Path, monkeypatch: 
         until(lambda: (succeeded | failed).items() <= scraped(exporter).items())
 
 
+def test_prometheus_tells_which_job_has_failed_and_when_it_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """With the scrape of the page, `job` is the job: its alarm of the shipped rules fires for it alone, and ends with a run that succeeds."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    path = written(tmp_path / "nightly.ipynb", "1 / 0")
+    rta.jobs.run(written(tmp_path / "weekly.ipynb", "1"))
+    with pytest.raises(JobError):
+        rta.jobs.run(path)
+    rules = Path(str(files("rta.metrics"))) / "alerts.yml"
+    with rta.metrics.serve(port=0) as exporter, prometheus(tmp_path, exporter.address, rules=[rules]) as server:  # fmt: skip
+        fires = 'count by (rule) (ALERTS{alertname="RtaJobFailed",alertstate="firing",job=~"%s"})'
+        until(lambda: server.query(fires % ".*") == {(): 1})
+        assert server.query(fires % "nightly") == {(): 1}
+        rta.jobs.run(written(path, "1"))
+        until(lambda: "RtaJobFailed" not in server.firing())
+        assert server.query('count(rta_job_failed{job=~"nightly|weekly"} == 0)') == {(): 2}
+
+
 def test_the_figures_are_a_file_for_node_exporter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
