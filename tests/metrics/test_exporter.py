@@ -1,6 +1,7 @@
 """The exporter: scraped by a real Prometheus, whatever is away, and as a file for node-exporter."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -81,6 +82,44 @@ def test_prometheus_scrapes_a_query_its_lag_a_group_and_dead_letters(
             assert 0 < ages[()] < 600
             openmetrics = fetched(exporter.address, Accept="application/openmetrics-text")
             assert openmetrics.rstrip().endswith("# EOF")
+    finally:
+        query.stop()
+
+
+@pytest.mark.kafka
+def test_spark_s_own_figures_have_the_names_and_values_that_spark_registers(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
+    """What Spark's own source of metrics has of a running query, named as the field's boards have it: all of it, and no more.
+
+    The boards have their names from the JMX exporter by the rule of Spark's operator: `….driver.spark.streaming.QUERY.FIGURE` becomes
+    `spark_structured_streaming_driver_FIGURE{query_name="QUERY"}`.
+    """
+    name, table = topic(partitions=1), "spark_s_names"
+    rta.publish(rta.user_events(spark, rows=60, users=7), name)
+    query = rta.follow(name, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=20)  # fmt: skip
+    try:
+        query.processAllAvailable()
+        source = query._jsq.streamingQuery().streamMetrics()
+        prefix, _, of = source.sourceName().rpartition(".")
+        assert prefix == "spark.streaming"
+
+        def registered() -> dict[tuple[str, str, str], float]:
+            gauges = dict(source.metricRegistry().getGauges()).items()
+            return {
+                ("spark_structured_streaming_driver_" + re.sub(r"\W", "_", figure), spark.sparkContext.applicationId, of): gauge.getValue()
+                for figure, gauge in gauges
+            }  # fmt: skip
+
+        def told() -> dict[tuple[str, str, str], float]:
+            return {
+                (metric, dict(labels)["app_id"], dict(labels)["query_name"]): value
+                for (metric, labels), value in values(rta.metrics.exposition()).items()
+                if metric.startswith("spark_") and ("query_name", table) in labels
+            }
+
+        assert len(registered()) == 6
+        assert told().keys() == registered().keys()
+        until(lambda: told() == registered())
+        assert registered()["spark_structured_streaming_driver_states_rowsTotal", spark.sparkContext.applicationId, table] == len(rta.read(table))  # fmt: skip
     finally:
         query.stop()
 
