@@ -73,7 +73,6 @@ SOAK = pytest.mark.soak  # Spark starts twice
     [
         ("kernel", "before Spark"),
         pytest.param("kernel", "before the drain", marks=SOAK),
-        pytest.param("kernel", "in a micro-batch", marks=SOAK),
         pytest.param("kernel", "after the drain", marks=SOAK),
         pytest.param("JVM", "before the drain", marks=SOAK),
         pytest.param("JVM", "after the drain", marks=SOAK),
