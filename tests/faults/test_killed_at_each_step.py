@@ -79,7 +79,7 @@ SOAK = pytest.mark.soak  # Spark starts twice
     ],
 )
 def test_f71_kernel_and_jvm_are_killed_at_each_step_of_a_run(kind: str, step: str, tmp_path: Path, topic: Callable[..., str]) -> None:  # fmt: skip
-    """The try has failed and leaves nothing running, the next one succeeds; who has drained all needs no JVM: one success, each event counts once."""
+    """Without its kernel a try has failed, and the next one succeeds; a JVM that is idle is replaced, or not missed: one success, each event counts once."""
     name, job = topic(partitions=1), f"f71_{kind}_{step.replace(' ', '_')}".lower()
     _published(name)
     path = tmp_path / f"{job}.ipynb"
@@ -97,9 +97,8 @@ def test_f71_kernel_and_jvm_are_killed_at_each_step_of_a_run(kind: str, step: st
     last, *failed = jobs.history(job)
     assert last.state == slot.state == State.SUCCEEDED
     assert [*slot.run_ids] == [each.run_id for each in (*failed, last)]
-    said = {"kernel": "its kernel died", "JVM": "the JVM of Spark ended"}[kind]
-    told = [(each.state, said in str(each.message)) for each in failed]
-    assert told == ([] if (kind, step) == ("JVM", "after the drain") else [(State.FAILED, True)])
+    told = [(each.state, "its kernel died" in str(each.message)) for each in failed]
+    assert told == ([(State.FAILED, True)] if kind == "kernel" else [])
     assert _outputs(last) == f"{true_totals(name).num_rows}\n"
     _exact(job, name)
     assert not still_running(processes, patience=HANG)
