@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -21,6 +22,7 @@ from tests.support.waiting import HANG, finished, until
 
 pytestmark = pytest.mark.kafka
 expect.set_options(timeout=HANG * 1000)
+OPERATIONS = Path(__file__).parents[2] / "notebooks" / "5-operations" / "02-watch-operations.ipynb"
 EVIL = "<img src=x onerror=document.title='pwned'>"
 CHART = "lambda rows: alt.Chart(rows).mark_bar().encode(x='count()', y='action:N')"
 
@@ -231,3 +233,12 @@ def test_a_unit_of_systemd_runs_the_same_command(home: Path, tmp_path: Path) -> 
     assert f'"dashboard" "{tmp_path}/50%% off.ipynb" "--name" "off" "--port" "8123"' in text
     assert f'Environment="RTA_HOME={home}"' in text
     assert "token" not in text.lower()
+
+
+def test_the_operations_notebook_is_kept_with_a_job_and_an_alarm() -> None:
+    """Who reads it without a kernel sees a run that succeeded and an alarm that fires."""
+    cells = [each for each in nbformat.read(OPERATIONS, as_version=4).cells if each.cell_type == "code"]  # fmt: skip
+    [alarms] = [each for each in cells if "rta.live(rta.alerts.alerts" in each.source]
+    [jobs] = [each for each in cells if "rta.live(jobs" in each.source]
+    assert "firing" in alarms.outputs[0].data["text/plain"]
+    assert "succeeded" in jobs.outputs[0].data["text/plain"]

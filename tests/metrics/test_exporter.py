@@ -1,6 +1,7 @@
 """The exporter: scraped by a real Prometheus, whatever is away, and as a file for node-exporter."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -85,6 +86,44 @@ def test_prometheus_scrapes_a_query_its_lag_a_group_and_dead_letters(
         query.stop()
 
 
+@pytest.mark.kafka
+def test_spark_s_own_figures_have_the_names_and_values_that_spark_registers(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
+    """What Spark's own source of metrics has of a running query, named as the field's boards have it: all of it, and no more.
+
+    The boards have their names from the JMX exporter by the rule of Spark's operator: `….driver.spark.streaming.QUERY.FIGURE` becomes
+    `spark_structured_streaming_driver_FIGURE{query_name="QUERY"}`.
+    """
+    name, table = topic(partitions=1), "spark_s_names"
+    rta.publish(rta.user_events(spark, rows=60, users=7), name)
+    query = rta.follow(name, rta.transforms.totals, table=table, key=["window", "user_id"], event=rta.USER_EVENTS, max_events_per_batch=20)  # fmt: skip
+    try:
+        query.processAllAvailable()
+        source = query._jsq.streamingQuery().streamMetrics()
+        prefix, _, of = source.sourceName().rpartition(".")
+        assert prefix == "spark.streaming"
+
+        def registered() -> dict[tuple[str, str, str], float]:
+            gauges = dict(source.metricRegistry().getGauges()).items()
+            return {
+                ("spark_structured_streaming_driver_" + re.sub(r"\W", "_", figure), spark.sparkContext.applicationId, of): gauge.getValue()
+                for figure, gauge in gauges
+            }  # fmt: skip
+
+        def told() -> dict[tuple[str, str, str], float]:
+            return {
+                (metric, dict(labels)["app_id"], dict(labels)["query_name"]): value
+                for (metric, labels), value in values(rta.metrics.exposition()).items()
+                if metric.startswith("spark_") and ("query_name", table) in labels
+            }
+
+        assert len(registered()) == 6
+        assert told().keys() == registered().keys()
+        until(lambda: told() == registered())
+        assert registered()["spark_structured_streaming_driver_states_rowsTotal", spark.sparkContext.applicationId, table] == len(rta.read(table))  # fmt: skip
+    finally:
+        query.stop()
+
+
 def test_whatever_is_away_is_said_and_the_rest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """No broker: none is started. Kafka silent, the database away: 0, and an answer within the patience; both back: 1 again."""
     monkeypatch.setenv("RTA_HOME", str(tmp_path))
@@ -130,6 +169,23 @@ def test_a_run_of_a_job_is_counted_by_how_it_ended(tmp_path: Path, monkeypatch: 
             ("rta_job_failed", (job,)): 1,
         }
         until(lambda: (succeeded | failed).items() <= scraped(exporter).items())
+
+
+def test_prometheus_tells_which_job_has_failed_and_when_it_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """With the scrape of the page, `job` is the job: its alarm of the shipped rules fires for it alone, and ends with a run that succeeds."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    path = written(tmp_path / "nightly.ipynb", "1 / 0")
+    rta.jobs.run(written(tmp_path / "weekly.ipynb", "1"))
+    with pytest.raises(JobError):
+        rta.jobs.run(path)
+    rules = Path(str(files("rta.metrics"))) / "alerts.yml"
+    with rta.metrics.serve(port=0) as exporter, prometheus(tmp_path, exporter.address, rules=[rules]) as server:  # fmt: skip
+        fires = 'count by (rule) (ALERTS{alertname="RtaJobFailed",alertstate="firing",job=~"%s"})'
+        until(lambda: server.query(fires % ".*") == {(): 1})
+        assert server.query(fires % "nightly") == {(): 1}
+        rta.jobs.run(written(path, "1"))
+        until(lambda: "RtaJobFailed" not in server.firing())
+        assert server.query('count(rta_job_failed{job=~"nightly|weekly"} == 0)') == {(): 2}
 
 
 def test_the_figures_are_a_file_for_node_exporter(

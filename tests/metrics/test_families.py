@@ -18,6 +18,7 @@ from rta.metrics.exporter import PORT, _Collector
 from rta.metrics.families import FAMILIES, families
 from rta.monitor import Verdict, Vitals
 from rta.store.ledger import Accounting
+from tests.support.prometheus import advised
 
 NOON = dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)
 EVIL = 'a"b\\c\n🙂'
@@ -158,12 +159,13 @@ def test_the_board_asks_only_for_what_there_is() -> None:
 
 
 def test_the_page_on_opentelemetry_names_the_exporter_s_address() -> None:
-    """Its configuration is YAML, and the receiver scrapes the port that `rta metrics` has by default."""
+    """Its configuration is YAML, and the receiver scrapes the port that `rta metrics` has by default, as Prometheus is told to."""
     page = (Path(__file__).parents[2] / "docs" / "opentelemetry.md").read_text()
     [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     config = yaml.safe_load(text)
     [job] = config["receivers"]["prometheus"]["config"]["scrape_configs"]
     assert job["static_configs"] == [{"targets": [f"127.0.0.1:{PORT}"]}]
+    assert advised().items() <= job.items()
     for pipeline in config["service"]["pipelines"].values():
         assert set(pipeline["receivers"]) <= set(config["receivers"])
         assert set(pipeline["exporters"]) <= set(config["exporters"])

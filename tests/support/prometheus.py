@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,11 +53,19 @@ class Prometheus:
         return {each["labels"]["alertname"] for each in found if each["state"] == "firing"}
 
 
+def advised() -> dict[str, Any]:
+    """Return the scrape that docs/monitoring.md tells people to use."""
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [job] = yaml.safe_load(text)["scrape_configs"]
+    return dict(job)
+
+
 @contextmanager
 def prometheus(folder: Path, address: str, *, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
     """Run one while the block runs; it scrapes the address every second."""
     place = urlsplit(address)
-    job = {"job_name": "rta", "metrics_path": place.path, "static_configs": [{"targets": [place.netloc]}]}  # fmt: skip
+    job = advised() | {"metrics_path": place.path, "static_configs": [{"targets": [place.netloc]}]}
     often = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config = {"global": often, "rule_files": [str(each) for each in rules], "scrape_configs": [job]}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
