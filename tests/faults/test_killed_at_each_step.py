@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,6 +73,7 @@ SOAK = pytest.mark.soak  # Spark starts twice
     ("kind", "step"),
     [
         ("kernel", "before Spark"),
+        pytest.param("kernel", "in a micro-batch", marks=SOAK),
         pytest.param("kernel", "before the drain", marks=SOAK),
         pytest.param("kernel", "after the drain", marks=SOAK),
         pytest.param("JVM", "before the drain", marks=SOAK),
@@ -80,7 +82,7 @@ SOAK = pytest.mark.soak  # Spark starts twice
 )
 def test_f71_kernel_and_jvm_are_killed_at_each_step_of_a_run(kind: str, step: str, tmp_path: Path, topic: Callable[..., str]) -> None:  # fmt: skip
     """Without its kernel a try has failed, and the next one succeeds; a JVM that is idle is replaced, or not missed: one success, each event counts once."""
-    name, job = topic(partitions=1), f"f71_{kind}_{step.replace(' ', '_')}".lower()
+    name, job = topic(partitions=1), f"f71_{kind}_{re.sub('[ -]', '_', step)}".lower()
     _published(name)
     path = tmp_path / f"{job}.ipynb"
     reached, opened = _holding(path, name, job, step)
