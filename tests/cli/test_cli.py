@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 import rta as rta_package
+from rta import jobs
 from rta.cli.app import main
 from rta.dataframes import publish_datasets
 from rta.dataframes.producer import Published
@@ -25,7 +27,8 @@ from rta.kafka import broker, tail, topics
 from rta.settings import settings
 from rta.store import database, ledger, rows, serving, serving_tables
 from tests.support.databases import create
-from tests.support.waiting import HANG
+from tests.support.notebooks import SELDOM, written
+from tests.support.waiting import HANG, until
 
 
 def rta(*arguments: str) -> Result:
@@ -74,6 +77,23 @@ def test_up_and_status_tell_of_the_broker() -> None:
     told = json.loads(rta("status", "--json").stdout)
     assert told["bootstrap"] == broker.bootstrap()
     assert set(told["tables"]) == {table.name for table in serving_tables.tables()}
+
+
+def test_up_starts_a_scheduler_and_down_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """`rta up --scheduler` starts broker and scheduler of a home, once; what is due runs; `rta down` ends both."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    try:
+        first = json.loads(rta("up", "--scheduler", "--json").stdout)
+        assert f"scheduler (pid {first['scheduler']})" in rta("up", "--scheduler").stdout
+        assert json.loads(rta("status", "--json").stdout)["scheduler"] == first["scheduler"]
+        jobs.schedule(written(tmp_path / "due.ipynb", "print(1)"), every=SELDOM)
+        jobs.run_now("due")
+        until(lambda: jobs.history("due", state="succeeded"))
+    finally:
+        ended = rta("down").stdout
+    assert "scheduler stopped" in ended
+    until(lambda: not psutil.pid_exists(first["scheduler"]))
+    assert rta("status").exit_code == 3
 
 
 def test_status_without_a_broker_is_exit_code_3(
