@@ -60,7 +60,7 @@ def lambda_(
         100
     """
     sources = query_sources(topic, event)
-    if real_time and {*sources} != {ONLY}:
+    if real_time and ONLY not in sources:
         raise InputError("real-time mode reads one topic", found=titled(sources), fix="leave real_time away")  # fmt: skip
     require_parameters(transform, sources)
     return Lambda(sources, transform, table, key, real_time).started()
@@ -119,7 +119,7 @@ class Lambda(Architecture):
     def _speed(self, number: int, cut_off: Mapping[str, Mapping[int, int]]) -> StreamingQuery:
         """Follow each topic from its cut-off with the same transform."""
         transform = self.transform
-        if {*self.sources} == {ONLY}:  # of several topics none may remove copies
+        if ONLY in self.sources:  # of several topics none may remove copies
             known = read_archive(self.topic, event=self.event, before=cut_off[self.topic])
             transform = without_copies_of(known, transform, known, everywhere=self.real_time is not None)  # fmt: skip
         return self._follow(number, self._parts(number)[1], transform, cut_off)
@@ -129,4 +129,4 @@ class Lambda(Architecture):
 
     def _merges(self) -> dict[str, Merge]:
         frames = {name: read_batch(source.topic, event=source.event) for name, source in self.sources.items()}  # fmt: skip
-        return merges(applied(self.transform, frames), several={*self.sources} != {ONLY})
+        return merges(applied(self.transform, frames), several=ONLY not in self.sources)

@@ -94,16 +94,14 @@ def _kinds(plan: Any) -> dict[int, Merge | list[Merge]]:
 
 
 def _require_row_by_row(plan: Any) -> None:
-    """Refuse a plan with an operator that may need rows of two parts: all but those that are known to take each row alone."""
-    above = True
-    for node in walk(plan):
-        name = node.nodeName()
-        if not above and not node.children().isEmpty() and name not in _ROW_BY_ROW:
+    """Refuse an operator below the aggregate that may need rows of two parts: all but those that are known to take each row alone."""
+    aggregate = next(node for node in walk(plan) if node.nodeName() == "Aggregate")
+    for node in walk(aggregate.child()):
+        if node.nodeName() not in _ROW_BY_ROW and not node.children().isEmpty():
             raise _unmergeable(
-                f"{name} of several topics, below the aggregate",
+                f"{node.nodeName()} of several topics, below the aggregate",
                 "put their events together by unionByName(), then aggregate; or take rta.batch(), rta.kappa() or rta.follow()",
             )  # fmt: skip
-        above = above and name != "Aggregate"
 
 
 def _aggregated(expression: Any, keys: set[int]) -> Merge | list[Merge]:

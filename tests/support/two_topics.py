@@ -216,6 +216,12 @@ def pairs(found: Truth, both: Pair) -> set[Row]:
     }
 
 
+def without_partner(found: Truth, both: Pair) -> set[Row]:
+    """Return what a left join gives for views without a partner, once none can come any more."""
+    partners = {view for view, *_ in pairs(found, both)}
+    return {(e.offset, -1, e.user) for e in found.kept[both.views] if e.offset not in partners and e.at + REACH < found.closed}  # fmt: skip
+
+
 def sessions(views: DataFrame) -> DataFrame:
     """Count the events of each user's sessions."""
     window = F.session_window("seen_at", "9 minutes").alias("session")
