@@ -16,7 +16,7 @@ def python_value(who: str, given: Any) -> Any:
         given: The value.
 
     Raises:
-        InputError: if it is a moment with nanoseconds, which no column here keeps.
+        InputError: if it is a moment or an interval with nanoseconds, which no column here keeps.
 
     >>> import pandas
     >>> python_value("parameter 'n'", pandas.NA), python_value("parameter 'd'", pandas.Timestamp("2024-11-15", tz="UTC"))
@@ -24,18 +24,20 @@ def python_value(who: str, given: Any) -> Any:
     """
     if given is None or type(given).__name__ in ("NaTType", "NAType"):
         return None
-    if isinstance(given, _kind("numpy", "datetime64")):
-        import pandas as pd
+    for theirs, ours in (("datetime64", "Timestamp"), ("timedelta64", "Timedelta")):
+        if isinstance(given, _kind("numpy", theirs)):
+            import pandas as pd
 
-        return python_value(who, pd.Timestamp(given))
-    if isinstance(given, _kind("pandas", "Timestamp")):
-        if given.nanosecond:
+            return python_value(who, getattr(pd, ours)(given))
+    moment = isinstance(given, _kind("pandas", "Timestamp"))
+    if moment or isinstance(given, _kind("pandas", "Timedelta")):
+        if given.nanosecond if moment else given.nanoseconds:
             raise InputError(
                 f"{who} has nanoseconds, which no column keeps",
                 found=given,
                 fix="round it: .round('us')",
             )
-        return given.to_pydatetime()
+        return given.to_pydatetime() if moment else given.to_pytimedelta()
     if isinstance(given, _kind("numpy", "generic")):
         return given.item()
     return given

@@ -19,6 +19,7 @@ from rta.errors import InputError
 from rta.settings import settings
 from rta.store import database, serving, serving_tables
 from rta.store.ledger import Batch
+from rta.store.stored_types import storable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -58,8 +59,8 @@ def batch_view(
             for name, topic in topics.items()
         },
     )  # fmt: skip
-    answer, operators = observed_around(plain), deduplicates(plain)
-    target = serving_tables.planned(table, answer.schema, key, topic=titled(sources))
+    answer, operators = storable(observed_around(plain)), deduplicates(plain)
+    target = serving_tables.planned(table, plain.schema, key, topic=titled(sources))
     with task_metrics.noted(answer.sparkSession, table) as ran_again:
         rows = answer.toArrow()
         all_counted, again = observed(execution(answer), OBSERVED, ROWS), ran_again()

@@ -29,6 +29,7 @@ from rta.kafka.pace import Pace as Clock
 from rta.kafka.paced import bounded_producer
 from rta.progress import doing, waiting
 from rta.store import database, ledger, serving, serving_tables
+from rta.store.stored_types import storable
 from rta.store.upserts import upsert
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _truth(topic: str, what: Run, table: str) -> pd.DataFrame:
     frame = sources.read_batch(topic, event=what.event).transform(what.transform)
     made = serving_tables.make(serving_tables.planned(table, frame.schema, what.key))
     with database.writing(database.engine()) as connection:
-        upsert(connection, made, frame.toArrow())
+        upsert(connection, made, storable(frame).toArrow())
     return serving.read(table)
 
 

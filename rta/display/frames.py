@@ -19,6 +19,7 @@ from rta.settings import private_folder, settings
 from rta.setup.processes import runs
 from rta.store.columns import KINDS, series
 from rta.store.merge_rules import grouping
+from rta.store.stored_types import storable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +69,10 @@ class FrameFeed(OneQuery):
         from pyspark.sql import functions as F
 
         counted = Observation()
-        newest = (
+        newest = storable(
             batch.observe(counted, F.count(F.lit(1)).alias("rows")).withColumn(_AT, F.monotonically_increasing_id())
-            .orderBy(F.col(f"`{_AT}`").desc()).limit(_KEPT).drop(_AT).toArrow()
-        )  # fmt: skip
+            .orderBy(F.col(f"`{_AT}`").desc()).limit(_KEPT).drop(_AT)
+        ).toArrow()  # fmt: skip
         rows = list(zip(*(column.to_pylist() for column in newest.columns), strict=True))[::-1]
         with self._lock:
             if self.mode == "complete":

@@ -22,7 +22,7 @@ _LONGEST: Final = (
     2_000  # characters of a cell: a value of a megabyte would be sent four times a second
 )
 _TYPES: Final = {
-    "byte": "number", "short": "number", "integer": "number", "long": "number", "float": "number", "double": "number",
+    "byte": "number", "short": "number", "integer": "number", "long": "number", "yearmonthinterval": "number", "float": "number", "double": "number",
     "decimal": "decimal", "timestamp": "time", "timestamp_ntz": "time", "date": "time", "boolean": "bool",
     "struct": "json", "array": "json", "map": "json", "variant": "json",
 }  # fmt: skip

@@ -79,7 +79,7 @@ def _check_type(kind: DataType, place: str) -> None:
                     )  # fmt: skip
                 _check_type(each.dataType, f"{place}.{each.name}")
             return None
-        case _ if kind.typeName() in _LEAVES and kind.simpleString() != "void":
+        case _ if kind.typeName() in _LEAVES and kind.simpleString() not in ("void", "udt"):
             return None
     raise InputError(
         f"column {place!r} has a type that events cannot have", found=type_name(kind),

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from rta.errors import InputError, TableError
 from rta.store.columns import MARK, encode, timestamp_text
+from rta.store.nested import INTEGERS, microseconds
 from rta.values import python_value
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructField
 
-_TAKEN: Final = (bool, int, float, str, bytes, Decimal, dt.datetime, dt.date)
+_TAKEN: Final = (bool, int, float, str, bytes, Decimal, dt.datetime, dt.date, dt.time, dt.timedelta)
 _EXACT: Final = 2**53  # beyond it a float stands for more than one integer
 _PARAMETER: Final = r"(?<![\w:]):(?P<name>[^\W\d]\w*)"
 _SKIPPED: Final = r"'(?:[^']|'')*' | \"(?:[^\"]|\"\")*\" | --[^\n]*"
@@ -117,13 +118,20 @@ def _driver_value(who: str, given: Any, dialect: str) -> Any:
         raise InputError(
             f"{who} is larger than an INTEGER of SQLite", found=value, fix="give a Decimal"
         )
-    if isinstance(value, dt.datetime):
-        return timestamp_text(value)
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    if isinstance(value, float) and math.isnan(value):
-        return MARK + "NaN"
-    return f"{value:f}" if isinstance(value, Decimal) else value
+    match value:
+        case dt.datetime():
+            value = timestamp_text(value)
+        case dt.date():
+            value = value.isoformat()
+        case dt.time():
+            value = value.isoformat("microseconds")
+        case dt.timedelta():
+            value = microseconds(value)
+        case float() if math.isnan(value):
+            value = MARK + "NaN"
+        case Decimal():
+            value = f"{value:f}"
+    return value
 
 
 def column_value(field: StructField, given: Any, dialect: str) -> Any:
@@ -142,7 +150,7 @@ def column_value(field: StructField, given: Any, dialect: str) -> Any:
     """
     kind = field.dataType.typeName()
     value = _taken(f"the value for column {field.name!r}", given)
-    if kind in ("byte", "short", "integer", "long") and type(value) in (float, Decimal):
+    if kind in INTEGERS and type(value) in (float, Decimal):
         whole = abs(value) < _EXACT and value == int(value) if math.isfinite(value) else False
         value = int(value) if whole else value
     try:
@@ -157,12 +165,14 @@ def column_value(field: StructField, given: Any, dialect: str) -> Any:
 
 
 _WANTED: Final = {
-    **dict.fromkeys(("byte", "short", "integer", "long"), "an int"),
+    **dict.fromkeys(INTEGERS, "an int"),
     "decimal": "a Decimal with no more digits than the column has",
     "string": "a str",
     "boolean": "a bool",
     "date": "a datetime.date",
     "timestamp": "a datetime with its zone",
+    "time": "a datetime.time",
+    "daytimeinterval": "a datetime.timedelta",
     "binary": "bytes",
 }
 
@@ -178,7 +188,7 @@ def _taken(who: str, given: Any) -> Any:
         raise InputError(
             f"{who} has a type that no database takes",
             found=f"{given!r} ({type(given).__name__})",
-            fix="give str, int, float, Decimal, bool, bytes, date or a datetime with its zone",
+            fix="give str, int, float, Decimal, bool, bytes, date, time, timedelta or a datetime with its zone",
         )
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         raise InputError(

@@ -11,11 +11,13 @@
 | DATE                   | DATE                   | text: 2013-01-01                          |
 | TIME                   | TIME                   | text: 05:00:00.000000                     |
 | INTERVAL DAY TO SECOND | INTERVAL               | integer: microseconds                     |
-| STRING, BINARY         | TEXT, BYTEA            | text, blob                                |
-| ARRAY, MAP, inner STRUCT | JSONB                | JSON as text (rta.store.nested)           |
+| INTERVAL YEAR TO MONTH | INTEGER                | integer: months                           |
+| STRING, CHAR, VARCHAR  | TEXT                   | text                                      |
+| BINARY                 | BYTEA                  | blob                                      |
+| ARRAY, MAP, inner STRUCT, VARIANT | JSONB       | JSON as text (rta.store.nested)           |
 
 A struct is flattened one level, its name as prefix: `window` gives `window_start`, `window_end`. What is deeper is JSON, and SQL reaches
-into it: `tags ->> 0` and `device_os ->> 'name'` on both databases.
+into it: `tags ->> 0` and `device_os ->> 'name'` on both databases. What has no place is refused, with what to do: see REFUSED.
 """
 
 from __future__ import annotations
@@ -67,24 +69,39 @@ KINDS: Final[Mapping[str, Kind]] = {
     "double": Kind("DOUBLE PRECISION", "DOUBLE", (float, int), "float64", "Float64"),
     "decimal": Kind("NUMERIC", "DECIMAL_TEXT", (Decimal, int)),
     "string": Kind("TEXT", "TEXT", (str,)),
+    "char": Kind("TEXT", "TEXT", (str,)),
+    "varchar": Kind("TEXT", "TEXT", (str,)),
     "boolean": Kind("BOOLEAN", "BOOLEAN_INT", (bool,), "bool", "boolean"),
     "date": Kind("DATE", "DATE_TEXT", (dt.date,)),
     "timestamp": Kind("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_TEXT", (dt.datetime,), "us", "us"),
     "timestamp_ntz": Kind("TIMESTAMP", "MOMENT_TEXT", (dt.datetime,), "naive", "naive"),
     "time": Kind("TIME", "TIME_TEXT", (dt.time,)),
     "daytimeinterval": Kind("INTERVAL", "INTERVAL_US", (dt.timedelta,), "duration", "duration"),
+    "yearmonthinterval": Kind("INTEGER", "INTEGER", (int,), "int32", "Int32", 32),
     "binary": Kind("BYTEA", "BLOB", (bytes, bytearray)),
     "array": Kind("JSONB", "JSON_TEXT", (list, tuple)),
     "map": Kind("JSONB", "JSON_TEXT", (dict, list)),
     "struct": Kind("JSONB", "JSON_TEXT", (dict, tuple)),
+    "variant": Kind("JSONB", "JSON_TEXT", (str,)),
 }
+_SPATIAL: Final = (
+    "take ST_AsBinary() of it, and ST_Srid(), as columns: neither database has this type"
+)
+REFUSED: Final[Mapping[str, str]] = {
+    "void": "leave it out, or cast it to the type that it is meant to have: it has no value but null",
+    "interval": "make it make_ym_interval() or make_dt_interval(): months and days have no length, so it is neither equal nor greater",
+    "geometry": _SPATIAL,
+    "geography": _SPATIAL,
+    "udt": "take its parts as columns, such as vector_to_array() of a vector: only Python knows what is in it",
+}
+"""What to do about a type that no table can hold, by its typeName(); `udt` are the types of others."""
 
 
 def flat(schema: StructType) -> StructType:
     """Return the columns of a serving table for a query's schema: structs flattened, names checked.
 
     Raises:
-        InputError: A column has a type that no table can hold, or two have one name.
+        InputError: A column has a type that no table can hold (REFUSED), or two have one name.
 
     >>> from pyspark.sql.types import StructType
     >>> window = StructType().add("start", "timestamp").add("end", "timestamp")
@@ -109,13 +126,13 @@ def flat(schema: StructType) -> StructType:
             ]
     whole, seen = {*schema.names}, set[str]()
     for column in columns:
-        unknown = [each for each in inner_types(column.dataType) if each.typeName() not in KINDS]
-        if unknown:
-            raise InputError(
-                f"no serving table can hold column {column.name!r}",
-                found=type_name(unknown[0]),
-                fix="cast it, or take its parts as columns, before the table",
-            )
+        for each in inner_types(column.dataType):
+            name = "udt" if each.simpleString() == "udt" else each.typeName()
+            if name not in KINDS:
+                raise InputError(
+                    f"no serving table can hold column {column.name!r}", found=type_name(each),
+                    fix=REFUSED.get(name, "cast it, or take its parts as columns, before the table"),
+                )  # fmt: skip
         if column.name not in whole and len(column.name) > LONGEST:
             raise InputError(
                 "the field of a struct has too long a name for a column", found=f"{column.name!r}, {len(column.name)} characters",

@@ -1,6 +1,8 @@
-"""Structs, arrays and maps as JSON, and back in their Spark types: what a column of text can hold without a loss.
+"""Structs, arrays, maps and variants as JSON, and back in their Spark types: what a column of text can hold without a loss.
 
-Decimals are numbers with all their digits, moments ISO 8601 in UTC, intervals microseconds, bytes base64; a map is an object, its keys as text.
+Decimals are numbers with all their digits, moments ISO 8601 in UTC, intervals microseconds or months, bytes base64; a map is an object, its
+keys as text. A VARIANT comes as the JSON that Spark makes of it (rta.store.stored_types), and has no type to go back to: its numbers with a
+point are Decimal.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 # A type is Spark's DataType, known by its name here: the command line reads tables, and does not load PySpark.
-NESTED: Final = frozenset(("struct", "array", "map"))
+NESTED: Final = frozenset(("struct", "array", "map", "variant"))
 
 
 def to_json(kind: Any, value: Any) -> str:
@@ -43,6 +45,9 @@ def to_json(kind: Any, value: Any) -> str:
         case "map":
             pairs = value.items() if isinstance(value, Mapping) else value
             return _object((_key(kind.keyType, k), to_json(kind.valueType, v)) for k, v in pairs)
+        case "variant":
+            json.loads(value)  # raises ValueError
+            return str(value)
     return _leaf(value)
 
 
@@ -57,10 +62,12 @@ def from_json(kind: Any, text: str | None) -> Any:
 
 
 def arrow_schema(columns: Any) -> Any:
-    """Return the Arrow schema of a StructType, moments in UTC."""
+    """Return the Arrow schema of a StructType, moments in UTC; a VARIANT is its JSON, a year-month INTERVAL its months."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(columns, timezone="UTC")
+    from rta.store.stored_types import stored_type
+
+    return to_arrow_schema(stored_type(columns), timezone="UTC")
 
 
 def spark_schema(schema: Any) -> Any:
@@ -77,7 +84,7 @@ def spark_schema(schema: Any) -> Any:
 
 
 def arrow_value(kind: Any, value: Any) -> Any:
-    """Return a value as Arrow takes it: a map as pairs.
+    """Return a value as Arrow takes it: a map as pairs, a variant as JSON.
 
     >>> from pyspark.sql.types import ArrayType, LongType, MapType
     >>> arrow_value(ArrayType(MapType(LongType(), LongType())), [{1: 2}])
@@ -92,7 +99,18 @@ def arrow_value(kind: Any, value: Any) -> Any:
             return [arrow_value(kind.elementType, each) for each in value]
         case "map":
             return [(k, arrow_value(kind.valueType, v)) for k, v in value.items()]
+        case "variant":
+            return _variant(value)
     return value
+
+
+def _variant(value: Any) -> str:
+    """Write what was read of a VARIANT, all digits of its numbers kept."""
+    if isinstance(value, Mapping):
+        return _object((name, _variant(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return "[" + ",".join(map(_variant, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
 
 
 def _object(members: Any) -> str:
@@ -156,14 +174,14 @@ def _typed(kind: Any, value: Any) -> Any:
         case name if name in _READ:
             return _READ[name](value)
         case name:
-            return int(value) if name in _INTEGERS else value
+            return int(value) if name in INTEGERS else value
 
 
 def _boolean(value: Any) -> bool:
     return value is True or value == "true"  # the key of a map is text
 
 
-_INTEGERS: Final = ("byte", "short", "integer", "long")
+INTEGERS: Final = ("byte", "short", "integer", "long", "yearmonthinterval")
 _READ: Final[Mapping[str, Any]] = {
     "decimal": Decimal, "float": float, "double": float, "boolean": _boolean, "binary": base64.b64decode,
     "date": dt.date.fromisoformat, "timestamp": dt.datetime.fromisoformat, "timestamp_ntz": dt.datetime.fromisoformat,
@@ -178,7 +196,7 @@ def inner_types(kind: Any) -> Sequence[Any]:
     >>> [each.typeName() for each in inner_types(ArrayType(LongType()))]
     ['array', 'long']
     """
-    match kind.typeName():
+    match "udt" if kind.simpleString() == "udt" else kind.typeName():
         case "struct":
             below = [each.dataType for each in kind]
         case "array":

@@ -246,6 +246,7 @@ def _query(
         query = query.where(_is(_known(described, column), found.columns[column], value, dialect))
     for given, column in zip(order_by, chosen, strict=True):
         known = _known(described, column)
+        _require_comparable(found.columns[column])
         query = query.order_by(known.desc() if given.startswith("-") else known)
     return query
 
@@ -265,14 +266,19 @@ def _sorted_by(found: Table) -> Sequence[str]:
 
 def _is(column: Any, field: StructField, given: Any, dialect: str) -> Any:
     """Compare a column with a value, or with each of a list; null is a value like any other."""
+    _require_comparable(field)
+    values = [column_value(field, each, dialect) for each in (given if is_list(given) else [given])]
+    present = column.in_([value for value in values if value is not None])
+    return present | column.is_(None) if None in values else present
+
+
+def _require_comparable(field: StructField) -> None:
+    """Refuse a column of JSON: two databases order it in two ways."""
     if field.dataType.typeName() in NESTED:
         fix = (
             f"reach into it by SQL: rta.sql(\"SELECT … WHERE {field.name} ->> 'name' = :value\", …)"
         )
         raise InputError(f"column {field.name!r} is JSON, which is not compared", fix=fix)
-    values = [column_value(field, each, dialect) for each in (given if is_list(given) else [given])]
-    present = column.in_([value for value in values if value is not None])
-    return present | column.is_(None) if None in values else present
 
 
 def _known(described: Any, column: str) -> Any:
@@ -296,7 +302,7 @@ def sql(
 
     Args:
         query: The SELECT. Text in quotes and comments holds no parameters.
-        params: Name → str, int, float, Decimal, bool, bytes, date, a moment with its zone, or what NumPy and pandas call so. None, NaT
+        params: Name → str, int, float, Decimal, bool, bytes, date, time, timedelta, a moment with its zone, or what NumPy and pandas call so. None, NaT
             and NA are NULL. A list stands for `(…, …)`, as in `page IN :pages`.
         on: The database; by default the one of the settings.
 

@@ -225,7 +225,9 @@ def _wanted(name: str, schema: StructType, key: Sequence[str], topic: str | None
             raise InputError(f"key column {each!r} is a float", fix=fix)
         if columns[each].dataType.typeName() in NESTED:
             fix = "take the parts that identify a row as columns of their own"
-            raise InputError(f"key column {each!r} is an array, a map or a struct", fix=fix)
+            raise InputError(
+                f"key column {each!r} is an array, a map, a struct or a variant", fix=fix
+            )
     bare = json.loads(schema.json(), object_hook=_without_metadata)
     return Table(name, StructType.fromJson(bare), tuple(names), topic)
 

@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql.types import StructType
+from pyspark.sql.types import (
+    DayTimeIntervalType,
+    StructType,
+    TimeType,
+    VariantType,
+    YearMonthIntervalType,
+)
 from sqlalchemy import Engine
 
 from rta.errors import InputError, TableError
@@ -210,13 +216,14 @@ def test_the_job_history_has_its_table(engine: Engine) -> None:
 ALL = (
     StructType().add("id", "long").add("small", "short").add("x", "double").add("price", "decimal(5,2)")
     .add("text", "string").add("ok", "boolean").add("day", "date").add("at", "timestamp").add("raw", "binary")
+    .add("clock", TimeType()).add("span", DayTimeIntervalType()).add("age", YearMonthIntervalType()).add("loose", VariantType())
 )  # fmt: skip
 HALF = NOON.replace(microsecond=500_000)
 ROWS = [
-    (1, 1, 0.5, Decimal("1.50"), "a:b", True, NOON.date(), NOON, b"\x00"),
-    (2, -7, math.nan, Decimal("2.50"), "it's", False, dt.date(2023, 5, 6), HALF, b"k"),
-    (3, None, None, None, None, None, None, None, None),
-]
+    (1, 1, 0.5, Decimal("1.50"), "a:b", True, NOON.date(), NOON, b"\x00", dt.time(9), dt.timedelta(hours=-1), 14, '{"a":1}'),
+    (2, -7, math.nan, Decimal("2.50"), "it's", False, dt.date(2023, 5, 6), HALF, b"k", HALF.time(), dt.timedelta(microseconds=5), -1, "[]"),
+    (3, None, None, None, None, None, None, None, None, None, None, None, None),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -242,6 +249,10 @@ WHERE: list[tuple[dict[str, Any], list[int]]] = [
     ({"at": pd.Timestamp(HALF)}, [2]),
     ({"at": pd.Timestamp(HALF).tz_convert("Asia/Tokyo")}, [2]),
     ({"raw": bytearray(b"k")}, [2]),
+    ({"clock": dt.time(9)}, [1]),
+    ({"span": pd.Timedelta(hours=-1)}, [1]),
+    ({"span": [np.timedelta64(5, "us"), pd.NaT]}, [2, 3]),
+    ({"age": np.int32(14)}, [1]),
     ({"at": pd.NaT}, [3]),
     ({"small": pd.NA, "text": None}, [3]),
     ({"id": [1, 3, 99]}, [1, 3]),
@@ -273,7 +284,12 @@ REFUSED: list[tuple[Any, str]] = [
     ({"day": NOON}, "'day' is DATE"),
     ({"ok": 1}, "'ok' is BOOLEAN"),
     ({"text": {"a": 1}}, "'text' has a type that no database takes.*dict"),
-    ({"text": dt.timedelta(1)}, "'text' has a type that no database takes"),
+    ({"text": dt.timedelta(1)}, "'text' is STRING and cannot hold the value in `where`"),
+    ({"clock": "09:00"}, r"'clock' is TIME\(6\).*give a datetime.time"),
+    ({"span": 5}, "'span' is INTERVAL DAY TO SECOND.*give a datetime.timedelta"),
+    ({"span": pd.Timedelta(1, "ns")}, "'span' has nanoseconds"),
+    ({"age": 1.5}, "'age' is INTERVAL YEAR TO MONTH.*give an int"),
+    ({"loose": "[]"}, "column 'loose' is JSON, which is not compared.*->> 'name'"),
     ({"nobody": 1}, "no column 'nobody'"),
     (["id", 1], "where is a mapping"),
 ]
@@ -284,12 +300,14 @@ def test_where_refuses_what_a_column_cannot_hold(values: Engine) -> None:
     for where, message in REFUSED:
         with pytest.raises(InputError, match=message):
             serving.read("t", where=where, on=values)
+    with pytest.raises(InputError, match="column 'loose' is JSON, which is not compared"):
+        serving.read("t", order_by="-loose", on=values)
 
 
 def test_parameters_take_what_a_person_has(values: Engine) -> None:
     """A value out of read() finds its own row again, whatever its type; a list stands for IN."""
     for row in serving.read("t", where={"id": [1, 2]}, on=values).to_dict("records"):
-        for column in ("id", "small", "price", "text", "ok", "day", "at", "raw"):
+        for column in ("id", "small", "price", "text", "ok", "day", "at", "raw", "clock", "span", "age"):  # fmt: skip
             found = serving.sql(
                 f"SELECT id FROM t WHERE {column} = :v", {"v": row[column]}, on=values
             )

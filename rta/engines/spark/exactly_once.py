@@ -45,6 +45,7 @@ from rta.retries import retried
 from rta.store import database, serving, serving_tables
 from rta.store.expiry import Expiry
 from rta.store.ledger import Batch
+from rta.store.stored_types import storable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -239,7 +240,7 @@ def write_batch(plan: Plan, table: serving_tables.Table, frame: DataFrame, batch
     spans = checkpoints.spans(session, plan.checkpoint, batch_id, plan.seen.offsets)
     with topic_identity.explained(plan.ids, [*spans.values()]):
         # Exactly one evaluation: after none or two the metrics below would be wrong.
-        rows = frame.toArrow()
+        rows = storable(frame).toArrow()
     counted = batch_metrics(session, plan.seen)
     again = task_metrics.note(session, table.name)
     batches, late = accounted(plan, spans, counted, running_query_id(session), batch_id, retried_tasks=again)  # fmt: skip
