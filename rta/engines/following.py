@@ -60,7 +60,8 @@ def follow(
         starting: Where a new checkpoint begins, see rta.read_batch(); an existing one continues where it was.
         max_skew: How far an event's own time may be ahead of Kafka's before it counts as bad, such as "5 minutes".
         max_events_per_batch: The most events of all partitions in one micro-batch; by default all available ones.
-        mode: Spark's output mode: "update", the default where Spark allows it, writes a row whenever it changes; "append" only once it is
+        mode: Spark's output mode: "update", the default where Spark allows it, writes a row whenever it changes, and deletes none: what
+            may lose rows, such as a condition on a count, is refused unless you ask for it; "append" only once it is
             final, when the watermark has passed it; "complete" replaces the whole table, so the result must be small.
         trigger: Spark's own, such as {"processingTime": "5 seconds"}; by default the next micro-batch starts at once. In real-time mode
             {"realTime": "5 minutes"}, the time between two checkpoints and entries in the ledger; by default ten seconds.

@@ -7,16 +7,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
+from rta.engines import ParquetSink
 from rta.errors import InputError, QueryError, TableError
 from rta.settings import settings
 from rta.store import database, serving_tables
+from rta.store.stored_types import storable
 from rta.store.upserts import upsert
 from tests.support.truth import checkpoint_of
 from tests.support.two_topics import (
@@ -247,6 +252,42 @@ def test_how_long_a_user_was_there_is_an_interval(pair: Pair) -> None:
         told = dict(plain.execute("SELECT user_id, long FROM any_stays"))
     plain.close()
     assert told == {user: span // timedelta(microseconds=1) for user, span in expected.items()}
+
+
+def test_what_arrow_lacks_has_a_place(pair: Pair, tmp_path: Path) -> None:
+    """A variant is its JSON, a year-month interval its months: typed for pandas, Polars, DuckDB, plain SQL and the sinks, and the batch's."""
+
+    def loose(views: DataFrame) -> DataFrame:
+        whole = F.parse_json(F.to_json(F.struct("view_id", "user_id")))
+        age = F.make_ym_interval(F.lit(-1), F.col("user_id").cast("int"))
+        return views.select("offset", whole.alias("whole"), F.array(whole, F.lit(None)).alias("all"), age.alias("age"))  # fmt: skip
+
+    rta.drain(pair.views, loose, table="any_loose", key=["offset"], also=[ParquetSink(tmp_path)], **pair.one)  # fmt: skip
+    events = pair.events[pair.views]
+    whole = [{"user_id": each.user, "view_id": each.name} for each in events]
+    found = rta.read("any_loose")
+    assert found["whole"].tolist() == whole
+    assert found["all"].tolist() == [[each, None] for each in whole]
+    assert str(found["age"].dtype) == "Int32"
+    assert found["age"].tolist() == [each.user - 12 for each in events]
+    assert rta.read("any_loose", where={"age": -11})["offset"].tolist() == [each.offset for each in events if each.user == 1]  # fmt: skip
+    typed = rta.store.read_arrow("any_loose")
+    batch = storable(loose(rta.read_batch(pair.views, event=VIEWS))).toArrow().sort_by("offset")
+    assert typed.to_pylist() == batch.to_pylist() == pq.read_table(tmp_path).sort_by("offset").to_pylist()  # fmt: skip
+    asked = duckdb.sql("SELECT sum(age), max(whole ->> '$.view_id') FROM typed")
+    assert asked is not None
+    told = pl.DataFrame(typed).select(pl.col("age").sum(), pl.col("whole").str.json_path_match("$.view_id").max()).rows()  # fmt: skip
+    with sqlite3.connect(f"file:{settings().home}/rta.db?mode=ro", uri=True) as opened:
+        plain = opened.execute("SELECT sum(age), max(whole ->> 'view_id') FROM any_loose").fetchall()  # fmt: skip
+    opened.close()
+    summed = [(sum(each.user - 12 for each in events), max(each.name for each in events))]
+    assert asked.fetchall() == told == plain == summed
+
+    def oldest(views: DataFrame) -> DataFrame:
+        return loose(views).groupBy("age").agg(F.count("*").alias("events"))
+
+    rta.drain(pair.views, oldest, table="any_ages", key=["age"], **pair.one)  # months may be a key
+    assert rows("any_ages", "age", "events") == sorted(Counter(each.user - 12 for each in events).items())  # fmt: skip
 
 
 @pytest.mark.parametrize("counted", [counted_by_hand, counted_in_pandas])
@@ -491,6 +532,57 @@ def test_a_whole_result_replaces_the_table(pair: Pair) -> None:
     few_rows = [(user, many) for user, many in sorted(counts.items()) if many < 8]
     assert len(few_rows) < len(counts)
     assert rows("any_few", "user_id", "events") == few_rows
+
+
+def test_a_result_that_may_lose_a_row_is_refused_in_update_mode(pair: Pair) -> None:
+    """Spark does not say there which row is gone: the sentence has the condition, and what to write instead; nothing is made."""
+
+    def per_user(views: DataFrame) -> DataFrame:
+        return views.groupBy("user_id").count()
+
+    def few(views: DataFrame) -> DataFrame:
+        return per_user(views).where("count < 8")
+
+    def having(views: DataFrame) -> DataFrame:
+        return views.sparkSession.sql("SELECT user_id FROM {views} GROUP BY user_id HAVING max(view_id) < 'v2'", views=views)  # fmt: skip
+
+    def each_of_many(views: DataFrame) -> DataFrame:
+        many = F.explode(F.sequence(F.lit(1), F.col("count"))).alias("number")
+        return per_user(views).select("user_id", many)
+
+    for transform, key, said in (
+        (few, ["user_id"], r"\(count < .*above the aggregate; fix: give mode=.complete"),
+        (having, ["user_id"], r"max\(.*view_id"),
+        (each_of_many, ["user_id", "number"], r"explode\(.*above the aggregate"),
+        (per_user, ["user_id", "count"], "column 'count' of its key"),
+    ):
+        with pytest.raises(InputError, match=f"would stay in table 'any_lost'; found: .*{said}"):
+            rta.drain(pair.views, transform, table="any_lost", key=key, **pair.one)
+    assert not checkpoint_of("any_lost").exists()
+    assert "any_lost" not in [each.name for each in rta.store.tables()]
+
+
+def test_a_condition_that_lets_no_row_go_is_taken(pair: Pair) -> None:
+    """One on the key, unasked; one on a count that only grows, if a person says so: both are the batch's."""
+
+    def many(views: DataFrame) -> DataFrame:
+        return views.groupBy((F.col("user_id") * 2).alias("twice")).agg(F.count("*").alias("events"))  # fmt: skip
+
+    def of_some(views: DataFrame) -> DataFrame:
+        each = F.explode(F.array(F.col("twice"), F.col("twice") + 1)).alias("each")
+        return many(views).where("twice > 2").select(each, "events").where("each < 6")
+
+    def enough(views: DataFrame) -> DataFrame:
+        return many(views).where("events >= 8")
+
+    for table, transform, key, mode in (
+        ("any_of_some", of_some, "each", None),
+        ("any_enough", enough, "twice", "update"),
+    ):
+        rta.drain(pair.views, transform, table=table, key=[key], mode=mode, **pair.one)
+        batch = transform(rta.read_batch(pair.views, event=VIEWS))
+        expected = sorted(tuple(row) for row in batch.select(key, "events").collect())
+        assert rows(table, key, "events") == expected != []
 
 
 def test_a_join_may_be_followed_by_an_aggregate(pair: Pair) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Producer
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -98,6 +100,46 @@ def test_rows_expire_behind_the_watermark(spark: SparkSession, topic: Callable[.
     for row in found.to_dict("records"):
         assert answer[row["user"], row["window_end"].timestamp()] == (row["n"], row["bought"])
     assert rta.accounting("orders_kept").balanced
+
+
+def test_a_tombstone_deletes_a_row_in_complete_mode(spark: SparkSession, topic: Callable[..., str]) -> None:  # fmt: skip
+    """The newest price of each key: a deleted one leaves the table, and comes back; update mode keeps its row, without a price, and says so."""
+    name = topic(partitions=1)
+    event = rta.EventType(name, "sku STRING NOT NULL, price INT", "kafka_timestamp", "sku", tombstones="keep")  # fmt: skip
+    producer = Producer({"bootstrap.servers": rta.kafka.bootstrap()})
+
+    def sent(*prices: tuple[str, int | None]) -> None:
+        for sku, price in prices:
+            value = None if price is None else json.dumps({"sku": sku, "price": price})
+            producer.produce(name, value, sku)
+        assert producer.flush(60) == 0
+
+    def newest(prices: DataFrame) -> DataFrame:
+        return prices.groupBy("sku").agg(F.max_by("price", "offset").alias("price"))
+
+    def there(prices: DataFrame) -> DataFrame:
+        return newest(prices).where("price IS NOT NULL")
+
+    def held(table: str) -> dict[str, int | None]:
+        found = rta.read(table).astype(object)
+        return {sku: None if pd.isna(price) else price for sku, price in found.to_numpy()}
+
+    how: dict[str, Any] = {"key": ["sku"], "event": event}
+    with pytest.raises(InputError, match=r"would stay in table 'prices_there'.*price IS NOT NULL.*give mode=.complete"):  # fmt: skip
+        rta.drain(name, there, table="prices_there", **how)
+    sent(("a", 1), ("b", 2), ("c", 3))
+    for sending, expected in (
+        ([], {"a": 1, "b": 2, "c": 3}),
+        ([("a", None), ("b", 5), ("c", None)], {"b": 5}),
+        ([("c", 4)], {"b": 5, "c": 4}),
+    ):
+        sent(*sending)
+        told = rta.drain(name, there, table="prices_there", mode="complete", **how).accounting
+        assert (told.quarantined, told.balanced) == (0, True)
+        rta.drain(name, newest, table="prices_newest", **how)
+        assert held("prices_there") == expected
+        assert held("prices_newest") == dict.fromkeys("abc") | expected
+        assert {row.sku: row.price for row in rta.dataframes.latest(name, event=event).collect()} == expected  # fmt: skip
 
 
 @pytest.mark.parametrize(

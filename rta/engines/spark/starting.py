@@ -32,6 +32,7 @@ from rta.engines.spark.query_sources import (
     titled,
 )
 from rta.engines.spark.rollback import named_state, roll_back
+from rta.engines.spark.stale_rows import require_rows_stay
 from rta.engines.spark.start_checks import (
     Fingerprint,
     require_match,
@@ -241,6 +242,8 @@ def _begun(
         target = serving_tables.planned(
             table, stream.schema, asked.key, topic=titled(asked.sources), on=database
         )
+        if mode == "update" and asked.mode is None:
+            require_rows_stay(stream, table, asked.key)
         expiry = Expiry.of(target, asked.keep) if asked.keep else None
         topic_identity.note(session, place, ids)
         each = Plan(
