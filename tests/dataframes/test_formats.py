@@ -1,9 +1,11 @@
 """rta.events.formats: CSV, texts, bytes and formats of others: as strict as JSON, with the same words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Final
 
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -149,3 +151,49 @@ def test_another_format_is_an_entry_point_away(
         assert [(row.line, row.reason) for row in rows] == [("cba", None), (None, "null value")]
     with pytest.raises(InputError, match="use one of bytes, csv, json, reversed, text"):
         rta.EventType("r", "line STRING", "kafka_timestamp", format="inverted")
+
+
+PACKAGE: Final = {
+    "shouted_events.py": """
+from dataclasses import dataclass
+from pyspark.sql import functions as F
+from rta.errors import InputError
+from rta.events import Read
+
+@dataclass(frozen=True)
+class Shouted:
+    def check(self, event):
+        if len(event.wire) != 1:
+            raise InputError("one word is shouted at a time", fix="give one column")
+    def read(self, raw, event):
+        text = F.col("value").cast("string")
+        fault = F.when(text.isNull(), "null value").when(F.upper(text) != text, f"not shouted: {event.columns[0]}")
+        return Read(raw, {event.columns[0]: F.when(fault.isNull(), F.lower(text))}, fault)
+    def write(self, event, columns):
+        return F.upper(event.columns[0])
+""",
+    "shouted_events-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: shouted-events\nVersion: 1.0\n",
+    "shouted_events-1.0.dist-info/entry_points.txt": "[rta.formats]\nshouted = shouted_events:Shouted\n",
+}
+
+
+@pytest.mark.kafka
+def test_the_format_of_an_installed_package_is_found_by_its_name(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published, drained, set aside with its own reason and place, and accounted for: its words are its own, all else is ours."""
+    for name, text in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = topic(partitions=1)
+    event = EventType(name, "word STRING", "kafka_timestamp", format="shouted")
+    with pytest.raises(InputError, match="one word is shouted at a time"):
+        EventType(name, "a STRING, b STRING", "kafka_timestamp", format="shouted")
+    rta.publish(spark.createDataFrame([("hey",), ("you",)], ["word"]), name, event=event)
+    rta.publish(spark.createDataFrame([("quiet",)], ["value"]), name)
+    told = rta.drain(name, lambda words: words.select("word"), table="shouted", event=event).accounting  # fmt: skip
+    assert (told.consumed, told.used, told.quarantined, told.balanced) == (3, 2, 1, True)
+    assert rta.read("shouted")["word"].tolist() == ["hey", "you"]
+    [letter] = rta.dlq.dead_letters(name)
+    assert (letter.reason, letter.value, letter.offset) == ("not shouted: word", b"quiet", 2)
