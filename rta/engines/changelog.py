@@ -233,9 +233,14 @@ def _converter(kind: DataType) -> Callable[[Any], Any]:
     """Return the function that turns one value of Spark's JSON into what the table takes."""
     known: dict[str, Callable[[Any], Any]] = {
         "timestamp": _instant, "date": dt.date.fromisoformat,
-        "float": float, "double": float, "binary": base64.b64decode,
+        "float": float, "double": float, "binary": base64.b64decode, "timestamp_ntz": dt.datetime.fromisoformat,
+        "time": dt.time.fromisoformat, "daytimeinterval": _interval,
     }  # fmt: skip
     return known.get(kind.typeName(), lambda value: value)
+
+
+def _interval(microseconds: int) -> dt.timedelta:
+    return dt.timedelta(microseconds=microseconds)
 
 
 def _instant(told: str | int) -> dt.datetime:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 MARK: Final = "\v\f"
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
 _PLAIN: Final = 6
+_SHORTEST: Final = dt.timedelta(
+    microseconds=-(2**63)
+)  # which is how NumPy writes that there is none
 _MISFITS: Final = (DecimalException, OverflowError, ValueError, TypeError, LookupError)
 _EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 
@@ -327,9 +330,9 @@ def series(values: Sequence[Any], name: str, *, nullable: bool) -> pd.Series[Any
         return pd.Series(np.array(plain, dtype="datetime64[us]")).dt.tz_localize("UTC")
     if kind.pandas == "naive":
         return pd.Series(np.array(values, dtype="datetime64[us]"))
-    if kind.pandas == "duration":
+    if kind.pandas == "duration" and _SHORTEST not in values:
         return pd.Series(np.array(values, dtype="timedelta64[us]"))
-    if kind.pandas == "object":
+    if kind.pandas in ("object", "duration"):
         return pd.Series(values, dtype=object)
     if not nullable:
         return pd.Series(np.array(values, dtype=kind.pandas))

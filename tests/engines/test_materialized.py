@@ -1,5 +1,6 @@
 """Lambda and Kappa in real-time mode: rows at once, accounting by the interval, exact after a death in the middle of one."""
 
+import datetime as dt
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from rta.engines import changelog
 from rta.engines.spark.realtime import materializer
 from rta.errors import InputError, QueryError, TableError
 from rta.kafka import broker
-from rta.store import serving, serving_tables, upserts
+from rta.store import database, serving, serving_tables, upserts
 from rta.store.merge_rules import counted
 from rta.testing import oracle
 from tests.support.databases import TOTALS, create
@@ -300,6 +301,29 @@ def test_a_result_comes_back_as_it_was(spark: SparkSession) -> None:
     expected[0] = expected[0].astimezone(UTC)
     expected[expected.index(row.bytes)] = bytes(row.bytes)
     assert [repr(each) for each in decoded] == [repr(each) for each in expected]
+
+
+def test_what_json_lacks_comes_back_typed(spark: SparkSession) -> None:
+    """Times of day, moments without a zone, intervals and variants, alone and inside of others, through Spark's JSON into a table."""
+    with setting(spark, "spark.sql.timeType.enabled", "true"):
+        frame = spark.sql(
+            "SELECT 1 AS id, CAST('09:00:00.000005' AS TIME) AS clock, timestamp_ntz'2024-11-15 10:30:00.000001' AS local, "
+            "INTERVAL '-106751991 04:00:54.775808' DAY TO SECOND AS span, INTERVAL '-1-2' YEAR TO MONTH AS age, parse_json('{\"a\": [1.5]}') AS loose, "
+            "array(INTERVAL '1' HOUR, NULL) AS spans, map(INTERVAL '5' MONTH, timestamp_ntz'2024-11-15 10:30:00') AS at, "
+            "struct(array(parse_json('null'), parse_json('\"x\"')) AS all) AS deep"
+        )
+        [message] = materializer._messages(frame).collect()
+        decoded = changelog.decoder(frame.schema)(bytes(message.value))
+    table = create("what_json_lacks", frame.schema, ["id"])
+    with database.writing(database.engine()) as connection:
+        upserts.upsert(connection, table, [decoded])
+    [row] = rta.read("what_json_lacks").to_dict("records")
+    shortest = timedelta(microseconds=-(2**63))  # which NumPy does not have
+    assert row == {
+        "id": 1, "clock": dt.time(9, 0, 0, 5), "local": dt.datetime(2024, 11, 15, 10, 30, 0, 1), "span": shortest, "age": -14,  # noqa: DTZ001
+        "loose": {"a": [Decimal("1.5")]}, "spans": [timedelta(hours=1), None], "at": {5: dt.datetime(2024, 11, 15, 10, 30)},  # noqa: DTZ001
+        "deep_all": [None, "x"],
+    }  # fmt: skip
 
 
 def test_what_counts_all_events_of_a_key(spark: SparkSession) -> None:

@@ -72,6 +72,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
+SPAN_EDGES = [dt.timedelta(microseconds=edge) for edge in (-(2**63), 2**63 - 1)]
+SPANS = st.timedeltas(*SPAN_EDGES) | st.sampled_from(SPAN_EDGES)
 ROWS = st.tuples(
     st.none() | _ints(8),
     st.none() | _ints(16),
@@ -87,7 +89,7 @@ ROWS = st.tuples(
     st.none() | st.datetimes(timezones=st.just(dt.UTC)),
     st.none() | st.binary(),
     st.none() | st.times(),
-    st.none() | st.timedeltas(dt.timedelta(microseconds=-(2**63)), dt.timedelta(microseconds=2**63 - 1)),
+    st.none() | SPANS,
     st.none() | _ints(32),
     st.none() | JSON.map(json.dumps),
 )  # fmt: skip

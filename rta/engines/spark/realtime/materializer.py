@@ -41,6 +41,7 @@ from rta.retries import retried
 from rta.settings import settings
 from rta.store import database, late_rows, ledger, serving_tables
 from rta.store.merge_rules import counted as count_column
+from rta.store.stored_types import JSON, storable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -164,9 +165,10 @@ def _messages(stream: DataFrame) -> DataFrame:
     """Turn results into Kafka messages without a key: all columns as one JSON object."""
     from pyspark.sql import functions as F
 
-    row = json_column([F.col(f"`{name}`") for name in stream.columns])
+    plain = storable(stream, JSON)
+    row = json_column([F.col(f"`{name}`") for name in plain.columns])
     nothing = F.lit(None).cast("binary")
-    return stream.select(nothing.alias("key"), row.cast("binary").alias("value"))
+    return plain.select(nothing.alias("key"), row.cast("binary").alias("value"))
 
 
 def _noted(stream: DataFrame, table: str, place: str) -> Results:
