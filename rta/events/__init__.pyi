@@ -12,6 +12,7 @@ from .format_contract import Read as Read
 from .formats.avro_records import Avro as Avro
 from .formats.csv_lines import Csv as Csv
 from .formats.json_objects import Json as Json
+from .formats.protobuf_messages import Protobuf as Protobuf
 from .malformed import POISON as POISON
 from .malformed import poisoned as poisoned
 from .synthetic import user_events as user_events

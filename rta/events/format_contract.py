@@ -28,10 +28,6 @@ REASONS: Final = (
 )  # fmt: skip
 """Why events are bad, in JSON; another format may add its own."""
 GROUP: Final = "rta.formats"
-_INSTEAD: Final = (
-    'let the producer write JSON or Avro; or take format="bytes" and decode them in the transform; or give a format of your own,'
-    " an object with the methods of rta.events.Format"
-)
 _OWN: Final = {"json": "json_objects:Json", "csv": "csv_lines:Csv", "text": "plain:Text", "bytes": "plain:Bytes"}  # fmt: skip
 
 
@@ -94,8 +90,8 @@ def _named(name: str) -> Format:
     found = {each.name: each for each in entry_points(group=GROUP)}
     if name not in found and name.casefold() == "protobuf":
         raise InputError(
-            f"no format of events is called {name!r}", found="spark-protobuf, Spark's reader of it, is not published for the connector that rta has",
-            fix=_INSTEAD,
+            "Protobuf needs the descriptors of its messages", found=repr(name),
+            fix="give format=rta.events.Protobuf(descriptors, message), with what `protoc --include_imports --descriptor_set_out=FILE` has written",
         )  # fmt: skip
     if name not in found:
         raise InputError(

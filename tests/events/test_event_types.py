@@ -102,7 +102,7 @@ def test_a_schema_that_cannot_be_read_says_from_where(text: str, found: str) -> 
         ({"tombstones": "keep"}, "kept ones have a key.*NOT NULL: at"),
         ({"tombstones": "drop"}, "are \"quarantine\" or \"keep\""),
         ({"format": "xml"}, "no format of events is called 'xml'"),
-        ({"format": "protobuf"}, "'protobuf'; found: spark-protobuf.*is not published.*fix: let the producer write JSON or Avro.*rta.events.Format"),
+        ({"format": "protobuf"}, r"Protobuf needs the descriptors of its messages.*rta.events.Protobuf\(descriptors, message\).*protoc"),
         ({"format": 5}, "this is no format of events; found: 5"),
         ({"fields": {"nobody": "x"}}, "found: no column 'nobody'"),
         ({"fields": ["at"]}, "fields is a mapping"),
