@@ -33,7 +33,10 @@ _LIKELY: Final = re.compile(r"(?i)(?:^|_|\b)(?:event_?time|timestamp|ts|time|at|
 _UNLIKELY: Final = re.compile(r"(?i)birth|expir|updat|process|receiv|ingest|valid|due")
 _MOST: Final = 0.9
 _WIDEST: Final = 100  # characters of a line of code
-_NO_TEXT: Final = "the values are no text: if they are Avro without framing, give their schema: format=rta.events.Avro(schema)"
+_NO_TEXT: Final = (
+    "the values are no text: if they are Avro without framing, give their schema: format=rta.events.Avro(schema);"
+    " if they are Protobuf, its descriptors: format=rta.events.Protobuf(descriptors, message)"
+)
 _FRAME: Final = 5  # bytes of Confluent's framing: a zero, and the id of the schema
 
 

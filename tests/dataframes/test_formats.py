@@ -1,11 +1,12 @@
 """rta.events.formats: CSV, texts, bytes and formats of others: as strict as JSON, with the same words."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -16,8 +17,13 @@ from rta.errors import InputError
 from rta.events import format_contract
 from rta.events.event_types import EventType
 from rta.events.format_contract import Format, Read
+from rta.events.formats.avro_records import Avro
 from rta.events.formats.csv_lines import Csv
+from rta.events.formats.protobuf_json import message_class
+from rta.events.formats.protobuf_messages import Protobuf
+from tests.dataframes.test_avro import data, long, maybe, record, text
 from tests.dataframes.test_nested import parsed
+from tests.dataframes.test_protobuf import file_of
 
 SALE = "shop STRING NOT NULL, n INT, amount DECIMAL(12,2), ratio DOUBLE, ok BOOLEAN, day DATE, at TIMESTAMP NOT NULL"
 GOOD = "Berlin,5,1.50,0.5,true,2024-02-29,2024-11-15T10:00:00Z"
@@ -182,9 +188,9 @@ def test_the_format_of_an_installed_package_is_found_by_its_name(
     spark: SparkSession, topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Published, drained, set aside with its own reason and place, and accounted for: its words are its own, all else is ours."""
-    for name, text in PACKAGE.items():
+    for name, source in PACKAGE.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     name = topic(partitions=1)
     event = EventType(name, "word STRING", "kafka_timestamp", format="shouted")
@@ -197,3 +203,44 @@ def test_the_format_of_an_installed_package_is_found_by_its_name(
     assert rta.read("shouted")["word"].tolist() == ["hey", "you"]
     [letter] = rta.dlq.dead_letters(name)
     assert (letter.reason, letter.value, letter.offset) == ("not shouted: word", b"quiet", 2)
+
+
+FAULTS: Final[Sequence[tuple[dict[str, object], str | None]]] = [
+    ({}, None),
+    ({"shop": None}, "missing: shop"),
+    ({"shop": "a\0"}, "NUL: shop"),
+    ({"said": "2024-11-15T10:00:00"}, "no zone: said"),
+    ({"said": "2024-02-30T10:00:00Z"}, "out of range: said"),
+    ({"said": "yesterday"}, "wrong type: said"),
+    ({"price": "1.505"}, "inexact: price"),
+    ({"price": "100000000"}, "out of range: price"),
+    ({"price": "dear"}, "wrong type: price"),
+    ({"at": 10**17}, "out of range: at"),
+    ({"at": 4_102_444_800_000}, "ahead"),
+]
+
+
+def test_one_fault_has_one_reason_and_place_in_each_format(spark: SparkSession) -> None:
+    """The same events in JSON, CSV, Avro and Protobuf, and none at all."""
+    schema = "shop STRING NOT NULL, price DECIMAL(8,2), said TIMESTAMP, at TIMESTAMP NOT NULL"
+    avro = record(("shop", maybe("string")), ("price", {"type": "bytes", "logicalType": "decimal", "precision": 8, "scale": 2}), ("said", "string"), ("at", "long"))  # fmt: skip
+    proto = file_of("proto2", {"Sale": [("shop", "string"), ("price", "string"), ("said", "string"), ("at", "int64")]})  # fmt: skip
+    sale = message_class(proto, "shop.Sale")
+
+    def as_avro(event: dict[str, Any]) -> bytes:
+        return text(event["shop"]) + data(b"\x00\x96") + data(event["said"].encode()) + long(event["at"])  # fmt: skip
+
+    written: dict[Any, Callable[[dict[str, Any]], bytes]] = {
+        "json": lambda event: json.dumps(event).encode(),
+        "csv": lambda event: ",".join("" if each is None else str(each) for each in event.values()).encode(),
+        Avro(json.dumps(avro)): as_avro,
+        Protobuf(proto, "shop.Sale"): lambda event: bytes(sale(**event).SerializeToString()),
+    }  # fmt: skip
+    whole = {"shop": "Bonn", "price": "1.50", "said": "2024-11-15T10:00:00Z", "at": 1_700_000_000_123}  # fmt: skip
+    for form, write in written.items():
+        of = EventType("sale", schema, "at", times={"at": "epoch_ms"}, format=form)
+        # A decimal of Avro has its scale in the schema.
+        faults = [each for each in FAULTS if "price" not in each[0] or not isinstance(form, Avro)]
+        rows = parsed(spark, [*(write({**whole, **changed}) for changed, _ in faults), None], of)
+        assert [row.reason for row in rows] == [*(reason for _, reason in faults), "null value"], form  # fmt: skip
+        assert (rows[0].shop, str(rows[0].price), rows[0].at.microsecond) == ("Bonn", "1.50", 123000), form  # fmt: skip

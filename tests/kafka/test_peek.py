@@ -153,6 +153,7 @@ def test_infer_says_that_bytes_may_be_avro() -> None:
         [note] = found.notes
         assert "Avro without framing" in note
         assert "format=rta.events.Avro(schema)" in note
+        assert "format=rta.events.Protobuf(descriptors, message)" in note
         assert note in repr(found)
 
 

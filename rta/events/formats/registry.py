@@ -37,7 +37,7 @@ def schemas(registry: str, topic: str) -> dict[int, str]:
         if answer.get("schemaType", "AVRO") != "AVRO":
             raise InputError(
                 f"the registry has a schema for {topic!r} that is not Avro", found=answer["schemaType"],
-                fix="give the format that the events have",
+                fix="give the format that the events have: rta.events.Protobuf(descriptors, message, framed=True) of Protobuf",
             )  # fmt: skip
         found[int(answer["id"])] = str(answer["schema"])
     return found
