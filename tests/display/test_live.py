@@ -216,6 +216,10 @@ def test_nested_columns_and_complete_mode(topic: Callable[..., str]) -> None:
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
     assert "[&quot;1.50&quot;]" in page
+    loose = stream.select(F.parse_json(F.lit('{"a": [1]}')).alias("v"), F.make_ym_interval(F.lit(1), F.lit(2)).alias("age"))  # fmt: skip
+    shown = rta.live(loose).snapshot()
+    assert shown.frame.to_dict("records") == [{"v": '{"a":[1]}', "age": 14}]
+    assert (shown.rows.types["v"], shown.rows.types["age"]) == ("json", "number")
     counted = rta.live(stream.groupBy("action").count(), mode="complete")
     assert counted.snapshot().frame.to_dict("records") == [{"action": "<b>", "count": 1}]
 
