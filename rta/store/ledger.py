@@ -252,7 +252,12 @@ def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
     []
     """
     with database.reading(on or database.engine()) as connection:
-        return [_from_row(row) for row in _newest(connection, name)]
+        return newest_in(connection, name)
+
+
+def newest_in(connection: Connection, name: str) -> list[Batch]:
+    """Return the same as newest(), inside a transaction."""
+    return [_from_row(row) for row in _newest(connection, name)]
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
