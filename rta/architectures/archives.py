@@ -158,16 +158,14 @@ def all_archived(
     topic: str, event: EventType, before: Mapping[int, int] | None = None
 ) -> DataFrame:
     """Read an archive, bad events included: event columns, partition, offset, kafka_timestamp, reason, key, value, headers."""
-    from pyspark.sql import functions as F
-
     from rta.dataframes.session import spark
 
     cut = archived(topic) if before is None else before
     if not cut:
         return spark().createDataFrame([], _schema(event))
     rows = spark().read.schema(_schema(event)).parquet(str(archive_folder(topic)))
-    ends = F.create_map(*[F.lit(each) for pair in sorted(cut.items()) for each in pair])
-    return rows.where(F.col("offset") < ends[F.col("partition")])
+    ends = " ".join(f"WHEN {partition:d} THEN {end:d}" for partition, end in sorted(cut.items()))
+    return rows.where(f"offset < CASE partition {ends} END")
 
 
 def discard(topic: str) -> None:

@@ -98,9 +98,9 @@ class Page:
         self._widget.send(frame)
 
     def ready(self) -> bool:
-        """Tell whether the last frame was drawn, or is old."""
+        """Tell whether all frames but the last were drawn, or the last is old: one may be under way while the next is made."""
         number, at = self._sent
-        return self._drawn >= number or time.monotonic() - at > _ONE_FRAME
+        return self._drawn >= number - 1 or time.monotonic() - at > _ONE_FRAME
 
     def unseen(self) -> float:
         """Return for how many seconds no page has drawn, although the kernel had time to hear of it."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from rta.dataframes.session import running
 from rta.display.rows import Rows, types_of
-from rta.engines import changelog, engine_query
+from rta.engines import engine_query
 from rta.engines.engine_query import EngineQuery
 from rta.engines.running import engines_held, spark_held
 from rta.errors import InputError
 from rta.monitor.verdicts import WITHOUT_ITS_KERNEL, Verdict, verdict
 from rta.monitor.vitals import Vitals, history_of, next_vitals_of, state_of
-from rta.store import database, ledger, serving, serving_tables, views
+from rta.store import database, serving, serving_tables, views
 from rta.store.catalog import relation
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Feed(ABC):
     title: str
     can: ClassVar[Sequence[str]] = ("pause", "stop", "restart")  # what a person may ask for
     chart: Any = None  # what is drawn if no other chart is wanted
+    figures_apart: ClassVar[bool] = (
+        False  # whether vitals() may be asked while rows() is, by another thread
+    )
 
     @abstractmethod
     def rows(self, limit: int) -> Rows | None:
@@ -119,6 +122,7 @@ class OneQuery(Feed):
     """A feed of one query of this session: how it does, and how to stop it."""
 
     query: StreamingQuery
+    figures_apart = True
 
     def vitals(self) -> Vitals:
         return next_vitals_of(self.query)
@@ -171,6 +175,7 @@ class TableFeed(Feed):
     """A serving table or the view of an architecture, by name; whichever process fills it."""
 
     kind = "table"
+    figures_apart = True
 
     def __init__(self, name: str) -> None:
         self.table: Table = serving_tables.table(name)
@@ -179,6 +184,7 @@ class TableFeed(Feed):
         self._total: int | None = None
         self._count_after, self._exact = 0.0, True  # whether the rows are as many as was told
         self._sure = 0.0  # until when it is taken to run
+        self._here: Sequence[StreamingQuery | EngineQuery] = ()  # the queries that filled it last
         self._left = False  # whether Flink goes on without a process that fills it
         moments = [c.name for c in self.table.columns if c.name in self.table.key and c.dataType.typeName() in ("timestamp", "date")]  # fmt: skip
         # The newest window first; a table whose key has no time is sorted by its key.
@@ -187,7 +193,7 @@ class TableFeed(Feed):
         ]
 
     def rows(self, limit: int) -> Rows | None:
-        seen = (self._version(), limit)
+        seen = (views.written(self.table), limit)
         if seen == self._seen and (self._exact or time.monotonic() < self._count_after):
             return None
         self._seen = seen
@@ -203,14 +209,6 @@ class TableFeed(Feed):
         self._total = _count(self.table)
         self._count_after = time.monotonic() + max(_COUNTED, 10 * (time.monotonic() - began))
         return self._total, True
-
-    def _version(self) -> object:
-        """Return what is different after each write."""
-        parts = self._parts()
-        newest = [
-            (b.query_id, b.batch_id, b.committed_at) for part in parts for b in ledger.newest(part)
-        ]
-        return newest, [found and found.position for found in map(changelog.find, parts)]
 
     def _parts(self) -> Sequence[str]:
         view = views.find(self.title) if self.table.view else None
@@ -263,7 +261,11 @@ class TableFeed(Feed):
 
     @property
     def state(self) -> State:
-        if self.queries():
+        if not any(
+            each.isActive for each in self._here
+        ):  # all queries are looked for when these are gone
+            self._here = self.queries()
+        if self._here:
             self._left = False
             return "running"
         if time.monotonic() < self._sure:

@@ -81,9 +81,12 @@ class LiveView:
         self._marks: list[dict[str, Any]] = []
         self._differ, self._seq, self._told = Differ(), 0, _Picture(Verdict("", "idle"))
         self._lock, self._wake, self._ended, self._paused = RLock(), Event(), Event(), False
-        self._looking = RLock()  # a feed is asked by one thread at a time; taken before _lock
+        self._looking = RLock()  # rows are asked for by one thread at a time; taken before _lock
         self._closed, self._parked, self._why = False, False, "ended"
         self._thread = Thread(target=self.run, daemon=True, name=f"live {feed.title}")
+        self._measuring = Thread(target=self._measure, daemon=True, name=f"figures of {feed.title}")
+        self._figures: list[Vitals] = []  # taken beside the rows, and not yet noted
+        self._unmeasured: Exception | None = None  # why there are none
 
     # What a person calls
 
@@ -152,8 +155,9 @@ class LiveView:
             self._looked()
         self._ended.set()
         self._wake.set()
-        if self._thread.is_alive() and self._thread is not current_thread():
-            self._thread.join(_PATIENCE)
+        for each in (self._thread, self._measuring):
+            if each.is_alive() and each is not current_thread():
+                each.join(_PATIENCE)
         self._close()
 
     def wait(self) -> Self:
@@ -201,9 +205,21 @@ class LiveView:
     # The loop
 
     def start(self) -> Self:
-        """Follow in a thread."""
+        """Follow in a thread; the figures have one of their own if the feed allows it."""
         self._thread.start()
+        if self.feed.figures_apart:
+            self._measuring.start()
         return self
+
+    def _measure(self) -> None:
+        """Take the figures beside the rows: they come from Spark, the broker and the ledger, and rows shall not wait for them."""
+        while not self._ended.wait(_BEAT):
+            if self._paused or not self.history:  # the first look has all of the history
+                continue
+            try:
+                self._figures, self._unmeasured = [self.feed.vitals()], None
+            except Exception as error:  # noqa: BLE001 - the next look raises it
+                self._unmeasured = error
 
     def run(self) -> Self:
         """Look, tell the pages and wait, until the view is stopped or its bound is reached.
@@ -249,9 +265,12 @@ class LiveView:
         """Take the rows and figures of this moment."""
         with self._looking:
             # The figures first: if they say that nothing is unread, the rows that follow have it all.
-            seen = list[Vitals]()
-            if vitals or not self.history:
-                seen = [self.feed.vitals()] if self.history else self.feed.history()
+            if not self.history:
+                seen = self.feed.history()
+            elif self._measuring.is_alive():
+                seen, self._figures = self._figures, []
+            else:
+                seen = [self.feed.vitals()] if vitals else []
             found = self.feed.rows(self.limit)
             with self._lock:
                 self.rows = found or self.rows
@@ -260,6 +279,8 @@ class LiveView:
                     self._note(_newest_kept(each, before))
             if self._chart is not None and self.rows and self.rows is not self._drawn_rows:
                 self._drawn, self._drawn_rows = drawn(self._chart, self.rows), self.rows
+            if self._unmeasured:
+                raise self._unmeasured
 
     def _note(self, now: Vitals) -> None:
         """Keep the figures; of a quiet time the first and the last, so that its length is known however long it is."""

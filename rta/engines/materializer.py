@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _POLL: Final = 100  # milliseconds
 _ANSWER: Final = 60.0  # seconds until Kafka has answered
 _ENTER: Final = 5.0  # seconds between two entries in the ledger while events arrive
+_LAST: Final = (
+    100  # offsets at a topic's end of which one is a record, unless all are marks of transactions
+)
 _TOPICS: Final = ("", COUNTS, BAD)
 TERMS: Final = ("consumed", "used", "late", "quarantined")
 # The newest record of each partition is all that is needed; and bad events are few.
@@ -87,6 +90,9 @@ class Materializer:
     positions: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     failure: Exception | None = None
+    _ahead: dict[int, int] = field(
+        default_factory=dict
+    )  # partition → the offset of a record that is there
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -181,13 +187,19 @@ class Materializer:
         counted = self.counted
         for partition, end in ends.items():
             done = counted.get(partition, 0)
-            if done < end and _records(self.target.source.name, partition, done, end):
+            if done < end and self._uncounted(partition, done, end):
                 return False
         # What was counted was written before: its results are below the present end, perhaps not committed yet.
         return all(
             self.positions.get(suffix, -1) >= topics.offsets(self.target.results.topic + suffix)[0][1]
             for suffix in _TOPICS
         )  # fmt: skip
+
+    def _uncounted(self, partition: int, done: int, end: int) -> bool:
+        """Tell whether there is a record between these offsets: all may be marks of transactions. One that is known is not looked for."""
+        if self._ahead.get(partition, -1) < done:
+            self._ahead[partition] = _some_record(self.target.source.name, partition, done, end)
+        return done <= self._ahead[partition]
 
     def enter(self, *, final: bool = False) -> None:
         """Enter into the ledger what the engine has counted since the last entry; bad events go to the dead letter queue before.
@@ -231,6 +243,18 @@ class Materializer:
         ends = [batch.end_offsets for batch in ledger.newest(table, on=database_) if batch.query_id == query]  # fmt: skip
         self._entered = dict(self.target.start) | dict(ends[0] if ends else {})
         self._known = ledger.summed(table, query_id=query, on=database_)
+
+
+def _some_record(topic: str, partition: int, first: int, end: int) -> int:
+    """Return the offset of a record between two offsets, of the last ones if there is one; -1 if there is none."""
+    from kafka import TopicPartition
+
+    with closing(client.consumer(auto_offset_reset="none")) as reader:
+        for begin in dict.fromkeys((max(first, end - _LAST), first)):
+            records = client.until(reader, TopicPartition(topic, partition), begin, end)
+            if (found := next(records, None)) is not None:
+                return int(found.offset)
+    return -1
 
 
 def _records(topic: str, partition: int, first: int, end: int) -> int:

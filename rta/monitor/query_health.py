@@ -16,7 +16,7 @@ from rta.kafka.auth_errors import refusal
 from rta.monitor.active import active_here, label
 from rta.monitor.state_store import state_warnings
 from rta.setup.causes import cause
-from rta.store import ledger, serving_tables
+from rta.store import growing_sums, ledger, serving_tables
 from rta.store.ledger import Accounting, Batch
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def health(query: StreamingQuery | EngineQuery | str | None = None) -> Health:
         watermark=None if not watermark or watermark.startswith("1970-01-01") else watermark,
         state_rows=sum(op["numRowsTotal"] for op in operators) if ran else None,
         state_bytes=sum(op["memoryUsedBytes"] for op in operators) if ran else None,
-        accounting=ledger.summed(query_id=str(query.id)),
+        accounting=growing_sums.summed_on(str(query.id)),
         error=error,
         warnings=state_warnings(query),
     )

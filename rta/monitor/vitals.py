@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.engine_query import EngineQuery
 from rta.monitor.active import active_here
-from rta.store import ledger, views
+from rta.store import growing_sums, ledger, views
 from rta.store.ledger import Accounting, Batch
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _of_now(query: StreamingQuery, last: Mapping[str, Any] | None) -> Vitals:
     """Return the figures of a progress with those of now: the lag against the broker, and the accounting."""
     from rta.monitor.query_health import in_table, read_until
 
-    accounting = ledger.summed(query_id=str(query.id))
+    accounting = growing_sums.summed_on(str(query.id))
     vitals = of_progress(last) if last else Vitals(dt.datetime.now(dt.UTC))
     return _now(vitals, read_until(last or {}) or in_table(query.name), accounting)
 
@@ -245,14 +245,16 @@ def _time(text: str | None) -> dt.datetime | None:
 
 def in_ledger(table: str) -> list[Vitals]:
     """Look at what the ledger says of a table: of the query whose batch was committed last."""
-    dated = [(each.committed_at, each) for each in ledger.newest(table) if each.committed_at]
+    newest = ledger.newest(table)
+    dated = [(each.committed_at, each) for each in newest if each.committed_at]
     if not dated:
         return [Vitals(dt.datetime.now(dt.UTC))]
     _, last = max(dated, key=lambda each: each[0])
     taken = ledger.batches(query_id=last.query_id, after=last.batch_id - _RECENT)
     history = of_batches(taken)
     now = replace(of_minute(taken, dt.datetime.now(dt.UTC)), watermark=last.watermark)
-    return [*history, _now(now, ledger.offsets(table), ledger.summed(table))]
+    accounting = growing_sums.summed_on(*dict.fromkeys(each.query_id for each in newest))
+    return [*history, _now(now, ledger.offsets(table), accounting)]
 
 
 def of_batches(taken: Sequence[Batch]) -> list[Vitals]:

@@ -71,7 +71,7 @@ BATCHES: Final = sa.Table(
     METADATA,
     sa.Column("query_id", sa.Text, primary_key=True),
     sa.Column("batch_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("table_name", sa.Text, nullable=False, index=True),
+    sa.Column("table_name", sa.Text, nullable=False),
     sa.Column("topic", sa.Text, primary_key=True),
     sa.Column("run_id", sa.Text),
     sa.Column("start_offsets", sa.JSON, nullable=False),
@@ -86,6 +86,7 @@ BATCHES: Final = sa.Table(
     sa.Column("doubt", sa.Text),
     sa.Column("flaw", sa.Text),
     sa.Column("committed_at", UTC, nullable=False),
+    sa.Index("rta_batches_by_table", "table_name", "query_id", "batch_id"),
 )
 
 LATE: Final = sa.Table(

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -59,7 +60,7 @@ def engine(url: str | None = None) -> Engine:
     >>> engine() is engine()
     True
     """
-    parsed, secrets = _parsed(url)
+    parsed, secrets = _parsed(_configured() if url is None else url)
     key = (os.getpid(), parsed.render_as_string(hide_password=False) + str(sorted(secrets.items())))
     with _lock:
         if key not in _engines:
@@ -67,15 +68,18 @@ def engine(url: str | None = None) -> Engine:
         return _engines[key]
 
 
-def _parsed(url: str | None) -> tuple[URL, dict[str, Any]]:
-    """Return the URL, and apart from it the parameters that its repr must not show."""
+def _configured() -> str:
+    """Return the URL that the settings have now."""
+    now = settings()
+    given = now.database_url
+    return given.get_secret_value() if given else f"sqlite:///{(now.home / 'rta.db').absolute()}"
+
+
+@lru_cache(maxsize=8)  # a live view asks for it a hundred times a second
+def _parsed(given: str) -> tuple[URL, dict[str, Any]]:
+    """Return a URL, and apart from it the parameters that its repr must not show."""
     import sqlalchemy as sa
 
-    given = url
-    if given is None:
-        configured = settings().database_url
-        home_file = settings().home / "rta.db"
-        given = configured.get_secret_value() if configured else f"sqlite:///{home_file.absolute()}"
     try:
         parsed = sa.make_url(given)
     except (sa.exc.ArgumentError, ValueError):

@@ -252,7 +252,12 @@ def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
     []
     """
     with database.reading(on or database.engine()) as connection:
-        return [_from_row(row) for row in _newest(connection, name)]
+        return newest_in(connection, name)
+
+
+def newest_in(connection: Connection, name: str) -> list[Batch]:
+    """Return the same as newest(), inside a transaction."""
+    return [_from_row(row) for row in _newest(connection, name)]
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
@@ -282,14 +287,15 @@ def _newest(connection: Connection, name: str) -> list[Mapping[str, Any]]:
 
     from rta.store.catalog import BATCHES
 
-    last = (
-        sa.select(BATCHES.c.query_id, sa.func.max(BATCHES.c.batch_id).label("last"))
-        .where(BATCHES.c.table_name == name)
-        .group_by(BATCHES.c.query_id)
-        .subquery()
-    )
-    same = (BATCHES.c.query_id == last.c.query_id) & (BATCHES.c.batch_id == last.c.last)
-    found = connection.execute(BATCHES.select().join(last, same)).mappings()
+    # From one query to the next by the index: a table has few queries, and one of them a million batches.
+    of_table = BATCHES.c.table_name == name
+    queries = sa.select(sa.func.min(BATCHES.c.query_id).label("query_id")).where(of_table).cte("queries", recursive=True)  # fmt: skip
+    following = sa.select(sa.func.min(BATCHES.c.query_id)).where(of_table, BATCHES.c.query_id > queries.c.query_id)  # fmt: skip
+    queries = queries.union_all(sa.select(following.correlate(queries).scalar_subquery()).where(queries.c.query_id.is_not(None)))  # fmt: skip
+    own = BATCHES.alias()
+    last = sa.select(sa.func.max(own.c.batch_id)).where(own.c.table_name == name, own.c.query_id == queries.c.query_id)  # fmt: skip
+    same = (BATCHES.c.query_id == queries.c.query_id) & (BATCHES.c.batch_id == last.correlate(queries).scalar_subquery())  # fmt: skip
+    found = connection.execute(BATCHES.select().join(queries, same)).mappings()
     return [dict(row) for row in found]
 
 
@@ -309,21 +315,30 @@ def summed(
 
     from rta.store.catalog import BATCHES
 
-    engine = on or database.engine()
-    # SQLite's SUM is ours, exact over decimals, and fifty times slower.
-    add = sa.func.total if engine.dialect.name == "sqlite" else sa.func.sum
-    sums = [sa.func.coalesce(add(BATCHES.c[count]), 0).label(count) for count in COUNTS]
-    number = BATCHES.c.query_id + " " + sa.cast(BATCHES.c.batch_id, sa.Text)
-    several = sa.func.count(number.distinct()).label("batches")
-    flawed = sa.func.count(sa.case((BATCHES.c.flaw.is_not(None), number)).distinct()).label(
-        "flawed"
-    )
-    query = sa.select(*sums, several, flawed)
     named = [BATCHES.c.table_name.in_(tables)] if tables else []
     which = [*named, *_which(None, query_id, run_id, topic)]
-    with database.reading(engine) as connection:
-        found = connection.execute(query.where(*which)).mappings().one()
+    with database.reading(on or database.engine()) as connection:
+        found = connection.execute(sa.select(*sums(connection)).where(*which)).mappings().one()
     return Accounting(**{count: int(total) for count, total in found.items()})
+
+
+def sums(connection: Connection) -> list[Any]:
+    """Return what is selected from the entries of an Accounting: its fields by their names."""
+    import sqlalchemy as sa
+
+    from rta.store.catalog import BATCHES
+
+    # SQLite's SUM is ours, exact over decimals, and fifty times slower.
+    add = sa.func.total if connection.dialect.name == "sqlite" else sa.func.sum
+    terms = [sa.func.coalesce(add(BATCHES.c[count]), 0).label(count) for count in COUNTS]
+    # A micro-batch has an entry for each of its topics.
+    number = BATCHES.c.query_id + " " + sa.cast(BATCHES.c.batch_id, sa.Text)
+    flawed = sa.case((BATCHES.c.flaw.is_not(None), number))
+    return [
+        *terms,
+        sa.func.count(number.distinct()).label("batches"),
+        sa.func.count(flawed.distinct()).label("flawed"),
+    ]
 
 
 def _which(

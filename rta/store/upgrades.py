@@ -70,7 +70,21 @@ def _add_to_key(connection: Connection) -> None:
         index.create(connection)
 
 
+def _unindexed(connection: Connection) -> list[sa.Index]:
+    """Return the indexes that tables lack."""
+    look = sa.inspect(connection)
+    there = {each["name"] for table in METADATA.tables for each in look.get_indexes(table)}
+    return [
+        each for table in METADATA.sorted_tables for each in table.indexes if each.name not in there
+    ]
+
+
+def _add_indexes(connection: Connection) -> None:
+    for index in _unindexed(connection):
+        index.create(connection)
+
+
 UPGRADES: Final[tuple[tuple[Callable[[Connection], object], Callable[[Connection], None]], ...]] = (
-    (_has_outcomes, _name_states), (_absent, _add_columns), (_has_old_key, _add_to_key),
+    (_has_outcomes, _name_states), (_absent, _add_columns), (_has_old_key, _add_to_key), (_unindexed, _add_indexes),
 )  # fmt: skip
 """In their order: whether a database needs a change, and the change."""

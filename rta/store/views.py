@@ -17,7 +17,7 @@ from rta.errors import QueryError, TableError
 from rta.html import card
 from rta.names import checked
 from rta.store import database, late_rows, ledger, serving_tables
-from rta.store.catalog import VIEWS
+from rta.store.catalog import RESULTS, VIEWS
 from rta.store.merge_rules import Merge, merged_select
 from rta.store.serving_tables import Table
 
@@ -61,6 +61,25 @@ def find(name: str, *, on: Engine | None = None) -> View | None:
     """
     with database.reading(on or database.engine()) as connection:
         return _lookup(connection, name)
+
+
+def written(shown: Table, *, on: Engine | None = None) -> object:
+    """Return what is different after each write to a table, or to the tables of a view; asked four times a second and more.
+
+    >>> from pyspark.sql.types import StructType
+    >>> from rta.store.serving_tables import make, planned
+    >>> table = make(planned("looked_at", StructType().add("page", "string"), ["page"]))
+    >>> written(table) == written(table)
+    True
+    """
+    with database.reading(on or database.engine()) as connection:
+        view = _lookup(connection, shown.name) if shown.view else None
+        parts = view.parts if view else (shown.name,)
+        positions = RESULTS.select().where(RESULTS.c.table_name.in_(parts))
+        in_real_time = {row.table_name: row.position for row in connection.execute(positions)}
+        return [
+            (part, ledger.newest_in(connection, part), in_real_time.get(part)) for part in parts
+        ]
 
 
 def switch(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,7 @@ from rta.display.feeds import TableFeed
 from rta.display.frames import FrameFeed
 from rta.display.live_view import LiveView
 from rta.display.rows import Differ, Rows, cells_of
-from rta.errors import InputError, QueryError
+from rta.errors import InputError, QueryError, TopicError
 from rta.monitor.vitals import Vitals
 from tests.support.waiting import HANG, terminated, until
 
@@ -464,6 +465,63 @@ def test_a_look_takes_a_fifth_of_a_core(
     watched(feed, every=0.01)
     until(lambda: len(took) > 3)
     assert min(b - a for a, b in pairwise(took)) >= least
+
+
+def test_rows_do_not_wait_for_figures(
+    clicks: str, watched: Callable[..., tuple[LiveView, Recorded]]
+) -> None:
+    """While Spark or the broker lets the figures wait, rows are shown as before; stop() does not wait for ever."""
+    feed, asked, answer = TableFeed(clicks), Event(), Event()
+    looks: list[bool] = []  # whether the figures were under way
+    rows, figures = feed.rows, feed.vitals
+
+    def counted(limit: int) -> Rows | None:
+        looks.append(asked.is_set())
+        return rows(limit)
+
+    def slow() -> Vitals:
+        asked.set()
+        answer.wait(HANG)
+        return figures()
+
+    feed.rows, feed.vitals = counted, slow  # type: ignore[method-assign]
+    view, page = watched(feed, every=0.01)
+    until(lambda: sum(looks) > 5)
+    before = view.history[-1]
+    answer.set()
+    until(lambda: view.history[-1] is not before)
+    until(lambda: page.last("vitals")["used"] == view.history[-1].used)
+
+
+def test_a_reason_why_there_are_no_figures_stays(
+    clicks: str, watched: Callable[..., tuple[LiveView, Recorded]]
+) -> None:
+    """It is said until there are figures again, not for one look in four; the rows go on."""
+    feed, gone, looks = TableFeed(clicks), Event(), [0]
+    rows, figures = feed.rows, feed.vitals
+
+    def counted(limit: int) -> Rows | None:
+        looks[0] += 1
+        return rows(limit)
+
+    def fails() -> Vitals:
+        if gone.is_set():
+            raise TopicError("the broker does not answer", fix="run: rta up")
+        return figures()
+
+    feed.rows, feed.vitals = counted, fails  # type: ignore[method-assign]
+    view, page = watched(feed, every=0.01)
+    until(lambda: view.verdict.level != "bad" and page.frames)
+    gone.set()
+    until(lambda: view.verdict.level == "bad")
+    seen = len(page.frames)
+    after = looks[0] + 5
+    until(lambda: looks[0] > after)
+    assert {each["verdict"]["text"] for each in page.frames[seen:]} <= {
+        "the broker does not answer"
+    }
+    gone.clear()
+    until(lambda: view.verdict.level != "bad")
 
 
 def test_a_look_that_the_lid_cut_short_is_not_rested_for(

@@ -105,6 +105,18 @@ def test_a_database_of_an_older_rta_gets_the_columns_that_came_since(database_ur
     assert ended(child) == "0 {0: 5}\n"
 
 
+def test_a_database_of_an_older_rta_gets_the_indexes_that_came_since(database_url: str) -> None:
+    """Without them the newest micro-batch is looked for in all of the ledger."""
+    older = database.engine(database_url)
+    with older.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX rta_batches_by_table")
+    older.dispose()
+    code = "import sqlalchemy as sa\nprint([each['name'] for each in sa.inspect(on).get_indexes('rta_batches')])"
+    child = started(database_url, code)
+    go(child)
+    assert ended(child) == "['rta_batches_by_table']\n"
+
+
 def test_a_database_of_an_older_rta_takes_batches_of_several_topics(database_url: str) -> None:
     """Its ledger had one entry for a micro-batch: the entries stay, and the key gets the topic."""
     older = database.engine(database_url)
