@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 MARK: Final = "\v\f"
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00")
 _PLAIN: Final = 6
+_MICROSECONDS: Final = 6  # digits behind the second
 _SHORTEST: Final = dt.timedelta(
     microseconds=-(2**63)
 )  # which is how NumPy writes that there is none
@@ -95,9 +96,10 @@ REFUSED: Final[Mapping[str, str]] = {
     "interval": "make it make_ym_interval() or make_dt_interval(): months and days have no length, so it is neither equal nor greater",
     "geometry": _SPATIAL,
     "geography": _SPATIAL,
+    "nanoseconds": "cast it to TIME(6): neither Python nor the databases keep more than microseconds",
     "udt": "take its parts as columns, such as vector_to_array() of a vector: only Python knows what is in it",
 }
-"""What to do about a type that no table can hold, by its typeName(); `udt` are the types of others."""
+"""What to do about a type that no table can hold, by its typeName(); `udt` are the types of others, `nanoseconds` is a TIME finer than TIME(6)."""
 
 
 def flat(schema: StructType) -> StructType:
@@ -130,7 +132,7 @@ def flat(schema: StructType) -> StructType:
     whole, seen = {*schema.names}, set[str]()
     for column in columns:
         for each in inner_types(column.dataType):
-            name = "udt" if each.simpleString() == "udt" else each.typeName()
+            name = _told(each)
             if name not in KINDS:
                 raise InputError(
                     f"no serving table can hold column {column.name!r}", found=type_name(each),
@@ -145,6 +147,14 @@ def flat(schema: StructType) -> StructType:
             raise InputError(f"two columns are named {column.name!r}", fix="rename one of them")
         seen.add(column.name.casefold())
     return StructType(columns)
+
+
+def _told(kind: Any) -> str:
+    """Return the name of a type by which it has a place, or is refused."""
+    if kind.simpleString() == "udt":
+        return "udt"
+    name = str(kind.typeName())
+    return "nanoseconds" if name == "time" and kind.precision > _MICROSECONDS else name
 
 
 def sql_type(kind: DataType, dialect: str) -> str:
