@@ -8,7 +8,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 import rta
-from rta.engines import materializer
 from rta.engines.materializer import Materializer
 from rta.kafka import client
 
@@ -29,7 +28,7 @@ def test_a_wait_does_not_read_the_topic(
             read[0] += 1
             yield record
 
-    monkeypatch.setattr(materializer.client, "until", counted)
+    monkeypatch.setattr(client, "until", counted)
     target: Any = SimpleNamespace(source=SimpleNamespace(name="waited-for"), start={0: 0})
     filled = Materializer(target)
     for done in (0, 500, 1_000):
