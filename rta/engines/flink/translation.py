@@ -8,7 +8,8 @@ a stream to themselves until a later event comes.
 The start of a session is computed, too. Time is cut into spans as long as the gap: what is in one span is in one session, and a session
 goes on from one span into the next if the gap between its last event there and the first one here is not longer than allowed. Each
 event is counted in its span, and is told to the next one. So a span knows whether a session begins with it, and the newest such begin
-up to a span is the start of its session. An event that comes between two sessions changes the start of the second: its row goes.
+up to a span is the start of its session; there is none for a moment while Flink puts another row in place of the first. An event that
+comes between two sessions changes the start of the second: its row goes.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def _sessions(query: Description, window: Session) -> str:
       COUNT(*) FILTER (WHERE `rta_span` <= `rta_us`) AS `rta_0`
     FROM (SELECT *
     FROM (SELECT *, `rta_us` - MOD(MOD(`rta_us`, 60000000) + 60000000, 60000000) AS `rta_begin` FROM (SELECT * FROM `events` WHERE `rta_reason` IS NULL AND NOT `rta_ahead`)) CROSS JOIN UNNEST(ARRAY[`rta_begin` + 0, `rta_begin` + 60000000]) AS `rta_copies` (`rta_span`))
-    GROUP BY `rta_span`, `page`) WHERE `rta_first` IS NOT NULL)
+    GROUP BY `rta_span`, `page`) WHERE `rta_first` IS NOT NULL) WHERE `window_start` IS NOT NULL
     GROUP BY `window_start`, `page`
     """
     gap, keys = window.gap_ms * 1000, ", ".join(map(quoted, query.keys))
@@ -234,7 +235,7 @@ GROUP BY `rta_span`, {keys}"""  # noqa: S608 - names are quoted
   OVER (PARTITION BY {keys} ORDER BY `rta_span` ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS `window_start`
 FROM ({spans}) WHERE `rta_first` IS NOT NULL"""  # noqa: S608 - names are quoted
     return f"""SELECT `window_start`, {_extreme("max", "rta_last")} + {gap} AS `window_end`, {", ".join([keys, *wholes])}
-FROM ({begins})
+FROM ({begins}) WHERE `window_start` IS NOT NULL
 GROUP BY `window_start`, {keys}"""  # noqa: S608 - names are quoted
 
 

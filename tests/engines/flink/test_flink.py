@@ -20,7 +20,7 @@ from rta.display.subjects import feed_of
 from rta.engines import EngineQuery, engine_query, flink
 from rta.engines.contract import described
 from rta.engines.flink.cluster import opened
-from rta.engines.flink.job import SPEED
+from rta.engines.flink.job import speed
 from rta.engines.flink.statements import Wiring, statements
 from rta.errors import InputError, QueryError
 from rta.events.strict_json import event_json
@@ -259,8 +259,9 @@ def test_flink_keeps_groups_and_no_events(
     transform, _ = {**PORTABLE, **SESSIONS}[name]
     told = event_json(rta.USER_EVENTS, "5 minutes")
     wired = Wiring("nowhere", "nowhere.results", rta.USER_EVENTS, told, {"properties.bootstrap.servers": "127.0.0.1:1"}, 60_000)  # fmt: skip
-    *tables, job = statements(described(transform, rta.USER_EVENTS), wired)
-    with opened(cluster, SPEED) as session:
+    query = described(transform, rta.USER_EVENTS)
+    *tables, job = statements(query, wired)
+    with opened(cluster, speed(query)) as session:
         for each in tables:
             session.sql(each)
         [[plan]] = session.sql(f"EXPLAIN {job.removeprefix('EXECUTE ')}").rows
