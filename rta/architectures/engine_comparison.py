@@ -334,7 +334,7 @@ def _counted(query: Description) -> str | None:
         "isnotnull", (Column(query.window.column, "timestamp"),), "boolean"
     )  # Spark's own
     filtered = any(isinstance(step, Filter) and step.condition != in_time for step in query.steps)
-    if filtered or query.window.size_ms != query.window.slide_ms:
+    if filtered or not query.window.tumbles:
         return None
     counts = {each.name for each in query.aggregates if each.function == "count" and each.of is None}  # fmt: skip
     return next((name for name, old in query.taken.items() if old in counts), None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -19,13 +19,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from rta.engines.contract.outputs import END, START
 from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.names import checked
 from rta.retries import retried
 from rta.store import database
 from rta.store.catalog import RESULTS
-from rta.store.upserts import upsert
+from rta.store.upserts import remove, upsert
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
@@ -52,6 +53,17 @@ class Results:
     table: str
     topic: str
     position: int | None = None
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A result that there is no longer: a record without a value.
+
+    Args:
+        key: The record's key, as rta.engines.contract.outputs says.
+    """
+
+    key: bytes
 
 
 def find(table: str, *, on: Engine | None = None) -> Results | None:
@@ -140,7 +152,7 @@ def take(
     engine: Engine,
     table: Table,
     counted: str | None,
-    values: Iterable[bytes],
+    values: Iterable[bytes | Gone],
     position: int,
     *,
     since: int | None = None,
@@ -152,7 +164,7 @@ def take(
         table: The table.
         counted: The column that counts the events of a key; of two results of a key the one that counts more is the newer. None: the
             later one is, as on a topic that is written in transactions.
-        values: The results, as they are on the topic.
+        values: The results, as they are on the topic, and those that there are no longer.
         position: The offset after the last of them.
         since: The position before them, if another process may write to the table, too.
 
@@ -174,7 +186,9 @@ def take(
     >>> rta.read("doc_results")["n"].to_list(), find("doc_results").position
     ([2], 3)
     """
-    rows = _newest(table, counted, list(map(decoder(table.schema), values)))
+    newest = _newest(table, counted, values)
+    rows = [row for row in newest.values() if row is not None]
+    gone = [key for key, row in newest.items() if row is None]
     with database.writing(engine) as connection:
         same = RESULTS.c.table_name == table.name
         if since is not None:
@@ -184,18 +198,41 @@ def take(
                 f"another process fills table {table.name!r}", found=f"results after {since:,} are there already",
                 fix="stop it there, or read the table: it is kept up to date",
             )  # fmt: skip
-        return upsert(connection, table, rows, growing=counted)
+        return remove(connection, table, gone) + upsert(connection, table, rows, growing=counted)
 
 
 def _newest(
-    table: Table, counted: str | None, rows: list[tuple[Any, ...]]
-) -> Iterable[tuple[Any, ...]]:
-    """Return the newest of the rows of each key."""
+    table: Table, counted: str | None, values: Iterable[bytes | Gone]
+) -> dict[tuple[Any, ...], tuple[Any, ...] | None]:
+    """Return key → the newest of its rows; None if it is gone."""
     names = table.columns.names
     places = [names.index(name) for name in table.key]
+    decode, flatten = decoder(table.schema), _flattener(table.schema)
+
+    def key(row: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(row[place] for place in places)
+
     if counted is not None:  # of equals the one that came first is the last here, and stays
+        rows = [decode(each) for each in values if not isinstance(each, Gone)]
         rows = sorted(rows, key=itemgetter(names.index(counted)), reverse=True)[::-1]
-    return {tuple(row[place] for place in places): row for row in rows}.values()
+        return {key(row): row for row in rows}
+    found: dict[tuple[Any, ...], tuple[Any, ...] | None] = {}
+    for each in values:
+        if isinstance(each, Gone):
+            found[key(flatten(_of_key(table, each)))] = None
+        else:
+            row = decode(each)
+            found[key(row)] = row
+    return found
+
+
+def _of_key(table: Table, gone: Gone) -> Mapping[str, Any]:
+    """Return what a record's key says of a row, in the form of a result."""
+    from pyspark.sql.types import StructType
+
+    told: dict[str, Any] = json.loads(gone.key, parse_float=Decimal)
+    window = {"start": told[START], "end": told[END]}
+    return told | {each.name: window for each in table.schema if isinstance(each.dataType, StructType)}  # fmt: skip
 
 
 def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
@@ -206,6 +243,12 @@ def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
     ...     b'{"at":"2024-11-15T10:00:00.000000Z","sum":1.10}')
     (datetime.datetime(2024, 11, 15, 10, 0, tzinfo=datetime.timezone.utc), Decimal('1.10'), None)
     """
+    flatten = _flattener(schema)
+    return lambda value: flatten(json.loads(value, parse_float=Decimal))
+
+
+def _flattener(schema: StructType) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Return the function that turns a result into a flat row of the table."""
     from pyspark.sql.types import StructType
 
     parts: list[tuple[str, str | None, Callable[[Any], Any]]] = []
@@ -216,8 +259,7 @@ def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
         else:
             parts.append((field.name, None, _converter(inner)))
 
-    def decoded(value: bytes) -> tuple[Any, ...]:
-        row = json.loads(value, parse_float=Decimal)
+    def flattened(row: Mapping[str, Any]) -> tuple[Any, ...]:
         found = []
         for name, sub, convert in parts:
             here = row.get(name)
@@ -226,7 +268,7 @@ def decoder(schema: StructType) -> Callable[[bytes], tuple[Any, ...]]:
             found.append(None if here is None else convert(here))
         return tuple(found)
 
-    return decoded
+    return flattened
 
 
 def _converter(kind: DataType) -> Callable[[Any], Any]:

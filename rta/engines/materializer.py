@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rta.dlq import queue
 from rta.engines import changelog
-from rta.engines.changelog import Results
+from rta.engines.changelog import Gone, Results
 from rta.engines.contract.outputs import BAD, COUNTS
 from rta.errors import QueryError, RtaError
 from rta.kafka import client, topics
@@ -170,7 +170,7 @@ class Materializer:
         self.bad += [json.loads(record.value) for record in bad]
 
     def _take(self, records: Iterable[Any], position: int) -> None:
-        values = [record.value for record in records if record.value is not None]
+        values = [Gone(record.key) if record.value is None else record.value for record in records]  # fmt: skip
         if values:
             write = partial(
                 changelog.take, self.target.database, self.target.table, None, values, position, since=self._written,

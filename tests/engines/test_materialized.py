@@ -269,6 +269,26 @@ def test_death_before_the_position_leaves_neither(
     assert changelog.find("totals", on=engine) is None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_a_result_that_is_gone_is_no_row(engine: Engine) -> None:
+    """What is told last of a key holds: a row that was there, one of the same records, one that comes again, one never there."""
+    table = create("totals", TOTALS, KEY, on=engine)
+    changelog.note("totals", on=engine)
+    start = 1_704_110_400_000_000  # 2024-01-01 12:00
+
+    def gone(user: str, minutes: int = 5) -> changelog.Gone:
+        told = {"rta_start": start, "rta_end": start + minutes * 60_000_000, "user_id": user}
+        return changelog.Gone(json.dumps(told).encode())
+
+    changelog.take(engine, table, None, [result("a", 2), result("b", 1)], 2)
+    taken = changelog.take(
+        engine, table, None,
+        [gone("a"), gone("b"), result("b", 5), result("c", 1), gone("c"), gone("d"), gone("b", minutes=6)], 9,
+    )  # fmt: skip
+    assert rows(engine) == {"b": (5, Decimal("2.50"))}
+    assert taken == 5  # keys, of which one is another window of b
+
+
 def result(user: str, count: int, amount: str | None = None) -> bytes:
     """Write one result as Spark does; an event is worth 0.50 by default."""
     window = {"start": "2024-01-01T12:00:00.000000Z", "end": "2024-01-01T12:05:00.000000Z"}

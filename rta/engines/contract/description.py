@@ -45,6 +45,54 @@ class Window:
     size_ms: int
     slide_ms: int
 
+    @property
+    def tumbles(self) -> bool:
+        """Whether an event is in one window, and always in the same one."""
+        return self.size_ms == self.slide_ms
+
+    @property
+    def told(self) -> str:
+        """What a person reads of it.
+
+        >>> Window("at", 60_000, 30_000).told
+        'size 60 s, each 30 s'
+        """
+        hops = "" if self.tumbles else f", each {self.slide_ms / 1000:g} s"
+        return f"size {self.size_ms / 1000:g} s{hops}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an engine's program reads it."""
+        return {"time": self.column, "size_ms": self.size_ms, "slide_ms": self.slide_ms}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A window that lasts until a group has no event for so many milliseconds of event time; it ends so long after its last event.
+
+    An event exactly that long after the last one belongs to it.
+    """
+
+    column: str
+    gap_ms: int
+
+    @property
+    def tumbles(self) -> bool:
+        """Whether an event is in one window, and always in the same one."""
+        return False
+
+    @property
+    def told(self) -> str:
+        """What a person reads of it.
+
+        >>> Session("at", 60_000).told
+        'sessions with a gap of 60 s'
+        """
+        return f"sessions with a gap of {self.gap_ms / 1000:g} s"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an engine's program reads it."""
+        return {"time": self.column, "gap_ms": self.gap_ms}
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -63,7 +111,7 @@ class Description:
     Args:
         fields: The columns of an event that the query may read: name → Spark's type.
         steps: What happens to each event before it is grouped, in order.
-        window: Of event time.
+        window: Of event time: a session, or one of a fixed size.
         keys: What else identifies a group: columns after the steps.
         aggregates: Of each group.
         columns: The columns of the result, in order: name → Spark's type; `window` is a struct of start and end.
@@ -72,7 +120,7 @@ class Description:
 
     fields: Mapping[str, str]
     steps: tuple[Step, ...]
-    window: Window
+    window: Window | Session
     keys: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
     columns: Mapping[str, str]
@@ -112,8 +160,7 @@ class Description:
                 case Watermark():
                     pass  # it changes no row
         return {
-            "fields": dict(self.fields), "steps": steps, "time": self.window.column, "size_ms": self.window.size_ms,
-            "slide_ms": self.window.slide_ms, "grace_ms": self.watermark.delay_ms if self.watermark else None, "keys": list(self.keys),
+            "fields": dict(self.fields), "steps": steps, **self.window.as_json(), "grace_ms": self.watermark.delay_ms if self.watermark else None, "keys": list(self.keys),
             "aggregates": [
                 {"name": each.name, "fn": each.function, "arg": each.of and each.of.as_json(), "type": each.type} for each in self.aggregates
             ],

@@ -2,7 +2,9 @@
 
 | topic            | a record's value, JSON                                                                                |
 |------------------|-------------------------------------------------------------------------------------------------------|
-| <results>        | a row of the result, all of its columns; the newest record of a group is its row                      |
+| <results>        | a row of the result, all of its columns; the newest record of a group is its row. Without a value:    |
+|                  | the row of this key is gone, as two sessions that have become one; the key, JSON, has `rta_start` and |
+|                  | `rta_end`, microseconds since the epoch, and the other keys by their names in the result              |
 | <results>.counts | partition, next (the offset after the newest event that is counted), consumed, used, late, quarantined |
 | <results>.bad    | partition, offset and reason of a bad event                                                           |
 
@@ -13,5 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
+START: Final = "rta_start"
+END: Final = "rta_end"
 COUNTS: Final = ".counts"
 BAD: Final = ".bad"

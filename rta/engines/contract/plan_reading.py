@@ -16,6 +16,7 @@ from rta.engines.contract.description import (
     Derived,
     Description,
     Filter,
+    Session,
     Step,
     Watermark,
     Window,
@@ -31,32 +32,18 @@ from rta.engines.contract.expressions import (
     Expression,
     Literal,
 )
-from rta.errors import QueryError
+from rta.engines.contract.nodes import Node, refused, tree
+from rta.engines.contract.window_reading import delay_of, is_window, of_window, window_of
 
 _SOURCES: Final = ("StreamingRelation", "StreamingRelationV2", "StreamingDataSourceV2Relation")
 _FUNCTIONS: Final = {"Sum": "sum", "Count": "count", "Min": "min", "Max": "max", "Average": "avg"}
 _CALLS: Final = {spark: name for name, spark in OPERATORS.items()}
 _NAMES: Final = {"long": "bigint", "integer": "int", "short": "smallint", "byte": "tinyint"}
-_MS: Final = {
-    "day": 86_400_000,
-    "hour": 3_600_000,
-    "minute": 60_000,
-    "second": 1_000,
-    "millisecond": 1,
-}
 _ORDER: Final = ("tinyint", "smallint", "int", "bigint")
 _WIDEST: Final = 38  # digits of a DECIMAL
 _OF_BIGINT: Final = 19  # digits
-
-Node = Mapping[str, Any]
-
-
-def refused(what: str) -> QueryError:
-    """Return the error that says what only Spark can do."""
-    return QueryError(
-        "this analysis runs on Spark only", found=what,
-        fix='use engine="spark"; the other engines take filter, withColumn and one groupBy(window, keys).agg(…) of sum, count, min, max, avg',
-    )  # fmt: skip
+OWN_NAMES: Final[Mapping[type, str]] = {Window: WINDOW, Session: "session_window"}
+"""Kind of window → the name that Spark gives it."""
 
 
 def describe(plan: str, delay: str, fields: Mapping[str, str], result: Mapping[str, str]) -> Description:  # fmt: skip
@@ -73,38 +60,29 @@ def describe(plan: str, delay: str, fields: Mapping[str, str], result: Mapping[s
     """
     import json
 
-    node, taken = _tree(iter(json.loads(plan))), {name: name for name in result}
+    node, taken = tree(iter(json.loads(plan))), {name: name for name in result}
     while node["name"] == "Project":
         taken = _selected(node, taken)
         [node] = node["of"]
     if node["name"] != "Aggregate":
         raise refused(f"its result comes from the operator {node['name']}")
-    steps, window = _rows(node["of"][0], _delay(delay))
+    steps, window = _rows(node["of"][0], delay_of(delay))
     if window is None:
         raise refused("there is no time window among the keys")
-    keys = tuple(_key(_tree(iter(each))) for each in node["groupingExpressions"])
-    if WINDOW not in keys:
+    own = OWN_NAMES[type(window)]
+    keys = tuple(_key(tree(iter(each))) for each in node["groupingExpressions"])
+    if own not in keys:
         raise refused("there is no time window among the keys")
-    aggregates = [_aggregate(_tree(iter(each))) for each in node["aggregateExpressions"]]
+    keys = tuple(key for key in keys if key != own)
+    if isinstance(window, Session) and (not keys or WINDOW in keys):
+        raise refused(f"a session window with {f'the key {WINDOW!r}' if keys else 'no other key'}")
+    made = [tree(iter(each)) for each in node["aggregateExpressions"]]
+    aggregates = [_aggregate(each) for each in made if _plain(each)["called"] != own]
+    windows = {each["called"]: WINDOW for each in made if _plain(each)["called"] == own}
     return Description(
-        fields, tuple(steps), window, tuple(key for key in keys if key != WINDOW),
-        tuple(each for each in aggregates if each is not None), result, taken,
+        fields, tuple(steps), window, keys, tuple(each for each in aggregates if each is not None),
+        result, {name: windows.get(old, old) for name, old in taken.items()},
     )  # fmt: skip
-
-
-def _tree(flat: Iterator[Any]) -> Node:
-    """Return the next node with its children as `of`, and the class's own name as `name`; the node's name stays as `called`."""
-    node = dict(next(flat))
-    node["called"] = node.get("name")
-    node["name"] = node["class"].rpartition(".")[2]
-    node["of"] = [_tree(flat) for _ in range(node["num-children"])]
-    return node
-
-
-def _inside(node: Node) -> Iterator[Node]:
-    yield node
-    for each in node["of"]:
-        yield from _inside(each)
 
 
 def type_name(told: Any) -> str:
@@ -119,7 +97,7 @@ def type_name(told: Any) -> str:
 # ---------------------------------------------------------------- the operators
 
 
-def _rows(node: Node, delay_ms: int | None) -> tuple[list[Step], Window | None]:
+def _rows(node: Node, delay_ms: int | None) -> tuple[list[Step], Window | Session | None]:
     """Return the steps of a plan below its aggregation, in order, and the window that Spark has put among them."""
     if node["name"] in _SOURCES:
         return [], None
@@ -127,7 +105,7 @@ def _rows(node: Node, delay_ms: int | None) -> tuple[list[Step], Window | None]:
         raise refused(f"the operator {node['name']}")
     steps, window = _rows(node["of"][0], delay_ms)
     for found in _READ[node["name"]](node, delay_ms):
-        if isinstance(found, Window):
+        if isinstance(found, Window | Session):
             window = found
         else:
             steps.append(found)
@@ -137,35 +115,35 @@ def _rows(node: Node, delay_ms: int | None) -> tuple[list[Step], Window | None]:
 def _watermark(node: Node, delay_ms: int | None) -> Iterator[Step]:
     if delay_ms is None:
         raise refused("a watermark whose delay is not days, hours, minutes or seconds")
-    yield Watermark(_tree(iter(node["eventTime"]))["called"], delay_ms)
+    yield Watermark(tree(iter(node["eventTime"]))["called"], delay_ms)
 
 
 def _filter(node: Node, _: int | None) -> Iterator[Step]:
-    condition = _tree(iter(node["condition"]))
-    if not _of_window(condition):
+    condition = tree(iter(node["condition"]))
+    if not of_window(condition):
         yield Filter(expression(condition))
 
 
-def _project(node: Node, _: int | None) -> Iterator[Step | Window]:
-    for each in map(_tree, map(iter, node["projectList"])):
+def _project(node: Node, _: int | None) -> Iterator[Step | Window | Session]:
+    for each in map(tree, map(iter, node["projectList"])):
         if each["name"] == "Alias":
             value = each["of"][0]
             yield (
-                _window(value, 1)
-                if _is_window(value)
+                window_of(value, 1)
+                if is_window(value)
                 else Derived(each["called"], expression(value))
             )
 
 
-def _expand(node: Node, _: int | None) -> Iterator[Window]:
-    firsts = [_tree(iter(each)) for each in node["projections"][0]]
-    found = [each for each in firsts if _is_window(each)]
+def _expand(node: Node, _: int | None) -> Iterator[Window | Session]:
+    firsts = [tree(iter(each)) for each in node["projections"][0]]
+    found = [each for each in firsts if is_window(each)]
     if len(found) != 1:
         raise refused("the operator Expand")
-    yield _window(found[0], len(node["projections"]))
+    yield window_of(found[0], len(node["projections"]))
 
 
-_READ: Final[Mapping[str, Callable[[Node, int | None], Iterator[Step | Window]]]] = {
+_READ: Final[Mapping[str, Callable[[Node, int | None], Iterator[Step | Window | Session]]]] = {
     "EventTimeWatermark": _watermark, "Filter": _filter, "Project": _project, "Expand": _expand,
     "SubqueryAlias": lambda *_: iter(()),
 }  # fmt: skip
@@ -174,12 +152,18 @@ _READ: Final[Mapping[str, Callable[[Node, int | None], Iterator[Step | Window]]]
 def _selected(node: Node, taken: Mapping[str, str]) -> dict[str, str]:
     """Return what is taken of the rows below a select() that renames columns or leaves some out."""
     below = {}
-    for each in map(_tree, map(iter, node["projectList"])):
-        inner = each["of"][0] if each["name"] == "Alias" else each
+    for each in map(tree, map(iter, node["projectList"])):
+        inner = _plain(each)
         if inner["name"] != "AttributeReference":
             raise refused(f"{inner['name']} is computed from aggregates")
         below[each["called"]] = inner["called"]
     return {name: below[old] for name, old in taken.items()}
+
+
+def _plain(node: Node) -> Node:
+    """Return what an alias is of; a node without one as it is."""
+    found: Node = node["of"][0] if node["name"] == "Alias" else node
+    return found
 
 
 def _key(node: Node) -> str:
@@ -192,7 +176,7 @@ def _aggregate(node: Node) -> Aggregate | None:
     """Return an aggregate; None for a key."""
     if node["name"] == "AttributeReference":
         return None
-    inner = node["of"][0] if node["name"] == "Alias" else node
+    inner = _plain(node)
     if inner["name"] == "AttributeReference":
         raise refused(f"the key {inner['called']!r} has another name in the result: rename it with select")  # fmt: skip
     if inner["name"] != "AggregateExpression":
@@ -232,44 +216,6 @@ def _result(function: str, of: Expression) -> str:
     if of.type not in _ORDER or function == "avg":
         raise refused(f"{function} of {of.type}")
     return "bigint"
-
-
-# ---------------------------------------------------------------- the window, which Spark has taken apart
-
-
-def _of_window(condition: Node) -> bool:
-    """Return whether Spark has added a filter for a window itself: rows without event time, windows that an event is not in."""
-    return any(each["name"] == "PreciseTimestampConversion" for each in _inside(condition))
-
-
-def _is_window(node: Node) -> bool:
-    return node["name"] == "CreateNamedStruct" and _of_window(node)
-
-
-def _window(node: Node, copies: int) -> Window:
-    """Return the window that Spark computes so; `copies` of an event are made for windows that hop."""
-    nodes = list(_inside(node))
-    column = next(each for each in nodes if each["name"] == "AttributeReference")["called"]
-    slides = [each["of"][1]["value"] for each in nodes if each["name"] == "Remainder"]
-    sizes = [
-        each["of"][1]["value"]
-        for each in _inside(node["of"][3])
-        if each["name"] == "Add" and [inner["name"] for inner in each["of"]] == ["Subtract", "Literal"]
-    ]  # fmt: skip
-    if not slides or not sizes:
-        raise refused("a session window")
-    size, slide = int(sizes[0]), int(slides[0])
-    if size % 1000 or slide % 1000 or -(-size // slide) != copies:
-        raise refused("a window that is not of whole milliseconds")
-    return Window(str(column), size // 1000, slide // 1000)
-
-
-def _delay(plan: str) -> int | None:
-    """Return the delay of the watermark in milliseconds, from the text of a plan."""
-    told = re.search(r"EventTimeWatermark [^,]+, [^,]+, (.+)", plan)
-    parts = re.findall(r"(\d+) (day|hour|minute|second|millisecond)s?", told[1]) if told else []
-    whole = told and re.fullmatch(r"(\d+ \w+ ?)+", told[1].strip())
-    return sum(int(number) * _MS[unit] for number, unit in parts) if parts and whole else None
 
 
 # ---------------------------------------------------------------- the expressions

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 
 from rta.dataframes.internals import analyzed, optimized
 from rta.dataframes.session import spark
-from rta.engines.contract.description import WINDOW, Derived, Description, Filter, Watermark
+from rta.engines.contract.description import (
+    WINDOW,
+    Derived,
+    Description,
+    Filter,
+    Session,
+    Watermark,
+)
 from rta.engines.contract.expressions import Call, Cast, Column, Expression, Literal
-from rta.engines.contract.plan_reading import describe, refused
+from rta.engines.contract.nodes import refused
+from rta.engines.contract.plan_reading import OWN_NAMES, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +64,9 @@ def described(transform: Callable[[DataFrame], DataFrame], event: EventType) -> 
             {each.name: each.dataType.simpleString() for each in events.schema},
             {each.name: each.dataType.simpleString() for each in result.schema},
         )  # fmt: skip
-        again = rebuilt(found, events)
-        if again.schema.simpleString() != result.schema.simpleString() or _said(again) != _said(result):  # fmt: skip
+        wanted = result.schema.simpleString(), _said(result)
+        again = (rebuilt(found, events, place) for place in range(len(found.keys) + 1))
+        if not any((each.schema.simpleString(), _said(each)) == wanted for each in again):
             raise refused("a plan of a shape that rta cannot read with certainty")
     replaced = {step.name for step in found.steps if isinstance(step, Derived)}
     if changed := [path[0] for path in found.paths.values() if path[0] in replaced]:
@@ -72,8 +81,8 @@ def described(transform: Callable[[DataFrame], DataFrame], event: EventType) -> 
     return replace(found, fields=plain | inner)
 
 
-def rebuilt(query: Description, events: DataFrame) -> DataFrame:
-    """Build a description back into PySpark."""
+def rebuilt(query: Description, events: DataFrame, place: int = 0) -> DataFrame:
+    """Build a description back into PySpark, its window so many keys from the left: no engine but Spark needs to know where."""
     from pyspark.sql import functions as F
 
     for step in query.steps:
@@ -84,16 +93,27 @@ def rebuilt(query: Description, events: DataFrame) -> DataFrame:
                 events = events.where(column(condition))
             case Watermark(name, delay):
                 events = events.withWatermark(name, f"{delay} milliseconds")
-    time = query.window
-    window = F.window(time.column, f"{time.size_ms} milliseconds", f"{time.slide_ms} milliseconds")
+    time, own = query.window, OWN_NAMES[type(query.window)]
+    if isinstance(time, Session):
+        window = F.session_window(time.column, f"{time.gap_ms} milliseconds")
+    else:
+        window = F.window(
+            time.column, f"{time.size_ms} milliseconds", f"{time.slide_ms} milliseconds"
+        )
     made = [
         (F.count("*") if each.of is None else getattr(F, each.function)(column(each.of))).alias(each.name)
         for each in query.aggregates
     ]  # fmt: skip
-    groups = events.groupBy(window, *(F.col(f"`{key}`") for key in query.keys)).agg(*made)
-    if dict(query.taken) == {name: name for name in groups.columns}:
+    keys = [F.col(f"`{key}`") for key in query.keys]
+    groups = events.groupBy(*keys[:place], window, *keys[place:]).agg(*made)
+    if dict(query.taken) == {name: WINDOW if name == own else name for name in groups.columns}:
         return groups
-    return groups.select(*(F.col(f"`{old}`").alias(name) for name, old in query.taken.items()))
+    return groups.select(
+        *(
+            F.col(f"`{own if old == WINDOW else old}`").alias(name)
+            for name, old in query.taken.items()
+        )
+    )
 
 
 def column(value: Expression) -> SparkColumn:

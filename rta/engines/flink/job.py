@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rta.engines.contract.description import Description
+from rta.engines.contract.description import Description, Session
 from rta.engines.flink import cluster
 from rta.engines.flink.cluster import Cluster
 from rta.engines.flink.gateway import call, cause, log
@@ -22,9 +22,10 @@ _LOOK: Final = 0.1  # seconds
 _PATIENCE: Final = 120.0  # seconds until a job runs
 _NOT_YET: Final = "is not being executed at the moment"  # a task of a job that has just begun
 CHECKPOINTS: Final = "1 s"  # so long a result may wait to be visible
+_GATHERS: Final = "table.exec.mini-batch.enabled"
 SPEED: Final = {
     # A checkpoint flushes what was gathered, and nobody sees a result before it.
-    "table.exec.mini-batch.enabled": "true", "table.exec.mini-batch.allow-latency": CHECKPOINTS, "table.exec.mini-batch.size": "100000",
+    _GATHERS: "true", "table.exec.mini-batch.allow-latency": CHECKPOINTS, "table.exec.mini-batch.size": "100000",
     "pipeline.object-reuse": "true",  # SQL's own operators copy what they keep
 }  # fmt: skip
 
@@ -39,6 +40,7 @@ class Launch:
         statements: What Flink is told; the last one starts the job.
         state: Where its checkpoints and savepoints are.
         parallelism: How many tasks work side by side.
+        speed: Flink's properties for its speed.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Launch:
     statements: tuple[str, ...]
     state: State
     parallelism: int
+    speed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -142,6 +145,14 @@ class FlinkJob:
         return {"state": self.state()}
 
 
+def speed(query: Description) -> dict[str, str]:
+    """Return Flink's properties for the speed of a query.
+
+    A session is counted event by event: what was gathered comes in no order, and OVER moves all later spans of a key for an earlier one.
+    """
+    return SPEED | ({_GATHERS: "false"} if isinstance(query.window, Session) else {})
+
+
 def start(query: Description, wired: Wiring, *, at: Cluster, state: State, table: str, parallelism: int) -> FlinkJob:  # fmt: skip
     """Start a job, or find the one that runs.
 
@@ -156,7 +167,9 @@ def start(query: Description, wired: Wiring, *, at: Cluster, state: State, table
     Raises:
         QueryError: Flink cannot run it, or the state is that of another query.
     """
-    launch = Launch(wired.results, table, statements(query, wired), state, parallelism)
+    launch = Launch(
+        wired.results, table, statements(query, wired), state, parallelism, speed(query)
+    )
     known, wanted = state.notes / "query.json", fingerprint(query, wired)
     state.claim(table)
     if known.exists() and known.read_text() != wanted and state.newest(at.rest):
@@ -177,7 +190,7 @@ def _launched(launch: Launch, at: Cluster | None = None) -> FlinkJob:
         "execution.checkpointing.interval": CHECKPOINTS, "execution.checkpointing.dir": state.uri,
         "execution.checkpointing.savepoint-dir": state.uri, "execution.checkpointing.incremental": "true",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-    } | SPEED  # fmt: skip
+    } | dict(launch.speed)  # fmt: skip
     if before := state.newest(at.rest):
         properties["execution.state-recovery.path"] = before
     with cluster.opened(at, properties) as session:

@@ -15,19 +15,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rta.engines.contract.description import WINDOW, Derived, Description
+from rta.engines.contract.description import WINDOW, Derived, Description, Session
 from rta.engines.contract.expressions import NULLS, Call, Cast, Column, Expression, Literal
-from rta.engines.contract.outputs import BAD, COUNTS
+from rta.engines.contract.outputs import BAD, COUNTS, END, START
 from rta.engines.flink.translation import EVENTS, flink_type, latest, quoted, select, table
 from rta.errors import QueryError
 from rta.events.event_types import EventType
 from rta.events.type_checks import KAFKA_TIME
 
-_START: Final = "rta_start"
 _MICROS: Final = "ROW<`start` BIGINT, `end` BIGINT>"
 _APPEND: Final = {"connector": "kafka", "format": "json"}
 _UPSERT: Final = {
     "connector": "upsert-kafka", "key.format": "json", "value.format": "json", "value.json.encode.decimal-as-plain-number": "true",
+    "key.json.encode.decimal-as-plain-number": "true",
 }  # fmt: skip
 _METADATA: Final = {
     "rta_partition": "INT METADATA FROM 'partition' VIRTUAL",
@@ -132,7 +132,7 @@ def _begin(starting: str | Mapping[int, int]) -> dict[str, str]:
 
 def _sinks(query: Description, wired: Wiring) -> tuple[str, str, str]:
     keys = _key_columns(query)
-    groups = {_START: "BIGINT NOT NULL"} | {name: f"{flink_type(_type_of(query, key))} NOT NULL" for key, name in keys.items()}  # fmt: skip
+    groups = dict.fromkeys(_of_window(query), "BIGINT NOT NULL") | {name: f"{flink_type(_type_of(query, key))} NOT NULL" for key, name in keys.items()}  # fmt: skip
     types = {name: _MICROS if old == WINDOW else str(flink_type(query.columns[name])) for name, old in query.taken.items()}  # fmt: skip
     counted = {"partition": "INT NOT NULL"} | dict.fromkeys(("next", "consumed", "used", "late", "quarantined"), "BIGINT")  # fmt: skip
     told = {"partition": "INT", "offset": "BIGINT", "reason": "STRING"}
@@ -155,6 +155,12 @@ def _sink(name: str, columns: Mapping[str, str], topic: str, wired: Wiring, *, k
     return table(name, columns, options, more=f"PRIMARY KEY ({primary}) NOT ENFORCED" if primary else "")  # fmt: skip
 
 
+def _of_window(query: Description) -> dict[str, str]:
+    """Return what a window adds to the key of the results → where it comes from. A session's end changes, and then it is another row."""
+    ends = {END: "`window_end`"} if isinstance(query.window, Session) else {}
+    return {START: "`window_start`"} | ends
+
+
 def _key_columns(query: Description) -> dict[str, str]:
     """Return key → its column in the results; one of its own if the result leaves the key out."""
     shown = {old: name for name, old in query.taken.items()}
@@ -168,7 +174,7 @@ def _type_of(query: Description, key: str) -> str:
 
 def _results(query: Description) -> str:
     keys = _key_columns(query)
-    columns = {_START: "`window_start`"} | {name: quoted(key) for key, name in keys.items()}
+    columns = _of_window(query) | {name: quoted(key) for key, name in keys.items()}
     for name, old in query.taken.items():
         columns[name] = "ROW(`window_start`, `window_end`)" if old == WINDOW else quoted(old)
     names = ", ".join(map(quoted, columns))

@@ -4,6 +4,12 @@ Events come from a table whose format is `rta-json` (rta.jvm): beside an event's
 microseconds since the epoch, and `rta_reason`, why the event is bad; a bad one has no other values. Groups are counted with GROUP BY over a
 computed start of the window, not with Flink's window functions: these drop late events without a word, and keep the last windows of
 a stream to themselves until a later event comes.
+
+The start of a session is computed, too. Time is cut into spans as long as the gap: what is in one span is in one session, and a session
+goes on from one span into the next if the gap between its last event there and the first one here is not longer than allowed. Each
+event is counted in its span, and is told to the next one. So a span knows whether a session begins with it, and the newest such begin
+up to a span is the start of its session; there is none for a moment while Flink puts another row in place of the first. An event that
+comes between two sessions changes the start of the second: its row goes.
 """
 
 from __future__ import annotations
@@ -13,7 +19,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rta.engines.contract.description import WINDOW, Aggregate, Derived, Description, Filter
+from rta.engines.contract.description import (
+    WINDOW,
+    Aggregate,
+    Derived,
+    Description,
+    Filter,
+    Session,
+    Window,
+)
 from rta.engines.contract.expressions import Call, Cast, Column, Expression, Literal
 
 EVENTS: Final = "events"
@@ -80,7 +94,9 @@ def select(query: Description) -> str:
     FROM (SELECT * FROM `events` WHERE `rta_reason` IS NULL AND NOT `rta_ahead`))
     GROUP BY `window_start`, `page`
     """
-    rows = _windowed(query, _stepped(query))
+    if isinstance(query.window, Session):
+        return _sessions(query, query.window)
+    rows = _windowed(query.window, _stepped(query))
     keys = [quoted(key) for key in query.keys]
     made = [f"{aggregate(each)} AS {quoted(each.name)}" for each in query.aggregates]
     end = f"`window_start` + {query.window.size_ms * 1000} AS `window_end`"
@@ -90,11 +106,14 @@ def select(query: Description) -> str:
 def aggregate(each: Aggregate) -> str:
     """Return an aggregate in the type that Spark gives it."""
     of = "*" if each.of is None else sql(each.of)
-    kind = flink_type(each.type)
     if each.function != "avg":
-        return f"CAST({each.function.upper()}({of}) AS {kind})"
-    # Flink's AVG of DECIMALs keeps the scale of the values: the quotient is computed as Spark does it, and rounded once.
-    return f"CAST(CAST(SUM({of}) AS DECIMAL(38, {_scale(each.type)})) / COUNT({of}) AS {kind})"
+        return f"CAST({each.function.upper()}({of}) AS {flink_type(each.type)})"
+    return _mean(f"SUM({of})", f"COUNT({of})", each.type)
+
+
+def _mean(total: str, count: str, kind: str) -> str:
+    """Return a mean. Flink's AVG of DECIMALs keeps the scale of the values: the quotient is computed as Spark does it, and rounded once."""
+    return f"CAST(CAST({total} AS DECIMAL(38, {_scale(kind)})) / {count} AS {flink_type(kind)})"
 
 
 def sql(value: Expression) -> str:
@@ -160,13 +179,80 @@ def _stepped(query: Description) -> str:
     return rows
 
 
-def _windowed(query: Description, rows: str) -> str:
-    """Return the query that gives each row its window, or each of its windows if they hop."""
-    size, slide = query.window.size_ms * 1000, query.window.slide_ms * 1000
+def _begin(every: int) -> str:
+    """Return the newest multiple of so many microseconds that is not after the event."""
     # MOD has the sign of its first argument: before 1970, too, a window begins before its events.
-    start = f"`rta_us` - MOD(MOD(`rta_us`, {slide}) + {slide}, {slide})"
-    if size == slide:
-        return f"SELECT *, {start} AS `{WINDOW}_start`\nFROM ({rows})"
-    copies = ", ".join(str(number * slide) for number in range(-(-size // slide)))
-    hops = f"SELECT *, {start} - `rta_back` AS `{WINDOW}_start`\nFROM ({rows}) CROSS JOIN UNNEST(ARRAY[{copies}]) AS `rta_hops` (`rta_back`)"
+    return f"`rta_us` - MOD(MOD(`rta_us`, {every}) + {every}, {every})"
+
+
+def _windowed(window: Window, rows: str) -> str:
+    """Return the query that gives each row its window, or each of its windows if they hop."""
+    size, slide = window.size_ms * 1000, window.slide_ms * 1000
+    if window.tumbles:
+        return f"SELECT *, {_begin(slide)} AS `{WINDOW}_start`\nFROM ({rows})"
+    hops = _copied(rows, _begin(slide), [-number * slide for number in range(-(-size // slide))], f"{WINDOW}_start")  # fmt: skip
     return f"SELECT * FROM ({hops}) WHERE `rta_us` < `{WINDOW}_start` + {size}"  # noqa: S608
+
+
+def _copied(rows: str, begin: str, steps: Sequence[int], name: str) -> str:
+    """Return the query that gives a row once for each step, with the begin and the step added up as a column."""
+    # What depends on the row is unfolded where the row is; constants would be joined, by one task that keeps all rows for ever.
+    copies = ", ".join(f"`rta_begin` + {step}" if step >= 0 else f"`rta_begin` - {-step}" for step in steps)  # fmt: skip
+    return f"SELECT *\nFROM (SELECT *, {begin} AS `rta_begin` FROM ({rows})) CROSS JOIN UNNEST(ARRAY[{copies}]) AS `rta_copies` (`{name}`)"  # noqa: S608 - names are quoted
+
+
+_HERE: Final = "FILTER (WHERE `rta_span` <= `rta_us`)"
+_NEXT: Final = "FILTER (WHERE `rta_span` > `rta_us`)"
+
+
+def _sessions(query: Description, window: Session) -> str:
+    """Return the query whose rows are sessions.
+
+    >>> print(select(Description({}, (), Session("at", 60_000), ("page",), (Aggregate("n", "count", None, "bigint"),), {}, {})))
+    SELECT `window_start`, ARRAY_MAX(ARRAY_AGG(`rta_last`) FILTER (WHERE `rta_last` IS NOT NULL)) + 60000000 AS `window_end`, `page`, CAST(SUM(`rta_0`) AS BIGINT) AS `n`
+    FROM (SELECT *, MAX(CASE WHEN `rta_before` IS NULL OR `rta_first` - `rta_before` > 60000000 THEN `rta_first` END)
+      OVER (PARTITION BY `page` ORDER BY `rta_span` ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS `window_start`
+    FROM (SELECT `rta_span`, `page`, MIN(`rta_us`) FILTER (WHERE `rta_span` <= `rta_us`) AS `rta_first`,
+      MAX(`rta_us`) FILTER (WHERE `rta_span` <= `rta_us`) AS `rta_last`, MAX(`rta_us`) FILTER (WHERE `rta_span` > `rta_us`) AS `rta_before`,
+      COUNT(*) FILTER (WHERE `rta_span` <= `rta_us`) AS `rta_0`
+    FROM (SELECT *
+    FROM (SELECT *, `rta_us` - MOD(MOD(`rta_us`, 60000000) + 60000000, 60000000) AS `rta_begin` FROM (SELECT * FROM `events` WHERE `rta_reason` IS NULL AND NOT `rta_ahead`)) CROSS JOIN UNNEST(ARRAY[`rta_begin` + 0, `rta_begin` + 60000000]) AS `rta_copies` (`rta_span`))
+    GROUP BY `rta_span`, `page`) WHERE `rta_first` IS NOT NULL) WHERE `window_start` IS NOT NULL
+    GROUP BY `window_start`, `page`
+    """
+    gap, keys = window.gap_ms * 1000, ", ".join(map(quoted, query.keys))
+    parts, wholes = [], []
+    for number, each in enumerate(query.aggregates):
+        made, whole = _in_parts(each, f"rta_{number}")
+        parts += made
+        wholes.append(f"{whole} AS {quoted(each.name)}")
+    spans = f"""SELECT `rta_span`, {keys}, MIN(`rta_us`) {_HERE} AS `rta_first`,
+  MAX(`rta_us`) {_HERE} AS `rta_last`, MAX(`rta_us`) {_NEXT} AS `rta_before`,
+  {", ".join(parts)}
+FROM ({_copied(_stepped(query), _begin(gap), (0, gap), "rta_span")})
+GROUP BY `rta_span`, {keys}"""  # noqa: S608 - names are quoted
+    begins = f"""SELECT *, MAX(CASE WHEN `rta_before` IS NULL OR `rta_first` - `rta_before` > {gap} THEN `rta_first` END)
+  OVER (PARTITION BY {keys} ORDER BY `rta_span` ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS `window_start`
+FROM ({spans}) WHERE `rta_first` IS NOT NULL"""  # noqa: S608 - names are quoted
+    return f"""SELECT `window_start`, {_extreme("max", "rta_last")} + {gap} AS `window_end`, {", ".join([keys, *wholes])}
+FROM ({begins}) WHERE `window_start` IS NOT NULL
+GROUP BY `window_start`, {keys}"""  # noqa: S608 - names are quoted
+
+
+def _in_parts(each: Aggregate, name: str) -> tuple[list[str], str]:
+    """Return what is computed of an aggregate in each span, and how it is put together."""
+    of, kind = "*" if each.of is None else sql(each.of), flink_type(each.type)
+    if each.function == "avg":
+        count = f"{name}_count"
+        made = [f"SUM({of}) {_HERE} AS {quoted(name)}", f"COUNT({of}) {_HERE} AS {quoted(count)}"]
+        return made, _mean(f"SUM({quoted(name)})", f"SUM({quoted(count)})", each.type)
+    whole = _extreme(each.function, name) if each.function in ("min", "max") else f"SUM({quoted(name)})"  # fmt: skip
+    return [f"{each.function.upper()}({of}) {_HERE} AS {quoted(name)}"], f"CAST({whole} AS {kind})"
+
+
+def _extreme(function: str, name: str) -> str:
+    """Return the smallest or largest of the spans of a session, which an event may divide otherwise.
+
+    Flink's planner takes what OVER gives for constant (2.2.1), and so its MIN and MAX after it never take anything back.
+    """
+    return f"ARRAY_{function.upper()}(ARRAY_AGG({quoted(name)}) FILTER (WHERE {quoted(name)} IS NOT NULL))"

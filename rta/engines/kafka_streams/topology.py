@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from rta.engines.contract.description import Aggregate, Derived, Description, Filter
+from rta.engines.contract.description import Aggregate, Derived, Description, Filter, Session
 from rta.engines.contract.expressions import Call, Cast, Column, Expression, Literal
 from rta.errors import QueryError
 from rta.events.event_types import EventType
@@ -33,6 +33,8 @@ def unsupported(query: Description, event: EventType) -> str | None:
     >>> unsupported(Description({}, (), Window("timestamp", 60_000, 60_000), ("action",), count, columns, {}), rta.USER_EVENTS)
     'the keys of the groups do not contain user_id, which is the message key'
     """
+    if isinstance(query.window, Session):
+        return "a session window, since there is no watermark that closes one"
     if event.key is None:
         return f"the events of {event.name!r} have no message key, so those of a group may be on several partitions"
     command = [str(find_java().executable), "-XX:TieredStopAtLevel=1", "-cp", str(engines_jar()), "rta.Check"]  # fmt: skip
@@ -59,13 +61,11 @@ def definition(query: Description, event: EventType) -> str:
     store     counts: consumed, used, late, quarantined of each partition, with a changelog topic
     sinks     rows, counts, bad events: in the transaction of the offsets (exactly_once_v2)
     """
-    window = query.window
-    hops = f", each {window.slide_ms / 1000:g} s" if window.slide_ms != window.size_ms else ""
     late = f", grace {query.watermark.delay_ms / 1000:g} s" if query.watermark else ""
     steps = [f"{each.name} = {text(each.value)}" for each in query.steps if isinstance(each, Derived)]  # fmt: skip
     steps += [f"where {text(each.condition)}" for each in query.steps if isinstance(each, Filter)]
     lines = [
-        f"windows of {window.column}: size {window.size_ms / 1000:g} s{hops}{late}",
+        f"windows of {query.window.column}: {query.window.told}{late}",
         f"group by {', '.join(['window', *query.keys])} (the message key is {event.key}: no repartition topic)",
         *(f"{each.name} = {_aggregate(each)}" for each in query.aggregates),
     ]

@@ -64,6 +64,29 @@ def by_case(events: DataFrame) -> DataFrame:
     return groups.agg(F.sum(bought).alias("bought"), F.sum("amount").alias("all"), F.count("*").alias("n"))  # fmt: skip
 
 
+def sessions(events: DataFrame) -> DataFrame:
+    """Take count, sum, smallest, largest and mean amount and the first time of each user's sessions; nothing is late for two hours."""
+    window = F.session_window("timestamp", "5 minutes").alias("window")
+    return events.withWatermark("timestamp", "2 hours").groupBy(window, "user_id").agg(
+        F.sum("amount").alias("total"), F.min("amount").alias("lowest"), F.max("amount").alias("highest"), F.avg("amount").alias("mean"),
+        F.count("reported_at").alias("reported"), F.min("timestamp").alias("first"), F.count("*").alias("n"),
+    )  # fmt: skip
+
+
+def visits(events: DataFrame) -> DataFrame:
+    """Count sessions of purchases, by a computed key, under names of their own."""
+    size = F.when(F.col("amount") > 10, "large").otherwise("small")
+    bought = _marked(events.where("action = 'purchase'").withColumn("size", size))
+    counted = bought.groupBy("size", F.session_window("timestamp", "90 seconds")).count()
+    return counted.select(F.col("count").alias("many"), F.col("session_window").alias("visit"), "size")  # fmt: skip
+
+
+SESSIONS: Final[Mapping[str, tuple[Transform, tuple[str, ...]]]] = {
+    "sessions": (sessions, ("window", "user_id")),
+    "visits": (visits, ("visit", "size")),
+}
+"""Name → the analysis, and the key of its table; all of them run on Spark and on Flink, for which an event is never late."""
+
 PORTABLE: Final[Mapping[str, tuple[Transform, tuple[str, ...]]]] = {
     "totals": (totals, ("window", "user_id")),
     "filtered": (filtered, ("window", "user_id")),
@@ -83,7 +106,9 @@ def _agg(events: DataFrame, window: Column, *made: Column) -> DataFrame:
 _FIVE: Final = "5 minutes"
 SPARK_ALONE: Final[Mapping[str, tuple[Transform, str]]] = {
     "the window starts elsewhere": (lambda e: _agg(e, F.window("timestamp", _FIVE, _FIVE, "1 minute"), F.count("*")), "a shape that rta cannot read"),
-    "a session window": (lambda e: _agg(e, F.session_window("timestamp", _FIVE), F.count("*")), "session window"),
+    "a gap of each event": (lambda e: _agg(e, F.session_window("timestamp", F.when(F.col("amount") > 10, _FIVE).otherwise("1 minute")), F.count("*")), "whose gap is computed for each event"),
+    "a gap by the calendar": (lambda e: _agg(e, F.session_window("timestamp", "1 day"), F.count("*")), "say it in hours, minutes or seconds"),
+    "sessions of all events": (lambda e: _marked(e).groupBy(F.session_window("timestamp", _FIVE)).count(), "a session window with no other key"),
     "copies": (lambda e: totals(deduplicate(e), lateness=None), "the operator Deduplicate"),
     "a function of strings": (lambda e: totals(e.withColumn("a", F.upper("action"))), "the expression Upper"),
     "distinct": (lambda e: _agg(e, F.window("timestamp", _FIVE), F.count_distinct("action")), "DISTINCT"),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.engines.contract import Aggregate, Window, described
+from rta.engines.contract import Aggregate, Session, Window, described
 from rta.engines.contract.expressions import Column
 from rta.errors import QueryError
 from rta.transforms import totals
-from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
+from tests.engines.contract.queries import PORTABLE, SESSIONS, SPARK_ALONE
 
 
 @pytest.mark.parametrize("name", PORTABLE)
@@ -42,6 +43,37 @@ def test_columns_may_be_renamed_and_left_out(spark: SparkSession) -> None:
     """A select() may follow the aggregation."""
     found = described(lambda e: totals(e).select("user_id", F.col("event_count").alias("n"), "window"), rta.USER_EVENTS)  # fmt: skip
     assert found.taken == {"user_id": "user_id", "n": "event_count", "window": "window"}
+    last = described(
+        lambda e: e.groupBy("user_id", F.window("timestamp", "5 minutes").alias("five")).count(),
+        rta.USER_EVENTS,
+    )
+    assert (last.keys, last.taken) == (("user_id",), {"user_id": "user_id", "five": "window", "count": "count"})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_sessions_are_the_function(spark: SparkSession, name: str) -> None:
+    """The gap is read and proved, whatever the window is called; Kafka Streams says why it does not run them."""
+    transform, key = SESSIONS[name]
+    found = described(transform, rta.USER_EVENTS)
+    assert found.window == Session("timestamp", {"sessions": 300_000, "visits": 90_000}[name])
+    assert (found.keys, found.taken[key[0]]) == (key[1:], "window")
+    assert json.loads(json.dumps(found.as_json()))["gap_ms"] == found.window.gap_ms
+    plans = {each.engine: each for each in rta.explain(transform, rta.USER_EVENTS)}
+    assert plans["spark"].runs
+    assert "OVER (PARTITION BY" in plans["flink"].definition
+    assert plans["kafka-streams"].why_not == "a session window, since there is no watermark that closes one"  # fmt: skip
+
+
+def test_a_gap_that_is_read_wrong_is_refused(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for all windows, the proof does not rest on the reading."""
+    from rta.engines.contract import window_reading
+
+    right = window_reading._gap
+    monkeypatch.setattr(window_reading, "_gap", lambda end: right(end) + 1)
+    with pytest.raises(QueryError, match="cannot read with certainty"):
+        described(SESSIONS["sessions"][0], rta.USER_EVENTS)
 
 
 @pytest.mark.parametrize("name", SPARK_ALONE)
@@ -57,10 +89,10 @@ def test_a_plan_that_is_read_wrong_is_refused(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof does not rest on the reading: a reader with a fault is found out."""
-    from rta.engines.contract import plan_reading
+    from rta.engines.contract import plan_reading, window_reading
 
-    right: Callable[..., Window] = plan_reading._window
-    monkeypatch.setattr(plan_reading, "_window", lambda *args: Window("timestamp", right(*args).size_ms * 2, 600_000))  # fmt: skip
+    right: Callable[..., Any] = window_reading.window_of
+    monkeypatch.setattr(plan_reading, "window_of", lambda *args: Window("timestamp", right(*args).size_ms * 2, 600_000))  # fmt: skip
 
     def hourly(events: DataFrame) -> DataFrame:
         return totals(events)

@@ -18,12 +18,17 @@ from rta.cli.app import main
 from rta.display.live_view import LiveView
 from rta.display.subjects import feed_of
 from rta.engines import EngineQuery, engine_query, flink
+from rta.engines.contract import described
+from rta.engines.flink.cluster import opened
+from rta.engines.flink.job import speed
+from rta.engines.flink.statements import Wiring, statements
 from rta.errors import InputError, QueryError
+from rta.events.strict_json import event_json
 from rta.kafka import client
 from rta.monitor import verdicts
 from rta.transforms import totals
 from tests.engines.contract.answers import BROKEN, KEY, kept, rows
-from tests.engines.contract.queries import PORTABLE, SPARK_ALONE
+from tests.engines.contract.queries import PORTABLE, SESSIONS, SPARK_ALONE
 from tests.metrics.test_families import values
 from tests.support.waiting import until
 
@@ -221,10 +226,10 @@ def test_what_does_not_fit_is_said_before_anything_is_made(
     cluster: flink.Cluster, events: str
 ) -> None:
     """Each refusal names what is amiss; no table is left behind."""
-    session, _ = SPARK_ALONE["a session window"]
+    copies, _ = SPARK_ALONE["copies"]
     follow: Any = rta.follow
     ways: list[tuple[type[Exception], str, dict[str, Any]]] = [
-        (QueryError, "runs on Spark only", {"transform": session}),
+        (QueryError, "runs on Spark only", {"transform": copies}),
         (InputError, "no such engine", {"engine": "storm"}),
         (InputError, "has no keep", {"keep": "90 days"}),
         (InputError, "the key of the table", {"key": ["user_id"]}),
@@ -244,6 +249,26 @@ def test_another_analysis_does_not_take_the_state(cluster: flink.Cluster, events
         rta.drain(events, filtered, table="flink_state", key=KEY, event=rta.USER_EVENTS, engine="flink")  # fmt: skip
     with pytest.raises(QueryError, match="filled by flink"):
         rta.drain(events, totals, table="flink_state", key=KEY, event=rta.USER_EVENTS)
+
+
+@pytest.mark.parametrize("name", [*PORTABLE, *SESSIONS])
+def test_flink_keeps_groups_and_no_events(
+    cluster: flink.Cluster, spark: SparkSession, name: str
+) -> None:
+    """Flink's own plan joins nothing, gives no work to one task alone, and sends rows to the topic as they are."""
+    transform, _ = {**PORTABLE, **SESSIONS}[name]
+    told = event_json(rta.USER_EVENTS, "5 minutes")
+    wired = Wiring("nowhere", "nowhere.results", rta.USER_EVENTS, told, {"properties.bootstrap.servers": "127.0.0.1:1"}, 60_000)  # fmt: skip
+    query = described(transform, rta.USER_EVENTS)
+    *tables, job = statements(query, wired)
+    with opened(cluster, speed(query)) as session:
+        for each in tables:
+            session.sql(each)
+        [[plan]] = session.sql(f"EXPLAIN {job.removeprefix('EXECUTE ')}").rows
+    assert "GroupAggregate(" in plan
+    for amiss in ("Join(", "distribution=[single]", "upsertMaterialize"):
+        assert amiss not in plan
+    assert ("OverAggregate(" in plan) == (name in SESSIONS)
 
 
 def test_flinks_own_words_are_in_the_error(cluster: flink.Cluster) -> None:

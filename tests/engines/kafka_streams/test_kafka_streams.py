@@ -21,7 +21,7 @@ from rta.errors import QueryError
 from rta.kafka import client, topics
 from rta.transforms import totals
 from tests.engines.contract.answers import KEY, kept, rows
-from tests.engines.contract.queries import PORTABLE, Transform, hopping
+from tests.engines.contract.queries import PORTABLE, Transform, hopping, sessions
 from tests.support.waiting import until
 
 STREAMS = "kafka-streams"
@@ -140,6 +140,7 @@ def test_what_kafka_streams_cannot_run_is_said_before_anything_is_made(spark: Sp
         (replaced, rta.USER_EVENTS, "user_id, which is the message key, is replaced"),
         (totals, keyless, "no message key"),
         (totals, by_time, "is a timestamp"),
+        (sessions, rta.USER_EVENTS, "no watermark that closes one"),
     ]
     for transform, event, said in refused:
         assert said in str(unsupported(described(transform, event), event)), transform
