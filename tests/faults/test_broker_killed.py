@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -133,7 +135,9 @@ def test_f77_the_broker_is_killed_at_each_step_of_a_run(
     for each in HELD:
         if each not in steps:
             gates.open(each)
-    ours = Scheduler(say=said.append)
+    # At each look Kafka is asked, which else happens every five seconds.
+    seconds, begun = count(step=5), datetime.now(UTC)
+    ours = Scheduler(say=said.append, clock=lambda: begun + timedelta(seconds=next(seconds)))
 
     def complains() -> int:
         return sum(line.startswith(f"✗ {job}: Kafka does not answer") for line in said)
