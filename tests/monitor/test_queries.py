@@ -69,10 +69,13 @@ def test_queries_here_are_listed_with_a_verdict(
     [summary] = [each for each in running.queries() if each.table == "listed_failed"]
     assert (summary.active, of_summary(summary).state) == (False, "failed")
     assert of_summary(summary).verdict == seen.verdict
-    with pytest.raises(QueryError):
+    with pytest.raises(QueryError):  # who waits for it is told
         rta.drain(name, failing, table="listed_drained", **HOW)
+    forgotten = rta.follow(name, failing, table="listed_reset", **HOW)
+    until(lambda: "listed_reset" in failures_left(), progress=lambda: forgotten.isActive)
+    rta.reset("listed_reset")
     again = rta.follow(name, rta.transforms.totals, table="listed_failed", **HOW)
-    assert {"listed_failed", "listed_drained"}.isdisjoint(failures_left())
+    assert {"listed_failed", "listed_drained", "listed_reset"}.isdisjoint(failures_left())
     again.stop()
 
 
