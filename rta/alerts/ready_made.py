@@ -166,7 +166,7 @@ def state_growing(**fields: Any) -> Rule:
 
 
 def query_failed(**fields: Any) -> Rule:
-    """Fire if a query of the watching process has failed.
+    """Fire if a query of this RTA_HOME has failed, in whichever process; of one that somebody waits for, such as a drain, if it is of this one.
 
     >>> query_failed().severity
     'critical'

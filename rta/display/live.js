@@ -208,7 +208,7 @@ function grid(name) {
     const held = grouped.format(now.order.length), more = now.total !== null && now.total !== now.order.length;
     const all = more ? grouped.format(now.total ?? 0) : "";
     if (wanted) say(counts, `${grouped.format(places.length)} of ${held} shown${all && `, ${all} in all`}`);
-    else say(counts, `${held}${all && ` of ${all}`} rows`);
+    else say(counts, `${held}${all && ` of ${all}`} row${held === "1" && !all ? "" : "s"}`);
   }
 
   /** Where the row at the top of what the person looks at is now, though others came and went. @param {number[]} before */

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rta.engines import engine_tables
-from rta.engines.spark.checkpoint_lock import working
+from rta.engines.spark.checkpoint_lock import failures_left, working
 from rta.html import Facts
 from rta.store.rows import own_rows
 
@@ -32,7 +32,7 @@ class QuerySummary:
         query_id: Spark's id of the query; of another engine its topic of results.
         engine: The engine that runs it.
         native: Another engine's own address of it; None if that does not run.
-        error: Why it has failed; None if it has not, or its process has gone.
+        error: Why it has failed; None if it has not, or its JVM was killed.
         progress: What another engine has told of it last.
     """
 
@@ -125,12 +125,13 @@ def queries() -> Facts[QuerySummary]:
 
 
 def spark_held() -> dict[str, Held]:
-    """Return table → the query of Spark that fills it now.
+    """Return table → the query of Spark that fills it now, or that has failed.
 
     >>> "no_such_table" in spark_held()
     False
     """
-    return {lock["table"]: Held(active=True, process=lock["pid"], since=lock["since"]) for lock in working()}  # fmt: skip
+    failed = {table: Held(error=why) for table, why in failures_left().items()}
+    return failed | {lock["table"]: Held(active=True, process=lock["pid"], since=lock["since"]) for lock in working()}  # fmt: skip
 
 
 def engines_held(tables: Collection[str] | None = None) -> dict[str, Held]:

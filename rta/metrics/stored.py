@@ -94,7 +94,7 @@ def _query(name: str, read: Sequence[QueryRead], held: Held) -> QuerySummary:
     return QuerySummary(
         name, ", ".join(newest.reached) if newest else None, held.active, held.process, held.since,
         newest.last if newest else None, newest.committed_at if newest else None, newest.tail[-1].watermark if newest else None,
-        newest.query_id if newest else None,
+        newest.query_id if newest else None, error=held.error,
     )  # fmt: skip
 
 

@@ -8,14 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rta.engines.engine_query import EngineQuery
-from rta.engines.spark.query_errors import OURS
+from rta.engines.spark.query_errors import failure_of
 from rta.errors import QueryError, TopicError
 from rta.html import Marked, card, text
 from rta.kafka import topics
-from rta.kafka.auth_errors import refusal
 from rta.monitor.active import active_here, label
 from rta.monitor.state_store import state_warnings
-from rta.setup.causes import cause
 from rta.store import growing_sums, ledger, serving_tables
 from rta.store.ledger import Accounting, Batch
 
@@ -151,12 +149,6 @@ def _of_engine(query: EngineQuery) -> Health:
     )  # fmt: skip
 
 
-def failure_of(query: StreamingQuery) -> str | None:
-    """Say why a query has failed: rta's own sentence if there is one; None if it has not."""
-    failure = query.exception() if not query.isActive else None
-    return None if failure is None else str(refusal(failure) or _cause(str(failure)))
-
-
 def _running(name: str | None) -> StreamingQuery | EngineQuery:
     """Return the query of this name that runs in this process, or the only one."""
     running = active_here()
@@ -173,12 +165,6 @@ def _running(name: str | None) -> StreamingQuery | EngineQuery:
         found=names or None,
         fix="give the query that rta.follow() returned; `rta queries` lists those of other processes",
     )
-
-
-def _cause(trace: str) -> str:
-    """Return the line of a trace that says why: rta's own sentence if there is one."""
-    ours = [found[0] for found in OURS.finditer(trace)]
-    return ours[-1] if ours else cause(trace)
 
 
 def _in_ledger(query: StreamingQuery) -> Batch | None:

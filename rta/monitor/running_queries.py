@@ -239,6 +239,6 @@ def _row(each: ListedQuery) -> dict[str, object]:
     """Return the cells of a query by column."""
     rate = None if each.rate is None or each.state != "running" else round(each.rate)
     return {
-        "query": each.name, "topic": each.topic, "engine": each.engine, "state": each.state, "verdict": each.verdict, "batch": each.batch,
-        "events/s": rate, "behind": each.behind, "since": each.since, "process": each.process and str(each.process),
+        "query": each.name, "verdict": each.verdict, "state": each.state, "behind": each.behind, "events/s": rate, "topic": each.topic,
+        "engine": each.engine, "batch": each.batch, "since": each.since, "process": each.process and str(each.process),
     }  # fmt: skip

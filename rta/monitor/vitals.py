@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -11,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.engine_query import EngineQuery
+from rta.engines.spark.query_errors import sentence_of
 from rta.monitor.active import active_here
 from rta.store import growing_sums, ledger, views
 from rta.store.ledger import Accounting, Batch
@@ -140,14 +140,11 @@ def state_of(query: StreamingQuery | EngineQuery) -> tuple[str, str | None]:
     >>> state_of(query)
     ('stopped', None)
     """
-    from rta.monitor.query_health import failure_of
-
     if isinstance(query, EngineQuery):
         failed = query.exception()
         return "failed" if failed else "running" if query.isActive else "stopped", str(failed) if failed else None  # fmt: skip
-    error = failure_of(query)
-    state = "failed" if error else "running" if query.isActive else "stopped"
-    return state, re.sub(r"^[\w.]+Error: ", "", error) if error else None
+    error = sentence_of(query)
+    return "failed" if error else "running" if query.isActive else "stopped", error
 
 
 def local_query(name: str) -> StreamingQuery | EngineQuery | None:

@@ -1,5 +1,8 @@
-"""Rules over what is real: a stream whose sink hangs, events that go on to come, a job that fails."""
+"""Rules over what is real: a stream whose sink hangs, events that go on to come, a query that fails elsewhere, a job that fails."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -14,7 +17,7 @@ from rta.alerts import Notice, Watch
 from rta.errors import JobError
 from tests.support.notebooks import written
 from tests.support.receivers import mail_receiver
-from tests.support.waiting import HANG, until
+from tests.support.waiting import HANG, finished, until
 
 
 @pytest.mark.kafka
@@ -64,6 +67,48 @@ def test_a_stream_that_hangs_is_said_and_that_it_goes_on(
     assert sorted((each.alert.rule, each.alert.state) for each in said if each.alert.subject == "hanging") == [
         ("lag", "firing"), ("lag", "resolved"), ("no progress", "firing"), ("no progress", "resolved"),
     ]  # fmt: skip
+
+
+RULES = """
+from rta import alerts
+
+rules = [alerts.query_failed()]
+channels = [lambda notice: print(notice, flush=True)]
+"""
+
+
+@pytest.mark.kafka
+def test_a_query_that_fails_is_said_by_a_watch_in_another_process(
+    spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """`rta alerts` says why it has failed, and that it runs again, each once."""
+    name, rules, told = topic(partitions=1), tmp_path / "rules.py", tmp_path / "told"
+    how: dict[str, Any] = {"table": "fails_here", "key": ["window", "user_id"], "event": rta.USER_EVENTS}  # fmt: skip
+
+    def sink(_rows: Any, _batch: Any) -> None:
+        raise OSError("the sink takes nothing")
+
+    def lines() -> list[str]:
+        return [line for line in told.read_text().splitlines() if " query failed fails_here" in line]  # fmt: skip
+
+    rules.write_text(RULES)
+    rta.publish(rta.user_events(spark, rows=5), name)
+    query = rta.follow(name, rta.transforms.totals, **how, also=[sink])
+    command = [sys.executable, "-m", "rta.cli", "alerts", str(rules), "--every", "0.2"]
+    with told.open("w") as file:
+        watching = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        until(lines, watching)
+        query = rta.follow(name, rta.transforms.totals, **how)
+        query.processAllAvailable()
+        until(lambda: len(lines()) == 2, watching)
+    finally:
+        query.stop()
+        watching.send_signal(signal.SIGINT)
+        finished(watching)
+    assert lines()[0].startswith("[CRITICAL] query failed fails_here: ")
+    assert "the sink takes nothing" in lines()[0]
+    assert lines()[1].startswith("[RESOLVED] query failed fails_here")
 
 
 def test_a_job_that_failed_is_mailed_and_that_it_is_well_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import nbformat
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from pyspark.sql import SparkSession
 
 import rta
 from rta.dashboards import link
@@ -233,6 +239,78 @@ def test_a_unit_of_systemd_runs_the_same_command(home: Path, tmp_path: Path) -> 
     assert f'"dashboard" "{tmp_path}/50%% off.ipynb" "--name" "off" "--port" "8123"' in text
     assert f'Environment="RTA_HOME={home}"' in text
     assert "token" not in text.lower()
+
+
+@pytest.fixture(scope="module")
+def operations(home: Path) -> Iterator[Served]:
+    """Serve the operations page that is shipped."""
+    with served(OPERATIONS) as running:
+        yield running
+
+
+def rows_of(page: Page, view: str, about: str) -> Locator:
+    """Scroll to a view, which draws only what is seen, and return its rows about something; other tests of this home have rows, too."""
+    found = page.get_by_role("region", name=f"live view of {view}", exact=True)
+    found.scroll_into_view_if_needed()
+    found.get_by_label("filter rows").fill(about)
+    return found.locator("tbody tr", has=page.locator("td", has_text=about))
+
+
+def job_ran(notebook: Path) -> int:
+    """Run a job by its command; playwright holds the asyncio of this thread, which a kernel needs."""
+    run = subprocess.Popen([sys.executable, "-m", "rta.cli", "run", notebook], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)  # fmt: skip
+    finished(run)
+    return run.returncode
+
+
+def test_the_operations_page_shows_queries_runs_and_alarms(
+    chromium: Browser, operations: Served, spark: SparkSession, topic: Callable[..., str], tmp_path: Path
+) -> None:  # fmt: skip
+    """Seen in the page: how a query does, and why it has failed; the run that failed, and the one that did not; the alarm that fires, and that it is over."""
+    name, fails = topic(partitions=1), Event()
+
+    def sink(_rows: Any, _batch: Any) -> None:
+        if fails.is_set():
+            raise OSError("the sink takes nothing")
+
+    rta.publish(rta.user_events(spark, rows=30), name, key="user_id")
+    query = rta.follow(name, rta.transforms.totals, table="on_the_page", key=["window", "user_id"], event=rta.USER_EVENTS, also=[sink])  # fmt: skip
+    nightly = written(tmp_path / "nightly_on_the_page.ipynb", "# Nightly", "1 / 0")
+    rules = [rta.alerts.job_failed()]
+    try:
+        with browser.offline(chromium, viewport={"width": 1440, "height": 1000}) as context, rta.alerts.watch(rules, channels=[], every=0.5, name="on_the_page"):  # fmt: skip
+            page = opened(context.new_page(), operations)
+            expect(rows_of(page, "queries", "on_the_page")).to_contain_text(re.compile("(keeping up|no data for .*)running"))  # fmt: skip
+            assert job_ran(nightly) == 1
+            expect(rows_of(page, "jobs", "nightly_on_the_page")).to_contain_text(["cell [1] failed: ZeroDivisionError"])  # fmt: skip
+            expect(rows_of(page, "jobs", "nightly_on_the_page")).to_contain_text(["failed"])
+            expect(rows_of(page, "alerts", "nightly_on_the_page")).to_contain_text(["firing"])
+            picture(page, "operations-firing")
+            fails.set()
+            rta.publish(rta.user_events(spark, rows=5, first_row=30), name, key="user_id")
+            expect(rows_of(page, "queries", "on_the_page")).to_contain_text(re.compile("stopped: .*the sink takes nothing.*failed"))  # fmt: skip
+            assert job_ran(written(nightly, "# Nightly", "1 / 1")) == 0
+            expect(rows_of(page, "jobs", "nightly_on_the_page")).to_contain_text(["succeeded", "failed"])  # fmt: skip
+            expect(rows_of(page, "alerts", "nightly_on_the_page")).to_contain_text(["resolved"])
+            picture(page, "operations")
+    finally:
+        query.stop()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_operations_page_fits_a_phone(chromium: Browser, operations: Served, scheme: str) -> None:  # fmt: skip
+    """Nothing is wider than the screen, in light and dark."""
+    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True, "color_scheme": scheme}  # fmt: skip
+    with browser.offline(chromium, **phone) as context:
+        page = opened(context.new_page(), operations)
+        for view in ("queries", "micro batches", "tables", "dead letters", "alerts", "jobs"):
+            found = page.get_by_role("region", name=f"live view of {view}", exact=True)
+            found.scroll_into_view_if_needed()
+            expect(found.locator(".rta-state")).to_have_text("running")
+            if view == "queries":
+                picture(page, f"operations-phone-{scheme}-top")
+        assert page.evaluate("document.scrollingElement.scrollWidth") == 390
+        picture(page, f"operations-phone-{scheme}")
 
 
 def test_the_operations_notebook_is_kept_with_a_job_and_an_alarm() -> None:

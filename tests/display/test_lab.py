@@ -1,4 +1,4 @@
-"""The page of a live view in real JupyterLab: a cell blocks, a kernel restarts, a cell runs again."""
+"""The page of a live view in real JupyterLab: a cell blocks, a kernel restarts, a cell runs again, a job goes on and ends."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ from playwright.sync_api import Page, expect
 
 from tests.display.browser import picture
 from tests.display.lab import Lab
-from tests.support.waiting import until
+from tests.jobs.test_jobs import Gate, _run_elsewhere
+from tests.support.notebooks import written
+from tests.support.waiting import finished, until
 
 SHOW = "from tests.display.ticking import Ticking\nview = Ticking()\nview"
 BLOCK = """import time
@@ -62,3 +64,23 @@ def test_a_live_view_in_jupyterlab(jupyterlab: Lab, page: Page) -> None:
     expect(note).to_be_hidden()
     assert live.count() == 1
     picture(page, "lab-dark")
+
+
+def test_the_history_of_jobs_is_a_live_view_in_jupyterlab(jupyterlab: Lab, page: Page, tmp_path: Path) -> None:  # fmt: skip
+    """A run that goes on elsewhere is a row that says so; the same row says how it has ended."""
+    gate = Gate(tmp_path / "reached", tmp_path / "opened")
+    job = written(tmp_path / "seen_in_lab.ipynb", gate.cell, "1 / 0")
+    row = page.locator(".rta-live tbody tr", has_text="seen_in_lab")
+    notebook = jupyterlab.open(page, "history.ipynb", ["import rta\nrta.live(rta.jobs.history, key='run')"])  # fmt: skip
+    with _run_elsewhere(job) as process:
+        try:
+            until(gate.reached.exists, process)
+            notebook.run(0)
+            notebook.wait_for(".rta-live td")
+            expect(row).to_contain_text("running")
+        finally:
+            gate.opened.touch()
+            finished(process)
+    expect(row).to_contain_text("failed")
+    expect(row).to_contain_text("cell [2] failed: ZeroDivisionError")
+    picture(page, "lab-history")

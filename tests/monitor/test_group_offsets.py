@@ -1,6 +1,9 @@
-"""rta.publish_offsets(): the offsets of a query as a consumer group, as Kafka's own client reads them."""
+"""rta.publish_offsets(): the offsets of a query as a consumer group, as librdkafka and Kafka's own command read them."""
 
+import os
+import subprocess
 from collections.abc import Callable
+from typing import Final
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions
@@ -10,9 +13,25 @@ from pyspark.sql import SparkSession
 import rta
 from rta.errors import InputError, QueryError
 from rta.kafka import broker
-from tests.support.waiting import until
+from rta.setup.jars import kafka_jars, verified
+from rta.setup.java import find_java
+from tests.support.waiting import HANG, until
 
 pytestmark = pytest.mark.kafka
+TOOLS: Final = {"org.apache.kafka:kafka-tools:4.3.0": "b88bc6ccc520d648142515526e4042c285612ce94b032434a88e3e936e38b600"}  # fmt: skip
+"""The jar with Kafka's commands: a broker does not need it."""
+
+
+def told_by_kafka(group: str) -> dict[tuple[str, int], tuple[int, int, int]]:
+    """Return what `kafka-consumer-groups.sh --describe` prints: topic and partition → offset, end and lag."""
+    jars = os.pathsep.join(map(str, [*kafka_jars(), *verified(TOOLS, what="Kafka's commands")]))
+    command = [str(find_java().executable), "-XX:TieredStopAtLevel=1", "-cp", jars, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+               "--bootstrap-server", broker.bootstrap(), "--describe", "--group", group]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG).stdout
+    [head, *lines] = [line.split() for line in said.splitlines() if line.strip() and "no active members" not in line]  # fmt: skip
+    rows = [dict(zip(head, line, strict=False)) for line in lines]
+    assert {row["GROUP"] for row in rows} <= {group}, said
+    return {(row["TOPIC"], int(row["PARTITION"])): (int(row["CURRENT-OFFSET"]), int(row["LOG-END-OFFSET"]), int(row["LAG"])) for row in rows}  # fmt: skip
 
 
 def committed(group: str) -> dict[tuple[str, int], int]:
@@ -26,7 +45,7 @@ def committed(group: str) -> dict[tuple[str, int], int]:
 def test_what_is_committed_is_what_the_last_micro_batch_has_read(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
-    """After each micro-batch and at the end; the lag is that of the table; the query goes on from its checkpoint, not the group."""
+    """After each micro-batch and at the end; the lag is that of the table, by rta and by Kafka's own command; the query goes on from its checkpoint."""
     name = topic(partitions=2)
     group = f"g-{name}"
     how = {"table": "grouped", "key": ["window", "user_id"], "event": rta.USER_EVENTS}
@@ -48,7 +67,9 @@ def test_what_is_committed_is_what_the_last_micro_batch_has_read(
     assert published.error is None
     assert sum(committed(group).values()) == 100  # its last word
     rta.publish(rta.user_events(spark, rows=5, first_row=100), name, key="user_id")
-    assert sum(each.lag for each in rta.lag(group)) == 5
+    ours = {(each.topic, each.partition): (each.committed, each.latest, each.lag) for each in rta.lag(group)}  # fmt: skip
+    assert sum(behind for _, _, behind in ours.values()) == 5
+    assert told_by_kafka(group) == ours
     again = rta.follow(name, rta.transforms.totals, **how)  # type: ignore[arg-type]
     try:
         again.processAllAvailable()

@@ -15,8 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import rta
-from rta.engines.spark.checkpoint_lock import progress_left, stop_elsewhere
+from rta.engines import running
+from rta.engines.spark.checkpoint_lock import failures_left, progress_left, stop_elsewhere
 from rta.errors import QueryError
+from rta.monitor.running_queries import of_summary
 from tests.support.waiting import finished, joined, until
 
 pytestmark = pytest.mark.kafka
@@ -27,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def test_queries_here_are_listed_with_a_verdict(
     spark: SparkSession, topic: Callable[..., str]
 ) -> None:
-    """One that fills a table, one that fails with a sentence, and one without a table; stopped, then found in the ledger."""
+    """One that fills a table, one that fails with a sentence, which others are told, too, and one without a table; stopped, then found in the ledger."""
     name = topic(partitions=1)
     rta.publish(rta.user_events(spark, rows=50), name)
     assert "rta.follow" in repr(rta.monitor.Queries([]))
@@ -63,6 +65,18 @@ def test_queries_here_are_listed_with_a_verdict(
     assert (seen.state, seen.verdict.level) == ("failed", "bad")
     assert "no" in seen.verdict.text
     assert "<b>" not in rta.queries()._repr_html_() + seen._repr_html_()
+    until(lambda: "listed_failed" in failures_left())  # from then on each process knows it
+    [summary] = [each for each in running.queries() if each.table == "listed_failed"]
+    assert (summary.active, of_summary(summary).state) == (False, "failed")
+    assert of_summary(summary).verdict == seen.verdict
+    with pytest.raises(QueryError):  # who waits for it is told
+        rta.drain(name, failing, table="listed_drained", **HOW)
+    forgotten = rta.follow(name, failing, table="listed_reset", **HOW)
+    until(lambda: "listed_reset" in failures_left(), progress=lambda: forgotten.isActive)
+    rta.reset("listed_reset")
+    again = rta.follow(name, rta.transforms.totals, table="listed_failed", **HOW)
+    assert {"listed_failed", "listed_drained", "listed_reset"}.isdisjoint(failures_left())
+    again.stop()
 
 
 def test_a_query_of_another_process_is_stopped_at_our_request(topic: Callable[..., str]) -> None:

@@ -1,6 +1,7 @@
 """Schedules that wait for events, with a real broker."""
 
 import json
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -13,9 +14,9 @@ from rta import jobs
 from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.scheduler import Scheduler
 from rta.jobs.states import State
-from rta.kafka import broker
-from rta.kafka.topics import delete_topic
-from tests.support.notebooks import written
+from rta.kafka import broker, topics
+from rta.kafka.topics import TopicDescription, delete_topic, description
+from tests.support.notebooks import SELDOM, written
 from tests.support.waiting import finished, until
 
 
@@ -50,3 +51,31 @@ def test_a_schedule_that_waits_for_events(topic: Callable[..., str], tmp_path: P
         ours.tick()
     assert len([line for line in said if line.startswith("✗ on_new")]) == 1
     jobs.remove("on_new")
+
+
+def test_a_kafka_that_is_away_is_waited_for_once_in_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """However many schedules wait for its events: each says so once, and a job that is due by its time runs in the same look."""
+    monkeypatch.setenv("RTA_HOME", str(tmp_path / "home"))
+    path = written(tmp_path / "waits.ipynb", "print('ran')")
+    for number in range(3):
+        jobs.schedule(path, on_new=f"topic-{number}", name=f"waits_{number}")
+    jobs.schedule(path, every=SELDOM, name="due")
+    jobs.run_now("due")
+    asked, said = list[str](), list[str]()
+
+    def noted(topic: str) -> TopicDescription:
+        asked.append(topic)
+        return description(topic)
+
+    monkeypatch.setattr(topics, "description", noted)
+    ours = Scheduler(say=said.append)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("RTA_KAFKA_BOOTSTRAP", f"127.0.0.1:{nobody.getsockname()[1]}")
+        ours.tick()
+    [child] = ours._children.values()
+    finished(child)
+    ours._reap()
+    assert asked == ["topic-0"]
+    assert [line.split(":")[0] for line in said if "Kafka does not answer" in line] == [f"✗ waits_{number}" for number in range(3)]  # fmt: skip
+    assert store.slots("due")[0].state == State.SUCCEEDED

@@ -50,10 +50,12 @@ _stopped_by: Final[dict[Path, int]] = {}
 
 
 @contextmanager
-def locked(session: SparkSession, checkpoint: str, table: str) -> Iterator[None]:
+def locked(session: SparkSession, checkpoint: str, table: str, *, waited_for: bool = False) -> Iterator[None]:  # fmt: skip
     """Lock a checkpoint while the block starts a query on it with begun(), and until that query ends.
 
     If the block fails, its query is stopped and the lock is released.
+
+    A caller that waited for the query is told if it fails; of any other failures_left() tells.
 
     Raises:
         QueryError: If another query works on the checkpoint; it says in which process, and since when.
@@ -75,7 +77,7 @@ def locked(session: SparkSession, checkpoint: str, table: str) -> Iterator[None]
             [query] = started
             file = _lock_file(checkpoint)
             application = session.sparkContext.applicationId
-            holding = threading.Thread(target=_let_go, args=(query, application, opened, file), daemon=True)  # fmt: skip
+            holding = threading.Thread(target=_let_go, args=(query, application, opened, file), kwargs={"waited_for": waited_for}, daemon=True)  # fmt: skip
             _stopped_by.pop(file, None)
             holding.start()
             _holding[file] = query, holding
@@ -221,8 +223,10 @@ def _locked(session: SparkSession, checkpoint: str, table: str) -> Any:
         return opened
 
 
-def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) -> None:
-    """Wait until a query ends, leave its progress for others, and release its lock; stop it if another process asks for it."""
+def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path, *, waited_for: bool) -> None:  # fmt: skip
+    """Wait until a query ends, leave its progress and its failure for others, and release its lock; stop it if another process asks for it."""
+    from rta.engines.spark.query_errors import sentence_of
+
     told, jvm = "", own_jvm()
     while not _over(query, jvm):
         # The disk is full, say, or a request is none: others know less, and the lock is held all the same.
@@ -236,6 +240,9 @@ def _let_go(query: StreamingQuery, application: str, opened: Any, file: Path) ->
         _request(file).unlink(missing_ok=True)
     with suppress(OSError):
         forget(file)
+    with suppress(Exception):  # the JVM is gone, and nobody knows why
+        if (why := sentence_of(query)) and not waited_for:
+            file.write_text(json.dumps(_holder(file) | {"failure": why}))
     with suppress(Exception):  # the JVM is gone, and its lock with it
         opened.close()
 
@@ -319,6 +326,18 @@ def working() -> list[Mapping[str, Any]]:
     return [holder for _, holder in _held()]
 
 
+def failures_left() -> dict[str, str]:
+    """Return table → why its query has failed, of each that does not run any more and nobody waited for, until it starts again.
+
+    >>> "doc_unlocked" in failures_left()
+    False
+    """
+    ended = [file for file in _files() if not _is_locked(file)]
+    # Who has deleted the checkpoint begins anew.
+    found = [_holder(file) for file in ended if file.suffix != ".lock" or file.with_suffix("").exists()]  # fmt: skip
+    return {holder["table"]: holder["failure"] for holder in found if "failure" in holder}
+
+
 def progress_left() -> dict[str, LeftProgress]:
     """Return table → the newest progress of the query that fills it now, as its process left it within the last second.
 
@@ -331,9 +350,14 @@ def progress_left() -> dict[str, LeftProgress]:
 
 def _held() -> list[tuple[Path, dict[str, Any]]]:
     """List the lock files that are held under this RTA_HOME, and who holds them."""
-    files = [*settings().home.glob("checkpoints/*.lock"), *settings().home.glob("locks/*")]
-    held = [(file.resolve(), _holder(file)) for file in files if file.exists() and _is_locked(file)]
+    held = [(file, _holder(file)) for file in _files() if _is_locked(file)]
     return [(file, holder) for file, holder in held if "table" in holder]
+
+
+def _files() -> list[Path]:
+    """List the lock files of this RTA_HOME."""
+    found = [*settings().home.glob("checkpoints/*.lock"), *settings().home.glob("locks/*")]
+    return [file.resolve() for file in found if file.exists()]
 
 
 def _list(file: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rta.dataframes.session import ended
 from rta.engines.spark.checkpoints import START_OVER
@@ -14,6 +14,9 @@ from rta.engines.spark.start_checks import damaged_state
 from rta.errors import QueryError, RtaError
 from rta.kafka.auth_errors import refusal
 from rta.setup.causes import cause
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
 
 _AGAIN: Final = "run it again: it goes on where it was"
 _START: Final = "start it again"
@@ -58,6 +61,33 @@ _AS_BATCH: Final = (
 OURS: Final = re.compile(
     r"^rta\.[\w.]+Error: (.*?)(?:; found: (.*?))?(?:; fix: (.*))?$", re.MULTILINE
 )
+
+
+def failure_of(query: StreamingQuery) -> str | None:
+    """Say why a query has failed: rta's own sentence if there is one; None if it has not.
+
+    >>> query = spark.readStream.format("rate").load().writeStream.format("noop").start()
+    >>> query.stop()
+    >>> failure_of(query) is None
+    True
+    """
+    failure = query.exception() if not query.isActive else None
+    if failure is None:
+        return None
+    ours = [found[0] for found in OURS.finditer(str(failure))]
+    return str(refusal(failure) or (ours[-1] if ours else cause(str(failure))))
+
+
+def sentence_of(query: StreamingQuery) -> str | None:
+    """Say the same without the name of the error.
+
+    >>> query = spark.readStream.format("rate").load().writeStream.format("noop").start()
+    >>> query.stop()
+    >>> sentence_of(query) is None
+    True
+    """
+    error = failure_of(query)
+    return re.sub(r"^[\w.]+Error: ", "", error) if error else None
 
 
 @contextmanager

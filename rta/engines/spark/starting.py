@@ -146,7 +146,7 @@ def started(asked: Request) -> tuple[StreamingQuery, serving_tables.Table]:
             plan = Fingerprint.of(streams, asked.transform, asked.sources)
             doing("the query starts")
             _stop_same(session, asked, same := (asked, plan, database))
-            with locked(session, place, asked.table):
+            with locked(session, place, asked.table, waited_for=asked.trigger == NOW):
                 query, target = _begun(
                     asked, [*described.values()], (streams, stream), plan, database
                 )

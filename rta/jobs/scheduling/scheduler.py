@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import IO, Final
 
-from rta.errors import InputError, JobError, RtaError
+from rta.errors import BrokerError, InputError, JobError, RtaError
 from rta.jobs import runs
 from rta.jobs.scheduling import slots as store
 from rta.jobs.scheduling.attempt import AGAIN, folder, locked, settle
@@ -51,6 +51,7 @@ class Scheduler:
         self._tell, self._clock = say, clock
         self._children: dict[tuple[str, datetime], subprocess.Popen[bytes]] = {}
         self._asked: dict[str, datetime] = {}  # when the broker was asked for a schedule's topic
+        self._silence: tuple[datetime, BrokerError] | None = None  # the look in which it was silent
         self._troubles: dict[str, str] = {}  # what was said of each schedule; "" is the scheduler
         self._places: Mapping[Path, int | None] = {}
         self._gone_since: datetime | None = None
@@ -118,18 +119,28 @@ class Scheduler:
         return [each for each in new if not each.state.ended]
 
     def _by_events(self, schedule: Schedule, topic: str, now: datetime) -> list[Slot]:
-        from rta.kafka.topics import description
-
         asked = self._asked.get(schedule.name)
         if schedule.paused or (asked and timedelta(0) <= now - asked < _EVENTS_POLL):
             return []
         self._asked[schedule.name] = now
-        ends = {partition: end for partition, (_, end) in description(topic).ranges.items()}
+        ends = self._ends(topic, now)
         known = store.slots(schedule.name, limit=100)
         before = next((each.offsets for each in known if each.offsets is not None), None)
         moment = max(now, schedule.planned_to + timedelta(microseconds=1))
         slot = due_by_events(schedule, ends, before, moment)
         return store.put_planned(schedule, [slot], moment) if slot else []
+
+    def _ends(self, topic: str, now: datetime) -> dict[int, int]:
+        """Ask Kafka for the ends of a topic. One that is silent takes seconds to be so: a look waits for it once, not for each schedule."""
+        from rta.kafka.topics import description
+
+        if self._silence and self._silence[0] == now:
+            raise self._silence[1]
+        try:
+            return {partition: end for partition, (_, end) in description(topic).ranges.items()}
+        except BrokerError as error:
+            self._silence = now, error
+            raise
 
     def _lives(self, slot: Slot) -> bool:
         """Return whether a try goes on; settle it if its process has died."""
