@@ -67,6 +67,9 @@ LOOPBACK: Final[Mapping[str, str]] = {
     "spark.driver.bindAddress": "127.0.0.1",
 }
 
+# A machine that has slept: Spark would take its only executor, which is the driver itself, for lost, and end it some minutes later.
+ONE_PROCESS: Final[Mapping[str, str]] = {"spark.storage.blockManagerHeartbeatTimeoutMs": "3650d"}
+
 # A JVM never compiles a method of over 8,000 bytes of bytecode, and what Spark generates for events with many fields is longer:
 # interpreted, Avro is read four times slower.
 _HUGE_METHODS: Final = "-XX:-DontCompileHugeMethods"
@@ -180,7 +183,7 @@ def _placed(master: str, jars: list[str]) -> dict[str, str]:
     if master.startswith("local"):
         return (
             placed
-            | {**LOOPBACK, **LOCAL_FILES}
+            | {**LOOPBACK, **LOCAL_FILES, **ONE_PROCESS}
             | {"spark.driver.extraClassPath": os.pathsep.join(jars)}
         )
     return placed | {"spark.jars": ",".join(jars), "spark.executor.extraJavaOptions": _HUGE_METHODS}
