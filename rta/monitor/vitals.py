@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.engine_query import EngineQuery
+from rta.errors import TopicError
 from rta.engines.spark.query_errors import sentence_of
 from rta.monitor.active import active_here
 from rta.store import growing_sums, ledger, views
@@ -88,17 +89,24 @@ def as_message(vitals: Vitals) -> dict[str, Any]:
 def vitals_of(stream: Any) -> Vitals:
     """Look at a stream now: at its progress if it runs in this process, else at its ledger; its lag is measured against the broker.
 
+    Of a table whose topic is gone the lag is not known, and the rest is.
+
     Args:
         stream: The name of a table or view, or a StreamingQuery.
 
     Raises:
-        TopicError: If its topic is gone.
+        TopicError: If the topic of a query that runs here is gone.
 
     Example:
         >>> vitals_of("no_such_table").behind is None
         True
     """
-    return history_of(stream)[-1]
+    try:
+        return history_of(stream)[-1]
+    except TopicError:
+        if not isinstance(stream, str) or local_query(stream):
+            raise
+        return in_ledger(_table(stream), lag=False)[-1]
 
 
 def next_vitals_of(stream: Any) -> Vitals:
@@ -240,8 +248,8 @@ def _time(text: str | None) -> dt.datetime | None:
     return dt.datetime.fromisoformat(text) if text and not text.startswith("1970-01-01") else None
 
 
-def in_ledger(table: str) -> list[Vitals]:
-    """Look at what the ledger says of a table: of the query whose batch was committed last."""
+def in_ledger(table: str, *, lag: bool = True) -> list[Vitals]:
+    """Look at what the ledger says of a table: of the query whose batch was committed last; and, for the lag, at the broker."""
     newest = ledger.newest(table)
     dated = [(each.committed_at, each) for each in newest if each.committed_at]
     if not dated:
@@ -251,7 +259,7 @@ def in_ledger(table: str) -> list[Vitals]:
     history = of_batches(taken)
     now = replace(of_minute(taken, dt.datetime.now(dt.UTC)), watermark=last.watermark)
     accounting = growing_sums.summed_on(*dict.fromkeys(each.query_id for each in newest))
-    return [*history, _now(now, ledger.offsets(table), accounting)]
+    return [*history, _now(now, ledger.offsets(table) if lag else {}, accounting)]
 
 
 def of_batches(taken: Sequence[Batch]) -> list[Vitals]:
