@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from rta.engines.engine_query import EngineQuery
-from rta.errors import TopicError
 from rta.engines.spark.query_errors import sentence_of
+from rta.errors import TopicError
 from rta.monitor.active import active_here
 from rta.store import growing_sums, ledger, views
 from rta.store.ledger import Accounting, Batch
