@@ -44,9 +44,8 @@ class Feed(ABC):
     title: str
     can: ClassVar[Sequence[str]] = ("pause", "stop", "restart")  # what a person may ask for
     chart: Any = None  # what is drawn if no other chart is wanted
-    figures_apart: ClassVar[bool] = (
-        False  # whether vitals() may be asked while rows() is, by another thread
-    )
+    # Whether vitals() may be asked while rows() is, by another thread.
+    figures_apart: ClassVar[bool] = False
 
     @abstractmethod
     def rows(self, limit: int) -> Rows | None:
@@ -261,9 +260,8 @@ class TableFeed(Feed):
 
     @property
     def state(self) -> State:
-        if not any(
-            each.isActive for each in self._here
-        ):  # all queries are looked for when these are gone
+        # All queries are looked for once these are gone: to find one asks Spark nine times.
+        if not any(each.isActive for each in self._here):
             self._here = self.queries()
         if self._here:
             self._left = False

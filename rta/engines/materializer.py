@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 _POLL: Final = 100  # milliseconds
 _ANSWER: Final = 60.0  # seconds until Kafka has answered
 _ENTER: Final = 5.0  # seconds between two entries in the ledger while events arrive
-_LAST: Final = (
-    100  # offsets at a topic's end of which one is a record, unless all are marks of transactions
-)
+# Offsets at a topic's end of which one is a record, unless all are marks of transactions.
+_LAST: Final = 100
 _TOPICS: Final = ("", COUNTS, BAD)
 TERMS: Final = ("consumed", "used", "late", "quarantined")
 # The newest record of each partition is all that is needed; and bad events are few.
@@ -90,9 +89,8 @@ class Materializer:
     positions: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     failure: Exception | None = None
-    _ahead: dict[int, int] = field(
-        default_factory=dict
-    )  # partition → the offset of a record that is there
+    # partition → the offset of a record that is there
+    _ahead: dict[int, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

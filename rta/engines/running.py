@@ -16,8 +16,26 @@ _NEWEST = """SELECT table_name, topic, query_id, batch_id, watermark, committed_
 WHERE batch_id = (SELECT MAX(batch_id) FROM rta_batches WHERE query_id = one.query_id) ORDER BY committed_at, query_id, topic"""
 
 
+class _Doing:
+    """How a query does, of what is known of it."""
+
+    active: bool
+    process: int | None
+    error: str | None
+
+    @property
+    def state(self) -> str:
+        """In a word: "running", "failed" or "stopped"."""
+        return "running" if self.active else "failed" if self.error else "stopped"
+
+    @property
+    def left(self) -> bool:
+        """Whether its job goes on without a process that fills the table."""
+        return self.active and self.process is None
+
+
 @dataclass(frozen=True)
-class QuerySummary:
+class QuerySummary(_Doing):
     """A query that fills a table.
 
     Args:
@@ -50,21 +68,16 @@ class QuerySummary:
     error: str | None = None
     progress: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
-    def left(self) -> bool:
-        """Whether its job goes on without a process that fills the table."""
-        return self.active and self.process is None
-
     def __str__(self) -> str:
         batch = "no batch yet" if self.last_batch is None else f"batch {self.last_batch:,}"
         where = f"process {self.process}, since {self.since}" if self.process else f"goes on without the process that started it, at {self.native}"  # fmt: skip
-        state = where if self.active else "failed" if self.error else "stopped"
+        state = where if self.active else self.state
         on = "" if self.engine == "spark" else f"on {self.engine}, "
         return f"{self.topic or '?'} → {self.table}: {on}{state}, {batch}"
 
 
 @dataclass(frozen=True)
-class Held:
+class Held(_Doing):
     """What is known of the query of a table beside the ledger: the fields are those of QuerySummary."""
 
     active: bool = False
@@ -74,16 +87,6 @@ class Held:
     native: str | None = None
     error: str | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def state(self) -> str:
-        """In a word: "running", "failed" or "stopped"."""
-        return "running" if self.active else "failed" if self.error else "stopped"
-
-    @property
-    def left(self) -> bool:
-        """Whether a job goes on without a process that fills the table."""
-        return self.active and self.process is None
 
     @property
     def reached(self) -> dict[str, dict[int, int]]:

@@ -117,8 +117,7 @@ class Observer:
                 last = (
                     _of_engine(last, held) if held else of_progress(left.progress) if left else last
                 )
-                error = summary.error if summary else None
-                state = "running" if summary and summary.active else "failed" if error else "stopped"  # fmt: skip
+                state, error = (summary.state, summary.error) if summary else ("stopped", None)
             if held:
                 state, error = held.state, held.error
             vitals = replace(last, at=now, lag=_by_topic(lag) or None, behind=int(sum(lag.values())) if lag else None)  # fmt: skip

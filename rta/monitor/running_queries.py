@@ -203,9 +203,8 @@ def _here(name: str, query: StreamingQuery | EngineQuery, known: QuerySummary | 
 def of_summary(known: QuerySummary) -> ListedQuery:
     """Return a query as its lock, its ledger and Kafka tell of it: from any process, without Spark."""
     name, topic = known.table, known.topic
-    state = "running" if known.active else "failed" if known.error else "stopped"
     listed = ListedQuery(
-        name, topic, state, Verdict("archiving", "good"), known.last_batch, since=started_at(known), process=known.process,
+        name, topic, known.state, Verdict("archiving", "good"), known.last_batch, since=started_at(known), process=known.process,
         engine=known.engine, native=known.native,
     )  # fmt: skip
     if known.query_id is None and name.startswith(_ARCHIVE):  # it fills files, not a table

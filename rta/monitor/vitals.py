@@ -259,7 +259,7 @@ def in_ledger(table: str, *, lag: bool = True) -> list[Vitals]:
     history = of_batches(taken)
     now = replace(of_minute(taken, dt.datetime.now(dt.UTC)), watermark=last.watermark)
     accounting = growing_sums.summed_on(*dict.fromkeys(each.query_id for each in newest))
-    return [*history, _now(now, ledger.offsets(table) if lag else {}, accounting)]
+    return [*history, _now(now, ledger.reached(newest) if lag else {}, accounting)]
 
 
 def of_batches(taken: Sequence[Batch]) -> list[Vitals]:

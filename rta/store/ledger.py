@@ -257,7 +257,20 @@ def newest(name: str, *, on: Engine | None = None) -> list[Batch]:
 
 def newest_in(connection: Connection, name: str) -> list[Batch]:
     """Return the same as newest(), inside a transaction."""
-    return [_from_row(row) for row in _newest(connection, name)]
+    import sqlalchemy as sa
+
+    from rta.store.catalog import BATCHES
+
+    # From one query to the next by the index: a table has few queries, and one of them a million batches.
+    of_table = BATCHES.c.table_name == name
+    queries = sa.select(sa.func.min(BATCHES.c.query_id).label("query_id")).where(of_table).cte("queries", recursive=True)  # fmt: skip
+    following = sa.select(sa.func.min(BATCHES.c.query_id)).where(of_table, BATCHES.c.query_id > queries.c.query_id)  # fmt: skip
+    queries = queries.union_all(sa.select(following.correlate(queries).scalar_subquery()).where(queries.c.query_id.is_not(None)))  # fmt: skip
+    own = BATCHES.alias()
+    last = sa.select(sa.func.max(own.c.batch_id)).where(own.c.table_name == name, own.c.query_id == queries.c.query_id)  # fmt: skip
+    same = (BATCHES.c.query_id == queries.c.query_id) & (BATCHES.c.batch_id == last.correlate(queries).scalar_subquery())  # fmt: skip
+    found = connection.execute(BATCHES.select().join(queries, same)).mappings()
+    return [_from_row(dict(row)) for row in found]
 
 
 def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]:
@@ -272,31 +285,22 @@ def offsets(name: str, *, on: Engine | None = None) -> dict[str, dict[int, int]]
 
 def offsets_in(connection: Connection, name: str) -> dict[str, dict[int, int]]:
     """Return what a table contains, inside a transaction: see offsets()."""
-    # A query's offsets only grow, so the newest batch of each query tells all.
+    return reached(newest_in(connection, name))
+
+
+def reached(newest: Iterable[Batch]) -> dict[str, dict[int, int]]:
+    """Return what the newest batch of each query says of all before it: topic → partition → the first offset that is not in them.
+
+    >>> reached([Batch("q", 7, "views", end_offsets={0: 5}), Batch("of before", 9, "views", end_offsets={0: 3, 1: 2})])
+    {'views': {0: 5, 1: 2}}
+    """
+    # A query's offsets only grow.
     contained: dict[str, dict[int, int]] = {}
-    for row in _newest(connection, name):
-        here = contained.setdefault(row["topic"], {})
-        for partition, end in _numbered(row["end_offsets"]).items():
+    for batch in newest:
+        here = contained.setdefault(batch.topic, {})
+        for partition, end in batch.end_offsets.items():
             here[partition] = max(end, here.get(partition, end))
     return {topic: dict(sorted(ends.items())) for topic, ends in sorted(contained.items())}
-
-
-def _newest(connection: Connection, name: str) -> list[Mapping[str, Any]]:
-    """Read the newest batch of each query that has filled a table."""
-    import sqlalchemy as sa
-
-    from rta.store.catalog import BATCHES
-
-    # From one query to the next by the index: a table has few queries, and one of them a million batches.
-    of_table = BATCHES.c.table_name == name
-    queries = sa.select(sa.func.min(BATCHES.c.query_id).label("query_id")).where(of_table).cte("queries", recursive=True)  # fmt: skip
-    following = sa.select(sa.func.min(BATCHES.c.query_id)).where(of_table, BATCHES.c.query_id > queries.c.query_id)  # fmt: skip
-    queries = queries.union_all(sa.select(following.correlate(queries).scalar_subquery()).where(queries.c.query_id.is_not(None)))  # fmt: skip
-    own = BATCHES.alias()
-    last = sa.select(sa.func.max(own.c.batch_id)).where(own.c.table_name == name, own.c.query_id == queries.c.query_id)  # fmt: skip
-    same = (BATCHES.c.query_id == queries.c.query_id) & (BATCHES.c.batch_id == last.correlate(queries).scalar_subquery())  # fmt: skip
-    found = connection.execute(BATCHES.select().join(queries, same)).mappings()
-    return [dict(row) for row in found]
 
 
 def summed(
